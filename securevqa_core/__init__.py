@@ -1,0 +1,1 @@
+"""Models, sampling, defences and decoding; imports neither operators nor pipeline, and never ray."""

@@ -1,0 +1,1 @@
+"""From the bytes of an untrusted file to the few pixels the model samples."""

@@ -1,0 +1,131 @@
+"""Owns every error this project raises on purpose, and the stable code each one carries.
+
+    SecureVqaError
+    ├── CallError            the call was wrong, nothing was started      exit code 2
+    │   ├── ConfigurationError
+    │   └── ManifestError
+    ├── RunError             the run itself failed                        exit code 1
+    │   ├── CheckpointError
+    │   └── OutputError
+    └── VideoError           one video could not be scored                a row of the report
+        ├── FetchError
+        ├── DecodeError
+        └── ScoreError
+
+Errors that come from outside are chained and name the path or URI. No message carries a key, a credential or a
+query string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ERROR_CODES",
+    "CallError",
+    "CheckpointError",
+    "ConfigurationError",
+    "DecodeError",
+    "ErrorCode",
+    "FetchError",
+    "ManifestError",
+    "OutputError",
+    "RunError",
+    "ScoreError",
+    "SecureVqaError",
+    "VideoError",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCode:
+    """What a report's `error_code` means."""
+
+    stage: str  # the stage that failed: fetch, decode or score
+    retryable: bool  # True where the same file may succeed another time
+    meaning: str  # one sentence for a runbook
+
+
+def _code(stage: str, meaning: str, *, retryable: bool = False) -> ErrorCode:
+    return ErrorCode(stage=stage, retryable=retryable, meaning=meaning)
+
+
+ERROR_CODES: dict[str, ErrorCode] = {
+    "fetch_not_found": _code("fetch", "no object at the URI"),
+    "fetch_denied": _code("fetch", "the store refused the credentials or the access", retryable=True),
+    "fetch_unreachable": _code("fetch", "the store could not be reached or did not answer in time", retryable=True),
+    "fetch_too_large": _code("fetch", "the object is larger than --max-bytes"),
+    "fetch_failed": _code("fetch", "the store failed in another way", retryable=True),
+    "scratch_full": _code("fetch", "the scratch disk is full", retryable=True),
+    "empty_file": _code("decode", "the object has no bytes"),
+    "not_a_video": _code("decode", "no allowed container recognises the bytes"),
+    "container_not_allowed": _code("decode", "the container is recognised but not on the allow-list"),
+    "codec_not_allowed": _code("decode", "the video codec is not on the allow-list"),
+    "no_video_stream": _code("decode", "the file holds no video stream (audio only, for example)"),
+    "no_frames": _code("decode", "the video stream holds no frame that can be decoded"),
+    "too_many_pixels": _code("decode", "a frame has more pixels than the limit"),
+    "decode_corrupt": _code("decode", "too few of the sampled frames could be decoded"),
+    "decode_failed": _code("decode", "the decoder refused the file"),
+    "decode_timeout": _code("decode", "decoding outlasted --decode-timeout and was killed"),
+    "decode_crashed": _code("decode", "the decoder process died and was replaced"),
+    "decode_memory": _code("decode", "the decoder outgrew its memory limit"),
+    "score_not_finite": _code("score", "the model returned a value that is not finite"),
+    "worker_lost": _code("score", "the worker died on every attempt", retryable=True),
+    "internal_error": _code("score", "an unexpected error; a defect of this project", retryable=True),
+}
+
+
+class SecureVqaError(Exception):
+    """Root of the tree."""
+
+
+class CallError(SecureVqaError):
+    """The call was wrong; nothing was started."""
+
+
+class ConfigurationError(CallError):
+    """A setting is outside its documented range."""
+
+
+class ManifestError(CallError):
+    """The manifest is missing, unreadable or breaks a rule."""
+
+
+class RunError(SecureVqaError):
+    """The run itself failed."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint file is missing, damaged or of another architecture."""
+
+
+class OutputError(RunError):
+    """The output location cannot be written or holds something else."""
+
+
+class VideoError(SecureVqaError):
+    """One video could not be scored; becomes a row with `code` and `stage`.
+
+    Raises:
+        KeyError: `code` is not in `ERROR_CODES`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.stage = ERROR_CODES[code].stage
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        return type(self), (self.code, str(self))
+
+
+class FetchError(VideoError):
+    """The bytes could not be brought to this machine."""
+
+
+class DecodeError(VideoError):
+    """The bytes could not be turned into frames."""
+
+
+class ScoreError(VideoError):
+    """The model could not turn frames into a score."""
