@@ -1,0 +1,35 @@
+"""Owns pixel-wise randomisation: the guardian map of both branches (Eqs. 5 and 9)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["add_guardian_map"]
+
+
+def add_guardian_map(
+    pixels: NDArray[np.uint8], rng: np.random.Generator, *, amplitude: int = 1
+) -> NDArray[np.uint8]:
+    """Add an independent uniform {-amplitude, +amplitude} to every value and clamp to 0..255.
+
+    Args:
+        pixels: uint8 of any shape; every frame in it gets a fresh map.
+        rng: decides the signs.
+        amplitude: 8-bit levels, 0..127; 0 returns `pixels` as they are.
+
+    Returns:
+        uint8 of the same shape.
+
+    Raises:
+        ValueError: `amplitude` is out of range.
+    """
+    if not 0 <= amplitude <= 127:
+        raise ValueError(f"amplitude must be in 0..127, got {amplitude}")
+    if amplitude == 0:
+        return pixels
+    random_bytes = rng.integers(0, 256, size=-(-pixels.size // 8), dtype=np.uint8)
+    plus = np.unpackbits(random_bytes, count=pixels.size).reshape(pixels.shape).astype(bool)
+    step = np.uint8(amplitude)
+    raised = np.minimum(pixels, np.uint8(255 - amplitude)) + step
+    return np.where(plus, raised, np.maximum(pixels, step) - step)

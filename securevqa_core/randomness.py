@@ -1,0 +1,108 @@
+"""Owns the key and every random stream drawn from it.
+
+One generator per (video, purpose, draw): whoever has the key reproduces every score, whoever lacks it cannot
+predict a sample, and the same bytes always get the same draw, so asking again teaches nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["KEY_VARIABLE", "MIN_KEY_BYTES", "Key", "Purpose", "Randomness", "generator"]
+
+Purpose = Literal["skip_sampling", "grid_sampling", "guardian_intra", "guardian_inter"]
+Randomness = Literal["keyed", "ephemeral", "public"]
+
+KEY_VARIABLE = "SECUREVQA_KEY"
+MIN_KEY_BYTES = 16
+
+
+class Key:
+    """A secret from which per-video seeds are derived; never shown by `repr` or `str`.
+
+    Build one with `from_file`, `from_environment`, `ephemeral` or `public`.
+    """
+
+    __slots__ = ("_secret", "key_id", "randomness")
+
+    def __init__(self, secret: bytes, *, randomness: Randomness) -> None:
+        if randomness != "public" and len(secret) < MIN_KEY_BYTES:
+            raise ConfigurationError(f"a key must have at least {MIN_KEY_BYTES} bytes, got {len(secret)}")
+        self._secret = secret
+        self.randomness: Randomness = randomness
+        self.key_id = hmac.new(secret, b"securevqa key id", hashlib.sha256).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"Key(key_id={self.key_id!r}, randomness={self.randomness!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self._secret, self.randomness)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Key:
+        """Read a key: all bytes of `path` but for white space at its end.
+
+        Raises:
+            ConfigurationError: the file cannot be read or holds fewer than `MIN_KEY_BYTES` bytes.
+        """
+        try:
+            secret = Path(path).read_bytes().rstrip()
+        except OSError as error:
+            raise ConfigurationError(f"key file {str(path)!r} cannot be read: {error.strerror}") from error
+        if len(secret) < MIN_KEY_BYTES:
+            raise ConfigurationError(
+                f"key file {str(path)!r} must hold at least {MIN_KEY_BYTES} bytes, got {len(secret)}"
+            )
+        return cls(secret, randomness="keyed")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Key | None:
+        """Read the key from `SECUREVQA_KEY`; None where it is not set.
+
+        Raises:
+            ConfigurationError: it is set to fewer than `MIN_KEY_BYTES` bytes.
+        """
+        value = environment.get(KEY_VARIABLE)
+        return None if value is None else cls(value.strip().encode(), randomness="keyed")
+
+    @classmethod
+    def ephemeral(cls) -> Key:
+        """Make a key that no one can use again."""
+        return cls(secrets.token_bytes(32), randomness="ephemeral")
+
+    @classmethod
+    def public(cls, seed: int) -> Key:
+        """Make the key that everyone has who knows `seed`: for research, never for publication."""
+        return cls(b"public seed %d" % seed, randomness="public")
+
+    def seed(self, content_sha256: str, purpose: Purpose, draw: int) -> bytes:
+        """Return the 32-byte seed HMAC-SHA256(key, content_sha256 | purpose | draw)."""
+        message = f"{content_sha256}|{purpose}|{draw}".encode()
+        return hmac.new(self._secret, message, hashlib.sha256).digest()
+
+
+def _rebuild(secret: bytes, randomness: Randomness) -> Key:
+    return Key(secret, randomness=randomness)
+
+
+def generator(seed: bytes) -> np.random.Generator:
+    """Return the generator for a 32-byte `seed`: Philox with a 128-bit key and a 128-bit start.
+
+    Raises:
+        ValueError: `seed` has another length.
+    """
+    if len(seed) != 32:
+        raise ValueError(f"seed must have 32 bytes, got {len(seed)}")
+    words = np.frombuffer(seed, dtype="<u8")
+    counter = np.concatenate([np.zeros(2, dtype=np.uint64), words[2:]])
+    return np.random.Generator(np.random.Philox(key=words[:2], counter=counter))

@@ -1,0 +1,87 @@
+"""Owns the frozen values that cross module boundaries, with their shapes, units and ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
+
+
+def require_range(name: str, value: float, *, low: float, high: float) -> None:
+    """Raise ConfigurationError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ConfigurationError(f"{name} must be in {low:g}..{high:g}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """Which pixels of a video a model looks at (paper, section III; its settings are the defaults).
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    num_clips: int = 4  # clips per draw, spread over the video
+    clip_frames: int = 32  # d of Eq. 1
+    frame_interval: int = 2  # n of Eq. 1
+    grid_size: int = 7  # G of Eq. 2: G x G cells
+    patch_side: int = 32  # S of Eq. 3, pixels
+    num_temporal_fragments: int = 1  # runs of frames a clip is made of
+    aligned_frames: int = 0  # frames that share patch offsets; 0: the whole clip
+    num_segments: int = 16  # segments of the inter branch; 0: no inter branch
+    segment_frames: int = 32  # d of Eq. 7
+    segment_side: int = 224  # side of a resized frame, Eq. 8, pixels
+    guardian_amplitude: int = 1  # of Eqs. 5 and 9, 8-bit levels; 0: no guardian map
+
+    def __post_init__(self) -> None:
+        lowest = dict.fromkeys(("aligned_frames", "num_segments", "guardian_amplitude"), 0)
+        for field in fields(self):
+            high = 127 if field.name == "guardian_amplitude" else 4096
+            require_range(field.name, getattr(self, field.name), low=lowest.get(field.name, 1), high=high)
+        if self.clip_frames % self.num_temporal_fragments:
+            raise ConfigurationError(
+                f"clip_frames must be a multiple of num_temporal_fragments={self.num_temporal_fragments}, "
+                f"got {self.clip_frames}"
+            )
+
+    @property
+    def fragment_side(self) -> int:
+        """Side of a spliced fragment frame, G x S, in pixels."""
+        return self.grid_size * self.patch_side
+
+    @property
+    def num_offset_groups(self) -> int:
+        """Sets of patch offsets in a clip."""
+        return -(-self.clip_frames // (self.aligned_frames or self.clip_frames))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """What one untrusted file may cost.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    timeout_seconds: float = 120.0  # wall clock for probe and decode
+    memory_bytes: int = 3 << 30  # address space of the decoding process
+    max_pixels: int = 8192 * 4320  # per frame
+
+    def __post_init__(self) -> None:
+        require_range("timeout_seconds", self.timeout_seconds, low=0.1, high=86_400)
+        require_range("memory_bytes", self.memory_bytes, low=512 << 20, high=1 << 40)
+        require_range("max_pixels", self.max_pixels, low=1, high=1 << 30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What the container and the packets say about the chosen video stream."""
+
+    width: int  # pixels
+    height: int  # pixels
+    fps: float | None  # frames a second, None where the container does not say
+    num_frames: int  # frames that can be addressed, counted from packets
+    duration_seconds: float | None  # of the stream, None where unknown
+    codec: str
