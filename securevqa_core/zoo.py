@@ -1,0 +1,150 @@
+"""Owns the table of models: what each is made of, how it samples a video, and how to build it untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from securevqa_core.calibration import Calibration
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
+from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
+from securevqa_core.models.swin3d import Swin3dConfig
+from securevqa_core.types import SamplingConfig
+
+__all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
+
+DEFAULT_MODEL = "secure-vqa-compact"
+_UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One row of the zoo."""
+
+    name: str
+    description: str  # one sentence for people
+    sampling: SamplingConfig  # which frames and patches the model expects
+    swin: Swin3dConfig | None  # the intra backbone; None for a model without one
+    make: Callable[[ModelSpec], nn.Module]  # builds the model with weights from torch's default generator
+    calibration: Calibration = _UNTRAINED  # for weights that were never trained
+    published_calibration: Calibration | None = None  # for the authors' checkpoint, where they have one
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `build` knows, in the order of the table."""
+    return tuple(_ZOO)
+
+
+def spec(name: str) -> ModelSpec:
+    """Return what the zoo knows of a model.
+
+    Raises:
+        ConfigurationError: no such name.
+    """
+    if name not in _ZOO:
+        raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}")
+    return _ZOO[name]
+
+
+def build(name: str, *, seed: int = 0) -> nn.Module:
+    """Return an untrained model in eval mode, float32, on the CPU.
+
+    The weights depend on nothing but the arguments, and torch's global random state is left as it was.
+
+    Raises:
+        ConfigurationError: no such name, or `seed` is negative.
+    """
+    chosen = spec(name)
+    if seed < 0:
+        raise ConfigurationError(f"seed must be >= 0, got {seed}")
+    # `torch.manual_seed` would also reseed the accelerators, which fork_rng is told to leave alone.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        return chosen.make(chosen).float().eval()
+
+
+def _paper(chosen: ModelSpec) -> nn.Module:
+    swin = _swin(chosen)
+    return SecureVqa(swin, PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.5))
+
+
+def _released(chosen: ModelSpec) -> nn.Module:
+    swin = _swin(chosen)
+    return SecureVqa(
+        swin, ReleasedFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.5)
+    )
+
+
+def _fast_vqa(chosen: ModelSpec) -> nn.Module:
+    swin = _swin(chosen)
+    return FastVqa(swin, MapHead(intra_dim=swin.out_dim, dropout=0.5))
+
+
+def _swin(chosen: ModelSpec) -> Swin3dConfig:
+    assert chosen.swin is not None
+    return chosen.swin
+
+
+def _published(offset: float, divisor: float) -> Calibration:
+    """Return the published mapping sigmoid((s - offset) / divisor), on 0..100."""
+    return Calibration(midpoint=offset, scale=divisor)
+
+
+_SPECS = (
+    ModelSpec(
+        name="secure-vqa-compact",
+        description="SecureVQA's parts at small cost: a narrow Swin and short, small segments.",
+        sampling=SamplingConfig(num_clips=2, segment_frames=16, segment_side=112),
+        swin=Swin3dConfig(embed_dim=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)),
+        make=_paper,
+    ),
+    ModelSpec(
+        name="secure-vqa",
+        description="SecureVQA as the paper describes it.",
+        sampling=SamplingConfig(),
+        swin=Swin3dConfig(),
+        make=_paper,
+    ),
+    ModelSpec(
+        name="secure-vqa-released",
+        description="SecureVQA with the fusion head of the authors' published code.",
+        sampling=SamplingConfig(),
+        swin=Swin3dConfig(),
+        make=_released,
+    ),
+    ModelSpec(
+        name="fast-vqa",
+        description="FAST-VQA-B: fragments and Swin-T with gated relative position bias.",
+        sampling=SamplingConfig(num_segments=0, guardian_amplitude=0),
+        swin=Swin3dConfig(),
+        make=_fast_vqa,
+        published_calibration=_published(-0.110198185, 0.04178565),
+    ),
+    ModelSpec(
+        name="fast-vqa-m",
+        description="FAST-VQA-M: 4 x 4 fragments of 16 frames, small windows, no fragment bias.",
+        sampling=SamplingConfig(
+            grid_size=4, clip_frames=16, aligned_frames=8, num_segments=0, guardian_amplitude=0
+        ),
+        # An input of 16 x 128 x 128 then runs with windows of 2 x 2 x 2, as the published weights did.
+        swin=Swin3dConfig(window_size=(4, 4, 4), fragment_bias_stages=(), fragment_grid=4),
+        make=_fast_vqa,
+        published_calibration=_published(0.023889644, 0.030781006),
+    ),
+    ModelSpec(
+        name="faster-vqa",
+        description="FasterVQA: one clip of 8 temporal fragments of 4 frames, aligned in groups of 8 frames.",
+        sampling=SamplingConfig(
+            num_clips=1, num_temporal_fragments=8, aligned_frames=8, num_segments=0, guardian_amplitude=0
+        ),
+        swin=Swin3dConfig(),
+        make=_fast_vqa,
+        published_calibration=_published(0.14759505, 0.03613452),
+    ),
+)
+_ZOO = {row.name: row for row in _SPECS}
