@@ -1,0 +1,109 @@
+"""Owns the key names of published checkpoints and the names this project has for the same parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+__all__ = ["PARTS", "RoutedKeys", "published_name", "route"]
+
+# What a file may bring on its own -> the module it fills.
+PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"}
+
+_WRAPPERS = ("state_dict", "model_state")
+_FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_position_bias_table"
+
+# Computed from the architecture, not trained: files may hold them or not.
+_NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
+
+# FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, pytorchvideo's slowfast_r50.
+_PUBLISHED_RULES = (
+    (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
+    (re.compile(r"^vqa_head\."), "vqa_head."),
+    (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
+)
+_PUBLISHED_UNUSED = re.compile(
+    r"^(cls_head\.|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)\.|blocks\.[56]\.)"
+)
+_TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedKeys:
+    """A published state dict under this project's names."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)  # keys as they stand in the file
+
+
+def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
+    """Rename what a published file holds to the keys of `model.state_dict()`.
+
+    Keys of the slow pathway, of lateral connections and of classifiers are left out; keys of a part the model
+    does not have, and keys of no known layout, are `unexpected`. Weights of a classifier have no fragment
+    position bias: it starts as a copy of the relative position bias.
+    """
+    entries = {key.removeprefix("module."): value for key, value in _unwrap(state_dict).items()}
+    is_torchvision = any(key.startswith("features.") for key in entries)
+    routed = RoutedKeys()
+    for key, value in entries.items():
+        if _NOT_TRAINED.search(key) or _is_unused(key, is_torchvision=is_torchvision):
+            continue
+        name = _torchvision_name(key) if is_torchvision else _name(key)
+        if name is None or not hasattr(model, name.partition(".")[0]) or not isinstance(value, Tensor):
+            routed.unexpected.append(key)
+        else:
+            routed.tensors[name] = value
+    if is_torchvision or any(key.startswith("backbone.") for key in entries):
+        _copy_fragment_bias(routed.tensors, model.state_dict().keys())
+    return routed
+
+
+def published_name(key: str) -> str:
+    """Return the name that a published file has for a key of ours, for messages."""
+    return re.sub(r"^inter_backbone\.blocks\.(\d+)\.", r"blocks.\1.multipathway_blocks.1.", key)
+
+
+def _unwrap(state_dict: Mapping[str, object]) -> Mapping[str, object]:
+    for wrapper in _WRAPPERS:
+        inner = state_dict.get(wrapper)
+        if isinstance(inner, Mapping):
+            return inner
+    return state_dict
+
+
+def _is_unused(key: str, *, is_torchvision: bool) -> bool:
+    return key.startswith("head.") if is_torchvision else bool(_PUBLISHED_UNUSED.match(key))
+
+
+def _name(key: str) -> str | None:
+    for pattern, replacement in _PUBLISHED_RULES:
+        if pattern.match(key):
+            return pattern.sub(replacement, key)
+    return None
+
+
+def _torchvision_name(key: str) -> str | None:
+    """Rename a key of torchvision's swin3d_t, which counts stages and merges in one list."""
+    if key.startswith(("patch_embed.", "norm.")):
+        return f"fragments_backbone.{key}"
+    match = re.match(r"^features\.(\d+)\.(.+)$", key)
+    if match is None:
+        return None
+    stage, is_merge = divmod(int(match[1]), 2)
+    if is_merge:
+        return f"fragments_backbone.layers.{stage}.downsample.{match[2]}"
+    block, _, rest = match[2].partition(".")
+    for theirs, ours in _TORCHVISION_MLP.items():
+        rest = ours + rest.removeprefix(theirs) if rest.startswith(theirs) else rest
+    return f"fragments_backbone.layers.{stage}.blocks.{block}.{rest}"
+
+
+def _copy_fragment_bias(tensors: dict[str, Tensor], wanted: Iterable[str]) -> None:
+    for key in wanted:
+        source = key.replace(_FRAGMENT_TABLE, _RELATIVE_TABLE)
+        if key.endswith(_FRAGMENT_TABLE) and key not in tensors and source in tensors:
+            tensors[key] = tensors[source]
