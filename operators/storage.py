@@ -1,0 +1,286 @@
+"""Owns every touch of a store, local or remote: the only module that knows fsspec.
+
+fsspec's own URL language (chains with `::`, credentials and options inside the URL) is never used:
+filesystems are built from the scheme alone, and names are taken literally.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import fsspec
+from fsspec.asyn import sync
+
+from operators.storage_errors import FailureKind, StorageError, storage_error, translated
+from operators.uris import (
+    WEB_SCHEMES,
+    absolute,
+    authority_of,
+    join,
+    local_path,
+    redact,
+    scheme_of,
+    without_user,
+)
+
+__all__ = [
+    "FailureKind",
+    "Reader",
+    "StorageError",
+    "authority_of",
+    "join",
+    "local_path",
+    "open_filesystem",
+    "open_reader",
+    "redact",
+    "scheme_of",
+    "storage_error",
+    "translated",
+    "version_parts",
+]
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 30
+S3_RETRIES = 2
+S3_CONNECTIONS = 64  # botocore's 10 would throttle a pool of 32 threads
+
+
+# Schemes that read through another store or out of an archive: one half of a chain, or the working directory.
+_CACHES = frozenset({"blockcache", "cached", "filecache", "simplecache"})
+_ARCHIVES = frozenset({"dir", "git", "jar", "libarchive", "reference", "tar", "zip"})
+_WRAPPERS = _CACHES | _ARCHIVES | {"async_wrapper", "generic"}
+# How web servers and fsspec's filesystems call what changes with the content.
+_VERSION_NAMES = (
+    "ETag",
+    "Etag",
+    "etag",
+    "Last-Modified",
+    "generation",
+    "version_id",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "created",
+)
+_ENVIRONMENT = {"s3": ("AWS_",), "gs": ("GOOGLE_", "GCSFS_"), "az": ("AZURE_",)}
+
+
+class Reader:
+    """One object being read from start to end; `size_bytes` is what the store announced, if it did."""
+
+    def __init__(
+        self, read: Callable[[int, float], bytes], close: Callable[[], object], size_bytes: int | None
+    ) -> None:
+        self._read = read
+        self._close = close
+        self.size_bytes = size_bytes
+
+    def read(self, num_bytes: int, *, timeout_seconds: float) -> bytes:
+        """Return up to the next `num_bytes`, b"" at the end.
+
+        Raises:
+            StorageError: the store failed or took longer than `timeout_seconds` (remote stores only).
+        """
+        with translated():
+            return self._read(num_bytes, timeout_seconds)
+
+    def close(self) -> None:
+        """Let go of the file or connection; never raises."""
+        with suppress(Exception):
+            self._close()
+
+
+def open_filesystem(uri: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a URI's scheme, and the path of the URI in it.
+
+    Credentials and endpoints come from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...) as it is at
+    the time of the call, never from the URI. Listings are never cached. Instances are shared between threads.
+
+    Raises:
+        StorageError: the scheme is unknown, needs a package that is not installed, or cannot stand alone.
+    """
+    scheme = scheme_of(uri)
+    path = absolute(local_path(uri)) if scheme == "file" else without_user(uri)
+    if scheme not in WEB_SCHEMES and scheme != "file":
+        path = path.split("://", 1)[1]
+    with _instances_lock:  # else every thread of a pool would build a client of its own
+        return _instance(scheme, _environment_digest(scheme), os.getpid()), path
+
+
+@contextmanager
+def open_reader(uri: str, *, timeout_seconds: float) -> Iterator[Reader]:
+    """Open one object for reading from its start; the key is taken literally, `?versionId=` included.
+
+    Raises:
+        StorageError: it cannot be opened, is a directory, or is a FIFO, device or socket.
+    """
+    with translated():
+        reader = _READERS.get(scheme_of(uri), _generic_reader)(uri, timeout_seconds)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def version_parts(uri: str, *, timeout_seconds: float) -> tuple[object, ...] | None:
+    """What changes when the bytes at the URI do, from one cheap question; None where the store does not say.
+
+    Raises:
+        StorageError: the store refused, failed or did not answer.
+    """
+    with translated():
+        scheme = scheme_of(uri)
+        if scheme == "file":
+            status = _stat_regular(absolute(local_path(uri)))
+            return status.st_size, status.st_mtime_ns
+        fs, path = open_filesystem(uri)
+        if scheme == "s3":
+            head = fs.call_s3("head_object", **_bucket_and_key(path), timeout=timeout_seconds)
+            return head.get("VersionId"), head["ETag"], head["ContentLength"]
+        if scheme in WEB_SCHEMES:
+            return _known_parts(dict(sync(fs.loop, _head, fs, path, timeout=timeout_seconds)))
+        return _known_parts(fs.info(path))
+
+
+def _known_parts(facts: dict[str, Any]) -> tuple[object, ...] | None:
+    """Whatever of a store's facts tells versions apart; a size alone does not."""
+    known = [(name, str(facts[name])) for name in _VERSION_NAMES if facts.get(name)]
+    sizes = [(name, str(facts[name])) for name in ("Content-Length", "size") if name in facts]
+    return (*known, *sizes) if known else None
+
+
+def _local_reader(uri: str, _timeout_seconds: float) -> Reader:
+    path = absolute(local_path(uri))
+    _stat_regular(path)  # before opening, as opening a device can itself do something
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        size_bytes = _require_regular(os.fstat(descriptor)).st_size
+    except StorageError:
+        os.close(descriptor)
+        raise
+    return Reader(lambda count, _: os.read(descriptor, count), lambda: os.close(descriptor), size_bytes)
+
+
+def _s3_reader(uri: str, timeout_seconds: float) -> Reader:
+    # One streamed GET. The library's own file object would ask HEAD first, then read ranges of 50 MB, and
+    # would cut a key at "?versionId=".
+    fs, path = open_filesystem(uri)
+    answer = fs.call_s3("get_object", **_bucket_and_key(path), timeout=timeout_seconds)
+    body = answer["Body"]
+    return Reader(
+        lambda count, timeout: bytes(sync(fs.loop, _fill, body.read, count, timeout=timeout)),
+        lambda: sync(fs.loop, _call, body.close, timeout=CONNECT_SECONDS),
+        answer.get("ContentLength"),
+    )
+
+
+def _web_reader(uri: str, timeout_seconds: float) -> Reader:
+    fs, url = open_filesystem(uri)
+    response = sync(fs.loop, _get, fs, url, timeout=timeout_seconds)
+    return Reader(
+        lambda count, timeout: bytes(sync(fs.loop, _fill, response.content.read, count, timeout=timeout)),
+        lambda: sync(fs.loop, _call, response.close, timeout=CONNECT_SECONDS),
+        response.content_length,
+    )
+
+
+def _generic_reader(uri: str, _timeout_seconds: float) -> Reader:
+    fs, path = open_filesystem(uri)
+    file = fs.open(path, "rb")
+    return Reader(lambda count, _: bytes(file.read(count)), file.close, getattr(file, "size", None))
+
+
+_READERS = {"file": _local_reader, "s3": _s3_reader, "http": _web_reader, "https": _web_reader}
+
+
+async def _get(fs: Any, url: str) -> Any:
+    session = await fs.set_session()
+    response = await session.get(fs.encode_url(url))
+    response.raise_for_status()
+    return response
+
+
+async def _head(fs: Any, url: str) -> Any:
+    session = await fs.set_session()
+    async with session.head(fs.encode_url(url), allow_redirects=True) as response:
+        response.raise_for_status()
+        return response.headers
+
+
+async def _fill(read: Callable[[int], Awaitable[bytes]], num_bytes: int) -> bytearray:
+    """Gather the few kilobytes each network read returns, so that threads meet once a piece."""
+    piece = bytearray()
+    while len(piece) < num_bytes and (more := await read(num_bytes - len(piece))):
+        piece += more
+    return piece
+
+
+async def _call(close: Callable[[], object]) -> None:
+    close()
+
+
+def _stat_regular(path: str) -> os.stat_result:
+    return _require_regular(os.stat(path))  # noqa: PTH116  # Path would not keep every name as it is
+
+
+def _require_regular(status: os.stat_result) -> os.stat_result:
+    if stat.S_ISREG(status.st_mode):
+        return status
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+    raise StorageError("failed", f"it is {kind}, not a regular file")
+
+
+def _bucket_and_key(path: str) -> dict[str, str]:
+    bucket, _, key = path.partition("/")
+    if not bucket or not key:
+        raise StorageError("failed", "it is a directory (a whole bucket), not an object")
+    return {"Bucket": bucket, "Key": key}
+
+
+def _environment_digest(scheme: str) -> str:
+    """Changes when the environment names other credentials or another endpoint for this scheme."""
+    prefixes = _ENVIRONMENT.get(scheme, ())
+    seen = sorted(pair for pair in os.environ.items() if prefixes and pair[0].startswith(prefixes))
+    return hashlib.sha256(repr(seen).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+_instances_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=16)
+def _instance(scheme: str, _environment: str, _pid: int) -> Any:
+    if scheme in _WRAPPERS:
+        raise StorageError("failed", f"scheme {scheme!r} cannot stand alone")
+    with translated():
+        try:
+            fs = fsspec.filesystem(scheme, skip_instance_cache=True, **_options(scheme))
+        except (ImportError, TypeError, ValueError) as error:
+            message = f"scheme {scheme!r} is unknown or needs a package that is not installed"
+            raise StorageError("failed", message) from error
+    if scheme == "s3":
+        fs.retries = 1  # botocore retries already; both together take minutes when the endpoint is down
+    return fs
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme == "s3":
+        retries = {"max_attempts": S3_RETRIES}
+        times = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        config = {**times, "retries": retries, "max_pool_connections": S3_CONNECTIONS}
+        return {"use_listings_cache": False, "config_kwargs": config}
+    if scheme in WEB_SCHEMES:
+        from aiohttp import ClientTimeout  # noqa: PLC0415  # half a second that local runs need not spend
+
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        # The stored bytes, not a compressed form of them.
+        return {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}}}
+    return {} if scheme == "file" else {"use_listings_cache": False}
