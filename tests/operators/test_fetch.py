@@ -1,0 +1,309 @@
+"""What fetching promises: every byte or a typed error, in bounded time, space and number of attempts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from operators.fetch import FetchAttemptError, content_versions, fetch
+from securevqa_core.errors import ConfigurationError
+
+CONTENT = os.urandom(5 * 2**20 + 17)
+CLOSED_ENDPOINT = "http://127.0.0.1:1"
+
+
+class Web(BaseHTTPRequestHandler):
+    """A server that fails on demand; `/fails/N/CODE` answers CODE N times, then the content."""
+
+    seen: dict[str, int]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.seen[path] = self.seen.get(path, 0) + 1
+        match path.split("/")[1:]:
+            case ["fails", times, code] if self.seen[path] <= int(times):
+                self.answer(int(code), b"no")
+            case ["slow"]:
+                self.answer(200, b"", announced=10**6)
+                with_patience(self)
+            case ["short"] if self.seen[path] == 1:
+                self.answer(200, CONTENT[:1000], announced=len(CONTENT))
+                self.close_connection = True
+            case ["unannounced"]:
+                self.answer(200, CONTENT, announced=None)
+            case _:
+                self.answer(200, CONTENT)
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path == "/tagged" else 404)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+
+    def answer(self, code: int, body: bytes, announced: int | None = -1) -> None:
+        self.send_response(code)
+        if announced is not None:
+            self.send_header("Content-Length", str(len(body) if announced < 0 else announced))
+        else:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def with_patience(handler: BaseHTTPRequestHandler) -> None:
+    """Trickle bytes until the reader goes away: each read is quick, the whole is not."""
+    try:
+        for _ in range(200):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.05)
+    except OSError:
+        handler.close_connection = True
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    handler = type("FreshWeb", (Web,), {"seen": {}})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def fetch_failure(uri: str, target: BinaryIO | None = None, **limits: Any) -> FetchAttemptError:
+    options = {"max_bytes": 10**8, "timeout_seconds": 30.0} | limits
+    with pytest.raises(FetchAttemptError) as caught:
+        fetch(uri, target or io.BytesIO(), **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_local_bytes_and_digest_are_exact(tmp_path: Path, buffering: int) -> None:
+    (tmp_path / "a #1?.mp4").write_bytes(CONTENT)
+    with tempfile.TemporaryFile(buffering=buffering, dir=tmp_path) as target:
+        target.write(b"left over from another video" * 10**6)
+        done = fetch(str(tmp_path / "a #1?.mp4"), target, max_bytes=len(CONTENT), timeout_seconds=30)
+        assert target.read() == CONTENT
+    assert done.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert (done.size_bytes, done.attempts) == (len(CONTENT), 1)
+    assert 0 < done.seconds < 30
+
+
+def test_s3_bytes_and_digest_are_exact(s3: Any) -> None:
+    s3.fs.pipe_file(f"{s3.bucket}/clip one.mp4", CONTENT)
+    target = io.BytesIO()
+    done = fetch(f"{s3.bucket_uri}/clip one.mp4", target, max_bytes=10**8, timeout_seconds=30)
+    assert target.getvalue() == CONTENT
+    assert done.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_empty_file_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert fetch(str(tmp_path / "empty"), io.BytesIO(), max_bytes=1, timeout_seconds=5).size_bytes == 0
+
+
+@pytest.mark.parametrize("uri", ["/nowhere/a.mp4", "/etc/passwd/a.mp4", "/" + "n" * 300])
+def test_a_missing_local_file_is_not_found(uri: str) -> None:
+    error = fetch_failure(uri)
+    assert (error.code, error.attempts) == ("fetch_not_found", 1)
+    assert uri in str(error)
+
+
+def test_a_name_no_file_can_have_is_a_failure() -> None:
+    error = fetch_failure("/a\0b.mp4")
+    assert error.code == "fetch_failed"
+    assert "a\\x00b" in str(error)
+
+
+@pytest.mark.parametrize("key", ["missing.mp4", "folder"])
+def test_a_missing_s3_object_is_not_found(s3: Any, key: str) -> None:
+    s3.fs.pipe_file(f"{s3.bucket}/folder/a", b"x")
+    error = fetch_failure(f"{s3.bucket_uri}/{key}")
+    assert (error.code, error.attempts) == ("fetch_not_found", 1)
+    assert key in str(error)
+
+
+def test_a_missing_bucket_is_not_found(s3: Any) -> None:
+    assert fetch_failure("s3://no-such-bucket/a").code == "fetch_not_found"
+
+
+def test_wrong_credentials_are_denied_at_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    error = fetch_failure(f"{s3.bucket_uri}/clip one.mp4")
+    assert (error.code, error.attempts) == ("fetch_denied", 1)
+
+
+def test_a_closed_endpoint_is_unreachable(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED_ENDPOINT)
+    error = fetch_failure("s3://bucket/a.mp4", max_attempts=2)
+    assert (error.code, error.attempts) == ("fetch_unreachable", 2)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "odd.mp4")
+    error = fetch_failure(str(tmp_path / "odd.mp4"))
+    assert error.code == "fetch_failed"
+    assert "not a regular file" in str(error)
+
+
+def test_too_large_is_found_before_and_while_reading(tmp_path: Path, web: str) -> None:
+    (tmp_path / "big").write_bytes(CONTENT)
+    for uri in (str(tmp_path / "big"), f"{web}/plain", f"{web}/unannounced"):
+        target = io.BytesIO()
+        error = fetch_failure(uri, target, max_bytes=len(CONTENT) - 1)
+        assert (error.code, error.attempts) == ("fetch_too_large", 1)
+        assert str(len(CONTENT) - 1) in str(error)
+        assert len(target.getvalue()) < len(CONTENT)
+
+
+def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    with Path("/dev/full").open("wb", buffering=0) as target:
+        error = fetch_failure(str(tmp_path / "a"), target)
+    assert (error.code, error.attempts) == ("scratch_full", 1)
+    assert str(tmp_path / "a") in str(error)
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CONTENT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with tempfile.TemporaryFile(buffering=0, dir=tmp_path) as target:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+        try:
+            error = fetch_failure(str(tmp_path / "a"), target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.code == "scratch_full"
+
+
+def test_a_scratch_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with (tmp_path / "a").open("rb") as target:
+        error = fetch_failure(str(tmp_path / "a"), target)
+    assert error.code == "fetch_failed"
+    assert "scratch" in str(error)
+
+
+@pytest.mark.parametrize("code", [500, 503, 429])
+def test_a_failure_that_passes_is_tried_again_from_the_start(web: str, code: int) -> None:
+    target = io.BytesIO()
+    done = fetch(f"{web}/fails/2/{code}", target, max_bytes=10**8, timeout_seconds=30)
+    assert done.attempts == 3
+    assert target.getvalue() == CONTENT
+
+
+def test_a_body_that_ends_early_is_tried_again_not_believed(web: str) -> None:
+    target = io.BytesIO()
+    done = fetch(f"{web}/short", target, max_bytes=10**8, timeout_seconds=30)
+    assert done.attempts == 2
+    assert done.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert target.getvalue() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "attempts"),
+    [
+        (404, "fetch_not_found", 1),
+        (403, "fetch_denied", 1),
+        (401, "fetch_denied", 1),
+        (400, "fetch_failed", 1),
+        (500, "fetch_failed", 3),
+    ],
+)
+def test_web_errors_are_typed_and_hide_the_query(web: str, status: int, code: str, attempts: int) -> None:
+    error = fetch_failure(f"{web}/fails/9/{status}?signature=secret")
+    assert (error.code, error.attempts) == (code, attempts)
+    assert f"{web}/fails/9/{status}" in str(error)
+    assert f"HTTP {status}" in str(error)
+    assert "secret" not in str(error)
+    assert error.__cause__ is None  # its text repeats the query
+
+
+def test_a_trickling_body_ends_at_the_time_limit(web: str) -> None:
+    started = time.monotonic()
+    error = fetch_failure(f"{web}/slow", timeout_seconds=1.0)
+    assert time.monotonic() - started < 4
+    assert (error.code, error.attempts) == ("fetch_unreachable", 1)
+    assert "timeout_seconds=1" in str(error)
+
+
+def test_an_unknown_scheme_is_a_failure() -> None:
+    error = fetch_failure("zip://a.mp4::s3://bucket/b.zip")
+    assert error.code == "fetch_failed"
+    assert "'zip'" in str(error)
+
+
+def test_attempts_survive_a_journey_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(FetchAttemptError("fetch_denied", "no", 2)))
+    assert (error.code, error.stage, str(error), error.attempts) == ("fetch_denied", "fetch", "no", 2)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_bytes": 0}, {"timeout_seconds": -1.5}, {"timeout_seconds": float("nan")}, {"max_attempts": 0}],
+)
+def test_limits_outside_their_range_are_named(limits: dict[str, Any]) -> None:
+    [(name, value)] = limits.items()
+    with pytest.raises(ConfigurationError, match=rf"{name}.*{value}"):
+        fetch("/a", io.BytesIO(), **({"max_bytes": 1, "timeout_seconds": 1.0} | limits))
+
+
+def test_versions_change_with_the_content_and_only_then(s3: Any, tmp_path: Path) -> None:
+    local = tmp_path / "a"
+    local.write_bytes(b"one")
+    s3.fs.pipe_file(f"{s3.bucket}/versioned", b"one")
+    uris = [str(local), f"{s3.bucket_uri}/versioned"]
+    first = content_versions(uris)
+    assert content_versions(uris) == first
+    assert None not in first
+    os.utime(local, ns=(1, 1))
+    s3.fs.pipe_file(f"{s3.bucket}/versioned", b"two")
+    second = content_versions(uris)
+    assert all(before != after for before, after in zip(first, second, strict=True))
+
+
+def test_versions_that_cannot_be_known_are_none(s3: Any, tmp_path: Path, web: str) -> None:
+    (tmp_path / "a").touch()
+    uris = [
+        "/nowhere",
+        str(tmp_path),
+        f"{s3.bucket_uri}/none",
+        "s3://no-such-bucket/a",
+        "nosuch://a",
+        f"{web}/x",
+    ]
+    versions = content_versions([*uris, str(tmp_path / "a"), f"{web}/tagged"])
+    assert versions[: len(uris)] == [None] * len(uris)
+    assert None not in versions[len(uris) :]
+
+
+def test_versions_of_a_silent_endpoint_come_back_soon(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED_ENDPOINT)
+    started = time.monotonic()
+    assert content_versions([f"s3://bucket/{n}" for n in range(2000)] + ["/etc/passwd"])[-1] is not None
+    assert time.monotonic() - started < 30
+
+
+def test_versions_need_a_worker() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_workers.*0"):
+        content_versions([], max_workers=0)
