@@ -1,0 +1,173 @@
+"""Owns turning what the operator points at (a manifest file, a directory, a glob) into one row per video.
+
+read_manifest("s3://bucket/night/manifest.csv")  ->  video_id | uri | every other column, unchanged
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators import storage
+from pipeline.manifest_formats import decode_table, suffix_of
+from pipeline.manifest_listing import list_videos
+from securevqa_core.errors import ManifestError
+
+__all__ = ["DEFAULT_ALLOW_SCHEMES", "read_manifest"]
+
+# Plain http is left out: anybody on the way could swap the video.
+DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
+
+NAMED_AT_MOST = 10  # offenders named in a message; the rest are counted
+VIDEO_ID_HEX_DIGITS = 24
+READ_SECONDS = 600.0  # for the manifest file itself
+PIECE_BYTES = 4 * 2**20
+
+
+def read_manifest(
+    location: str,
+    *,
+    uri_column: str = "uri",
+    allow_schemes: Collection[str] = DEFAULT_ALLOW_SCHEMES,
+    reserved_columns: Collection[str] = frozenset(),
+) -> pa.Table:
+    """Read the list of videos: `video_id` and `uri` (strings) first, then every other column unchanged.
+
+    Args:
+        location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every file
+            below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
+            is there is never taken for a glob. CSV cells stay the text they are.
+        uri_column: the column that holds the videos' URIs. A relative one starts at the manifest's own
+            folder; a local one becomes an absolute plain path. What follows `file://` is taken literally.
+        allow_schemes: schemes the videos may have; "file" stands for local paths.
+        reserved_columns: names the manifest's other columns may not have.
+
+    Raises:
+        ManifestError: there is no such manifest, it cannot be read, or it breaks a rule, which is named.
+            Rows are numbered from 1, a header not counted.
+    """
+    shown = storage.redact(location)
+    found = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
+    if found is None:
+        table = decode_table(_read_all(location), location)
+        _require_columns(table, uri_column, reserved_columns, shown)
+        given = _uri_texts(table[uri_column], uri_column, shown)
+        uris = [_normalised(uri, _folder_of(location)) for uri in given]
+    else:
+        table, uri_column, uris = pa.table({}), "uri", found
+        if not found:
+            raise ManifestError(f"manifest {shown!r} is empty: no file there")
+    _require_schemes(uris, allow_schemes)
+    return _assemble(table, uri_column, uris, shown)
+
+
+def _read_all(location: str) -> bytes:
+    pieces: list[bytes] = []
+    try:
+        with storage.open_reader(location, timeout_seconds=READ_SECONDS) as reader:
+            while piece := reader.read(PIECE_BYTES, timeout_seconds=READ_SECONDS):
+                pieces.append(piece)
+    except storage.StorageError as error:
+        shown = storage.redact(location)
+        if error.kind == "not_found":
+            raise ManifestError(f"no such manifest: {shown!r}") from error
+        kind = error.kind.replace("_", " ")
+        raise ManifestError(f"manifest {shown!r} cannot be read: {kind}, {error}") from error
+    return b"".join(pieces)
+
+
+def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str], shown: str) -> None:
+    if table.num_rows == 0:
+        raise ManifestError(f"manifest {shown!r} is empty: it has no rows")
+    names = table.column_names
+    if uri_column not in names or uri_column == "video_id":
+        raise ManifestError(f"manifest {shown!r} has no column {uri_column!r} for uris, it has {names}")
+    others = [name for name in names if name not in {uri_column, "video_id"}]
+    taken = sorted({*reserved, "uri"}.intersection(others))
+    if taken:
+        raise ManifestError(f"manifest {shown!r}: columns {taken} must be renamed, the report has its own")
+
+
+def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, shown: str) -> list[str]:
+    """The column as texts; a null or an empty one is refused by its row number."""
+    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not str(value_type).endswith(("string", "string_view", "null")):
+        raise ManifestError(f"manifest {shown!r}: column {uri_column!r} must be text, got {column.type}")
+    return _filled(column.to_pylist(), uri_column, shown)
+
+
+def _filled(texts: list[str | None], name: str, shown: str) -> list[str]:
+    rows = [row for row, text in enumerate(texts, start=1) if not text]
+    if rows:
+        raise ManifestError(f"manifest {shown!r}: {name} must not be null or empty, rows {_named(rows)}")
+    return [text for text in texts if text]
+
+
+def _folder_of(location: str) -> str:
+    if storage.scheme_of(location) == "file":
+        return storage.join(".", storage.local_path(location)).rpartition("/")[0] or "/"
+    path = storage.redact(location) if storage.scheme_of(location) in {"http", "https"} else location
+    return path.rpartition("/")[0]
+
+
+def _normalised(uri: str, folder: str) -> str:
+    """One form for one place: an absolute plain path, or a URI with its scheme in lower case."""
+    scheme = storage.scheme_of(uri)
+    if scheme != "file":
+        return scheme + uri[len(scheme) :]
+    path = storage.local_path(uri)
+    return storage.join("/" if path.startswith("/") else folder, path)
+
+
+def _require_schemes(uris: Iterable[str], allow_schemes: Collection[str]) -> None:
+    for uri in uris:
+        scheme = storage.scheme_of(uri)
+        if scheme not in allow_schemes:
+            allowed = ", ".join(sorted(allow_schemes))
+            message = (
+                f"scheme {scheme!r} of uri {storage.redact(uri)!r} must be one of allow_schemes: {allowed}"
+            )
+            raise ManifestError(message)
+
+
+def _assemble(table: pa.Table, uri_column: str, uris: list[str], shown: str) -> pa.Table:
+    """Put `video_id` and `uri` before the other columns."""
+    try:
+        uri_array = pa.array(uris, pa.string())
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"manifest {shown!r}: file name {error.object!r} is not UTF-8") from error
+    if "video_id" in table.column_names:
+        ids = _given_ids(table["video_id"], shown)
+    else:
+        ids = [hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS] for uri in uris]
+    _require_unique(ids, uris, shown)
+    others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
+    columns: list[Any] = [pa.array(ids, pa.string()), uri_array, *(table[name] for name in others)]
+    return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
+
+
+def _given_ids(column: pa.ChunkedArray[Any], shown: str) -> list[str]:
+    try:
+        ids = pc.cast(column, pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        raise ManifestError(f"manifest {shown!r}: video_id must be text, got {column.type}") from error
+    return _filled(ids, "video_id", shown)
+
+
+def _require_unique(ids: list[str], uris: list[str], shown: str) -> None:
+    counts = Counter(ids)
+    first_uris = dict(zip(reversed(ids), reversed(uris), strict=True))
+    twice = [f"{one!r} ({storage.redact(first_uris[one])!r})" for one, count in counts.items() if count > 1]
+    if twice:
+        raise ManifestError(f"manifest {shown!r}: video_id must be unique, these are not: {_named(twice)}")
+
+
+def _named(offenders: list[str] | list[int]) -> str:
+    rest = len(offenders) - NAMED_AT_MOST
+    named = ", ".join(str(one) for one in offenders[:NAMED_AT_MOST])
+    return f"{named} and {rest} more" if rest > 0 else named

@@ -1,0 +1,133 @@
+"""Owns decoding a manifest file's bytes: Parquet, CSV and JSON lines, without guessing any type."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.storage import redact, scheme_of
+from securevqa_core.errors import ManifestError
+
+__all__ = ["MANIFEST_SUFFIXES", "decode_table", "suffix_of"]
+
+
+def suffix_of(location: str) -> str:
+    """The manifest suffix of a location in lower case, "" where it has none of `MANIFEST_SUFFIXES`."""
+    name = (location if scheme_of(location) == "file" else redact(location)).lower()
+    return next((suffix for suffix in MANIFEST_SUFFIXES if name.endswith(suffix)), "")
+
+
+def decode_table(content: bytes, location: str) -> pa.Table:
+    """The table in `content`, whose format follows from the suffix of `location`.
+
+    Raises:
+        ManifestError: the format is unknown, or the bytes are not in it; lines are numbered from 1.
+    """
+    shown, suffix = redact(location), suffix_of(location)
+    if not suffix:
+        known = ", ".join(MANIFEST_SUFFIXES)
+        raise ManifestError(f"manifest {shown!r} must be a directory, a glob or end in one of {known}")
+    return MANIFEST_SUFFIXES[suffix](content, shown)
+
+
+def _decode_parquet(content: bytes, shown: str) -> pa.Table:
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ManifestError(f"manifest {shown!r} is not readable Parquet: {error}") from error
+    _require_unique(table.column_names, shown)
+    return table.replace_schema_metadata(None)  # pandas' notes would turn columns into an index
+
+
+def _decode_csv(content: bytes, shown: str) -> pa.Table:
+    """Every cell as the text it is: `007` stays `007`; python's reader numbers the lines it refuses."""
+    reader = csv.reader(io.StringIO(_text(content, shown), newline=""), strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise ManifestError(
+            f"manifest {shown!r}, line {reader.line_num}: not readable CSV: {error}"
+        ) from error
+    names = rows[0][1] if rows else []
+    _require_unique(names, shown)
+    for number, row in rows[1:]:
+        if len(row) != len(names):
+            message = f"has {len(row)} cells, the header has {len(names)}"
+            raise ManifestError(f"manifest {shown!r}, line {number}: {message}")
+    columns = [pa.array([row[i] for _, row in rows[1:]], pa.string()) for i in range(len(names))]
+    return pa.Table.from_arrays(columns, names=names)
+
+
+def _decode_json_lines(content: bytes, shown: str) -> pa.Table:
+    """JSON's own types only: text that looks like a date stays text."""
+    rows = [
+        _json_object(line, f"manifest {shown!r}, line {number}")
+        for number, line in enumerate(_text(content, shown).split("\n"), start=1)
+        if line.strip()
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [_json_column(name, [row.get(name) for row in rows], shown) for name in names]
+    return pa.Table.from_arrays(columns, names=names)
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ManifestError(f"{where}: must be one JSON object, got {type(value).__name__}")
+    return value
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = _twice(name for name, _ in pairs)
+    if twice:
+        raise ValueError(f"names must be unique, {twice} come twice")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json_column(name: str, values: list[Any], shown: str) -> Any:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise ManifestError(
+            f"manifest {shown!r}, column {name!r}: values of one type, please: {error}"
+        ) from error
+
+
+def _text(content: bytes, shown: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ManifestError(f"manifest {shown!r}, line {line}: not UTF-8: {error.reason}") from error
+
+
+def _require_unique(names: list[str], shown: str) -> None:
+    if twice := _twice(names):
+        raise ManifestError(f"manifest {shown!r}: column names must be unique, {twice} come twice")
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+MANIFEST_SUFFIXES: dict[str, Callable[[bytes, str], pa.Table]] = {
+    ".parquet": _decode_parquet,
+    ".csv": _decode_csv,
+    ".jsonl": _decode_json_lines,
+    ".ndjson": _decode_json_lines,
+    ".json": _decode_json_lines,
+}
