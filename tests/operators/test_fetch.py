@@ -11,70 +11,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from webserver import CONTENT, Web
 
 from operators.fetch import FetchAttemptError, content_versions, fetch
 from securevqa_core.errors import ConfigurationError
 
-CONTENT = os.urandom(5 * 2**20 + 17)
 CLOSED_ENDPOINT = "http://127.0.0.1:1"
-
-
-class Web(BaseHTTPRequestHandler):
-    """A server that fails on demand; `/fails/N/CODE` answers CODE N times, then the content."""
-
-    seen: dict[str, int]
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.seen[path] = self.seen.get(path, 0) + 1
-        match path.split("/")[1:]:
-            case ["fails", times, code] if self.seen[path] <= int(times):
-                self.answer(int(code), b"no")
-            case ["slow"]:
-                self.answer(200, b"", announced=10**6)
-                with_patience(self)
-            case ["short"] if self.seen[path] == 1:
-                self.answer(200, CONTENT[:1000], announced=len(CONTENT))
-                self.close_connection = True
-            case ["unannounced"]:
-                self.answer(200, CONTENT, announced=None)
-            case _:
-                self.answer(200, CONTENT)
-
-    def do_HEAD(self) -> None:
-        self.send_response(200 if self.path == "/tagged" else 404)
-        self.send_header("ETag", '"one"')
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-
-    def answer(self, code: int, body: bytes, announced: int | None = -1) -> None:
-        self.send_response(code)
-        if announced is not None:
-            self.send_header("Content-Length", str(len(body) if announced < 0 else announced))
-        else:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-def with_patience(handler: BaseHTTPRequestHandler) -> None:
-    """Trickle bytes until the reader goes away: each read is quick, the whole is not."""
-    try:
-        for _ in range(200):
-            handler.wfile.write(b"x")
-            handler.wfile.flush()
-            time.sleep(0.05)
-    except OSError:
-        handler.close_connection = True
 
 
 @pytest.fixture
