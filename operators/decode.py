@@ -1,0 +1,119 @@
+"""Owns the decode stage: bring the bytes, hash them, and let a confined process take what the model samples."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import IO
+
+import pyarrow as pa
+
+from operators.fetch import fetch
+from operators.schema import SAMPLED, Row
+from operators.stage import run_stage
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import DecodeError, FetchError, VideoError
+from securevqa_core.randomness import Key
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+__all__ = ["Decode", "FetchLimits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """What bringing one object may cost."""
+
+    max_bytes: int = 20 << 30
+    timeout_seconds: float = 600.0
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode:
+    """uri -> content_sha256, patches, frames, segments; the frames of the video never leave its process."""
+
+    sampling: SamplingConfig
+    key: Key
+    num_draws: int
+    scratch_dir: str | None  # None: the system's temporary folder
+    decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
+    fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Yield one row of `SAMPLED` for every row of `MANIFEST`."""
+        return run_stage(table, self._sample, stage="decode", schema=SAMPLED)
+
+    def _sample(self, row: Row) -> Row:
+        """Fetch and decode; what is known when a step fails stays in the row."""
+        known: Row = {}
+        try:
+            with self._scratch_file() as target:
+                known |= self._fetch(row["uri"], target)
+                return known | self._decode(known, target)
+        except VideoError as error:
+            if isinstance(error, FetchError):
+                known["attempts"] = getattr(error, "attempts", None)
+            error.columns = known  # type: ignore[attr-defined]
+            raise
+
+    def _scratch_file(self) -> IO[bytes]:
+        """Open a file without a name: it is gone when the worker is, however the worker ends."""
+        try:
+            return tempfile.TemporaryFile(dir=self.scratch_dir)
+        except OSError as error:
+            raise FetchError("scratch_full", f"no scratch file can be made: {error.strerror}") from error
+
+    def _fetch(self, uri: str, target: IO[bytes]) -> Row:
+        fetched = fetch(
+            uri,
+            target,
+            max_bytes=self.fetch_limits.max_bytes,
+            timeout_seconds=self.fetch_limits.timeout_seconds,
+            max_attempts=self.fetch_limits.max_attempts,
+        )
+        target.flush()
+        return {
+            "content_sha256": fetched.content_sha256,
+            "size_bytes": fetched.size_bytes,
+            "attempts": fetched.attempts,
+            "fetch_seconds": fetched.seconds,
+        }
+
+    def _decode(self, known: Row, target: IO[bytes]) -> Row:
+        if not known["size_bytes"]:
+            raise DecodeError("empty_file", "the object has no bytes")
+        seed = functools.partial(self.key.seed, known["content_sha256"])
+        draws = range(self.num_draws)
+        request = DecodeRequest(
+            sampling=self.sampling,
+            draws=tuple(
+                DrawSeeds(skip_sampling=seed("skip_sampling", draw), grid_sampling=seed("grid_sampling", draw))
+                for draw in draws
+            ),
+            limits=self.decode_limits,
+        )
+        started = time.perf_counter()
+        try:
+            sample = _sandbox(self.decode_limits).decode(f"/proc/{os.getpid()}/fd/{target.fileno()}", request)
+        finally:
+            known["decode_seconds"] = time.perf_counter() - started
+        return asdict(sample.info) | {
+            "decoder": sample.decoder,
+            "decode_warnings": list(sample.warnings),
+            "patches": sample.patches,
+            "frames": sample.frames,
+            "segments": sample.segments,
+            "intra_seeds": [seed("guardian_intra", draw) for draw in draws],
+            "inter_seeds": [seed("guardian_inter", draw) for draw in draws],
+        }
+
+
+@functools.lru_cache(maxsize=1)
+def _sandbox(limits: DecodeLimits) -> DecodeSandbox:
+    """Return this worker's decoding process, warm from the last video."""
+    return DecodeSandbox(limits)

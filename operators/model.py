@@ -1,0 +1,116 @@
+"""Owns the two stages that run a network: inter-branch features (Eqs. 9, 10) and the fused score (Eqs. 6, 11-15)."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from operators.schema import FEATURED, OUTCOME, Row, pixels_of, rows_of
+from operators.stage import FAILED, SCORED, run_stage
+from securevqa_core import weights
+from securevqa_core.scoring import (
+    Precision,
+    Thresholds,
+    inter_features,
+    raw_scores,
+    summarise,
+    verdict,
+)
+from securevqa_core.types import SamplingConfig
+
+__all__ = ["FusedScore", "InterFeature", "ModelSetup"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSetup:
+    """What a model actor is built from."""
+
+    checkpoint: ray.ObjectRef  # of weights.Checkpoint
+    sampling: SamplingConfig
+    precision: Precision
+    device: str  # torch's name
+    num_threads: int  # of one actor's arithmetic on a CPU
+
+
+class _ModelStage:
+    def __init__(self, setup: ModelSetup) -> None:
+        torch.set_num_threads(setup.num_threads)
+        self._setup = setup
+        self._device = torch.device(setup.device)
+        self._checkpoint: weights.Checkpoint = ray.get(setup.checkpoint)
+        self._model: Any = weights.build(self._checkpoint).to(self._device)
+
+
+class InterFeature(_ModelStage):
+    """frames, segments -> features: the fast pathway on every segment of every draw."""
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Yield one row of `FEATURED` for every row of `FRAGMENTED`."""
+        return run_stage(table, self._features, stage="inter", schema=FEATURED)
+
+    def _features(self, row: Row) -> Row:
+        sampling = self._setup.sampling
+        if not sampling.num_segments:
+            return {}
+        started = time.perf_counter()
+        side = sampling.segment_side
+        features = inter_features(
+            self._model,
+            pixels_of(row, "frames", np.uint8, -1, side, side, 3),
+            pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames),
+            row["inter_seeds"],
+            sampling=sampling,
+            device=self._device,
+            precision=self._setup.precision,
+        )
+        return {"features": features, "model_seconds": time.perf_counter() - started}
+
+
+class FusedScore(_ModelStage):
+    """fragments, features -> score, spread and verdict; the last stage before the rows are written."""
+
+    def __init__(self, setup: ModelSetup, *, provenance: Row, thresholds: Thresholds, tally: Any) -> None:
+        super().__init__(setup)
+        self._provenance = provenance
+        self._thresholds = thresholds
+        self._tally = tally
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Yield one row of `OUTCOME` for every row of `FEATURED`."""
+        for outcome in run_stage(table, self._score, stage="score", schema=OUTCOME):
+            (row,) = rows_of(outcome)
+            finished = self._finish(row)
+            self._tally.add.remote(status=finished["status"], error_code=finished["error_code"])
+            yield pa.Table.from_pylist([finished], schema=OUTCOME)
+
+    def _score(self, row: Row) -> Row:
+        started = time.perf_counter()
+        sampling = self._setup.sampling
+        side = sampling.fragment_side
+        clips = (sampling.num_clips, sampling.clip_frames, side, side, 3)
+        fragments = pixels_of(row, "fragments", np.uint8, -1, *clips)
+        features = None
+        if sampling.num_segments:
+            per_draw = (len(fragments), sampling.num_segments)
+            features = pixels_of(row, "features", np.float32, -1).reshape(*per_draw, -1)
+        raw = raw_scores(
+            self._model, fragments, features, device=self._device, precision=self._setup.precision
+        )
+        seconds = (row["model_seconds"] or 0.0) + time.perf_counter() - started
+        return asdict(summarise(raw, self._checkpoint.calibration)) | {"status": SCORED, "model_seconds": seconds}
+
+    def _finish(self, row: Row) -> Row:
+        """Add what every row has, scored or not."""
+        lower = None if row["status"] == FAILED else row["score_lower"]
+        status = self._provenance["checkpoint_status"]
+        judged = verdict(lower, checkpoint_status=status, thresholds=self._thresholds)
+        now = datetime.datetime.now(datetime.UTC)
+        return row | self._provenance | {"verdict": judged, "scored_at": now}

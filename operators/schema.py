@@ -1,0 +1,145 @@
+"""Owns every column that crosses a stage or reaches a report: its Arrow type, unit and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+__all__ = [
+    "FRAGMENTED",
+    "FEATURED",
+    "MANIFEST",
+    "OUTCOME",
+    "REPORT",
+    "ROW_KEY",
+    "SAMPLED",
+    "Row",
+    "pixels_of",
+    "row_table",
+    "rows_of",
+]
+
+Row = dict[str, Any]  # one video, column name -> Python value; payload columns hold arrays or Arrow buffers
+ROW_KEY = "row_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the contract."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str | None = None
+
+    @property
+    def field(self) -> pa.Field:
+        """The Arrow field, with meaning and unit in its metadata."""
+        metadata = {"description": self.meaning} | ({"unit": self.unit} if self.unit else {})
+        return pa.field(self.name, self.type, metadata=metadata)
+
+
+_IDENTITY = (
+    Column("video_id", pa.string(), "identifier from the manifest, or derived from the URI"),
+    Column("uri", pa.string(), "where the video was read from"),
+)
+_FILE = (
+    Column("content_sha256", pa.string(), "SHA-256 of the bytes"),
+    Column("size_bytes", pa.int64(), "size of the object", "byte"),
+)
+_FAILURE = (
+    Column("status", pa.string(), "scored or failed"),
+    Column("stage", pa.string(), "stage that failed: fetch, decode, fragment, inter or score"),
+    Column("error_code", pa.string(), "stable code of the failure"),
+    Column("error_message", pa.string(), "what failed, in words"),
+    Column("attempts", pa.int32(), "times the object was fetched", "count"),
+)
+_SCORE = (
+    Column("score", pa.float64(), "predicted quality, mean over draws", "0..100, higher is better"),
+    Column("score_sd", pa.float64(), "standard deviation over draws; null for one draw", "points of 100"),
+    Column("score_lower", pa.float64(), "one-sided 95% lower bound of score; verdicts use it", "0..100"),
+    Column("raw_score", pa.float64(), "mean model output before calibration", "the model's own scale"),
+    Column("clip_scores", pa.list_(pa.float32()), "score of each clip, draw after draw", "0..100"),
+    Column("verdict", pa.string(), "pass, review or reject; review for anything not scored"),
+)
+_VIDEO = (
+    Column("width", pa.int32(), "frame width", "pixel"),
+    Column("height", pa.int32(), "frame height", "pixel"),
+    Column("fps", pa.float64(), "average frame rate", "1/s"),
+    Column("num_frames", pa.int64(), "frames the packets announce", "count"),
+    Column("duration_seconds", pa.float64(), "duration the packets span", "s"),
+    Column("codec", pa.string(), "video codec, FFmpeg's name"),
+    Column("decoder", pa.string(), "backend that read the frames"),
+    Column("decode_warnings", pa.list_(pa.string()), "what was damaged or odd, but not fatal"),
+)
+_PROVENANCE = (
+    Column("checkpoint_id", pa.string(), "weights that scored the video"),
+    Column("checkpoint_status", pa.string(), "trained, imported or untrained"),
+    Column("config_id", pa.string(), "digest of every setting that can change a score or a verdict"),
+    Column("key_id", pa.string(), "digest of the key; the key itself is nowhere"),
+    Column("randomness", pa.string(), "keyed, ephemeral or public (--seed)"),
+)
+_TIMES = (
+    Column("fetch_seconds", pa.float64(), "time to bring the bytes", "s"),
+    Column("decode_seconds", pa.float64(), "time to probe and decode", "s"),
+    Column("model_seconds", pa.float64(), "time in both backbones and the head", "s"),
+    Column("scored_at", pa.timestamp("us", tz="UTC"), "when the row was finished"),
+)
+_KEY = Column(ROW_KEY, pa.string(), "digest of video, content version, checkpoint and configuration")
+_INTRA_SEEDS = Column("intra_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, intra branch")
+_INTER_SEEDS = Column("inter_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, inter branch")
+_PATCHES = Column("patches", pa.large_binary(), "(draws, clips, d, G, G, S, S, 3) uint8")
+_FRAGMENTS = Column("fragments", pa.large_binary(), "(draws, clips, d, G S, G S, 3) uint8, guarded")
+_FRAMES = Column("frames", pa.large_binary(), "(k, side, side, 3) uint8, whole frames resized")
+_SEGMENTS = Column("segments", pa.large_binary(), "(num_segments, segment_frames) int64 into frames")
+_FEATURES = Column("features", pa.large_binary(), "(draws, num_segments, channels) float32")
+
+
+def _schema(*groups: Iterable[Column]) -> pa.Schema:
+    return pa.schema([column.field for group in groups for column in group])
+
+
+# The report, in the order its readers see; every other column of the manifest follows, unchanged.
+REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _VIDEO, _PROVENANCE, _TIMES)
+
+# What crosses each boundary, from the manifest to the rows that are written.
+MANIFEST = _schema([_KEY], _IDENTITY)
+_OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _TIMES)
+SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS])
+FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS])
+FEATURED = _schema(*_OUTCOME_SO_FAR, [_FRAGMENTS, _FEATURES])
+OUTCOME = pa.schema([_KEY.field, *REPORT])
+
+
+def row_table(row: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """Make a one-row table of the columns of `schema`; columns that `row` lacks are null."""
+    return pa.table([_one(row.get(field.name), field.type) for field in schema], schema=schema)
+
+
+def rows_of(table: pa.Table) -> Iterable[Row]:
+    """Yield every row of `table`; payload columns stay Arrow buffers, not copied."""
+    for index in range(table.num_rows):
+        row: Row = {}
+        for name in table.column_names:
+            scalar = table[name][index]
+            payload = pa.types.is_large_binary(scalar.type)
+            row[name] = (scalar.as_buffer() if scalar.is_valid else None) if payload else scalar.as_py()
+        yield row
+
+
+def pixels_of(row: Row, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+    """View a payload column as a read-only array of `shape` (one -1 allowed)."""
+    return np.frombuffer(row[name], dtype=dtype).reshape(shape)
+
+
+def _one(value: Any, kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_large_binary(kind) or value is None:
+        return pa.array([value], type=kind)
+    data = pa.py_buffer(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value)
+    offsets = pa.py_buffer(np.array([0, data.size], dtype=np.int64))
+    return pa.Array.from_buffers(kind, 1, [None, offsets, data])

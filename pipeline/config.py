@@ -1,0 +1,65 @@
+"""Owns the settings of a scoring run, and the digest that tells two settings apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+from operators.decode import FetchLimits
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import Precision, Thresholds
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+
+__all__ = ["MAX_DRAWS", "ScoreConfig"]
+
+MAX_DRAWS = 64  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """Everything a scoring run was asked to do.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    manifest: str
+    output: str
+    key: Key
+    model: str | None = None  # zoo name; None: the checkpoint's, or the default
+    checkpoint: str | None = None  # URI of a checkpoint file; None: the one that ships
+    uri_column: str = "uri"
+    allow_schemes: frozenset[str]
+    num_draws: int = 1
+    precision: Precision = "float32"
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
+    fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+    scratch_dir: str | None = None
+    address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
+    gpus_per_actor: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
+        require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
+        if self.precision not in get_args(Precision):
+            raise ConfigurationError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+
+    def config_id(self, sampling: SamplingConfig) -> str:
+        """Return a digest of every setting that can change a row; an ephemeral key counts as no key at all."""
+        key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
+        settings = self.public_settings() | {"sampling": asdict(sampling), "key_id": key_id}
+        for name in ("manifest", "output", "checkpoint", "model", "scratch_dir", "address", "gpus_per_actor"):
+            del settings[name]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def public_settings(self) -> dict[str, Any]:
+        """Return the settings as JSON values, with `key_id` in place of the key."""
+        settings = {name: getattr(self, name) for name in self.__slots__ if name != "key"}
+        for name in ("thresholds", "decode_limits", "fetch_limits"):
+            settings[name] = asdict(settings[name])
+        settings["allow_schemes"] = sorted(self.allow_schemes)
+        return settings | {"key_id": self.key.key_id, "randomness": self.key.randomness}

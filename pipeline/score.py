@@ -1,0 +1,192 @@
+"""Owns a scoring job from its settings to its report: what is left to do, doing it, and writing run.json last."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from operators.fetch import content_versions
+from operators.schema import REPORT, ROW_KEY, Row
+from operators.storage import StorageError, open_reader, redact
+from pipeline.config import ScoreConfig
+from pipeline.manifest import read_manifest
+from pipeline.progress import new_tally, shown_progress
+from pipeline.report import Summary, write_report
+from pipeline.run import build_pipeline, execute, quiet_ray_data, ray_session
+from pipeline.rundir import RunDirectory
+from securevqa_core import weights, zoo
+from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.types import SamplingConfig
+
+__all__ = ["Outcome", "score"]
+
+MAX_CHECKPOINT_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a call of `score` did."""
+
+    run: dict[str, Any]  # the contents of run.json
+    num_scored_now: int  # rows this call worked on; 0 where the run was finished before
+    report_uri: str
+
+
+def score(config: ScoreConfig, *, console: Console) -> Outcome:
+    """Score a manifest, or what an interrupted run left of it.
+
+    Raises:
+        ManifestError, ConfigurationError: the call is wrong; nothing was started.
+        CheckpointError, OutputError: before any video is touched.
+        RunError: Ray cannot be reached.
+    """
+    manifest = read_manifest(
+        config.manifest,
+        uri_column=config.uri_column,
+        allow_schemes=config.allow_schemes,
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names)) - {"video_id", "uri"},
+    )
+    checkpoint = load_checkpoint(config)
+    sampling = zoo.spec(checkpoint.architecture).sampling
+    directory = RunDirectory(config.output)
+    directory.require_writable()
+    provenance = _provenance(config, checkpoint, sampling)
+    manifest = manifest.add_column(0, ROW_KEY, [_row_keys(manifest, provenance)])
+    previous = directory.read_run()
+    committed = directory.committed_keys()
+    keep = pa.array([key not in committed for key in manifest[ROW_KEY].to_pylist()])
+    left = manifest.filter(keep)
+    fingerprint = _fingerprint(manifest)
+    if previous and previous["fingerprint"] == fingerprint and not left.num_rows:
+        return Outcome(run=previous, num_scored_now=0, report_uri=directory.shown("report"))
+    started = time.time()
+    if left.num_rows:
+        _run(left, manifest.num_rows, config, checkpoint, sampling, provenance, directory, console)
+    summary = _replace_report(directory, previous, manifest, provenance)
+    run = _run_record(config, checkpoint, sampling, summary, provenance, started=started)
+    run |= {"fingerprint": fingerprint, "generation": previous["generation"] + 1 if previous else 1}
+    run["num_scored_now"] = left.num_rows
+    directory.write_json(run, "run.json")
+    return Outcome(run=run, num_scored_now=left.num_rows, report_uri=directory.shown("report"))
+
+
+def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
+    """Return the weights to score with: a file, or the seeded default of an architecture.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another architecture than asked for.
+        ConfigurationError: no such model.
+    """
+    if config.model is not None:
+        zoo.spec(config.model)
+    if config.checkpoint is None:
+        return weights.seeded(config.model or zoo.DEFAULT_MODEL)
+    try:
+        with open_reader(config.checkpoint, timeout_seconds=60) as reader:
+            content = b"".join(iter(lambda: reader.read(1 << 22, timeout_seconds=60), b""))
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
+    checkpoint = weights.read(content)
+    if config.model not in (None, checkpoint.architecture):
+        raise CheckpointError(
+            f"checkpoint {redact(config.checkpoint)!r} is of architecture {checkpoint.architecture!r}, "
+            f"--model asks for {config.model!r}"
+        )
+    return checkpoint
+
+
+def _run(
+    left: pa.Table,
+    total: int,
+    config: ScoreConfig,
+    checkpoint: weights.Checkpoint,
+    sampling: SamplingConfig,
+    provenance: Row,
+    directory: RunDirectory,
+    console: Console,
+) -> None:
+    with ray_session(config.address):
+        quiet_ray_data()
+        tally = new_tally()
+        pipeline = build_pipeline(
+            left, config, checkpoint=checkpoint, sampling=sampling, provenance=provenance, tally=tally
+        )
+        done_before = total - left.num_rows
+        with shown_progress(tally, total=total, done_before=done_before, console=console):
+            execute(pipeline, directory, num_rows=left.num_rows)
+
+
+def _replace_report(
+    directory: RunDirectory, previous: dict[str, Any] | None, manifest: pa.Table, provenance: Row
+) -> Summary:
+    if previous:
+        directory.archive_report(previous)
+    summary = write_report(directory, manifest, provenance=provenance)
+    if summary.rows != manifest.num_rows:
+        raise AssertionError(f"the report has {summary.rows} rows for {manifest.num_rows} inputs")
+    return summary
+
+
+def _provenance(config: ScoreConfig, checkpoint: weights.Checkpoint, sampling: SamplingConfig) -> Row:
+    return {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "checkpoint_status": checkpoint.status,
+        "config_id": config.config_id(sampling),
+        "key_id": config.key.key_id,
+        "randomness": config.key.randomness,
+    }
+
+
+def _row_keys(manifest: pa.Table, provenance: Row) -> pa.Array:
+    """Digest video, content version, checkpoint and configuration: what is scored once and no more."""
+    uris = manifest["uri"].to_pylist()
+    shared = (provenance["checkpoint_id"], provenance["config_id"])
+    rows = zip(manifest["video_id"].to_pylist(), uris, content_versions(uris), strict=True)
+    return pa.array([hashlib.sha256(repr((*row, *shared)).encode()).hexdigest()[:32] for row in rows])
+
+
+def _fingerprint(manifest: pa.Table) -> str:
+    """Digest everything the report depends on, columns that pass through included."""
+    digest = hashlib.sha256(str(manifest.schema).encode())
+    for row in manifest.to_pylist():
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:32]
+
+
+def _run_record(
+    config: ScoreConfig,
+    checkpoint: weights.Checkpoint,
+    sampling: SamplingConfig,
+    summary: Summary,
+    provenance: Row,
+    *,
+    started: float,
+) -> dict[str, Any]:
+    packages = ("securevqa", "ray", "torch", "av", "numpy", "pyarrow")
+    return {
+        "config": config.public_settings(),
+        "provenance": provenance,
+        "architecture": checkpoint.architecture,
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+        "rows": summary.rows,
+        "files": summary.files,
+        "counts": {
+            "status": dict(summary.by_status),
+            "verdict": dict(summary.by_verdict),
+            "error_code": dict(summary.by_error),
+        },
+        "stage_seconds": {stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},
+        "slowest_stage": max(summary.seconds, key=lambda stage: summary.seconds[stage]),
+        "started_at": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        "wall_seconds": round(time.time() - started, 3),
+    }
