@@ -89,9 +89,9 @@ def save(
         CheckpointError: the model is not of that architecture or not finite, or the file cannot be written.
     """
     path = Path(path)
-    expected = zoo.build(architecture).state_dict()
     if status not in get_args(Status):
         raise ConfigurationError(f"status must be one of {', '.join(get_args(Status))}, got {status!r}")
+    expected = zoo.build(architecture).state_dict()
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     _check_fit(expected, tensors, where=f"a {architecture} for {path}")
     _check_finite(tensors, where=str(path))
