@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 MAX_THREADS = 8  # of one actor
 MIN_CPUS = 2
+CONNECT_SECONDS = 5
 MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64
@@ -58,11 +60,14 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it reports at length, rows say in a word
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
         # One logical CPU more than cores: the model actors' fractions never starve the decoders.
         options |= {"num_cpus": max(os.cpu_count() or 1, 2) + 1, "include_dashboard": False}
+    else:
+        _require_reachable(address)
     try:
         ray.init(address=address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -73,6 +78,17 @@ def ray_session(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Fail within seconds where nobody listens; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # "auto", or a name that Ray resolves
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise RunError(f"no Ray cluster answers at {address!r}: {error}") from error
 
 
 class _CommittedElsewhere(CheckpointManager):

@@ -1,4 +1,4 @@
-"""Runs the command line as people do, in a process of its own, and reads what it leaves behind."""
+"""Runs the command line as people do, and reads what it leaves behind."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from operators.storage import open_filesystem
+from pipeline.cli import main
 
-__all__ = ["finish", "read_json", "read_report", "securevqa", "start", "wait_until"]
+__all__ = ["call", "finish", "read_json", "read_report", "securevqa", "start", "wait_until"]
 
 SECONDS = 240
 
@@ -48,6 +50,14 @@ def securevqa(
     done = finish(start(*arguments, env=env))
     assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def call(*arguments: str) -> int:
+    """Run `securevqa` in this process, for calls that end before Ray starts; returns the exit code."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["securevqa", *arguments])
+        main()
+    return int(ended.value.code or 0)
 
 
 def read_json(uri: str) -> dict[str, Any]:

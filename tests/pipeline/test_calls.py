@@ -1,0 +1,99 @@
+"""What is wrong with a call is said at once: exit code 2 for the call, 1 for the run, and nothing is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli import call
+from safetensors.numpy import save_file
+
+from securevqa_core import weights, zoo
+
+Call = Callable[[Path], tuple[list[str], str]]
+
+
+def manifest(folder: Path, text: str) -> str:
+    path = folder / "manifest.csv"
+    path.write_text(text)
+    return str(path)
+
+
+WRONG_CALLS: dict[str, Call] = {
+    "no such manifest": lambda folder: ([str(folder / "absent.csv")], "absent.csv"),
+    "no uri column": lambda folder: ([manifest(folder, "url\na.mp4\n")], "url"),
+    "empty manifest": lambda folder: ([manifest(folder, "uri\n")], "manifest.csv"),
+    "duplicate ids": lambda folder: ([manifest(folder, "video_id,uri\n7,a.mp4\n7,b.mp4\n")], "'7'"),
+    "scheme not allowed": lambda folder: ([manifest(folder, "uri\nftp://host/a.mp4\n")], "ftp"),
+    "column taken": lambda folder: ([manifest(folder, "uri,score\na.mp4,1\n")], "score"),
+    "draws out of range": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--draws", "0"], "draws"),
+    "unknown precision": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--precision", "int4"], "int4"),
+    "unknown model": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--model", "vmaf"], "vmaf"),
+    "thresholds crossed": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--reject-below", "90"], "90"),
+    "short key": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--key-file", manifest(folder, "ab")], "16"),
+    "key and seed": lambda folder: (
+        [manifest(folder, "uri\na.mp4\n"), "--key-file", "k", "--seed", "1"],
+        "--seed",
+    ),
+    "unknown option": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--frames", "1"], "--frames"),
+}
+
+
+def other_architecture(folder: Path) -> str:
+    model = zoo.build("fast-vqa-m")
+    path = folder / "fast.safetensors"
+    calibration = zoo.spec("fast-vqa-m").calibration
+    weights.save(
+        path, model, architecture="fast-vqa-m", calibration=calibration, status="untrained", card={}
+    )
+    return str(path)
+
+
+def foreign_file(folder: Path) -> str:
+    path = folder / "foreign.safetensors"
+    save_file({"weight": np.zeros(3, np.float32)}, path)
+    return str(path)
+
+
+def damaged_file(folder: Path) -> str:
+    path = folder / "damaged.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    return str(path)
+
+
+FAILED_RUNS: dict[str, Call] = {
+    "output not writable": lambda folder: (["--output", "/proc/run"], "/proc/run"),
+    "output in a file": lambda folder: (["--output", manifest(folder, "uri\na.mp4\n") + "/run"], "manifest.csv"),
+    "no such checkpoint": lambda folder: (["--checkpoint", str(folder / "none.safetensors")], "none.safetensors"),
+    "damaged checkpoint": lambda folder: (["--checkpoint", damaged_file(folder)], "safetensors"),
+    "foreign checkpoint": lambda folder: (["--checkpoint", foreign_file(folder)], "header"),
+    "other architecture": lambda folder: (
+        ["--checkpoint", other_architecture(folder), "--model", "secure-vqa-compact"],
+        "fast-vqa-m",
+    ),
+    "no such cluster": lambda folder: (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_a_wrong_call_exits_2_and_names_the_value(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, named = WRONG_CALLS[case](tmp_path)
+    assert call("score", *arguments, "--output", str(tmp_path / "run")) == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("case", FAILED_RUNS)
+def test_a_run_that_cannot_start_exits_1_before_any_video_is_touched(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, named = FAILED_RUNS[case](tmp_path)
+    if "--output" not in arguments:
+        arguments += ["--output", str(tmp_path / "run")]
+    assert call("score", manifest(tmp_path, "uri\na.mp4\n"), *arguments) == 1
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.glob("run/report/*"))
