@@ -1,0 +1,108 @@
+"""Interrupted runs: whatever is killed, the same command ends with exactly one row per input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from cli import finish, read_json, read_report, securevqa, start, wait_until
+
+KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
+NUM_VIDEOS = 10
+
+
+@pytest.fixture
+def backlog(videos: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder of copies of one video, and one file that is none."""
+    folder = tmp_path / "backlog"
+    folder.mkdir()
+    content = videos["carphone_h264.mkv"].read_bytes()
+    for number in range(NUM_VIDEOS - 1):
+        (folder / f"{number}.mkv").write_bytes(content + bytes(number))  # trailing bytes: another video
+    (folder / "text.mp4").write_bytes(videos["text.mp4"].read_bytes())
+    return folder
+
+
+def committed(output: Path) -> int:
+    """Row files that Ray Data has committed so far."""
+    return len([path for path in output.glob("checkpoint/ids/*.parquet") if ".pending." not in path.name])
+
+
+def require_complete(output: Path, backlog: Path) -> None:
+    report = read_report(str(output))
+    assert sorted(report["uri"].to_pylist()) == sorted(str(path) for path in backlog.iterdir())
+    assert report["status"].to_pylist().count("scored") == NUM_VIDEOS - 1
+    assert read_json(f"{output}/run.json")["rows"] == NUM_VIDEOS
+
+
+def ray_workers(driver: subprocess.Popen[str], stage: str) -> list[int]:
+    """Processes of the driver's cluster whose title names a stage."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and descends_from(int(entry.name), driver.pid):
+            title = (entry / "cmdline").read_bytes()
+            if title.startswith(b"ray::") and stage.encode() in title:
+                found.append(int(entry.name))
+    return found
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_driver_is_resumed_without_scoring_anything_twice(
+    number: signal.Signals, backlog: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    driver = start("score", str(backlog), "--output", str(output), env=KEY)
+    wait_until(lambda: committed(output) >= 2 or driver.poll() is not None)
+    driver.send_signal(number)
+    interrupted = finish(driver)
+    assert interrupted.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert not (output / "run.json").exists()
+    survived = committed(output)
+    before = {path: path.read_bytes() for path in output.glob("checkpoint/rows/*.parquet")}
+    securevqa("score", str(backlog), "--output", str(output), env=KEY)
+    require_complete(output, backlog)
+    assert 2 <= survived < NUM_VIDEOS
+    assert read_json(f"{output}/run.json")["num_scored_now"] == NUM_VIDEOS - survived
+    kept = [path for path, content in before.items() if path.exists() and path.read_bytes() == content]
+    assert len(kept) >= survived
+
+
+@pytest.mark.parametrize("stage", ["MapBatches(Decode)", "InterFeature", "FusedScore"])
+def test_a_killed_worker_costs_no_row(stage: str, backlog: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    driver = start("score", str(backlog), "--output", str(output), env=KEY)
+    wait_until(lambda: bool(ray_workers(driver, stage)) or driver.poll() is not None)
+    wait_until(lambda: committed(output) >= 1 or stage == "MapBatches(Decode)" or driver.poll() is not None)
+    victims = ray_workers(driver, stage)
+    assert victims, f"no worker of {stage} to kill"
+    os.kill(victims[0], signal.SIGKILL)
+    done = finish(driver)
+    assert done.returncode == 0, done.stderr
+    require_complete(output, backlog)
+
+
+def test_rows_that_never_come_back_are_rows_all_the_same(backlog: Path, tmp_path: Path) -> None:
+    """A commit lost between two runs: the report says so, and the next run mends it."""
+    output = tmp_path / "run"
+    securevqa("score", str(backlog), "--output", str(output), env=KEY)
+    ids = next(output.glob("checkpoint/ids/*.parquet"))
+    assert pq.read_table(ids).num_rows == 1
+    ids.unlink()
+    securevqa("score", str(backlog), "--output", str(output), env=KEY)
+    require_complete(output, backlog)
+    assert read_json(f"{output}/run.json")["num_scored_now"] == 1
