@@ -14,7 +14,9 @@ from rich.table import Table
 from operators.decode import FetchLimits
 from pipeline.config import ScoreConfig
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.rundir import RunDirectory
 from pipeline.score import Outcome, score
+from pipeline.show import DEFAULT_ROWS, show_report
 from securevqa_core.errors import CallError, ConfigurationError, SecureVqaError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Thresholds
@@ -76,6 +78,15 @@ def score_command(
         address=address,
     )
     _show(score(config, console=console))
+
+
+@app.command("report")
+def report_command(
+    run_dir: Annotated[str, typer.Argument(help="Run directory of a finished run, local or s3://.")],
+    rows: Annotated[int, typer.Option(help="Most rows to print.")] = DEFAULT_ROWS,
+) -> None:
+    """Print the report of RUN_DIR, the worst videos first."""
+    show_report(RunDirectory(run_dir), num_rows=rows, console=console)
 
 
 def _key(key_file: str | None, seed: int | None) -> Key:
