@@ -1,0 +1,85 @@
+# Every target first makes .venv, or brings it up to date where the pins or the Python have changed.
+
+PYTHON ?= python3
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check constraints clean
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# What .venv must have been made from: the Python and the place on one line, the pins on the next. Written so that
+# Python 2 can read it too, and say that it is too old.
+define WANTED
+import hashlib, os, sys
+if sys.version_info < (3, 11):
+    sys.exit("SecureVQA needs Python 3.11 or newer, and %s is %s: name another, as in make install PYTHON=python3.12"
+             % (sys.executable, sys.version.split()[0]))
+print("%s at %s for %s" % (sys.version.split()[0], sys.base_prefix, os.getcwd()))
+print(hashlib.sha256(b"".join(open(name, "rb").read() for name in ("constraints.txt", "pyproject.toml"))).hexdigest())
+endef
+export WANTED
+
+# The newest version of everything, as `name==version` lines.
+define PINS
+import json, re, sys
+found = (item["metadata"] for item in json.load(sys.stdin)["install"])
+pins = {re.sub("[-_.]+", "-", one["name"]).lower(): one["version"] for one in found}
+print("\n".join(f"{name}=={pins[name]}" for name in sorted(pins) if name != "securevqa"))
+endef
+export PINS
+
+help:
+	@echo "make install      .venv with the pinned versions, and securevqa in it: $(BIN)/securevqa"
+	@echo "make demo         score a small backlog of real clips through a real S3 server"
+	@echo "make test         the tests"
+	@echo "make check        lint, format, types and the tests"
+	@echo "make constraints  pin the newest versions of everything in constraints.txt"
+	@echo "make clean        remove all that these made"
+
+# The stamp is written last, so an install that was interrupted is made anew; the lock is on this file, so that
+# calls side by side wait for one install.
+install:
+	@wanted=$$($(PYTHON) -c "$$WANTED")
+	is_done() { [[ -e $(STAMP) && "$$(< $(STAMP))" == "$$wanted" ]]; }
+	if is_done; then exit; fi
+	exec 9< Makefile
+	flock 9
+	if is_done; then exit; fi
+	made_for=$$(head -n 1 $(STAMP) 2> /dev/null || true)
+	rm -f $(STAMP)
+	if [[ "$$made_for" != "$${wanted%%$$'\n'*}" ]]; then $(PYTHON) -m venv --clear .venv; fi
+	echo "installing the versions of constraints.txt into .venv: about two minutes and 6 GB when it is new"
+	export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_USE_PEP517=1 PIP_NO_INPUT=1
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,train]'
+	printf '%s\n' "$$wanted" > $(STAMP).part
+	mv $(STAMP).part $(STAMP)
+
+demo: install
+	@exec $(BIN)/python demo/run.py
+
+test: install
+	@exec $(BIN)/python -m pytest
+
+check: install
+	@set -x
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+
+constraints:
+	@rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed \
+	    --report build/pins/report.json '.[dev,train]'
+	build/pins/bin/python -c "$$PINS" < build/pins/report.json > build/pins/constraints.txt
+	mv build/pins/constraints.txt constraints.txt
+	rm -rf build/pins
+
+clean:
+	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
