@@ -73,7 +73,12 @@ class Key:
             ConfigurationError: it is set to fewer than `MIN_KEY_BYTES` bytes.
         """
         value = environment.get(KEY_VARIABLE)
-        return None if value is None else cls(value.strip().encode(), randomness="keyed")
+        if value is None:
+            return None
+        secret = value.strip().encode(errors="surrogateescape")
+        if len(secret) < MIN_KEY_BYTES:
+            raise ConfigurationError(f"{KEY_VARIABLE} must hold at least {MIN_KEY_BYTES} bytes, got {len(secret)}")
+        return cls(secret, randomness="keyed")
 
     @classmethod
     def ephemeral(cls) -> Key:

@@ -1,0 +1,102 @@
+"""Configuration is refused, naming the parameter, the value and the rule, before it can mean anything."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from securevqa_core.errors import (
+    ERROR_CODES,
+    ConfigurationError,
+    DecodeError,
+    FetchError,
+    ScoreError,
+    VideoError,
+)
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_clips", 0),
+        ("clip_frames", 0),
+        ("frame_interval", 0),
+        ("grid_size", -3),
+        ("patch_side", 4097),
+        ("num_temporal_fragments", 0),
+        ("aligned_frames", -1),
+        ("num_segments", -1),
+        ("segment_frames", 0),
+        ("segment_side", 0),
+        ("guardian_amplitude", 128),
+    ],
+)
+def test_sampling_settings_out_of_range_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be in .*, got {value}$"):
+        SamplingConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["aligned_frames", "num_segments", "guardian_amplitude"])
+def test_zero_switches_off_what_is_optional(name: str) -> None:
+    assert getattr(SamplingConfig(**{name: 0}), name) == 0
+
+
+def test_a_clip_is_a_whole_number_of_temporal_fragments() -> None:
+    with pytest.raises(ConfigurationError, match=r"multiple of num_temporal_fragments=5, got 32"):
+        SamplingConfig(clip_frames=32, num_temporal_fragments=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("timeout_seconds", 0), ("timeout_seconds", float("nan")), ("memory_bytes", 1024), ("max_pixels", 0)],
+)
+def test_decode_limits_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be in .*, got {value}$"):
+        DecodeLimits(**{name: value})
+
+
+def test_a_range_includes_both_ends() -> None:
+    for value in (1, 2):
+        require_range("x", value, low=1, high=2)
+    with pytest.raises(ConfigurationError, match=r"x must be in 1\.\.2, got 2\.001"):
+        require_range("x", 2.001, low=1, high=2)
+
+
+def test_the_papers_setting_gives_fragments_of_224_pixels_with_one_set_of_offsets() -> None:
+    config = SamplingConfig()
+    assert (config.fragment_side, config.num_offset_groups) == (224, 1)
+
+
+@pytest.mark.parametrize(("aligned", "groups"), [(0, 1), (32, 1), (8, 4), (5, 7), (100, 1)])
+def test_offset_groups_cover_the_clip(aligned: int, groups: int) -> None:
+    assert SamplingConfig(aligned_frames=aligned).num_offset_groups == groups
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError, match="num_clips"):
+        SamplingConfig().num_clips = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [DecodeError, FetchError, ScoreError])
+def test_a_video_error_survives_the_way_between_processes(kind: type[VideoError]) -> None:
+    code = next(code for code, entry in ERROR_CODES.items() if entry.stage in kind.__name__.lower())
+    error = pickle.loads(pickle.dumps(kind(code, "what happened")))
+    assert (type(error), error.code, error.stage, str(error)) == (
+        kind,
+        code,
+        ERROR_CODES[code].stage,
+        "what happened",
+    )
+
+
+def test_a_code_nobody_declared_is_refused() -> None:
+    with pytest.raises(KeyError, match="no_such_code"):
+        VideoError("no_such_code", "x")
+
+
+def test_every_code_names_its_stage_and_says_what_it_means() -> None:
+    assert {entry.stage for entry in ERROR_CODES.values()} == {"fetch", "decode", "score"}
+    assert all(entry.meaning for entry in ERROR_CODES.values())
