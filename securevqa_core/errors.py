@@ -12,8 +12,8 @@
         ├── DecodeError
         └── ScoreError
 
-Errors that come from outside are chained and name the path or URI. No message carries a key, a credential or a
-query string.
+Errors that come from outside are chained and name the path or URI. No message carries a key, a credential or
+a query string.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _code(stage: str, meaning: str, *, retryable: bool = False) -> ErrorCode:
 ERROR_CODES: dict[str, ErrorCode] = {
     "fetch_not_found": _code("fetch", "no object at the URI"),
     "fetch_denied": _code("fetch", "the store refused the credentials or the access", retryable=True),
-    "fetch_unreachable": _code("fetch", "the store could not be reached or did not answer in time", retryable=True),
+    "fetch_unreachable": _code(
+        "fetch", "the store could not be reached or did not answer in time", retryable=True
+    ),
     "fetch_too_large": _code("fetch", "the object is larger than --max-bytes"),
     "fetch_failed": _code("fetch", "the store failed in another way", retryable=True),
     "scratch_full": _code("fetch", "the scratch disk is full", retryable=True),

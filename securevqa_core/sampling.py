@@ -55,4 +55,5 @@ def continuous_sample(num_frames: int, config: SamplingConfig) -> NDArray[np.int
     if num_frames < 1:
         raise ValueError(f"num_frames must be >= 1, got {num_frames}")
     starts = np.arange(config.num_segments) * (num_frames // max(config.num_segments, 1))
-    return np.minimum(starts[:, None] + np.arange(config.segment_frames), num_frames - 1)
+    frames: NDArray[np.int64] = starts[:, None] + np.arange(config.segment_frames)
+    return frames.clip(max=num_frames - 1)
