@@ -77,7 +77,11 @@ def score_command(
         gpus_per_actor=gpus_per_actor,
         address=address,
     )
-    _show(score(config, console=console))
+    try:
+        _show(score(config, console=console))
+    except KeyboardInterrupt:
+        complaints.print("interrupted: run the same command again to finish the rest")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 @app.command("report")
@@ -96,7 +100,10 @@ def _key(key_file: str | None, seed: int | None) -> Key:
         return Key.public(seed)
     key = Key.from_file(key_file) if key_file is not None else Key.from_environment()
     if key is None:
-        complaints.print("no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, scores cannot be reproduced")
+        complaints.print(
+            "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, scores cannot be reproduced",
+            soft_wrap=True,
+        )
         return Key.ephemeral()
     return key
 
@@ -130,6 +137,3 @@ def main() -> None:
     except SecureVqaError as error:
         complaints.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_CALL_WRONG if isinstance(error, CallError) else EXIT_RUN_FAILED)
-    except KeyboardInterrupt:
-        complaints.print("interrupted: run the same command again to finish the rest")
-        sys.exit(EXIT_INTERRUPTED)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import os
-import socket
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import CheckpointManager
+from ray.util.annotations import RayDeprecationWarning
 
 from operators.decode import Decode
 from operators.fragment import Fragment
@@ -25,18 +23,14 @@ from operators.read import ReadManifest
 from operators.schema import ROW_KEY, Row
 from pipeline.config import ScoreConfig
 from pipeline.rundir import RunDirectory
-from securevqa_core.errors import RunError
-from securevqa_core.randomness import KEY_VARIABLE
 from securevqa_core.types import SamplingConfig
 from securevqa_core.weights import Checkpoint
 
-__all__ = ["build_pipeline", "execute", "ray_session"]
+__all__ = ["build_pipeline", "execute"]
 
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 MAX_THREADS = 8  # of one actor
-MIN_CPUS = 2
-CONNECT_SECONDS = 5
 MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64
@@ -49,46 +43,6 @@ class Resources:
     num_gpus: float  # of one actor
     max_actors: int  # of one stage
     num_threads: int  # of one actor
-
-
-@contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
-    """Connect to a cluster (`address`, RAY_ADDRESS) or start Ray here, and leave it as it was found.
-
-    Raises:
-        RunError: the cluster cannot be reached or is too small.
-    """
-    os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it reports at length, rows say in a word
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = address or os.environ.get("RAY_ADDRESS")
-    if not address:
-        # One logical CPU more than cores: the model actors' fractions never starve the decoders.
-        options |= {"num_cpus": max(os.cpu_count() or 1, 2) + 1, "include_dashboard": False}
-    else:
-        _require_reachable(address)
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray cannot be reached at {address!r}: {error}") from error
-    try:
-        if ray.cluster_resources().get("CPU", 0) < MIN_CPUS:
-            raise RunError(f"the cluster must have at least {MIN_CPUS} CPUs, got {ray.cluster_resources()}")
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _require_reachable(address: str) -> None:
-    """Fail within seconds where nobody listens; Ray itself would wait for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not port.isdigit():  # "auto", or a name that Ray resolves
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise RunError(f"no Ray cluster answers at {address!r}: {error}") from error
 
 
 class _CommittedElsewhere(CheckpointManager):
@@ -143,7 +97,7 @@ def build_pipeline(
         fetch_limits=config.fetch_limits,
     )
     source = ReadManifest(rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS))
-    task = {"num_cpus": 1}
+    task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}
     actor = {
         "compute": ActorPoolStrategy(min_size=1, max_size=resources.max_actors),
@@ -153,13 +107,15 @@ def build_pipeline(
         "max_task_retries": MAX_RETRIES,
     }
     final = {"setup": setup, "provenance": provenance, "thresholds": config.thresholds, "tally": tally}
-    return (
-        ray.data.read_datasource(source, num_cpus=1)
-        .map_batches(decode, **arrow, **task)
-        .map_batches(Fragment(sampling=sampling), **arrow, **task)
-        .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **arrow, **actor)
-        .map_batches(FusedScore, fn_constructor_kwargs=final, **arrow, **actor)
-    )
+    with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return (
+            ray.data.read_datasource(source, ray_remote_args=task)
+            .map_batches(decode, **arrow, **task)
+            .map_batches(Fragment(sampling=sampling), **arrow, **task)
+            .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **arrow, **actor)
+            .map_batches(FusedScore, fn_constructor_kwargs=final, **arrow, **actor)
+        )
 
 
 def _resources(config: ScoreConfig) -> Resources:
@@ -192,12 +148,3 @@ def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> Non
         min_rows_per_file=rows_per_commit,
         ray_remote_args={"num_cpus": 0.1, "max_retries": MAX_RETRIES},
     )
-
-
-def quiet_ray_data() -> None:
-    """Leave the terminal to our own progress display."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    logging.getLogger("ray").setLevel(logging.ERROR)

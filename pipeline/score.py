@@ -20,8 +20,9 @@ from pipeline.config import ScoreConfig
 from pipeline.manifest import read_manifest
 from pipeline.progress import new_tally, shown_progress
 from pipeline.report import Summary, write_report
-from pipeline.run import build_pipeline, execute, quiet_ray_data, ray_session
+from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
+from pipeline.session import ray_session
 from securevqa_core import weights, zoo
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.types import SamplingConfig
@@ -114,7 +115,6 @@ def _run(
     console: Console,
 ) -> None:
     with ray_session(config.address):
-        quiet_ray_data()
         tally = new_tally()
         pipeline = build_pipeline(
             left, config, checkpoint=checkpoint, sampling=sampling, provenance=provenance, tally=tally

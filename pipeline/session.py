@@ -1,0 +1,101 @@
+"""Owns the connection to Ray: joining a cluster or starting one here, quietly, and leaving it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from ray.data import DataContext
+
+from securevqa_core.errors import RunError
+from securevqa_core.randomness import KEY_VARIABLE
+
+__all__ = ["ray_session"]
+
+MIN_CPUS = 2
+CONNECT_SECONDS = 5
+MAX_SHOWN_BYTES = 8192
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Connect to a cluster (`address`, RAY_ADDRESS) or start Ray here, and leave it as it was found.
+
+    Raises:
+        RunError: the cluster cannot be reached or is too small.
+    """
+    os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _require_reachable(address)
+    else:
+        # One logical CPU more than cores: the model actors' fractions never starve the decoders.
+        options |= {"num_cpus": max(os.cpu_count() or 1, 2) + 1, "include_dashboard": False}
+    with _native_messages_aside():
+        try:
+            ray.init(address=address or "local", **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RunError(f"Ray cannot be reached at {address!r}: {error}") from error
+        try:
+            if ray.cluster_resources().get("CPU", 0) < MIN_CPUS:
+                raise RunError(f"the cluster must have at least {MIN_CPUS} CPUs, got {ray.cluster_resources()}")
+            _leave_the_terminal_to_us()
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Fail within seconds where nobody listens; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # "auto", or a name that Ray resolves
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise RunError(f"no Ray cluster answers at {address!r}: {error}") from error
+
+
+def _leave_the_terminal_to_us() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _native_messages_aside() -> Iterator[None]:
+    """Keep what Ray's native code writes to stderr, and show it only if the block fails.
+
+    It announces dangers that are none here, over the progress display; Python's own stderr stays as it is.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as aside, os.fdopen(os.dup(terminal), "w", buffering=1) as ours:
+        os.dup2(aside.fileno(), 2)
+        sys.stderr = ours
+        try:
+            yield
+        except Exception:
+            ours.write(_tail(aside.fileno()))
+            raise
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _tail(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, MAX_SHOWN_BYTES, max(0, size - MAX_SHOWN_BYTES)).decode(errors="replace")
