@@ -1,4 +1,4 @@
-"""Owns the two stages that run a network: inter-branch features (Eqs. 9, 10) and the fused score (Eqs. 6, 11-15)."""
+"""Owns the stages that run a network: inter features (Eqs. 9, 10) and the fused score (Eqs. 6, 11-15)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["FusedScore", "InterFeature", "ModelSetup"]
 class ModelSetup:
     """What a model actor is built from."""
 
-    checkpoint: ray.ObjectRef  # of weights.Checkpoint
+    checkpoint: ray.ObjectRef[weights.Checkpoint]
     sampling: SamplingConfig
     precision: Precision
     device: str  # torch's name
@@ -88,7 +88,7 @@ class FusedScore(_ModelStage):
         for outcome in run_stage(table, self._score, stage="score", schema=OUTCOME):
             (row,) = rows_of(outcome)
             finished = self._finish(row)
-            self._tally.add.remote(status=finished["status"], error_code=finished["error_code"])
+            self._tally.add.remote(finished["status"])
             yield pa.Table.from_pylist([finished], schema=OUTCOME)
 
     def _score(self, row: Row) -> Row:
@@ -105,7 +105,10 @@ class FusedScore(_ModelStage):
             self._model, fragments, features, device=self._device, precision=self._setup.precision
         )
         seconds = (row["model_seconds"] or 0.0) + time.perf_counter() - started
-        return asdict(summarise(raw, self._checkpoint.calibration)) | {"status": SCORED, "model_seconds": seconds}
+        return asdict(summarise(raw, self._checkpoint.calibration)) | {
+            "status": SCORED,
+            "model_seconds": seconds,
+        }
 
     def _finish(self, row: Row) -> Row:
         """Add what every row has, scored or not."""

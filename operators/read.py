@@ -22,7 +22,7 @@ class ReadManifest(Datasource):
     """
 
     def __init__(self, rows: pa.Table, *, rows_per_task: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rows = rows.select(MANIFEST.names).cast(MANIFEST)
         self._rows_per_task = rows_per_task
 

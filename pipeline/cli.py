@@ -56,8 +56,10 @@ def score_command(
     fetch_timeout: Annotated[float, typer.Option(help="Seconds a file may take to fetch.")] = 600.0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest object that is fetched.")] = 20 << 30,
     scratch: Annotated[str | None, typer.Option(help="Folder for files being scored.")] = None,
-    gpus_per_actor: Annotated[float, typer.Option(help="GPUs a model actor takes; fractions allowed.")] = 1.0,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = None,
+    gpus_per_actor: Annotated[float, typer.Option(help="GPUs a model actor takes; 0: use CPUs.")] = 0.5,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")
+    ] = None,
 ) -> None:
     """Score every video of MANIFEST: one report row each, whatever is in the files."""
     config = ScoreConfig(
@@ -121,11 +123,13 @@ def _show(outcome: Outcome) -> None:
     console.print(f"slowest stage: {slowest}, {run['stage_seconds'][slowest]:.1f} s summed over videos")
     if run["provenance"]["checkpoint_status"] == "untrained":
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
-    done = f"{outcome.num_scored_now} scored now" if outcome.num_scored_now else "finished before, nothing to do"
+    done = (
+        f"{outcome.num_scored_now} scored now" if outcome.num_scored_now else "finished before, nothing to do"
+    )
     console.print(f"{done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> Any:
+def _interrupt(_number: int, _frame: FrameType | None) -> Any:
     raise KeyboardInterrupt
 
 

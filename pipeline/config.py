@@ -40,16 +40,17 @@ class ScoreConfig:
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
-    gpus_per_actor: float = 1.0
+    gpus_per_actor: float = 0.5  # two stages share a GPU
 
     def __post_init__(self) -> None:
         require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.precision not in get_args(Precision):
-            raise ConfigurationError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+            known = ", ".join(get_args(Precision))
+            raise ConfigurationError(f"precision must be one of {known}, got {self.precision!r}")
 
     def config_id(self, sampling: SamplingConfig) -> str:
-        """Return a digest of every setting that can change a row; an ephemeral key counts as no key at all."""
+        """Return a digest of every setting that can change a row; all ephemeral keys count as one."""
         key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
         settings = self.public_settings() | {"sampling": asdict(sampling), "key_id": key_id}
         for name in ("manifest", "output", "checkpoint", "model", "scratch_dir", "address", "gpus_per_actor"):

@@ -7,11 +7,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["new_tally", "shown_progress"]
 
@@ -25,9 +33,8 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def add(self, *, status: str, error_code: str | None) -> None:
+    def add(self, status: str) -> None:
         """Count one finished video."""
-        del error_code
         self._counts[status] += 1
 
     def counts(self) -> dict[str, int]:
@@ -40,12 +47,44 @@ def new_tally() -> Any:
     return ray.remote(num_cpus=0, max_restarts=3)(Tally).remote()
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How far a run is."""
+
+    done: int
+    failed: int
+    videos_per_second: float
+
+
+class _Gauge:
+    """Asks the tally, again and again, how far a run is."""
+
+    def __init__(self, tally: Any, *, total: int, done_before: int) -> None:
+        self.total = total
+        self._tally = tally
+        self._done_before = done_before
+        self._started = time.monotonic()
+
+    def read(self) -> _Reading:
+        try:
+            counts = ray.get(self._tally.counts.remote(), timeout=5)
+        except (ray.exceptions.RayError, TimeoutError):
+            counts = {}
+        finished = sum(counts.values())
+        return _Reading(
+            done=min(self._done_before + finished, self.total),
+            failed=counts.get("failed", 0),
+            videos_per_second=finished / (time.monotonic() - self._started),
+        )
+
+
 @contextlib.contextmanager
 def shown_progress(tally: Any, *, total: int, done_before: int, console: Console) -> Iterator[None]:
     """Show how many of `total` videos are finished for as long as the block runs."""
     stop = threading.Event()
+    gauge = _Gauge(tally, total=total, done_before=done_before)
     show = _terminal if console.is_terminal else _log_lines
-    thread = threading.Thread(target=show, args=(tally, total, done_before, console, stop), daemon=True)
+    thread = threading.Thread(target=show, args=(gauge, console, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -54,16 +93,7 @@ def shown_progress(tally: Any, *, total: int, done_before: int, console: Console
         thread.join(timeout=10)
 
 
-def _counts(tally: Any) -> tuple[int, int]:
-    """Return (finished, failed); (0, 0) while the tally cannot be asked."""
-    try:
-        counts = ray.get(tally.counts.remote(), timeout=5)
-    except (ray.exceptions.RayError, TimeoutError):
-        return 0, 0
-    return sum(counts.values()), counts.get("failed", 0)
-
-
-def _terminal(tally: Any, total: int, done_before: int, console: Console, stop: threading.Event) -> None:
+def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
     columns = (
         SpinnerColumn(),
         BarColumn(),
@@ -72,21 +102,16 @@ def _terminal(tally: Any, total: int, done_before: int, console: Console, stop: 
         TextColumn("{task.fields[rate]:.2f} videos/s"),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("videos", total=total, completed=done_before, failed=0, rate=0.0)
+        task = progress.add_task("videos", total=gauge.total, failed=0, rate=0.0)
         while not stop.wait(TERMINAL_SECONDS):
-            finished, failed = _counts(tally)
-            rate = finished / (time.monotonic() - started)
-            progress.update(task, completed=min(done_before + finished, total), failed=failed, rate=rate)
+            now = gauge.read()
+            progress.update(task, completed=now.done, failed=now.failed, rate=now.videos_per_second)
 
 
-def _log_lines(tally: Any, total: int, done_before: int, console: Console, stop: threading.Event) -> None:
-    started = time.monotonic()
+def _log_lines(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
     while not stop.wait(LOG_SECONDS):
-        finished, failed = _counts(tally)
-        rate = finished / (time.monotonic() - started)
-        left = f"{(total - done_before - finished) / rate:.0f} s left" if rate else "time left unknown"
-        console.print(
-            f"{min(done_before + finished, total)}/{total} videos, {failed} failed, {rate:.2f} videos/s, {left}"
-        )
+        now = gauge.read()
+        rate = now.videos_per_second
+        left = f"{(gauge.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
+        console.print(f"{now.done}/{gauge.total} videos, {now.failed} failed, {rate:.2f} videos/s, {left}")

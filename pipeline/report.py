@@ -1,4 +1,4 @@
-"""Owns the report: exactly one row per manifest row, in the manifest's order, whatever happened on the way."""
+"""Owns the report: exactly one row per manifest row, in the manifest's order, whatever happened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from operators.schema import OUTCOME, REPORT, ROW_KEY, Row
+from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.rundir import RunDirectory
 
@@ -35,9 +35,9 @@ class Summary:
         """Count the rows of one file."""
         self.rows += table.num_rows
         self.files.append(name)
-        self.by_status.update(table["status"].to_pylist())
-        self.by_verdict.update(table["verdict"].to_pylist())
-        self.by_error.update(code for code in table["error_code"].to_pylist() if code)
+        self.by_status.update(texts(table, "status"))
+        self.by_verdict.update(texts(table, "verdict"))
+        self.by_error.update(texts(table, "error_code"))
         for stage, column in STAGE_SECONDS.items():
             self.seconds[stage] += sum(value or 0.0 for value in table[column].to_pylist())  # type: ignore[assignment]
 
@@ -67,10 +67,11 @@ def write_report(directory: RunDirectory, manifest: pa.Table, *, provenance: Row
 
 def _outcomes(directory: RunDirectory, manifest: pa.Table, provenance: Row) -> pa.Table:
     """Return one OUTCOME row per manifest row, in the same order."""
-    keys = manifest[ROW_KEY].to_pylist()
+    keys = texts(manifest, ROW_KEY)
     committed = _committed_rows(directory, keys)
     position = {key: index for index, key in enumerate(committed[ROW_KEY].to_pylist())}
-    lost = [row for row in manifest.select([ROW_KEY, "video_id", "uri"]).to_pylist() if row[ROW_KEY] not in position]
+    identity = manifest.select([ROW_KEY, "video_id", "uri"]).to_pylist()
+    lost = [row for row in identity if row[ROW_KEY] not in position]
     if lost:
         position |= {row[ROW_KEY]: committed.num_rows + index for index, row in enumerate(lost)}
         rows = [row | provenance | _lost() for row in lost]

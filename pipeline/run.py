@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +24,17 @@ from operators.read import ReadManifest
 from operators.schema import ROW_KEY, Row
 from pipeline.config import ScoreConfig
 from pipeline.rundir import RunDirectory
+from pipeline.session import cluster_resources
+from securevqa_core.errors import RunError
 from securevqa_core.types import SamplingConfig
 from securevqa_core.weights import Checkpoint
 
-__all__ = ["build_pipeline", "execute"]
+__all__ = ["Resources", "build_pipeline", "execute", "model_resources"]
 
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 MAX_THREADS = 8  # of one actor
+CPUS_PER_STAGE = 16  # a model stage gets one more actor for every so many
 MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64
@@ -41,7 +45,7 @@ class Resources:
     """What the model stages run on."""
 
     num_gpus: float  # of one actor
-    max_actors: int  # of one stage
+    num_actors: int  # of one stage
     num_threads: int  # of one actor
 
 
@@ -80,7 +84,7 @@ def build_pipeline(
     Returns:
         A lazy dataset of `operators.schema.OUTCOME` rows.
     """
-    resources = _resources(config)
+    resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
     setup = ModelSetup(
         checkpoint=ray.put(checkpoint),
         sampling=sampling,
@@ -100,7 +104,7 @@ def build_pipeline(
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}
     actor = {
-        "compute": ActorPoolStrategy(min_size=1, max_size=resources.max_actors),
+        "compute": ActorPoolStrategy(size=resources.num_actors),
         "num_cpus": CPUS_PER_ACTOR,
         "num_gpus": resources.num_gpus,
         "max_restarts": MAX_RETRIES,
@@ -109,25 +113,36 @@ def build_pipeline(
     final = {"setup": setup, "provenance": provenance, "thresholds": config.thresholds, "tally": tally}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        return (
+        pipeline: Dataset = (
             ray.data.read_datasource(source, ray_remote_args=task)
             .map_batches(decode, **arrow, **task)
             .map_batches(Fragment(sampling=sampling), **arrow, **task)
             .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **arrow, **actor)
             .map_batches(FusedScore, fn_constructor_kwargs=final, **arrow, **actor)
         )
+    return pipeline
 
 
-def _resources(config: ScoreConfig) -> Resources:
-    cluster = ray.cluster_resources()
-    gpus = cluster.get("GPU", 0)
-    if not gpus or not config.gpus_per_actor:
-        # Half the cores for each of the two model stages: threads that outnumber cores wait for each other, and
-        # then cost ten times what they save.
+def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> Resources:
+    """Divide a cluster between the two model stages: its GPUs, or threads where it has none.
+
+    Raises:
+        RunError: the GPUs do not suffice for one actor of each stage, which would wait for ever.
+    """
+    gpus = cluster.get("GPU", 0.0)
+    if not gpus or not gpus_per_actor:
+        # Half the cores for each stage: threads that outnumber cores wait for each other, and then cost ten
+        # times what they save.
         threads = min(max(1, (os.cpu_count() or 1) // 2), MAX_THREADS)
-        return Resources(num_gpus=0, max_actors=max(1, int(cluster["CPU"]) // 16), num_threads=threads)
-    per_stage = max(1, int(gpus / config.gpus_per_actor) // 2)
-    return Resources(num_gpus=config.gpus_per_actor, max_actors=per_stage, num_threads=1)
+        return Resources(
+            num_gpus=0, num_actors=max(1, int(cluster["CPU"]) // CPUS_PER_STAGE), num_threads=threads
+        )
+    num_actors = int(gpus / gpus_per_actor) // 2
+    if not num_actors:
+        raise RunError(
+            f"gpus_per_actor must be at most {gpus / 2:g}, half of the cluster's GPUs, got {gpus_per_actor:g}"
+        )
+    return Resources(num_gpus=gpus_per_actor, num_actors=num_actors, num_threads=1)
 
 
 def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> None:

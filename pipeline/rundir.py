@@ -1,11 +1,11 @@
 """Owns the layout of a run directory, local or remote, and the order in which its files appear.
 
-    OUTPUT/
-      report/*.parquet      the current report, one row per manifest row
-      run.json              written last: a reader trusts the report only beside it
-      generations/0001/     earlier reports with their run.json
-      checkpoint/ids/       what Ray Data has committed
-      checkpoint/rows/      the rows it has committed, whatever generation they belong to
+OUTPUT/
+  report/*.parquet      the current report, one row per manifest row
+  run.json              written last: a reader trusts the report only beside it
+  generations/0001/     earlier reports with their run.json
+  checkpoint/ids/       what Ray Data has committed
+  checkpoint/rows/      the rows it has committed, whatever generation they belong to
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from operators.schema import ROW_KEY
+from operators.schema import ROW_KEY, texts
 from operators.storage import StorageError, join, open_filesystem, redact
 from securevqa_core.errors import OutputError
 
@@ -44,7 +44,7 @@ class RunDirectory:
         """The same store as pyarrow sees it; paths are `path(...)`."""
         if "file" in self._fs.protocol:
             return pafs.LocalFileSystem()
-        return pafs.PyFileSystem(pafs.FSSpecHandler(self._fs))
+        return pafs.PyFileSystem(pafs.FSSpecHandler(self._fs))  # type: ignore[abstract]  # stubs only
 
     def path(self, *names: str) -> str:
         """Return the path of a file or folder in `arrow_filesystem`."""
@@ -92,7 +92,7 @@ class RunDirectory:
         keys: set[str] = set()
         for name in files:
             table = pq.read_table(name, filesystem=self.arrow_filesystem, columns=[ROW_KEY])
-            keys.update(table[ROW_KEY].to_pylist())
+            keys.update(texts(table, ROW_KEY))
         return keys
 
     def row_files(self) -> list[str]:
@@ -113,7 +113,9 @@ class RunDirectory:
         for name in run["files"]:
             self._fs.cp_file(self.path(name), self.path(home, name))
         self.write_json(run, home, "run.json")
-        self._fs.rm_file(self.path("run.json"))  # from here until the next run.json there is no report to trust
+        self._fs.rm_file(
+            self.path("run.json")
+        )  # from here until the next run.json there is no report to trust
         for path in self._list("report"):
             self._fs.rm_file(path)
 

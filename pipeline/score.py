@@ -1,4 +1,4 @@
-"""Owns a scoring job from its settings to its report: what is left to do, doing it, and writing run.json last."""
+"""Owns a scoring job from its settings to its report: what is left to do, doing it, run.json last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from operators.fetch import content_versions
-from operators.schema import REPORT, ROW_KEY, Row
+from operators.schema import REPORT, ROW_KEY, Row, texts
 from operators.storage import StorageError, open_reader, redact
 from pipeline.config import ScoreConfig
 from pipeline.manifest import read_manifest
@@ -24,7 +24,7 @@ from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
 from pipeline.session import ray_session
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import CheckpointError
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
@@ -41,6 +41,17 @@ class Outcome:
     report_uri: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What a run works with once everything that could be wrong at the start has been checked."""
+
+    config: ScoreConfig
+    checkpoint: weights.Checkpoint
+    sampling: SamplingConfig
+    provenance: Row
+    directory: RunDirectory
+
+
 def score(config: ScoreConfig, *, console: Console) -> Outcome:
     """Score a manifest, or what an interrupted run left of it.
 
@@ -53,30 +64,47 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         config.manifest,
         uri_column=config.uri_column,
         allow_schemes=config.allow_schemes,
-        reserved_columns=frozenset((ROW_KEY, *REPORT.names)) - {"video_id", "uri"},
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names)),
     )
+    job = _prepare(config)
+    manifest = manifest.add_column(0, ROW_KEY, pa.array(_row_keys(manifest, job.provenance)))
+    previous = job.directory.read_run()
+    committed = job.directory.committed_keys()
+    left = manifest.filter(pa.array([key not in committed for key in texts(manifest, ROW_KEY)]))
+    fingerprint = _fingerprint(manifest)
+    report_uri = job.directory.shown("report")
+    if previous and previous["fingerprint"] == fingerprint and not left.num_rows:
+        return Outcome(run=previous, num_scored_now=0, report_uri=report_uri)
+    started = time.time()
+    if left.num_rows:
+        _run(job, left, total=manifest.num_rows, console=console)
+    if previous:
+        job.directory.archive_report(previous)
+    summary = write_report(job.directory, manifest, provenance=job.provenance)
+    run = _run_record(job, summary, started=started) | {
+        "fingerprint": fingerprint,
+        "generation": previous["generation"] + 1 if previous else 1,
+        "num_scored_now": left.num_rows,
+    }
+    job.directory.write_json(run, "run.json")
+    return Outcome(run=run, num_scored_now=left.num_rows, report_uri=report_uri)
+
+
+def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = load_checkpoint(config)
     sampling = zoo.spec(checkpoint.architecture).sampling
     directory = RunDirectory(config.output)
     directory.require_writable()
-    provenance = _provenance(config, checkpoint, sampling)
-    manifest = manifest.add_column(0, ROW_KEY, [_row_keys(manifest, provenance)])
-    previous = directory.read_run()
-    committed = directory.committed_keys()
-    keep = pa.array([key not in committed for key in manifest[ROW_KEY].to_pylist()])
-    left = manifest.filter(keep)
-    fingerprint = _fingerprint(manifest)
-    if previous and previous["fingerprint"] == fingerprint and not left.num_rows:
-        return Outcome(run=previous, num_scored_now=0, report_uri=directory.shown("report"))
-    started = time.time()
-    if left.num_rows:
-        _run(left, manifest.num_rows, config, checkpoint, sampling, provenance, directory, console)
-    summary = _replace_report(directory, previous, manifest, provenance)
-    run = _run_record(config, checkpoint, sampling, summary, provenance, started=started)
-    run |= {"fingerprint": fingerprint, "generation": previous["generation"] + 1 if previous else 1}
-    run["num_scored_now"] = left.num_rows
-    directory.write_json(run, "run.json")
-    return Outcome(run=run, num_scored_now=left.num_rows, report_uri=directory.shown("report"))
+    provenance = {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "checkpoint_status": checkpoint.status,
+        "config_id": config.config_id(sampling),
+        "key_id": config.key.key_id,
+        "randomness": config.key.randomness,
+    }
+    return _Job(
+        config=config, checkpoint=checkpoint, sampling=sampling, provenance=provenance, directory=directory
+    )
 
 
 def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
@@ -104,53 +132,27 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     return checkpoint
 
 
-def _run(
-    left: pa.Table,
-    total: int,
-    config: ScoreConfig,
-    checkpoint: weights.Checkpoint,
-    sampling: SamplingConfig,
-    provenance: Row,
-    directory: RunDirectory,
-    console: Console,
-) -> None:
-    with ray_session(config.address):
+def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
+    with ray_session(job.config.address):
         tally = new_tally()
         pipeline = build_pipeline(
-            left, config, checkpoint=checkpoint, sampling=sampling, provenance=provenance, tally=tally
+            left,
+            job.config,
+            checkpoint=job.checkpoint,
+            sampling=job.sampling,
+            provenance=job.provenance,
+            tally=tally,
         )
-        done_before = total - left.num_rows
-        with shown_progress(tally, total=total, done_before=done_before, console=console):
-            execute(pipeline, directory, num_rows=left.num_rows)
+        with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
+            execute(pipeline, job.directory, num_rows=left.num_rows)
 
 
-def _replace_report(
-    directory: RunDirectory, previous: dict[str, Any] | None, manifest: pa.Table, provenance: Row
-) -> Summary:
-    if previous:
-        directory.archive_report(previous)
-    summary = write_report(directory, manifest, provenance=provenance)
-    if summary.rows != manifest.num_rows:
-        raise AssertionError(f"the report has {summary.rows} rows for {manifest.num_rows} inputs")
-    return summary
-
-
-def _provenance(config: ScoreConfig, checkpoint: weights.Checkpoint, sampling: SamplingConfig) -> Row:
-    return {
-        "checkpoint_id": checkpoint.checkpoint_id,
-        "checkpoint_status": checkpoint.status,
-        "config_id": config.config_id(sampling),
-        "key_id": config.key.key_id,
-        "randomness": config.key.randomness,
-    }
-
-
-def _row_keys(manifest: pa.Table, provenance: Row) -> pa.Array:
+def _row_keys(manifest: pa.Table, provenance: Row) -> list[str]:
     """Digest video, content version, checkpoint and configuration: what is scored once and no more."""
-    uris = manifest["uri"].to_pylist()
+    uris = texts(manifest, "uri")
     shared = (provenance["checkpoint_id"], provenance["config_id"])
-    rows = zip(manifest["video_id"].to_pylist(), uris, content_versions(uris), strict=True)
-    return pa.array([hashlib.sha256(repr((*row, *shared)).encode()).hexdigest()[:32] for row in rows])
+    rows = zip(texts(manifest, "video_id"), uris, content_versions(uris), strict=True)
+    return [hashlib.sha256(repr((*row, *shared)).encode()).hexdigest()[:32] for row in rows]
 
 
 def _fingerprint(manifest: pa.Table) -> str:
@@ -161,20 +163,12 @@ def _fingerprint(manifest: pa.Table) -> str:
     return digest.hexdigest()[:32]
 
 
-def _run_record(
-    config: ScoreConfig,
-    checkpoint: weights.Checkpoint,
-    sampling: SamplingConfig,
-    summary: Summary,
-    provenance: Row,
-    *,
-    started: float,
-) -> dict[str, Any]:
+def _run_record(job: _Job, summary: Summary, *, started: float) -> dict[str, Any]:
     packages = ("securevqa", "ray", "torch", "av", "numpy", "pyarrow")
     return {
-        "config": config.public_settings(),
-        "provenance": provenance,
-        "architecture": checkpoint.architecture,
+        "config": job.config.public_settings(),
+        "provenance": job.provenance,
+        "architecture": job.checkpoint.architecture,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
         "rows": summary.rows,

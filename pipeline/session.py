@@ -17,7 +17,7 @@ from ray.data import DataContext
 from securevqa_core.errors import RunError
 from securevqa_core.randomness import KEY_VARIABLE
 
-__all__ = ["ray_session"]
+__all__ = ["cluster_resources", "ray_session"]
 
 MIN_CPUS = 2
 CONNECT_SECONDS = 5
@@ -46,12 +46,19 @@ def ray_session(address: str | None) -> Iterator[None]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RunError(f"Ray cannot be reached at {address!r}: {error}") from error
         try:
-            if ray.cluster_resources().get("CPU", 0) < MIN_CPUS:
-                raise RunError(f"the cluster must have at least {MIN_CPUS} CPUs, got {ray.cluster_resources()}")
+            cpus = cluster_resources().get("CPU", 0)
+            if cpus < MIN_CPUS:
+                raise RunError(f"the cluster must have at least {MIN_CPUS} CPUs, got {cpus:g}")
             _leave_the_terminal_to_us()
             yield
         finally:
             ray.shutdown()
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return what the whole cluster has, by Ray's resource names."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources
 
 
 def _require_reachable(address: str) -> None:

@@ -28,7 +28,12 @@ def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.P
     variables = {name: value for name, value in (dict(os.environ) | dict(env or {})).items() if value}
     command = [str(Path(sys.executable).with_name("securevqa")), *arguments]
     return subprocess.Popen(
-        command, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+        command,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -54,9 +59,10 @@ def securevqa(
 
 def call(*arguments: str) -> int:
     """Run `securevqa` in this process, for calls that end before Ray starts; returns the exit code."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["securevqa", *arguments])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     return int(ended.value.code or 0)
 
 

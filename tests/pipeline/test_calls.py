@@ -1,4 +1,4 @@
-"""What is wrong with a call is said at once: exit code 2 for the call, 1 for the run, and nothing is started."""
+"""A wrong call is refused at once: exit code 2 for the call, 1 for the run, and nothing is started."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ WRONG_CALLS: dict[str, Call] = {
     "unknown precision": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--precision", "int4"], "int4"),
     "unknown model": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--model", "vmaf"], "vmaf"),
     "thresholds crossed": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--reject-below", "90"], "90"),
-    "short key": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--key-file", manifest(folder, "ab")], "16"),
+    "short key": lambda folder: (
+        [manifest(folder, "uri\na.mp4\n"), "--key-file", manifest(folder, "ab")],
+        "16",
+    ),
     "key and seed": lambda folder: (
         [manifest(folder, "uri\na.mp4\n"), "--key-file", "k", "--seed", "1"],
         "--seed",
@@ -45,9 +48,7 @@ def other_architecture(folder: Path) -> str:
     model = zoo.build("fast-vqa-m")
     path = folder / "fast.safetensors"
     calibration = zoo.spec("fast-vqa-m").calibration
-    weights.save(
-        path, model, architecture="fast-vqa-m", calibration=calibration, status="untrained", card={}
-    )
+    weights.save(path, model, architecture="fast-vqa-m", calibration=calibration, status="untrained", card={})
     return str(path)
 
 
@@ -64,16 +65,22 @@ def damaged_file(folder: Path) -> str:
 
 
 FAILED_RUNS: dict[str, Call] = {
-    "output not writable": lambda folder: (["--output", "/proc/run"], "/proc/run"),
-    "output in a file": lambda folder: (["--output", manifest(folder, "uri\na.mp4\n") + "/run"], "manifest.csv"),
-    "no such checkpoint": lambda folder: (["--checkpoint", str(folder / "none.safetensors")], "none.safetensors"),
+    "output not writable": lambda _folder: (["--output", "/proc/run"], "/proc/run"),
+    "output in a file": lambda folder: (
+        ["--output", manifest(folder, "uri\na.mp4\n") + "/run"],
+        "manifest.csv",
+    ),
+    "no such checkpoint": lambda folder: (
+        ["--checkpoint", str(folder / "none.safetensors")],
+        "none.safetensors",
+    ),
     "damaged checkpoint": lambda folder: (["--checkpoint", damaged_file(folder)], "safetensors"),
     "foreign checkpoint": lambda folder: (["--checkpoint", foreign_file(folder)], "header"),
     "other architecture": lambda folder: (
         ["--checkpoint", other_architecture(folder), "--model", "secure-vqa-compact"],
         "fast-vqa-m",
     ),
-    "no such cluster": lambda folder: (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
+    "no such cluster": lambda _folder: (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
 }
 
 

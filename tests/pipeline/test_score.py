@@ -62,11 +62,13 @@ def backlog(s3: S3Server, videos: dict[str, Path], tmp_path_factory: pytest.Temp
         s3.fs.pipe_file(f"{s3.bucket}/backlog/{name}", content)
     names = list(EXPECTED)
     uris = [f"{s3.bucket_uri}/backlog/{name}" for name in names]
-    table = pa.table({
-        "channel": [f"channel {index % 3}" for index in range(len(names) + 1)],
-        "uri": [*uris, "https://127.0.0.1:1/unreachable.mp4"],
-        "uploaded": pa.array(range(len(names) + 1), pa.timestamp("s")),
-    })
+    table = pa.table(
+        {
+            "channel": [f"channel {index % 3}" for index in range(len(names) + 1)],
+            "uri": [*uris, "https://127.0.0.1:1/unreachable.mp4"],
+            "uploaded": pa.array(range(len(names) + 1), pa.timestamp("s")),
+        }
+    )
     pq.write_table(table, s3.fs.open(f"{s3.bucket}/manifest.parquet", "wb"))
     return f"{s3.bucket_uri}/manifest.parquet"
 
@@ -96,7 +98,12 @@ def test_every_file_has_the_outcome_its_content_deserves(run: str) -> None:
 def test_failures_have_a_reason_and_no_score(run: str) -> None:
     for row in read_report(run).to_pylist():
         failed = row["status"] == "failed"
-        assert failed == (row["score"] is None) == (row["error_message"] is not None) == (row["stage"] is not None)
+        assert (
+            failed
+            == (row["score"] is None)
+            == (row["error_message"] is not None)
+            == (row["stage"] is not None)
+        )
         assert row["verdict"] == "review"  # an untrained checkpoint never judges
         assert row["checkpoint_status"] == "untrained"
         assert "/proc/" not in (row["error_message"] or "")
@@ -120,7 +127,9 @@ def test_a_short_file_is_scored_with_a_warning(run: str) -> None:
 def test_the_report_has_the_declared_schema_and_the_manifest_s_columns(run: str) -> None:
     schema = read_report(run).schema
     assert schema.names == [*REPORT.names, "channel", "uploaded"]
-    assert schema.field("uploaded").type == pa.timestamp("s") or schema.field("uploaded").type == pa.timestamp("ms")
+    assert schema.field("uploaded").type == pa.timestamp("s") or schema.field(
+        "uploaded"
+    ).type == pa.timestamp("ms")
     assert schema.field("fetch_seconds").metadata[b"unit"] == b"s"
     for field in REPORT:
         assert schema.field(field.name).type == field.type
