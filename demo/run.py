@@ -1,7 +1,7 @@
 """Scores a small real backlog through a real S3 server on this machine, shows its report, leaves no trace.
 
-The backlog: three clips, each as it is and degraded in four ways; an upload that broke off, a file that is no
-video, and a row without a file.
+The backlog: three clips, each as it is and degraded in three ways; an upload that broke off, a file that is
+no video, and a row without a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from s3server import S3Server, running_s3_server
 
 __all__ = ["CLIPS", "RECIPES", "Video", "main", "make_backlog", "write_manifest"]
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 30.0
+LINGER_SECONDS = 5.0
 SECONDS_PER_VIDEO = "4"  # all clips are at least as long
 # What would lead the commands to another store, key or cluster than the demo's own.
 FOREIGN_VARIABLES = (
@@ -45,7 +47,6 @@ RECIPES = {
     "clean": "-c copy",
     "starved": "-c:v libx264 -preset veryfast -crf 45",
     "scaled": "-vf scale=iw/4:-2,scale=iw*4:-2:flags=bicubic -c:v libx264 -preset veryfast -crf 20",
-    "blurred": "-vf gblur=sigma=3 -c:v libx264 -preset veryfast -crf 20",
     "noisy": "-vf noise=alls=40:allf=t -c:v libx264 -preset veryfast -crf 24",
 }
 
@@ -62,7 +63,7 @@ class Video:
 def main() -> int:
     """Run the demo; returns the exit code of the command that failed, else 0."""
     started = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         signal.signal(number, _interrupt)
     try:
         with _scratch() as scratch:
@@ -132,21 +133,38 @@ def _environment(scratch: Path, server: S3Server) -> dict[str, str]:
 
 
 def _securevqa(*arguments: str, environment: Mapping[str, str]) -> int:
-    """Run a command in a process group of its own and leave nothing of it; returns its exit code."""
+    """Run a command out of reach of the terminal's signals and leave nothing of it; returns its exit code."""
     program = Path(sys.executable).with_name("securevqa")
     print("$", program.name, *arguments, flush=True)
     process = subprocess.Popen((program, *arguments), env=environment, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
         raise
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end_processes_with(f"TMPDIR={environment['TMPDIR']}")
         process.wait()
+
+
+def _end_processes_with(variable: str) -> None:
+    """Let what a command started end by itself, as some of it clears up, then kill what is left."""
+    deadline = time.monotonic() + LINGER_SECONDS
+    while time.monotonic() < deadline and any(_processes_with(variable)):
+        time.sleep(0.1)
+    for number in _processes_with(variable):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+def _processes_with(variable: str) -> Iterator[int]:
+    """Find processes by a variable they were started with: Ray's leave the process group of their parent."""
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it ended, or is not ours
+            if variable.encode() in environ.read_bytes().split(b"\0"):
+                yield int(environ.parent.name)
 
 
 @contextlib.contextmanager
@@ -161,6 +179,8 @@ def _scratch() -> Iterator[Path]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
+    for one in INTERRUPTS:  # what follows is clearing up, which a second Ctrl-C must not cut short
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
