@@ -52,7 +52,7 @@ install:
 	made_for=$$(head -n 1 $(STAMP) 2> /dev/null || true)
 	rm -f $(STAMP)
 	if [[ "$$made_for" != "$${wanted%%$$'\n'*}" ]]; then $(PYTHON) -m venv --clear .venv; fi
-	echo "installing the versions of constraints.txt into .venv: about two minutes and 6 GB when it is new"
+	echo "installing the versions of constraints.txt into .venv: about two minutes and 7 GB when it is new"
 	export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_USE_PEP517=1 PIP_NO_INPUT=1
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,train]'
 	printf '%s\n' "$$wanted" > $(STAMP).part
