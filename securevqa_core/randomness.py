@@ -77,7 +77,9 @@ class Key:
             return None
         secret = value.strip().encode(errors="surrogateescape")
         if len(secret) < MIN_KEY_BYTES:
-            raise ConfigurationError(f"{KEY_VARIABLE} must hold at least {MIN_KEY_BYTES} bytes, got {len(secret)}")
+            raise ConfigurationError(
+                f"{KEY_VARIABLE} must hold at least {MIN_KEY_BYTES} bytes, got {len(secret)}"
+            )
         return cls(secret, randomness="keyed")
 
     @classmethod
