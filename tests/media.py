@@ -6,9 +6,21 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["CLIPS", "bundled_clip", "make_hostile_files", "make_videos", "run_ffmpeg"]
+__all__ = [
+    "CLIPS",
+    "bundled_clip",
+    "make_hostile_files",
+    "make_numbered",
+    "make_videos",
+    "read_number",
+    "run_ffmpeg",
+    "spoil_packets",
+]
 
 CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
 
@@ -36,8 +48,8 @@ def bundled_clip(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data" / f"{name}.mp4"
 
 
-def run_ffmpeg(*arguments: str) -> None:
-    """Run the bundled FFmpeg, loud only in failure."""
+def run_ffmpeg(*arguments: str, stdin: bytes = b"") -> bytes:
+    """Run the bundled FFmpeg, loud only in failure; return its standard output."""
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
         "-hide_banner",
@@ -47,8 +59,9 @@ def run_ffmpeg(*arguments: str) -> None:
         "-y",
         *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}"
+    done = subprocess.run(command, capture_output=True, input=stdin, timeout=60, check=False)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr.decode()}"
+    return done.stdout
 
 
 def make_videos(folder: Path) -> dict[str, Path]:
@@ -78,3 +91,57 @@ def _encoded(path: Path, clip: str, options: str) -> Path:
         run_ffmpeg("-i", str(bundled_clip(clip)), *options.split(), str(part))
         part.rename(path)
     return path
+
+
+def spoil_packets(source: Path, target: Path, numbers: list[int]) -> Path:
+    """Write `source` to `target` with the contents of some packets (in file order) overwritten by 0xFF."""
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for number in numbers:
+            start, size = packets[number].pos, packets[number].size
+            assert start is not None
+            content[start + 5 : start + size] = b"\xff" * (size - 5)
+    target.write_bytes(content)
+    return target
+
+
+_NUMBER_BITS = 10
+_NUMBERED_SIZE = (96, 64)  # width, height
+
+
+def make_numbered(
+    path: Path, num_frames: int, options: str, *, size: tuple[int, int] = _NUMBERED_SIZE
+) -> Path:
+    """Encode a video at 25 frames a second whose frame k shows the number k as ten light or dark fields."""
+    frames = b"".join(_number_picture(number, size).tobytes() for number in range(num_frames))
+    raw = f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r 25 -i -"
+    run_ffmpeg(*raw.split(), *options.split(), str(path), stdin=frames)
+    return path
+
+
+def read_number(picture: NDArray[np.uint8]) -> int:
+    """Read the number off one RGB frame of `make_numbered`, of any size."""
+    height, width = picture.shape[:2]
+    number = 0
+    for bit in range(_NUMBER_BITS):
+        rows, columns = _field(bit, width, height)
+        field = picture[rows, columns]
+        margin_y, margin_x = field.shape[0] // 4, field.shape[1] // 4
+        number |= int(field[margin_y:-margin_y, margin_x:-margin_x].mean() > 128) << bit
+    return number
+
+
+def _number_picture(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    picture = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    for bit in range(_NUMBER_BITS):
+        picture[_field(bit, *size)] = 235 if number >> bit & 1 else 20
+    return picture
+
+
+def _field(bit: int, width: int, height: int) -> tuple[slice, slice]:
+    row, column = divmod(bit, 5)
+    return (
+        slice(row * height // 2, (row + 1) * height // 2),
+        slice(column * width // 5, (column + 1) * width // 5),
+    )

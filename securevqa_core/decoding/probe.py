@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.allowlist import CODECS, OPEN_OPTIONS
+from securevqa_core.decoding.allowlist import CODECS, open_options
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, VideoInfo
 
-__all__ = ["FrameIndex", "check_stream", "index_frames", "open_container", "video_info"]
+__all__ = [
+    "FrameIndex",
+    "check_frame_size",
+    "check_stream",
+    "header_warnings",
+    "index_frames",
+    "open_container",
+    "video_info",
+]
+
+_NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+_VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
+_SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
+_SHORT_SECONDS = 0.5  # containers round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameIndex:
     """The frames of a stream in the order they are shown, read from packets without decoding."""
 
-    pts: NDArray[np.int64] | None  # (num_frames,) ascending, in stream time base; None where packets lack them
+    pts: (
+        NDArray[np.int64] | None
+    )  # (num_frames,) ascending, in stream time base; None where not to be trusted
     is_keyframe: NDArray[np.bool_]  # (num_frames,)
     num_frames: int
+    num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
 
 
 def open_container(path: str) -> InputContainer:
     """Open `path` with the allow-list in force.
 
     Raises:
-        DecodeError: not_a_video, container_not_allowed.
+        DecodeError: not_a_video, container_not_allowed, decode_failed.
     """
     try:
-        return av.open(path, options=dict(OPEN_OPTIONS), metadata_errors="ignore")
+        # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
+        with Path(path).open("rb") as file:
+            return av.open(f"/proc/self/fd/{file.fileno()}", options=open_options(), metadata_errors="ignore")
+    except MemoryError:
+        raise
     except av.error.ArgumentError as error:
         raise DecodeError(
             "container_not_allowed", "the container is recognised but not on the allow-list"
         ) from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError("not_a_video", f"no allowed container recognises the bytes: {_reason(error)}") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        message = f"no allowed container recognises the bytes: {_reason(error)}"
+        raise DecodeError("not_a_video", message) from error
+    except OSError as error:
+        raise DecodeError("decode_failed", f"the file cannot be opened: {_reason(error)}") from error
 
 
 def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
@@ -48,24 +73,47 @@ def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream
     Raises:
         DecodeError: no_video_stream, codec_not_allowed, too_many_pixels, no_frames.
     """
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        kinds = sorted({other.type for other in container.streams})
-        raise DecodeError("no_video_stream", f"no video stream among {', '.join(kinds) or 'no streams'}")
+    stream = _choose_stream(container)
     context = stream.codec_context
+    if context is None:
+        raise DecodeError("codec_not_allowed", "no decoder knows the codec of the video stream")
     name = context.codec.canonical_name
     if name not in CODECS:
         raise DecodeError("codec_not_allowed", f"codec {name!r} is not on the allow-list")
-    if context.width * context.height > limits.max_pixels:
-        raise DecodeError(
-            "too_many_pixels",
-            f"a frame may have at most {limits.max_pixels} pixels, got {context.width} x {context.height}",
-        )
+    check_frame_size(context.width, context.height, limits)
     if min(context.width, context.height) < 1:
         raise DecodeError("no_frames", f"frame size is unknown: {context.width} x {context.height}")
-    context.options = {"max_pixels": str(limits.max_pixels)}  # a later header may claim more than the first
+    # A later header may claim more than the first. Decoders count whole blocks, up to 64 pixels more a side.
+    context.options = {"max_pixels": str(2 * limits.max_pixels + (1 << 16))}
     context.thread_count = 1  # parallelism is across videos
     return stream
+
+
+def check_frame_size(width: int, height: int, limits: DecodeLimits) -> None:
+    """Hold one frame to the limit.
+
+    Raises:
+        DecodeError: too_many_pixels.
+    """
+    if width * height > limits.max_pixels:
+        raise DecodeError(
+            "too_many_pixels", f"a frame may have at most {limits.max_pixels} pixels, got {width} x {height}"
+        )
+
+
+def _choose_stream(container: InputContainer) -> VideoStream:
+    """Return FFmpeg's best video stream, never a cover picture."""
+    videos = _videos(container)
+    best = container.streams.best("video")
+    if not videos:
+        pictures = ["cover picture"] if container.streams.video else []
+        kinds = sorted({other.type for other in container.streams if other.type != "video"}) + pictures
+        raise DecodeError("no_video_stream", f"no video stream among {', '.join(kinds) or 'no streams'}")
+    return best if isinstance(best, VideoStream) and best in videos else videos[0]
+
+
+def _videos(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not stream.disposition & _NOT_VIDEO]
 
 
 def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
@@ -76,22 +124,38 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
     """
     pts: list[int | None] = []
     keyframes: list[bool] = []
+    num_packets = 0
+    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     try:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
+            num_packets += packet.size > 0
+            hidden = is_vp8 and packet.size and not memoryview(packet)[0] & _VP8_SHOW_FRAME
+            if packet.size and not packet.is_discard and not hidden:
                 pts.append(packet.pts)
                 keyframes.append(packet.is_keyframe)
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         if not pts:
             raise DecodeError("no_frames", f"no packet can be read: {_reason(error)}") from error
     if not pts:
         raise DecodeError("no_frames", "the video stream holds no packet")
-    flags = np.array(keyframes)
-    if None in pts or len(set(pts)) < len(pts):
-        return FrameIndex(pts=None, is_keyframe=flags, num_frames=len(pts))
-    times = np.array(pts, dtype=np.int64)
-    order = np.argsort(times)
-    return FrameIndex(pts=times[order], is_keyframe=flags[order], num_frames=len(pts))
+    flags, times = np.array(keyframes), _trusted_times(pts, reorders=stream.codec_context.has_b_frames)
+    if times is not None:
+        order = np.argsort(times)
+        flags, times = flags[order], times[order]
+    return FrameIndex(pts=times, is_keyframe=flags, num_frames=len(pts), num_packets=num_packets)
+
+
+def _trusted_times(pts: list[int | None], *, reorders: bool) -> NDArray[np.int64] | None:
+    """Return the packets' time stamps, None where they do not tell frames apart or give the wrong order."""
+    known = [stamp for stamp in pts if stamp is not None]
+    if len(set(known)) < len(pts):
+        return None
+    times = np.array(known, dtype=np.int64)
+    # AVI holds no time stamps and FFmpeg counts packets, which is right only where nothing is reordered.
+    in_file_order = len(times) > 2 and bool((times[1:] > times[:-1]).all())
+    return None if reorders and in_file_order else times
 
 
 def _reason(error: Exception) -> str:
@@ -105,8 +169,8 @@ def video_info(stream: VideoStream, index: FrameIndex) -> VideoInfo:
     fps = float(rate) if rate else None
     duration = None
     if index.pts is not None and stream.time_base is not None and index.num_frames > 1:
-        gap = float(np.median(np.diff(index.pts)))
-        duration = float((index.pts[-1] - index.pts[0] + gap) * stream.time_base)
+        times = index.pts.astype(np.float64)  # absurd time stamps would overflow integers
+        duration = float(times[-1] - times[0] + np.median(np.diff(times))) * float(stream.time_base)
     elif fps:
         duration = index.num_frames / fps
     return VideoInfo(
@@ -117,3 +181,29 @@ def video_info(stream: VideoStream, index: FrameIndex) -> VideoInfo:
         duration_seconds=duration,
         codec=stream.codec_context.codec.canonical_name,
     )
+
+
+def header_warnings(
+    container: InputContainer, stream: VideoStream, index: FrameIndex, info: VideoInfo
+) -> list[str]:
+    """Say where the header declares clearly more than the packets hold, or more than one video."""
+    warnings = []
+    if stream.frames > index.num_packets:
+        warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
+    elif _is_short(declared := _declared_seconds(container, stream), info.duration_seconds):
+        present = info.duration_seconds
+        warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
+    num_videos = len(_videos(container))
+    if num_videos > 1:
+        warnings.append(f"several_video_streams: stream {stream.index} of {num_videos} was read")
+    return warnings
+
+
+def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration) * float(stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _is_short(declared: float, present: float | None) -> bool:
+    return present is not None and present + _SHORT_SECONDS < _SHORT_SHARE * declared

@@ -1,0 +1,44 @@
+"""Requests that the decoding tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import media
+import pytest
+
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+SMALL = SamplingConfig(
+    num_clips=2, clip_frames=4, grid_size=2, patch_side=16, num_segments=4, segment_frames=4, segment_side=32
+)
+
+
+@pytest.fixture(scope="session")
+def make_request() -> Callable[..., DecodeRequest]:
+    """Make a request for a few frames; sampling, limits and the number of draws can be told."""
+
+    def make(
+        sampling: SamplingConfig = SMALL, *, num_draws: int = 1, limits: DecodeLimits | None = None
+    ) -> DecodeRequest:
+        draws = tuple(
+            DrawSeeds(skip_sampling=bytes([draw]) * 32, grid_sampling=bytes([draw + 100]) * 32)
+            for draw in range(num_draws)
+        )
+        return DecodeRequest(sampling=sampling, draws=draws, limits=limits or DecodeLimits())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Make a video of 100 frames that show their number, once a session for every name."""
+    folder = tmp_path_factory.mktemp("numbered")
+
+    def make(name: str, options: str) -> Path:
+        path = folder / name
+        return path if path.exists() else media.make_numbered(path, 100, options)
+
+    return make
