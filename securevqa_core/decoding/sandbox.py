@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from pathlib import Path
+from typing import IO
 
-from pebble import ProcessExpired, ProcessPool
-
-from securevqa_core.decoding.child import answer, confine
+from securevqa_core.decoding.child import ACCEPTED, READY
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.wire import BadAnswerError, read_answer, write_request
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
 
 __all__ = ["DecodeSandbox"]
 
 # The only variables a decoding process sees: no key, no credentials.
-_KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
-_GRACE_SECONDS = 5.0  # past the time limit, for the pool to notice by itself
+_KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
+_PACKAGE_FOLDER = str(Path(__file__).parents[2])
+_START_SECONDS = 60.0  # for the process to import and confine itself, on a loaded machine
+_MAX_STARTS = 2  # for one video
 
 
 class DecodeSandbox:
     """One decoding process behind a wall-clock limit; a process that dies or hangs is replaced.
 
-    Only one sandbox may be open in a process. Use as a context manager, or call `close`.
+    For one thread at a time. Use as a context manager, or call `close`.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
-        _start_fork_server()
-        self._pool = self._new_pool()
+        self._process: _Process | None = None
 
     def __enter__(self) -> DecodeSandbox:
         return self
@@ -41,11 +44,16 @@ class DecodeSandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the decoding process; None where there is none now."""
+        return None if self._process is None else self._process.pid
+
     def close(self) -> None:
-        """End the decoding process."""
-        _kill_children()
-        self._pool.stop()
-        self._pool.join()
+        """End the decoding process; the next `decode` starts another."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
 
     def decode(self, path: str, request: DecodeRequest) -> DecodedSample:
         """Decode the file at `path` within the limits.
@@ -53,62 +61,138 @@ class DecodeSandbox:
         Raises:
             DecodeError: as `extract_sample`, and decode_timeout, decode_crashed, decode_memory.
         """
-        try:
-            return self._decode(path, request)
-        except BrokenProcessPool:  # the process died between two videos, which is not this one's fault
-            self._replace_pool()
-        try:
-            return self._decode(path, request)
-        except BrokenProcessPool as error:
-            raise DecodeError("decode_crashed", "the decoding process cannot be kept alive") from error
-
-    def _decode(self, path: str, request: DecodeRequest) -> DecodedSample:
-        seconds = self._limits.timeout_seconds
-        future = self._pool.schedule(answer, args=[path, request], timeout=seconds)
-        try:
-            sample: DecodedSample = future.result(timeout=seconds + _GRACE_SECONDS)
-        except concurrent.futures.TimeoutError as error:
-            if not future.done():  # the process never took the task, and the pool would wait for ever
-                self._replace_pool()
-            raise DecodeError("decode_timeout", f"decoding took longer than {seconds:g} s") from error
-        except ProcessExpired as error:
-            raise DecodeError(
-                "decode_crashed", f"the decoding process ended with exit code {error.exitcode}"
-            ) from error
-        except MemoryError as error:
-            raise DecodeError("decode_memory", "the decoded pixels outgrew the memory limit") from error
-        return sample
-
-    def _new_pool(self) -> ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        return ProcessPool(
-            max_workers=1, context=context, initializer=confine, initargs=(self._limits.memory_bytes,)
+        for _ in range(_MAX_STARTS):
+            if self._process is None:
+                self._process = _Process(self._limits.memory_bytes)
+            try:
+                return self._process.decode(path, request, self._limits.timeout_seconds)
+            except _NotAcceptedError:  # it died between two videos, which is not this one's fault
+                self.close()
+            except _EndedError as error:
+                self.close()
+                raise DecodeError(error.code, str(error)) from error
+            except BaseException as error:
+                if not isinstance(error, DecodeError):
+                    self.close()  # interrupted half-way through an answer
+                raise
+        raise DecodeError(
+            "decode_crashed", f"the decoding process cannot be started, tried {_MAX_STARTS} times"
         )
 
-    def _replace_pool(self) -> None:
-        self.close()
-        self._pool = self._new_pool()
+
+class _NotAcceptedError(Exception):
+    """The process ended before it took the request."""
 
 
-def _kill_children() -> None:
-    for process in multiprocessing.active_children():
-        process.kill()
+class _EndedError(Exception):
+    """The process ended, or had to be ended, while it worked on a file."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
 
 
-def _start_fork_server() -> None:
-    """Start the process that decoding processes are forked from, once, with a clean environment."""
-    multiprocessing.set_forkserver_preload([answer.__module__])
-    with _environment_of(_KEPT_VARIABLES):
-        forkserver.ensure_running()
+class _Process:
+    """A decoding process and the pipes to it."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        lifeline, self._held_end = os.pipe()
+        self._popen = subprocess.Popen(  # noqa: S603 - no part of the command comes from outside
+            [sys.executable, "-P", "-m", "securevqa_core.decoding.child", str(memory_bytes), str(lifeline)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_clean_environment(),
+            pass_fds=(lifeline,),
+        )
+        os.close(lifeline)
+        self.pid = self._popen.pid
+        self._is_ready = False
+        self.end = weakref.finalize(self, _end, self._popen, self._held_end)  # also as this process exits
+
+    def decode(self, path: str, request: DecodeRequest, timeout_seconds: float) -> DecodedSample:
+        """Return the process's answer.
+
+        Raises:
+            DecodeError: the answer is a failure.
+            _NotAcceptedError, _EndedError: the process has to be replaced.
+        """
+        self._wait_until_ready()
+        with self._time_limit(timeout_seconds) as has_expired:
+            try:
+                return self._ask(path, request)
+            except (EOFError, BadAnswerError) as error:
+                if has_expired.is_set():
+                    message = f"decoding took longer than {timeout_seconds:g} s"
+                    raise _EndedError("decode_timeout", message) from error
+                is_bad = isinstance(error, BadAnswerError)
+                what = f"broke the rules: {error}" if is_bad else self._how_it_ended()
+                raise _EndedError("decode_crashed", f"the decoding process {what}") from error
+
+    def _wait_until_ready(self) -> None:
+        if not self._is_ready:
+            with self._time_limit(_START_SECONDS):
+                self._expect(READY)
+        self._is_ready = True
+
+    def _ask(self, path: str, request: DecodeRequest) -> DecodedSample:
+        try:
+            write_request(self._stdin, path, request)
+        except OSError as error:
+            raise _NotAcceptedError from error
+        self._expect(ACCEPTED)
+        return read_answer(self._stdout, request)
+
+    def _expect(self, message: bytes) -> None:
+        if self._stdout.read(len(message)) != message:
+            raise _NotAcceptedError
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._popen.stdin is not None
+        return self._popen.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._popen.stdout is not None
+        return self._popen.stdout
+
+    @contextlib.contextmanager
+    def _time_limit(self, seconds: float) -> Iterator[threading.Event]:
+        """Kill the process when `seconds` are over: whoever waits on its pipes then sees them close."""
+        has_expired, kill = threading.Event(), self._popen.kill
+
+        def expire() -> None:  # does not hold on to `self`, which would keep a forgotten process alive
+            has_expired.set()
+            kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield has_expired
+        finally:
+            timer.cancel()
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._popen.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-@contextlib.contextmanager
-def _environment_of(names: tuple[str, ...]) -> Iterator[None]:
-    """Leave only `names` in this process's environment for as long as the block runs."""
-    saved = dict(os.environ)
-    try:
-        for name in saved.keys() - set(names):
-            del os.environ[name]
-        yield
-    finally:
-        os.environ.update(saved)
+def _end(popen: subprocess.Popen[bytes], held_end: int) -> None:
+    popen.kill()
+    os.close(held_end)
+    for pipe in (popen.stdin, popen.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what could not be written to a dead process
+                pipe.close()
+    popen.wait()
+
+
+def _clean_environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    modules = os.pathsep.join([_PACKAGE_FOLDER, *sys.path])
+    # One thread for NumPy, as the buffers of each count as memory.
+    return kept | {"PYTHONPATH": modules, "OPENBLAS_NUM_THREADS": "1"}

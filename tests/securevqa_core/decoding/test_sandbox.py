@@ -1,0 +1,258 @@
+"""Whatever happens to the decoding process, its file gets a code and the next file is decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+from processes import cpu_ticks, is_alive
+
+from securevqa_core.decoding.extract import DecodeRequest, extract_sample
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import DecodeError
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+RequestMaker = Callable[..., DecodeRequest]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[DecodeSandbox]:
+    with DecodeSandbox(DecodeLimits(timeout_seconds=20)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def decodes(
+    sandbox: DecodeSandbox, videos: dict[str, Path], make_request: RequestMaker
+) -> Callable[[], bool]:
+    """Tell whether a good video decodes now."""
+    return lambda: sandbox.decode(str(videos["carphone_h264.mkv"]), make_request()).info.num_frames == 60
+
+
+def _while_it_opens(fifo: Path, act: Callable[[], object]) -> threading.Thread:
+    """Run `act` once the decoding process is busy opening `fifo`, and only then let it go on."""
+    os.mkfifo(fifo)
+
+    def run() -> None:
+        with fifo.open("wb"):  # returns when the other side opens it too
+            act()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_the_sandbox_gives_what_decoding_here_gives(
+    sandbox: DecodeSandbox, videos: dict[str, Path], make_request: RequestMaker
+) -> None:
+    path, request = str(videos["bikes_h264.mp4"]), make_request(SamplingConfig(), num_draws=2)
+    there, here = sandbox.decode(path, request), extract_sample(path, request)
+    for name in ("patches", "frames", "segments"):
+        assert (getattr(there, name) == getattr(here, name)).all()
+    assert (there.info, there.decoder, there.warnings) == (here.info, here.decoder, here.warnings)
+
+
+def test_one_process_serves_many_videos(sandbox: DecodeSandbox, decodes: Callable[[], bool]) -> None:
+    assert decodes()
+    pid = sandbox.pid
+    assert decodes()
+    assert sandbox.pid == pid is not None
+
+
+def test_a_refusal_leaves_the_process_alive(
+    sandbox: DecodeSandbox, videos: dict[str, Path], make_request: RequestMaker, decodes: Callable[[], bool]
+) -> None:
+    assert decodes()
+    pid = sandbox.pid
+    for name, code in (("text.mp4", "not_a_video"), ("audio_only.mp4", "no_video_stream")):
+        with pytest.raises(DecodeError) as caught:
+            sandbox.decode(str(videos[name]), make_request())
+        assert caught.value.code == code
+    assert decodes()
+    assert sandbox.pid == pid
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_process_that_dies_over_a_file_is_that_files_failure_alone(
+    sandbox: DecodeSandbox,
+    make_request: RequestMaker,
+    decodes: Callable[[], bool],
+    tmp_path: Path,
+    fault: signal.Signals,
+) -> None:
+    assert decodes()
+    pid = sandbox.pid
+    assert pid is not None
+    fifo = tmp_path / "file"
+    thread = _while_it_opens(fifo, lambda: os.kill(pid, fault))
+    with pytest.raises(DecodeError, match=f"the decoding process was ended by {fault.name}") as caught:
+        sandbox.decode(str(fifo), make_request())
+    thread.join()
+    assert caught.value.code == "decode_crashed"
+    assert decodes()
+    assert sandbox.pid != pid
+
+
+def test_a_process_that_dies_in_mid_decode_is_replaced(
+    sandbox: DecodeSandbox,
+    numbered: Callable[[str, str], Path],
+    make_request: RequestMaker,
+    decodes: Callable[[], bool],
+) -> None:
+    large = numbered("large.mp4", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -vf scale=1920:1080")
+    assert decodes()
+    assert sandbox.pid is not None
+    pid = sandbox.pid
+    before = cpu_ticks(pid)
+
+    def kill_when_busy() -> None:
+        while cpu_ticks(pid) < before + 10:
+            time.sleep(0.005)
+        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_when_busy)
+    thread.start()
+    with pytest.raises(DecodeError, match="was ended by SIGKILL"):
+        sandbox.decode(str(large), make_request(SamplingConfig(), num_draws=8))
+    thread.join()
+    assert decodes()
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_process_that_dies_while_idle_costs_no_video(
+    sandbox: DecodeSandbox, decodes: Callable[[], bool], fault: signal.Signals
+) -> None:
+    assert decodes()
+    pid = sandbox.pid
+    assert pid is not None
+    os.kill(pid, fault)
+    while is_alive(pid):
+        time.sleep(0.005)
+    assert decodes()
+    assert sandbox.pid != pid
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_process_that_hangs_is_killed_within_the_limit(
+    videos: dict[str, Path], make_request: RequestMaker, tmp_path: Path, is_stopped: bool
+) -> None:
+    fifo = tmp_path / "file"
+    os.mkfifo(fifo)  # nobody ever writes to it
+    with DecodeSandbox(DecodeLimits(timeout_seconds=1.0)) as sandbox:
+        sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
+        pid = sandbox.pid
+        assert pid is not None
+        if (
+            is_stopped
+        ):  # takes no request either, which looks like a death while idle, and costs one more start
+            os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(DecodeError, match="decoding took longer than 1 s") as caught:
+            sandbox.decode(str(fifo), make_request())
+        assert time.monotonic() - started < 10
+        assert caught.value.code == "decode_timeout"
+        assert not is_alive(pid)
+        assert sandbox.decode(str(videos["carphone_h264.mkv"]), make_request()).info.num_frames == 60
+
+
+def test_a_file_that_needs_too_much_memory_is_refused(
+    make_request: RequestMaker, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    huge = tmp_path / "huge.mp4"
+    media.run_ffmpeg(
+        *f"-i {videos['one_frame.mp4']} -vf scale=8000:4000 -c:v libx264 -preset ultrafast {huge}".split()
+    )
+    limits = DecodeLimits(memory_bytes=512 << 20)
+    with DecodeSandbox(limits) as sandbox:
+        with pytest.raises(DecodeError) as caught:
+            sandbox.decode(str(huge), make_request(SamplingConfig(), num_draws=8, limits=limits))
+        assert (caught.value.code, str(caught.value)) == (
+            "decode_memory",
+            f"the decoder outgrew its limit of {512 << 20} bytes",
+        )
+        assert sandbox.decode(str(videos["carphone_h264.mkv"]), make_request()).info.num_frames == 60
+
+
+def test_the_default_memory_limit_is_enough_for_the_largest_frames(
+    make_request: RequestMaker, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    largest = tmp_path / "largest.mp4"
+    source = f"-stream_loop 1 -i {videos['one_frame.mp4']} -vf scale=8192:4320"
+    media.run_ffmpeg(*f"{source} -c:v libx264 -preset ultrafast -bf 2 -refs 4 {largest}".split())
+    request = make_request(SamplingConfig(), num_draws=1)
+    with DecodeSandbox(DecodeLimits()) as sandbox:
+        assert sandbox.decode(str(largest), request).info.height == 4320
+
+
+def test_closing_ends_the_process_and_another_is_started_when_needed(
+    videos: dict[str, Path], make_request: RequestMaker
+) -> None:
+    sandbox = DecodeSandbox(DecodeLimits())
+    assert sandbox.pid is None  # nothing is started before it is needed
+    sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
+    first = sandbox.pid
+    assert first is not None
+    sandbox.close()
+    sandbox.close()
+    assert not is_alive(first)
+    sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
+    second = sandbox.pid
+    assert second not in (None, first)
+    del sandbox  # a sandbox that nobody closes takes its process along
+    assert not is_alive(second or 0)
+
+
+def test_a_process_that_cannot_be_started_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, videos: dict[str, Path], make_request: RequestMaker
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        DecodeSandbox(DecodeLimits()) as sandbox,
+        pytest.raises(DecodeError, match="cannot be started, tried 2 times") as caught,
+    ):
+        sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
+    assert caught.value.code == "decode_crashed"
+
+
+def test_an_interrupted_decode_does_not_leave_its_answer_to_the_next(
+    sandbox: DecodeSandbox, videos: dict[str, Path], make_request: RequestMaker, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "file"
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = _while_it_opens(fifo, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.decode(str(fifo), make_request())
+    with contextlib.suppress(RuntimeError):
+        thread.join()
+    sample = sandbox.decode(str(videos["bikes_h264.mp4"]), make_request())
+    assert (sample.info.width, sample.info.num_frames) == (160, 50)
+    assert np.asarray(sample.patches).any()
+
+
+def test_two_sandboxes_do_not_disturb_each_other(
+    sandbox: DecodeSandbox, decodes: Callable[[], bool], make_request: RequestMaker, tmp_path: Path
+) -> None:
+    assert decodes()
+    fifo = tmp_path / "file"
+    os.mkfifo(fifo)
+    with (
+        DecodeSandbox(DecodeLimits(timeout_seconds=0.5)) as other,
+        pytest.raises(DecodeError, match=r"longer than 0\.5 s"),
+    ):
+        other.decode(str(fifo), make_request())
+    pid = sandbox.pid
+    assert decodes()
+    assert sandbox.pid == pid
