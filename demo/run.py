@@ -107,6 +107,7 @@ def write_manifest(path: Path, videos: list[Video], *, base: str) -> None:
 def _demo(scratch: Path) -> int:
     media = scratch / "media"
     media.mkdir()
+    print(f"encoding {len(CLIPS)} clips in {len(RECIPES)} ways", flush=True)
     videos = make_backlog(media)
     key = scratch / "key"
     key.touch(mode=0o600)
