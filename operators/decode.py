@@ -1,14 +1,15 @@
-"""Owns the decode stage: bring the bytes, hash them, and let a confined process take what the model samples."""
+"""Owns the decode stage: bring the bytes, hash them, let a confined process take what the model samples."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import IO
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
@@ -61,14 +62,20 @@ class Decode:
             error.columns = known  # type: ignore[attr-defined]
             raise
 
-    def _scratch_file(self) -> IO[bytes]:
+    @contextlib.contextmanager
+    def _scratch_file(self) -> Iterator[BinaryIO]:
         """Open a file without a name: it is gone when the worker is, however the worker ends."""
         try:
-            return tempfile.TemporaryFile(dir=self.scratch_dir)
+            target = cast("BinaryIO", tempfile.TemporaryFile(dir=self.scratch_dir))
         except OSError as error:
             raise FetchError("scratch_full", f"no scratch file can be made: {error.strerror}") from error
+        try:
+            yield target
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk closing tries to write once more
+                target.close()
 
-    def _fetch(self, uri: str, target: IO[bytes]) -> Row:
+    def _fetch(self, uri: str, target: BinaryIO) -> Row:
         fetched = fetch(
             uri,
             target,
@@ -84,7 +91,7 @@ class Decode:
             "fetch_seconds": fetched.seconds,
         }
 
-    def _decode(self, known: Row, target: IO[bytes]) -> Row:
+    def _decode(self, known: Row, target: BinaryIO) -> Row:
         if not known["size_bytes"]:
             raise DecodeError("empty_file", "the object has no bytes")
         seed = functools.partial(self.key.seed, known["content_sha256"])
@@ -92,7 +99,9 @@ class Decode:
         request = DecodeRequest(
             sampling=self.sampling,
             draws=tuple(
-                DrawSeeds(skip_sampling=seed("skip_sampling", draw), grid_sampling=seed("grid_sampling", draw))
+                DrawSeeds(
+                    skip_sampling=seed("skip_sampling", draw), grid_sampling=seed("grid_sampling", draw)
+                )
                 for draw in draws
             ),
             limits=self.decode_limits,

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
-    "FRAGMENTED",
     "FEATURED",
+    "FRAGMENTED",
     "MANIFEST",
     "OUTCOME",
     "REPORT",
@@ -22,6 +22,7 @@ __all__ = [
     "pixels_of",
     "row_table",
     "rows_of",
+    "texts",
 ]
 
 Row = dict[str, Any]  # one video, column name -> Python value; payload columns hold arrays or Arrow buffers
@@ -38,7 +39,7 @@ class Column:
     unit: str | None = None
 
     @property
-    def field(self) -> pa.Field:
+    def field(self) -> pa.Field[Any]:
         """The Arrow field, with meaning and unit in its metadata."""
         metadata = {"description": self.meaning} | ({"unit": self.unit} if self.unit else {})
         return pa.field(self.name, self.type, metadata=metadata)
@@ -137,9 +138,15 @@ def pixels_of(row: Row, name: str, dtype: type[np.generic], *shape: int) -> NDAr
     return np.frombuffer(row[name], dtype=dtype).reshape(shape)
 
 
-def _one(value: Any, kind: pa.DataType) -> pa.Array:
+def _one(value: Any, kind: pa.DataType) -> pa.Array[Any]:
     if not pa.types.is_large_binary(kind) or value is None:
         return pa.array([value], type=kind)
-    data = pa.py_buffer(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value)
-    offsets = pa.py_buffer(np.array([0, data.size], dtype=np.int64))
+    contents: Any = np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
+    data = pa.py_buffer(contents)
+    offsets = pa.py_buffer(np.array([0, data.size], dtype=np.int64).tobytes())
     return pa.Array.from_buffers(kind, 1, [None, offsets, data])
+
+
+def texts(table: pa.Table, name: str) -> list[str]:
+    """Return the values of a string column that are not null."""
+    return [str(value) for value in table[name].to_pylist() if value is not None]

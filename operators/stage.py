@@ -24,20 +24,23 @@ def run_stage(
     """Apply `work` to every row that has not failed yet and yield one-row tables of `schema`.
 
     A VideoError becomes the row's failure; any other exception is a defect of ours and becomes one too, so
-    that it costs one video and not the run.
+    that it costs one video and not the run. A row that fails drops its pixels.
     """
     for row in rows_of(table):
-        yield row_table(row if row.get("status") == FAILED else _attempt(row, work, stage), schema)
+        yield row_table(row, schema) if row.get("status") == FAILED else _attempt(row, work, stage, schema)
 
 
-def _attempt(row: Row, work: Callable[[Row], Row], stage: str) -> Row:
+def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema) -> pa.Table:
     try:
-        return row | work(row)
+        return row_table(row | work(row), schema)
     except VideoError as error:
-        return row | _failure(error.stage, error.code, str(error)) | getattr(error, "columns", {})
+        failure = _failure(error.stage, error.code, str(error)) | getattr(error, "columns", {})
     except Exception as error:
         logger.exception("unexpected error in stage %s for video %s", stage, row.get("video_id"))
-        return row | _failure(stage, "internal_error", f"unexpected {type(error).__name__}; see the worker's log")
+        message = f"unexpected {type(error).__name__}; see the worker's log"
+        failure = _failure(stage, "internal_error", message)
+    light = {name: value for name, value in row.items() if not isinstance(value, pa.Buffer)}
+    return row_table(light | failure, schema)
 
 
 def _failure(stage: str, code: str, message: str) -> Row:
