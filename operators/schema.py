@@ -124,18 +124,28 @@ def row_table(row: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
 
 def rows_of(table: pa.Table) -> Iterable[Row]:
     """Yield every row of `table`; payload columns stay Arrow buffers, not copied."""
-    for index in range(table.num_rows):
-        row: Row = {}
-        for name in table.column_names:
-            scalar = table[name][index]
-            payload = pa.types.is_large_binary(scalar.type)
-            row[name] = (scalar.as_buffer() if scalar.is_valid else None) if payload else scalar.as_py()
-        yield row
+    for batch in table.to_batches():
+        for index in range(batch.num_rows):
+            yield {
+                name: _payload(column, index)
+                if pa.types.is_large_binary(column.type)
+                else column[index].as_py()
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            }
 
 
 def pixels_of(row: Row, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
     """View a payload column as a read-only array of `shape` (one -1 allowed)."""
     return np.frombuffer(row[name], dtype=dtype).reshape(shape)
+
+
+def _payload(column: Any, index: int) -> pa.Buffer | None:
+    """View one value of a large_binary array; Arrow's own scalars would copy it."""
+    _, offsets, data = column.buffers()
+    if column.slice(index, 1).null_count:
+        return None
+    start, end = np.frombuffer(offsets, dtype=np.int64)[column.offset + index :][:2].tolist()
+    return pa.py_buffer(b"") if data is None else data.slice(start, end - start)
 
 
 def _one(value: Any, kind: pa.DataType) -> pa.Array[Any]:

@@ -1,0 +1,109 @@
+"""One row in, one row out, whatever happens to it."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from operators.schema import FRAGMENTED, ROW_KEY, SAMPLED, Row, row_table, rows_of
+from operators.stage import FAILED, run_stage
+from securevqa_core.errors import DecodeError, ScoreError
+
+
+def _table(*rows: Row) -> pa.Table:
+    return pa.concat_tables([row_table(row, SAMPLED) for row in rows])
+
+
+def _run(table: pa.Table, work: object, schema: pa.Schema = FRAGMENTED) -> list[Row]:
+    tables = list(run_stage(table, work, stage="fragment", schema=schema))  # type: ignore[arg-type]
+    assert all(one.num_rows == 1 and one.schema == schema for one in tables)
+    return [row for one in tables for row in rows_of(one)]
+
+
+def test_what_the_work_returns_joins_the_row() -> None:
+    rows = _run(_table({ROW_KEY: "a", "width": 4}, {ROW_KEY: "b"}), lambda row: {"codec": row[ROW_KEY] * 2})
+    assert [(row[ROW_KEY], row["width"], row["codec"]) for row in rows] == [("a", 4, "aa"), ("b", None, "bb")]
+    assert all(row["status"] is None for row in rows)
+
+
+def test_a_failed_row_passes_untouched_and_unworked() -> None:
+    failed = {
+        ROW_KEY: "a",
+        "uri": "s3://b/k",
+        "status": FAILED,
+        "stage": "fetch",
+        "error_code": "fetch_denied",
+        "error_message": "no",
+        "attempts": 3,
+    }
+
+    def work(row: Row) -> Row:
+        raise AssertionError(row)
+
+    (row,) = _run(_table(failed), work)
+    assert {name: value for name, value in row.items() if value is not None} == failed
+
+
+def test_a_video_error_becomes_the_rows_failure_with_what_was_known() -> None:
+    def work(_: Row) -> Row:
+        error = DecodeError("decode_corrupt", "7 missing")
+        error.columns = {"content_sha256": "ab", "decode_seconds": 1.5}  # type: ignore[attr-defined]
+        raise error
+
+    (row,) = _run(_table({ROW_KEY: "a", "uri": "u"}), work)
+    assert (row["status"], row["stage"], row["error_code"]) == (FAILED, "decode", "decode_corrupt")
+    assert (row["error_message"], row["uri"]) == ("7 missing", "u")
+    assert (row["content_sha256"], row["decode_seconds"]) == ("ab", 1.5)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("s3cr3t"), KeyError("s3cr3t"), MemoryError("s3cr3t")])
+def test_any_other_exception_is_an_internal_error_that_does_not_repeat_its_text(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(_: Row) -> Row:
+        raise error
+
+    with caplog.at_level(logging.ERROR):
+        (row,) = _run(_table({ROW_KEY: "a", "video_id": "clip-9"}), work)
+    assert (row["status"], row["stage"], row["error_code"]) == (FAILED, "fragment", "internal_error")
+    assert row["error_message"] == f"unexpected {type(error).__name__}; see the worker's log"
+    assert "clip-9" in caplog.text  # the log is where its text is
+
+
+def test_a_value_that_does_not_fit_its_column_costs_one_row() -> None:
+    rows = _run(
+        _table({ROW_KEY: "a"}, {ROW_KEY: "b"}), lambda row: {"width": "wide" if row[ROW_KEY] == "a" else 7}
+    )
+    assert [(row["status"], row["error_code"], row["width"]) for row in rows] == [
+        (FAILED, "internal_error", None),
+        (None, None, 7),
+    ]
+
+
+def test_one_bad_row_does_not_touch_its_neighbours() -> None:
+    def work(row: Row) -> Row:
+        if row[ROW_KEY] == "b":
+            raise ScoreError("score_not_finite", "nan")
+        return {"codec": "ok"}
+
+    rows = _run(_table(*({ROW_KEY: key} for key in "abc")), work)
+    assert [(row["status"], row["codec"]) for row in rows] == [(None, "ok"), (FAILED, None), (None, "ok")]
+
+
+def test_a_row_that_fails_drops_its_pixels() -> None:
+    def work(_: Row) -> Row:
+        raise DecodeError("decode_failed", "x")
+
+    (row,) = _run(_table({ROW_KEY: "a", "frames": np.zeros(9, np.uint8), "width": 3}), work)
+    assert (row["frames"], row["width"]) == (None, 3)
+
+
+def test_an_interrupt_is_not_a_failure_of_the_video() -> None:
+    def work(_: Row) -> Row:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(_table({ROW_KEY: "a"}), work)
