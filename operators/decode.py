@@ -66,7 +66,7 @@ class Decode:
     def _scratch_file(self) -> Iterator[BinaryIO]:
         """Open a file without a name: it is gone when the worker is, however the worker ends."""
         try:
-            target = cast("BinaryIO", tempfile.TemporaryFile(dir=self.scratch_dir))
+            target = cast("BinaryIO", tempfile.TemporaryFile(dir=self.scratch_dir))  # noqa: SIM115 - closed below
         except OSError as error:
             raise FetchError("scratch_full", f"no scratch file can be made: {error.strerror}") from error
         try:

@@ -1,0 +1,162 @@
+"""From a URI to the pixels the model samples, or to a row that says why not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from operators import decode as decode_module
+from operators.decode import Decode
+from operators.schema import MANIFEST, ROW_KEY, SAMPLED, Row, pixels_of, row_table, rows_of
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.randomness import Key
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+SAMPLING = SamplingConfig(
+    num_clips=2, clip_frames=4, grid_size=2, patch_side=16, num_segments=3, segment_frames=4, segment_side=32
+)
+KEY = Key.public(5)
+
+
+def _stage(folder: Path, **changes: object) -> Decode:
+    stage = Decode(sampling=SAMPLING, key=KEY, num_draws=2, scratch_dir=str(folder))
+    return replace(stage, **changes)  # type: ignore[arg-type]
+
+
+def _row(stage: Decode, uri: object) -> Row:
+    (table,) = stage(row_table({ROW_KEY: "k", "video_id": "v", "uri": str(uri)}, MANIFEST))
+    assert table.schema == SAMPLED
+    (row,) = rows_of(table)
+    return row
+
+
+def test_a_row_holds_what_the_keys_seeds_choose(videos: dict[str, Path], tmp_path: Path) -> None:
+    video = videos["bikes_h264.mp4"]
+    row = _row(_stage(tmp_path), video)
+    sha = hashlib.sha256(video.read_bytes()).hexdigest()
+    draws = tuple(
+        DrawSeeds(
+            skip_sampling=KEY.seed(sha, "skip_sampling", draw),
+            grid_sampling=KEY.seed(sha, "grid_sampling", draw),
+        )
+        for draw in range(2)
+    )
+    expected = extract_sample(str(video), DecodeRequest(sampling=SAMPLING, draws=draws))
+    patches = pixels_of(row, "patches", np.uint8, *expected.patches.shape)
+    assert (patches == expected.patches).all()
+    assert (pixels_of(row, "frames", np.uint8, -1, 32, 32, 3) == expected.frames).all()
+    assert (pixels_of(row, "segments", np.int64, 3, 4) == expected.segments).all()
+    assert row["intra_seeds"] == [KEY.seed(sha, "guardian_intra", draw) for draw in range(2)]
+    assert row["inter_seeds"] == [KEY.seed(sha, "guardian_inter", draw) for draw in range(2)]
+    assert (row["content_sha256"], row["size_bytes"], row["attempts"]) == (sha, video.stat().st_size, 1)
+    assert (row["num_frames"], row["codec"], row["decoder"]) == (50, "h264", "pyav")
+    assert (row["status"], row["decode_warnings"]) == (None, [])
+    assert row["fetch_seconds"] >= 0
+    assert row["decode_seconds"] > 0
+
+
+def test_the_name_of_a_file_does_not_change_where_the_model_looks(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "another-name.bin"
+    copy.write_bytes(videos["bikes_h264.mp4"].read_bytes())
+    rows = [_row(_stage(tmp_path), uri) for uri in (videos["bikes_h264.mp4"], copy)]
+    assert rows[0]["patches"].equals(rows[1]["patches"])
+    other = _row(_stage(tmp_path, key=Key.public(6)), copy)
+    assert not rows[0]["patches"].equals(other["patches"])
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "code"),
+    [
+        ("empty.mp4", "decode", "empty_file"),
+        ("text.mp4", "decode", "not_a_video"),
+        ("truncated.mp4", "decode", "not_a_video"),
+        ("audio_only.mp4", "decode", "no_video_stream"),
+        ("no such file.mp4", "fetch", "fetch_not_found"),
+    ],
+)
+def test_a_video_that_cannot_be_sampled_is_a_row_that_says_why(
+    videos: dict[str, Path], tmp_path: Path, name: str, stage: str, code: str
+) -> None:
+    row = _row(_stage(tmp_path), videos.get(name, tmp_path / name))
+    assert (row["status"], row["stage"], row["error_code"]) == ("failed", stage, code)
+    assert row["error_message"]
+    assert "/proc/" not in row["error_message"]
+    assert (row["patches"], row["frames"], row["segments"]) == (None, None, None)
+    assert row["attempts"] == 1
+    assert (row["content_sha256"] is not None) == (stage == "decode")
+
+
+def test_the_decode_limits_are_in_force(videos: dict[str, Path], tmp_path: Path) -> None:
+    row = _row(_stage(tmp_path, decode_limits=DecodeLimits(max_pixels=100)), videos["bikes_h264.mp4"])
+    assert row["error_code"] == "too_many_pixels"
+    assert row["decode_seconds"] > 0
+
+
+def test_scratch_files_leave_nothing_behind(videos: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("bikes_h264.mp4", "text.mp4"):
+        _row(_stage(tmp_path), videos[name])
+    assert list(tmp_path.iterdir()) == []
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not any(str(tmp_path) in target for target in links)
+
+
+def test_a_scratch_folder_that_is_missing_is_said_so(videos: dict[str, Path], tmp_path: Path) -> None:
+    row = _row(_stage(tmp_path / "gone"), videos["bikes_h264.mp4"])
+    assert (row["stage"], row["error_code"]) == ("fetch", "scratch_full")
+    assert row["error_message"] == "no scratch file can be made: No such file or directory"
+
+
+def test_a_scratch_disk_that_fills_up_is_said_so(videos: dict[str, Path], tmp_path: Path) -> None:
+    """Stands in for a full disk: no file of this process may grow past 1000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        row = _row(_stage(tmp_path), videos["bikes_h264.mp4"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (row["stage"], row["error_code"]) == ("fetch", "scratch_full"), row["error_message"]
+
+
+def test_a_scratch_file_that_cannot_be_closed_is_forgotten(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    make = tempfile.TemporaryFile
+
+    class Stubborn:
+        def __init__(self, file: object) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._file, name)
+
+        def close(self) -> None:
+            self._file.close()  # type: ignore[attr-defined]
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(decode_module.tempfile, "TemporaryFile", lambda **options: Stubborn(make(**options)))
+    assert _row(_stage(tmp_path), videos["bikes_h264.mp4"])["status"] is None
+
+
+def test_a_bad_video_does_not_spoil_the_next(videos: dict[str, Path], tmp_path: Path) -> None:
+    stage = _stage(tmp_path)
+    names = ["text.mp4", "bikes_h264.mp4", "audio_only.mp4", "empty.mp4", "one_frame.mp4", "two_by_two.mp4"]
+    statuses = [_row(stage, videos[name])["status"] for name in names]
+    assert statuses == ["failed", None, "failed", "failed", None, None]
+
+
+def test_a_worker_keeps_one_decoding_process(videos: dict[str, Path], tmp_path: Path) -> None:
+    stage = _stage(tmp_path)
+    _row(stage, videos["bikes_h264.mp4"])
+    pid = decode_module._sandbox(stage.decode_limits).pid
+    _row(_stage(tmp_path), videos["one_frame.mp4"])
+    assert decode_module._sandbox(stage.decode_limits).pid == pid is not None
