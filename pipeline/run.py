@@ -14,9 +14,9 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
-from ray.data.checkpoint.checkpoint_filter import CheckpointManager
 from ray.util.annotations import RayDeprecationWarning
 
+from operators.commit import CommittedElsewhere
 from operators.decode import Decode
 from operators.fragment import Fragment
 from operators.model import FusedScore, InterFeature, ModelSetup
@@ -33,6 +33,7 @@ __all__ = ["Resources", "build_pipeline", "execute", "model_resources"]
 
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
+CPUS_PER_WRITE = 0.25
 MAX_THREADS = 8  # of one actor
 CPUS_PER_STAGE = 16  # a model stage gets one more actor for every so many
 MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
@@ -47,19 +48,6 @@ class Resources:
     num_gpus: float  # of one actor
     num_actors: int  # of one stage
     num_threads: int  # of one actor
-
-
-class _CommittedElsewhere(CheckpointManager):
-    """Cleans up after interrupted commits, but filters nothing: the driver reads only what is left to do.
-
-    Ray's own filter is an actor pool that takes a CPU and a gigabyte, and would find nothing.
-    """
-
-    def load_checkpoint(
-        self, data_file_dir: str | None = None, data_file_filesystem: Any = None
-    ) -> tuple[None, int]:
-        self._clean_pending_checkpoints(data_file_dir, data_file_filesystem)
-        return None, 0
 
 
 def build_pipeline(
@@ -153,7 +141,7 @@ def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> Non
         directory.path("checkpoint", "ids"),
         delete_checkpoint_on_success=False,
         override_filesystem=directory.arrow_filesystem,
-        checkpoint_manager_cls=_CommittedElsewhere,
+        checkpoint_manager_cls=CommittedElsewhere,
     )
     context.max_errored_blocks = -1
     rows_per_commit = max(1, min(MAX_ROWS_PER_COMMIT, num_rows // COMMITS))
@@ -161,5 +149,5 @@ def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> Non
         directory.path("checkpoint", "rows"),
         filesystem=directory.arrow_filesystem,
         min_rows_per_file=rows_per_commit,
-        ray_remote_args={"num_cpus": 0.1, "max_retries": MAX_RETRIES},
+        ray_remote_args={"num_cpus": CPUS_PER_WRITE, "max_retries": MAX_RETRIES},
     )
