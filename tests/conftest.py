@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(
-    0, str(Path(__file__).parent)
-)  # importlib mode leaves the helpers beside this file unimportable
+# importlib mode leaves the helpers beside this file unimportable. The packages come before them, as the
+# folders here that mirror them would otherwise stand in for an editable install.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import media
 from s3server import S3Server, running_s3_server
