@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-# importlib mode leaves the helpers beside this file unimportable. The packages come before them, as the
-# folders here that mirror them would otherwise stand in for an editable install.
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import media
+import pytest
 from s3server import S3Server, running_s3_server
 
 
@@ -33,6 +26,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small real videos and hostile files, by file name (see `tests/media.py`)."""
+    """Small real videos and hostile files, by file name (see `tests/support/media.py`)."""
     folder = tmp_path_factory.mktemp("media")
     return media.make_videos(folder) | media.make_hostile_files(folder)
