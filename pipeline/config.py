@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from operators.decode import FetchLimits
+from operators.storage import redact
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Precision, Thresholds
@@ -15,7 +16,10 @@ from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
 __all__ = ["MAX_DRAWS", "ScoreConfig"]
 
-MAX_DRAWS = 64  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
+MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
+
+# What can change a row besides the sampling and the key.
+_DECISIVE = ("num_draws", "precision", "thresholds", "decode_limits", "fetch_limits", "randomness")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +56,11 @@ class ScoreConfig:
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a row; all ephemeral keys count as one."""
         key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
-        settings = self.public_settings() | {"sampling": asdict(sampling), "key_id": key_id}
-        for name in ("manifest", "output", "checkpoint", "model", "scratch_dir", "address", "gpus_per_actor"):
-            del settings[name]
+        shown = self.public_settings()
+        settings = {name: shown[name] for name in _DECISIVE} | {
+            "sampling": asdict(sampling),
+            "key_id": key_id,
+        }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def public_settings(self) -> dict[str, Any]:
@@ -62,5 +68,7 @@ class ScoreConfig:
         settings = {name: getattr(self, name) for name in self.__slots__ if name != "key"}
         for name in ("thresholds", "decode_limits", "fetch_limits"):
             settings[name] = asdict(settings[name])
+        for name in ("manifest", "output", "checkpoint"):
+            settings[name] = settings[name] and redact(settings[name])
         settings["allow_schemes"] = sorted(self.allow_schemes)
         return settings | {"key_id": self.key.key_id, "randomness": self.key.randomness}

@@ -54,6 +54,7 @@ def write_report(directory: RunDirectory, manifest: pa.Table, *, provenance: Row
         The counts; its `rows` equals `manifest.num_rows`.
     """
     summary = Summary()
+    directory.clear_report()
     for number, start in enumerate(range(0, manifest.num_rows, ROWS_PER_FILE)):
         part = manifest.slice(start, ROWS_PER_FILE)
         outcomes = _outcomes(directory, part, provenance)

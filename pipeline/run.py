@@ -14,6 +14,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
+from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from operators.commit import CommittedElsewhere
@@ -125,7 +126,8 @@ def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> R
         return Resources(
             num_gpus=0, num_actors=max(1, int(cluster["CPU"]) // CPUS_PER_STAGE), num_threads=threads
         )
-    num_actors = int(gpus / gpus_per_actor) // 2
+    per_gpu = int(1 / gpus_per_actor) if gpus_per_actor < 1 else 1 / gpus_per_actor
+    num_actors = int(gpus * per_gpu) // 2
     if not num_actors:
         raise RunError(
             f"gpus_per_actor must be at most {gpus / 2:g}, half of the cluster's GPUs, got {gpus_per_actor:g}"
@@ -145,9 +147,13 @@ def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> Non
     )
     context.max_errored_blocks = -1
     rows_per_commit = max(1, min(MAX_ROWS_PER_COMMIT, num_rows // COMMITS))
-    pipeline.write_parquet(
-        directory.path("checkpoint", "rows"),
-        filesystem=directory.arrow_filesystem,
-        min_rows_per_file=rows_per_commit,
-        ray_remote_args={"num_cpus": CPUS_PER_WRITE, "max_retries": MAX_RETRIES},
-    )
+    try:
+        pipeline.write_parquet(
+            directory.path("checkpoint", "rows"),
+            filesystem=directory.arrow_filesystem,
+            min_rows_per_file=rows_per_commit,
+            ray_remote_args={"num_cpus": CPUS_PER_WRITE, "max_retries": MAX_RETRIES},
+        )
+    except (RayError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise RunError(f"the pipeline broke; run the same command again to go on: {reason[0]}") from error

@@ -106,16 +106,26 @@ class RunDirectory:
         pq.write_table(table, self.path("report", name), filesystem=self.arrow_filesystem, compression="zstd")
         return f"report/{name}"
 
+    def last_generation(self, run: dict[str, Any] | None) -> int:
+        """Return the number of the latest report, current or archived; 0 where there is none."""
+        try:
+            names = self._fs.ls(self.path("generations"), detail=False)
+        except FileNotFoundError:
+            names = []
+        archived = [int(name.rstrip("/").rpartition("/")[2]) for name in names]
+        return max([*archived, run["generation"] if run else 0], default=0)
+
     def archive_report(self, run: dict[str, Any]) -> None:
-        """Move the current report to generations/, safe to repeat after an interruption."""
+        """Copy the current report to generations/ and withdraw it, safe to repeat after an interruption."""
         home = f"generations/{run['generation']:04d}"
         self._fs.makedirs(self.path(home, "report"), exist_ok=True)
         for name in run["files"]:
             self._fs.cp_file(self.path(name), self.path(home, name))
         self.write_json(run, home, "run.json")
-        self._fs.rm_file(
-            self.path("run.json")
-        )  # from here until the next run.json there is no report to trust
+        self._fs.rm_file(self.path("run.json"))  # until the next one there is no report to trust
+
+    def clear_report(self) -> None:
+        """Remove the files of a withdrawn or unfinished report."""
         for path in self._list("report"):
             self._fs.rm_file(path)
 

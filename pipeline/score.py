@@ -15,16 +15,17 @@ from rich.console import Console
 
 from operators.fetch import content_versions
 from operators.schema import REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, open_reader, redact
+from operators.storage import StorageError, join, open_reader, redact
 from pipeline.config import ScoreConfig
 from pipeline.manifest import read_manifest
+from pipeline.manifest_formats import suffix_of
 from pipeline.progress import new_tally, shown_progress
 from pipeline.report import Summary, write_report
 from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
 from pipeline.session import ray_session
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError
+from securevqa_core.errors import CheckpointError, ConfigurationError, RunError
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
@@ -66,12 +67,14 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         allow_schemes=config.allow_schemes,
         reserved_columns=frozenset((ROW_KEY, *REPORT.names)),
     )
+    _require_apart(config)
     job = _prepare(config)
     manifest = manifest.add_column(0, ROW_KEY, pa.array(_row_keys(manifest, job.provenance)))
     previous = job.directory.read_run()
     committed = job.directory.committed_keys()
     left = manifest.filter(pa.array([key not in committed for key in texts(manifest, ROW_KEY)]))
     fingerprint = _fingerprint(manifest)
+    generation = job.directory.last_generation(previous) + 1
     report_uri = job.directory.shown("report")
     if previous and previous["fingerprint"] == fingerprint and not left.num_rows:
         return Outcome(run=previous, num_scored_now=0, report_uri=report_uri)
@@ -83,11 +86,20 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     summary = write_report(job.directory, manifest, provenance=job.provenance)
     run = _run_record(job, summary, started=started) | {
         "fingerprint": fingerprint,
-        "generation": previous["generation"] + 1 if previous else 1,
+        "generation": generation,
         "num_scored_now": left.num_rows,
     }
     job.directory.write_json(run, "run.json")
     return Outcome(run=run, num_scored_now=left.num_rows, report_uri=report_uri)
+
+
+def _require_apart(config: ScoreConfig) -> None:
+    """Refuse an output that the next listing of the manifest's folder would take for videos."""
+    folder, output = (f"{join(uri, '').rstrip('/')}/" for uri in (config.manifest, config.output))
+    if not suffix_of(config.manifest) and output.startswith(folder):
+        raise ConfigurationError(
+            f"output must not lie inside the manifest {redact(folder)!r}, got {redact(output)!r}"
+        )
 
 
 def _prepare(config: ScoreConfig) -> _Job:
@@ -145,6 +157,8 @@ def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
         )
         with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
             execute(pipeline, job.directory, num_rows=left.num_rows)
+    if job.directory.committed_keys().isdisjoint(texts(left, ROW_KEY)):
+        raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
 
 
 def _row_keys(manifest: pa.Table, provenance: Row) -> list[str]:

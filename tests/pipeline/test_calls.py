@@ -32,6 +32,7 @@ WRONG_CALLS: dict[str, Call] = {
     "unknown precision": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--precision", "int4"], "int4"),
     "unknown model": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--model", "vmaf"], "vmaf"),
     "thresholds crossed": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--reject-below", "90"], "90"),
+    "output among the videos": lambda folder: ([str(folder.parent)], "inside"),
     "short key": lambda folder: (
         [manifest(folder, "uri\na.mp4\n"), "--key-file", manifest(folder, "ab")],
         "16",

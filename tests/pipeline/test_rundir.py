@@ -1,0 +1,89 @@
+"""The run directory: what is trusted, what is archived, and what an interruption leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from operators.schema import OUTCOME
+from pipeline.report import write_report
+from pipeline.rundir import RunDirectory
+from securevqa_core.errors import OutputError
+
+PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
+
+
+def manifest(*names: str) -> pa.Table:
+    return pa.table({
+        "row_key": [f"key of {name}" for name in names],
+        "video_id": list(names),
+        "uri": [f"/videos/{name}" for name in names],
+        "channel": pa.array(names).dictionary_encode(),
+    })
+
+
+def commit(folder: Path, *names: str, score: float = 50.0) -> None:
+    """Write the row file that Ray Data would have written."""
+    rows = [
+        {"row_key": f"key of {name}", "video_id": name, "uri": f"/videos/{name}", "status": "scored"}
+        | {"score": score, "verdict": "review"}
+        for name in names
+    ]
+    home = folder / "checkpoint" / "rows"
+    home.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, schema=OUTCOME)
+    pa.parquet.write_table(table, home / f"{'-'.join(names)}-{score}.parquet")
+
+
+def report_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("report/*"))
+
+
+def test_rows_come_in_the_manifest_s_order_once_each_with_its_columns(tmp_path: Path) -> None:
+    commit(tmp_path, "c", "a")
+    commit(tmp_path, "b")
+    commit(tmp_path, "b", score=51.0)  # committed twice, as after a lost acknowledgement
+    commit(tmp_path, "of another generation")
+    summary = write_report(RunDirectory(str(tmp_path)), manifest("a", "b", "c"), provenance=PROVENANCE)
+    table = pa.parquet.read_table(tmp_path / "report")
+    assert table["video_id"].to_pylist() == table["channel"].to_pylist() == ["a", "b", "c"]
+    assert summary.rows == table.num_rows == 3
+
+
+def test_a_row_that_no_worker_returned_says_so(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    summary = write_report(RunDirectory(str(tmp_path)), manifest("a", "b"), provenance=PROVENANCE)
+    (lost,) = pa.parquet.read_table(tmp_path / "report").to_pylist()[1:]
+    assert (lost["status"], lost["error_code"], lost["verdict"]) == ("failed", "worker_lost", "review")
+    assert (lost["video_id"], lost["checkpoint_id"], lost["score"]) == ("b", "c", None)
+    assert summary.by_error == {"worker_lost": 1}
+
+
+def test_files_of_an_unfinished_longer_report_do_not_survive(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    for number in range(3):
+        directory.write_report_file(manifest("old"), number)
+    write_report(directory, manifest("a"), provenance=PROVENANCE)
+    assert report_names(tmp_path) == ["report-00000.parquet"]
+
+
+def test_an_interrupted_archive_is_finished_and_its_number_not_used_again(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    run = {"generation": 1, "files": [directory.write_report_file(manifest("a"), 0)]}
+    directory.write_json(run, "run.json")
+    for _ in range(2):  # once, and again after a crash before run.json was withdrawn
+        directory.archive_report(run)
+        assert directory.read_run() is None
+        directory.write_json(run, "run.json")
+    directory.archive_report(run)
+    assert (tmp_path / "generations" / "0001" / "run.json").exists()
+    assert directory.last_generation(directory.read_run()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"generation": "first"}', "{}"])
+def test_a_foreign_run_json_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"run\.json"):
+        RunDirectory(str(tmp_path)).read_run()
