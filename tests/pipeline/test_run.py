@@ -1,4 +1,4 @@
-"""How a cluster is divided between the two model stages: both must fit, or one waits for the other for ever."""
+"""How a cluster is divided between the two model stages: both must fit, or one waits for ever."""
 
 from __future__ import annotations
 

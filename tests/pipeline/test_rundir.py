@@ -16,12 +16,14 @@ PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id":
 
 
 def manifest(*names: str) -> pa.Table:
-    return pa.table({
-        "row_key": [f"key of {name}" for name in names],
-        "video_id": list(names),
-        "uri": [f"/videos/{name}" for name in names],
-        "channel": pa.array(names).dictionary_encode(),
-    })
+    return pa.table(
+        {
+            "row_key": [f"key of {name}" for name in names],
+            "video_id": list(names),
+            "uri": [f"/videos/{name}" for name in names],
+            "channel": pa.array(names).dictionary_encode(),
+        }
+    )
 
 
 def commit(folder: Path, *names: str, score: float = 50.0) -> None:
