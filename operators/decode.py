@@ -20,18 +20,27 @@ from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.randomness import Key
-from securevqa_core.types import DecodeLimits, SamplingConfig
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
 __all__ = ["Decode", "FetchLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLimits:
-    """What bringing one object may cost."""
+    """What bringing one object may cost.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
 
     max_bytes: int = 20 << 30
-    timeout_seconds: float = 600.0
+    timeout_seconds: float = 600.0  # over all attempts
     max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        require_range("max_bytes", self.max_bytes, low=1, high=1 << 50)
+        require_range("timeout_seconds", self.timeout_seconds, low=0.1, high=86_400)
+        require_range("max_attempts", self.max_attempts, low=1, high=100)
 
 
 @dataclass(frozen=True, kw_only=True)

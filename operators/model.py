@@ -37,12 +37,11 @@ class ModelSetup:
     sampling: SamplingConfig
     precision: Precision
     device: str  # torch's name
-    num_threads: int  # of one actor's arithmetic on a CPU
 
 
 class _ModelStage:
     def __init__(self, setup: ModelSetup) -> None:
-        torch.set_num_threads(setup.num_threads)
+        torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
         self._setup = setup
         self._device = torch.device(setup.device)
         self._checkpoint: weights.Checkpoint = ray.get(setup.checkpoint)

@@ -17,7 +17,7 @@ from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
 from pipeline.rundir import RunDirectory
 from pipeline.score import Outcome, score
 from pipeline.show import DEFAULT_ROWS, show_report
-from securevqa_core.errors import CallError, ConfigurationError, SecureVqaError
+from securevqa_core.errors import ERROR_CODES, CallError, ConfigurationError, SecureVqaError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import DecodeLimits
@@ -44,6 +44,9 @@ def score_command(
     output: Annotated[str, typer.Option("--output", "-o", help="Run directory, local or s3://.")],
     model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Checkpoint file, local or remote.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Score again what failed and may succeed now.")
+    ] = False,
     uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri",
     allow_scheme: Annotated[list[str] | None, typer.Option(help="Schemes a URI may have; repeat.")] = None,
     key_file: Annotated[str | None, typer.Option(help="File with the key; or set SECUREVQA_KEY.")] = None,
@@ -67,6 +70,7 @@ def score_command(
         output=output,
         model=model,
         checkpoint=checkpoint,
+        retry_failed=retry_failed,
         uri_column=uri_column,
         allow_schemes=frozenset(allow_scheme or DEFAULT_ALLOW_SCHEMES),
         key=_key(key_file, seed),
@@ -123,9 +127,12 @@ def _show(outcome: Outcome) -> None:
     console.print(f"slowest stage: {slowest}, {run['stage_seconds'][slowest]:.1f} s summed over videos")
     if run["provenance"]["checkpoint_status"] == "untrained":
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
-    done = (
-        f"{outcome.num_scored_now} scored now" if outcome.num_scored_now else "finished before, nothing to do"
+    retryable = sum(
+        count for code, count in run["counts"]["error_code"].items() if ERROR_CODES[code].retryable
     )
+    if retryable:
+        console.print(f"{retryable} failed in a way that may pass: --retry-failed tries them again")
+    done = f"{run['num_scored_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
     console.print(f"{done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False)
 
 

@@ -35,6 +35,7 @@ class ScoreConfig:
     key: Key
     model: str | None = None  # zoo name; None: the checkpoint's, or the default
     checkpoint: str | None = None  # URI of a checkpoint file; None: the one that ships
+    retry_failed: bool = False  # try again what failed and may succeed another time
     uri_column: str = "uri"
     allow_schemes: frozenset[str]
     num_draws: int = 1
@@ -49,6 +50,8 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
+        if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
+            raise ConfigurationError(f"gpus_per_actor above 1 must be whole, got {self.gpus_per_actor:g}")
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ConfigurationError(f"precision must be one of {known}, got {self.precision!r}")

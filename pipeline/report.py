@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 
 from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.rundir import RunDirectory
+from securevqa_core.errors import ManifestError
 
-__all__ = ["ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "write_report"]
+__all__ = ["ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
 
 ROWS_PER_FILE = 100_000
 STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
@@ -40,6 +42,18 @@ class Summary:
         self.by_error.update(texts(table, "error_code"))
         for stage, column in STAGE_SECONDS.items():
             self.seconds[stage] += sum(value or 0.0 for value in table[column].to_pylist())  # type: ignore[assignment]
+
+
+def require_parquet(manifest: pa.Table) -> None:
+    """Refuse columns that no report could hold, before anything is scored.
+
+    Raises:
+        ManifestError: Parquet has no place for a column's type.
+    """
+    try:
+        pq.write_table(manifest.slice(0, 0), io.BytesIO())
+    except pa.ArrowException as error:
+        raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
 
 
 def write_report(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> Summary:
@@ -69,7 +83,7 @@ def write_report(directory: RunDirectory, manifest: pa.Table, *, provenance: Row
 def _outcomes(directory: RunDirectory, manifest: pa.Table, provenance: Row) -> pa.Table:
     """Return one OUTCOME row per manifest row, in the same order."""
     keys = texts(manifest, ROW_KEY)
-    committed = _committed_rows(directory, keys)
+    committed = directory.committed_rows(OUTCOME.names, keys=keys).select(OUTCOME.names)
     position = {key: index for index, key in enumerate(committed[ROW_KEY].to_pylist())}
     identity = manifest.select([ROW_KEY, "video_id", "uri"]).to_pylist()
     lost = [row for row in identity if row[ROW_KEY] not in position]
@@ -80,20 +94,12 @@ def _outcomes(directory: RunDirectory, manifest: pa.Table, provenance: Row) -> p
     return committed.take([position[key] for key in keys])
 
 
-def _committed_rows(directory: RunDirectory, keys: list[str]) -> pa.Table:
-    files = directory.row_files()
-    if not files:
-        return OUTCOME.empty_table()
-    rows = pads.dataset(files, schema=OUTCOME, format="parquet", filesystem=directory.arrow_filesystem)
-    return rows.to_table(filter=pads.field(ROW_KEY).isin(keys))
-
-
 def _lost() -> dict[str, Any]:
     return {
         "status": FAILED,
         "stage": "score",
         "error_code": "worker_lost",
-        "error_message": "the worker died on every attempt; run the same command again to try once more",
+        "error_message": "no worker returned this row; run the same command again to try once more",
         "verdict": "review",
         "scored_at": datetime.datetime.now(datetime.UTC),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
-from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from operators.commit import CommittedElsewhere
@@ -35,8 +33,7 @@ __all__ = ["Resources", "build_pipeline", "execute", "model_resources"]
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 CPUS_PER_WRITE = 0.25
-MAX_THREADS = 8  # of one actor
-CPUS_PER_STAGE = 16  # a model stage gets one more actor for every so many
+CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
 MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64
@@ -48,7 +45,6 @@ class Resources:
 
     num_gpus: float  # of one actor
     num_actors: int  # of one stage
-    num_threads: int  # of one actor
 
 
 def build_pipeline(
@@ -79,7 +75,6 @@ def build_pipeline(
         sampling=sampling,
         precision=config.precision,
         device="cuda" if resources.num_gpus else "cpu",
-        num_threads=resources.num_threads,
     )
     decode = Decode(
         sampling=sampling,
@@ -113,26 +108,25 @@ def build_pipeline(
 
 
 def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> Resources:
-    """Divide a cluster between the two model stages: its GPUs, or threads where it has none.
+    """Divide a cluster between the two model stages: its GPUs, or a share of its cores where it has none.
+
+    An actor on a CPU has one thread: with more, the order of additions, and so the last bits of a score,
+    would depend on the machine.
 
     Raises:
         RunError: the GPUs do not suffice for one actor of each stage, which would wait for ever.
     """
-    gpus = cluster.get("GPU", 0.0)
+    gpus, cpus = cluster.get("GPU", 0.0), cluster["CPU"]
+    most = max(1, int((cpus - 1) / (2 * CPUS_PER_ACTOR)))  # one CPU must be left to decode
     if not gpus or not gpus_per_actor:
-        # Half the cores for each stage: threads that outnumber cores wait for each other, and then cost ten
-        # times what they save.
-        threads = min(max(1, (os.cpu_count() or 1) // 2), MAX_THREADS)
-        return Resources(
-            num_gpus=0, num_actors=max(1, int(cluster["CPU"]) // CPUS_PER_STAGE), num_threads=threads
-        )
+        return Resources(num_gpus=0, num_actors=min(most, max(1, int(cpus) // CPUS_PER_STAGE)))
     per_gpu = int(1 / gpus_per_actor) if gpus_per_actor < 1 else 1 / gpus_per_actor
     num_actors = int(gpus * per_gpu) // 2
     if not num_actors:
         raise RunError(
             f"gpus_per_actor must be at most {gpus / 2:g}, half of the cluster's GPUs, got {gpus_per_actor:g}"
         )
-    return Resources(num_gpus=gpus_per_actor, num_actors=num_actors, num_threads=1)
+    return Resources(num_gpus=gpus_per_actor, num_actors=min(most, num_actors))
 
 
 def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> None:
@@ -154,6 +148,6 @@ def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> Non
             min_rows_per_file=rows_per_commit,
             ray_remote_args={"num_cpus": CPUS_PER_WRITE, "max_retries": MAX_RETRIES},
         )
-    except (RayError, OSError) as error:
+    except Exception as error:  # Ray's, Arrow's or the store's, as they come
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise RunError(f"the pipeline broke; run the same command again to go on: {reason[0]}") from error

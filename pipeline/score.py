@@ -20,17 +20,18 @@ from pipeline.config import ScoreConfig
 from pipeline.manifest import read_manifest
 from pipeline.manifest_formats import suffix_of
 from pipeline.progress import new_tally, shown_progress
-from pipeline.report import Summary, write_report
+from pipeline.report import Summary, require_parquet, write_report
 from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
 from pipeline.session import ray_session
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError, RunError
+from securevqa_core.errors import ERROR_CODES, CheckpointError, ConfigurationError, RunError
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
 
-MAX_CHECKPOINT_BYTES = 4 << 30
+PIECE_BYTES = 4 << 20
+MAX_PASSES = 2  # over rows that no worker returned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Outcome:
     """What a call of `score` did."""
 
     run: dict[str, Any]  # the contents of run.json
-    num_scored_now: int  # rows this call worked on; 0 where the run was finished before
+    is_new: bool  # False where the run was finished before
     report_uri: str
 
 
@@ -67,17 +68,17 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         allow_schemes=config.allow_schemes,
         reserved_columns=frozenset((ROW_KEY, *REPORT.names)),
     )
+    require_parquet(manifest)
     _require_apart(config)
     job = _prepare(config)
     manifest = manifest.add_column(0, ROW_KEY, pa.array(_row_keys(manifest, job.provenance)))
     previous = job.directory.read_run()
-    committed = job.directory.committed_keys()
-    left = manifest.filter(pa.array([key not in committed for key in texts(manifest, ROW_KEY)]))
+    left = _left(job, manifest, retry_failed=config.retry_failed)
     fingerprint = _fingerprint(manifest)
     generation = job.directory.last_generation(previous) + 1
     report_uri = job.directory.shown("report")
-    if previous and previous["fingerprint"] == fingerprint and not left.num_rows:
-        return Outcome(run=previous, num_scored_now=0, report_uri=report_uri)
+    if previous and previous.get("fingerprint") == fingerprint and not left.num_rows:
+        return Outcome(run=previous, is_new=False, report_uri=report_uri)
     started = time.time()
     if left.num_rows:
         _run(job, left, total=manifest.num_rows, console=console)
@@ -90,12 +91,13 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         "num_scored_now": left.num_rows,
     }
     job.directory.write_json(run, "run.json")
-    return Outcome(run=run, num_scored_now=left.num_rows, report_uri=report_uri)
+    return Outcome(run=run, is_new=True, report_uri=report_uri)
 
 
 def _require_apart(config: ScoreConfig) -> None:
     """Refuse an output that the next listing of the manifest's folder would take for videos."""
     folder, output = (f"{join(uri, '').rstrip('/')}/" for uri in (config.manifest, config.output))
+    folder = folder.partition("**")[0]
     if not suffix_of(config.manifest) and output.startswith(folder):
         raise ConfigurationError(
             f"output must not lie inside the manifest {redact(folder)!r}, got {redact(output)!r}"
@@ -104,6 +106,7 @@ def _require_apart(config: ScoreConfig) -> None:
 
 def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = load_checkpoint(config)
+    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
     sampling = zoo.spec(checkpoint.architecture).sampling
     directory = RunDirectory(config.output)
     directory.require_writable()
@@ -132,7 +135,7 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
         return weights.seeded(config.model or zoo.DEFAULT_MODEL)
     try:
         with open_reader(config.checkpoint, timeout_seconds=60) as reader:
-            content = b"".join(iter(lambda: reader.read(1 << 22, timeout_seconds=60), b""))
+            content = b"".join(iter(lambda: reader.read(PIECE_BYTES, timeout_seconds=60), b""))
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
     checkpoint = weights.read(content)
@@ -144,21 +147,35 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     return checkpoint
 
 
+def _left(job: _Job, manifest: pa.Table, *, retry_failed: bool = False) -> pa.Table:
+    """Return the rows of `manifest` that are not committed; with `retry_failed` also what may succeed now."""
+    rows = job.directory.committed_rows(["error_code"])
+    codes = dict(zip(rows[ROW_KEY].to_pylist(), rows["error_code"].to_pylist(), strict=True))
+    done = {key for key, code in codes.items() if not (retry_failed and code and ERROR_CODES[code].retryable)}
+    return manifest.filter(pa.array([key not in done for key in texts(manifest, ROW_KEY)]))
+
+
 def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
+    """Score `left`, and once more what a worker took down with it."""
     with ray_session(job.config.address):
-        tally = new_tally()
-        pipeline = build_pipeline(
-            left,
-            job.config,
-            checkpoint=job.checkpoint,
-            sampling=job.sampling,
-            provenance=job.provenance,
-            tally=tally,
-        )
-        with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
-            execute(pipeline, job.directory, num_rows=left.num_rows)
-    if job.directory.committed_keys().isdisjoint(texts(left, ROW_KEY)):
-        raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
+        for _ in range(MAX_PASSES):
+            num_left = left.num_rows
+            tally = new_tally()
+            pipeline = build_pipeline(
+                left,
+                job.config,
+                checkpoint=job.checkpoint,
+                sampling=job.sampling,
+                provenance=job.provenance,
+                tally=tally,
+            )
+            with shown_progress(tally, total=total, done_before=total - num_left, console=console):
+                execute(pipeline, job.directory, num_rows=num_left)
+            left = _left(job, left)
+            if left.num_rows == num_left:
+                raise RunError(f"none of {num_left} videos came back from the workers; see Ray's logs")
+            if not left.num_rows:
+                return
 
 
 def _row_keys(manifest: pa.Table, provenance: Row) -> list[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,9 +21,11 @@ from ray.data import DataContext
 from securevqa_core.errors import RunError
 from securevqa_core.randomness import KEY_VARIABLE
 
-__all__ = ["cluster_resources", "ray_session"]
+__all__ = ["available_cores", "cluster_resources", "ray_session"]
 
 MIN_CPUS = 2
+MAX_OOM_RETRIES = 3  # Ray's own default is without end
+NO_PROGRESS_SECONDS = 3600.0  # of the whole run; every video has limits of its own, far below
 CONNECT_SECONDS = 5
 MAX_SHOWN_BYTES = 8192
 
@@ -33,18 +39,21 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_OOM_RETRIES))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         _require_reachable(address)
     else:
         # One logical CPU more than cores: the model actors' fractions never starve the decoders.
-        options |= {"num_cpus": max(os.cpu_count() or 1, 2) + 1, "include_dashboard": False}
+        options |= {"num_cpus": max(available_cores(), 2) + 1, "include_dashboard": False}
     with _native_messages_aside():
         try:
-            ray.init(address=address or "local", **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RunError(f"Ray cannot be reached at {address!r}: {error}") from error
+            with _our_sigterm():
+                ray.init(address=address or "local", **options)
+        except (OSError, RuntimeError, ValueError) as error:
+            what = f"Ray cannot be reached at {address!r}" if address else "Ray cannot be started here"
+            raise RunError(f"{what}: {error}") from error
         try:
             cpus = cluster_resources().get("CPU", 0)
             if cpus < MIN_CPUS:
@@ -53,6 +62,26 @@ def ray_session(address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: fewer than the machine's under an affinity or a quota."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    return cores
+
+
+@contextlib.contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Put the handler of SIGTERM back, which Ray replaces as it starts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def cluster_resources() -> dict[str, float]:
@@ -76,6 +105,7 @@ def _leave_the_terminal_to_us() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

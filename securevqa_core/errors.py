@@ -72,7 +72,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "decode_crashed": _code("decode", "the decoder process died and was replaced"),
     "decode_memory": _code("decode", "the decoder outgrew its memory limit"),
     "score_not_finite": _code("score", "the model returned a value that is not finite"),
-    "worker_lost": _code("score", "the worker died on every attempt", retryable=True),
+    "worker_lost": _code("score", "no worker returned the row, on any attempt", retryable=True),
     "internal_error": _code("score", "an unexpected error; a defect of this project", retryable=True),
 }
 

@@ -21,6 +21,12 @@ def manifest(folder: Path, text: str) -> str:
     return str(path)
 
 
+def lines(folder: Path, text: str) -> str:
+    path = folder / "manifest.jsonl"
+    path.write_text(text)
+    return str(path)
+
+
 WRONG_CALLS: dict[str, Call] = {
     "no such manifest": lambda folder: ([str(folder / "absent.csv")], "absent.csv"),
     "no uri column": lambda folder: ([manifest(folder, "url\na.mp4\n")], "url"),
@@ -33,6 +39,19 @@ WRONG_CALLS: dict[str, Call] = {
     "unknown model": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--model", "vmaf"], "vmaf"),
     "thresholds crossed": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--reject-below", "90"], "90"),
     "output among the videos": lambda folder: ([str(folder.parent)], "inside"),
+    "output among globbed videos": lambda folder: ([f"{folder.parent}/**"], "inside"),
+    "column that Parquet cannot hold": lambda folder: (
+        [lines(folder, '{"uri": "a.mp4", "tags": {}}')],
+        "tags",
+    ),
+    "fetch timeout of nothing": lambda folder: (
+        [manifest(folder, "uri\na.mp4\n"), "--fetch-timeout", "0"],
+        "0",
+    ),
+    "fraction above one GPU": lambda folder: (
+        [manifest(folder, "uri\na.mp4\n"), "--gpus-per-actor", "1.5"],
+        "1.5",
+    ),
     "short key": lambda folder: (
         [manifest(folder, "uri\na.mp4\n"), "--key-file", manifest(folder, "ab")],
         "16",

@@ -7,12 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from cli import finish, read_json, read_report, securevqa, start, wait_until
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
-NUM_VIDEOS = 10
+NUM_VIDEOS = 8
 
 
 @pytest.fixture
@@ -96,13 +95,14 @@ def test_a_killed_worker_costs_no_row(stage: str, backlog: Path, tmp_path: Path)
     require_complete(output, backlog)
 
 
-def test_rows_that_never_come_back_are_rows_all_the_same(backlog: Path, tmp_path: Path) -> None:
-    """A commit lost between two runs: the report says so, and the next run mends it."""
+def test_what_may_pass_is_tried_again_when_asked_and_only_that(backlog: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    securevqa("score", str(backlog), "--output", str(output), env=KEY)
-    ids = next(output.glob("checkpoint/ids/*.parquet"))
-    assert pq.read_table(ids).num_rows == 1
-    ids.unlink()
-    securevqa("score", str(backlog), "--output", str(output), env=KEY)
+    call = ("score", str(backlog), "--output", str(output))
+    full = securevqa(*call, "--scratch", str(tmp_path / "no such folder"), env=KEY)
+    assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * NUM_VIDEOS
+    assert "--retry-failed" in full.stdout
+    assert "nothing to do" in securevqa(*call, env=KEY).stdout
+    securevqa(*call, "--retry-failed", env=KEY)
     require_complete(output, backlog)
-    assert read_json(f"{output}/run.json")["num_scored_now"] == 1
+    assert read_json(f"{output}/run.json")["generation"] == 2
+    assert "nothing to do" in securevqa(*call, "--retry-failed", env=KEY).stdout

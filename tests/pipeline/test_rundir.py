@@ -10,7 +10,7 @@ import pytest
 from operators.schema import OUTCOME
 from pipeline.report import write_report
 from pipeline.rundir import RunDirectory
-from securevqa_core.errors import OutputError
+from securevqa_core.errors import ConfigurationError, OutputError
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
 
@@ -36,7 +36,11 @@ def commit(folder: Path, *names: str, score: float = 50.0) -> None:
     home = folder / "checkpoint" / "rows"
     home.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=OUTCOME)
-    pa.parquet.write_table(table, home / f"{'-'.join(names)}-{score}.parquet")
+    stem = f"{'_'.join(names)}_{score:g}"
+    pa.parquet.write_table(table, home / f"{stem}-0.parquet")
+    ids = folder / "checkpoint" / "ids"
+    ids.mkdir(exist_ok=True)
+    pa.parquet.write_table(table.select(["row_key"]), ids / f"{stem}.parquet")
 
 
 def report_names(folder: Path) -> list[str]:
@@ -52,6 +56,21 @@ def test_rows_come_in_the_manifest_s_order_once_each_with_its_columns(tmp_path: 
     table = pa.parquet.read_table(tmp_path / "report")
     assert table["video_id"].to_pylist() == table["channel"].to_pylist() == ["a", "b", "c"]
     assert summary.rows == table.num_rows == 3
+
+
+def test_rows_without_a_commit_and_commits_without_rows_do_not_count(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    commit(tmp_path, "b")
+    commit(tmp_path, "c")
+    (tmp_path / "checkpoint" / "ids" / "a_50.parquet").unlink()
+    (tmp_path / "checkpoint" / "rows" / "b_50-0.parquet").unlink()
+    (tmp_path / "checkpoint" / "rows" / "torn_9-0.parquet").write_bytes(b"PAR1")
+    assert RunDirectory(str(tmp_path)).committed_rows([])["row_key"].to_pylist() == ["key of c"]
+
+
+def test_a_remote_output_with_characters_that_the_store_would_expand_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"run\[1\]"):
+        RunDirectory("s3://bucket/run[1]")
 
 
 def test_a_row_that_no_worker_returned_says_so(tmp_path: Path) -> None:
@@ -73,7 +92,7 @@ def test_files_of_an_unfinished_longer_report_do_not_survive(tmp_path: Path) -> 
 
 def test_an_interrupted_archive_is_finished_and_its_number_not_used_again(tmp_path: Path) -> None:
     directory = RunDirectory(str(tmp_path))
-    run = {"generation": 1, "files": [directory.write_report_file(manifest("a"), 0)]}
+    run = {"generation": 1, "fingerprint": "f", "files": [directory.write_report_file(manifest("a"), 0)]}
     directory.write_json(run, "run.json")
     for _ in range(2):  # once, and again after a crash before run.json was withdrawn
         directory.archive_report(run)
