@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from operators.fetch import fetch
+from operators.fetch import FetchAttemptError, fetch
 from operators.schema import SAMPLED, Row
 from operators.stage import run_stage
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
@@ -66,9 +66,9 @@ class Decode:
                 known |= self._fetch(row["uri"], target)
                 return known | self._decode(known, target)
         except VideoError as error:
-            if isinstance(error, FetchError):
-                known["attempts"] = getattr(error, "attempts", None)
-            error.columns = known  # type: ignore[attr-defined]
+            if isinstance(error, FetchAttemptError):
+                known["attempts"] = error.attempts
+            error.known = known
             raise
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema
     try:
         return row_table(row | work(row), schema)
     except VideoError as error:
-        failure = _failure(error.stage, error.code, str(error)) | getattr(error, "columns", {})
+        failure = _failure(error.stage, error.code, str(error)) | error.known
     except Exception as error:
         logger.exception("unexpected error in stage %s for video %s", stage, row.get("video_id"))
         message = f"unexpected {type(error).__name__}; see the worker's log"

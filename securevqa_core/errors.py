@@ -115,6 +115,7 @@ class VideoError(SecureVqaError):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         self.stage = ERROR_CODES[code].stage
+        self.known: dict[str, object] = {}  # columns of the row that were known when it failed
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:

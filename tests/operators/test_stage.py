@@ -50,7 +50,7 @@ def test_a_failed_row_passes_untouched_and_unworked() -> None:
 def test_a_video_error_becomes_the_rows_failure_with_what_was_known() -> None:
     def work(_: Row) -> Row:
         error = DecodeError("decode_corrupt", "7 missing")
-        error.columns = {"content_sha256": "ab", "decode_seconds": 1.5}  # type: ignore[attr-defined]
+        error.known = {"content_sha256": "ab", "decode_seconds": 1.5}
         raise error
 
     (row,) = _run(_table({ROW_KEY: "a", "uri": "u"}), work)
