@@ -96,11 +96,12 @@ def shown_progress(tally: Any, *, total: int, done_before: int, console: Console
 def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
     columns = (
         SpinnerColumn(),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[failed]} failed"),
         TextColumn("{task.fields[rate]:.2f} videos/s"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("videos", total=gauge.total, failed=0, rate=0.0)
