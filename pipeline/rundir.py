@@ -140,7 +140,7 @@ class RunDirectory:
         chosen = None if keys is None else pads.field(ROW_KEY).isin(list(keys))
         table = rows.to_table(columns=wanted, filter=chosen).sort_by("scored_at")
         newest = {key: index for index, key in enumerate(texts(table, ROW_KEY))}
-        return table.take(list(newest.values()))
+        return table.take(pa.array(newest.values(), pa.int64()))
 
     @_stored
     def write_report_file(self, table: pa.Table, number: int) -> str:

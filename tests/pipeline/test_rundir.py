@@ -68,6 +68,11 @@ def test_rows_without_a_commit_and_commits_without_rows_do_not_count(tmp_path: P
     assert RunDirectory(str(tmp_path)).committed_rows([])["row_key"].to_pylist() == ["key of c"]
 
 
+def test_keys_that_no_commit_holds_give_no_row(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    assert RunDirectory(str(tmp_path)).committed_rows([], keys=["another"]).num_rows == 0
+
+
 def test_a_remote_output_with_characters_that_the_store_would_expand_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"run\[1\]"):
         RunDirectory("s3://bucket/run[1]")
