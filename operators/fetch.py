@@ -14,12 +14,13 @@ from typing import Any, BinaryIO
 from operators import storage
 from securevqa_core.errors import ConfigurationError, FetchError
 
-__all__ = ["FetchAttemptError", "Fetched", "content_versions", "fetch"]
+__all__ = ["ABSENT", "FetchAttemptError", "Fetched", "content_versions", "fetch"]
 
 PIECE_BYTES = 2 * 2**20
 FIRST_PAUSE_SECONDS = 0.2  # doubled after every attempt
 VERSION_SECONDS = 10.0  # for one question about one object
 VERSION_HEX_DIGITS = 24
+ABSENT = "absent"  # the version of what the store says is not there
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CODES: dict[storage.FailureKind, str] = {
@@ -93,9 +94,9 @@ def fetch(
 def content_versions(uris: Iterable[str], *, max_workers: int = 32) -> list[str | None]:
     """One short digest per URI that changes when its content does, in the order given.
 
-    Made of the version id and ETag, or else of size and modification time in nanoseconds. None where it
-    cannot be known: missing, denied, unreachable, not a file. Once a bucket or host has not answered, the
-    rest of its URIs are None without asking.
+    Made of the version id and ETag, or else of size and modification time in nanoseconds; `ABSENT` where the
+    store says that there is nothing. None where it cannot be known: denied, unreachable, not a file. Once a
+    bucket or host has not answered, the rest of its URIs are None without asking.
 
     Raises:
         ConfigurationError: `max_workers` is below 1.
@@ -115,6 +116,8 @@ def _content_version(uri: str, silent: set[tuple[str, str]]) -> str | None:
         try:
             parts = storage.version_parts(uri, timeout_seconds=VERSION_SECONDS)
         except storage.StorageError as error:
+            if error.kind == "not_found":
+                return ABSENT
             if error.kind != "unreachable":
                 return None
             # One lost connection among thousands must not silence a bucket, hence the second try.

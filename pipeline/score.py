@@ -25,12 +25,13 @@ from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
 from pipeline.session import ray_session
 from securevqa_core import weights, zoo
-from securevqa_core.errors import ERROR_CODES, CheckpointError, ConfigurationError, RunError
+from securevqa_core.errors import ERROR_CODES, CheckpointError, ConfigurationError, ManifestError, RunError
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["Outcome", "score"]
+__all__ = ["Outcome", "row_keys", "score"]
 
 PIECE_BYTES = 4 << 20
+_SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 MAX_PASSES = 2  # over rows that no worker returned
 
 
@@ -71,7 +72,9 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     require_parquet(manifest)
     _require_apart(config)
     job = _prepare(config)
-    manifest = manifest.add_column(0, ROW_KEY, pa.array(_row_keys(manifest, job.provenance)))
+    manifest = manifest.add_column(
+        0, ROW_KEY, pa.array(row_keys(job.directory, manifest, provenance=job.provenance))
+    )
     previous = job.directory.read_run()
     left = _left(job, manifest, retry_failed=config.retry_failed)
     fingerprint = _fingerprint(manifest)
@@ -178,19 +181,42 @@ def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
                 return
 
 
-def _row_keys(manifest: pa.Table, provenance: Row) -> list[str]:
-    """Digest video, content version, checkpoint and configuration: what is scored once and no more."""
+def row_keys(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> list[str]:
+    """Digest video, content version, checkpoint and configuration: what is scored once and no more.
+
+    Where a store does not tell the version now, a video keeps the key it had: a store that is down for a
+    moment does not make every video of it a new one.
+    """
     uris = texts(manifest, "uri")
-    shared = (provenance["checkpoint_id"], provenance["config_id"])
-    rows = zip(texts(manifest, "video_id"), uris, content_versions(uris), strict=True)
-    return [hashlib.sha256(repr((*row, *shared)).encode()).hexdigest()[:32] for row in rows]
+    shared = tuple(provenance[name] for name in _SHARED)
+    videos = [(*video, *shared) for video in zip(texts(manifest, "video_id"), uris, strict=True)]
+    versions = content_versions(uris)
+    earlier = _earlier_keys(directory) if None in versions else {}
+    return [
+        earlier[video] if version is None and video in earlier else _digest(video, version)
+        for video, version in zip(videos, versions, strict=True)
+    ]
+
+
+def _digest(video: tuple[str, ...], version: str | None) -> str:
+    return hashlib.sha256(repr((video, version)).encode()).hexdigest()[:32]
+
+
+def _earlier_keys(directory: RunDirectory) -> dict[tuple[str, ...], str]:
+    """Return the newest row key of every video, by the rest of what the key is made of."""
+    rows = directory.committed_rows(["video_id", "uri", *_SHARED])
+    videos = zip(*(texts(rows, name) for name in ("video_id", "uri", *_SHARED)), strict=True)
+    return dict(zip(videos, texts(rows, ROW_KEY), strict=True))
 
 
 def _fingerprint(manifest: pa.Table) -> str:
     """Digest everything the report depends on, columns that pass through included."""
     digest = hashlib.sha256(str(manifest.schema).encode())
-    for row in manifest.to_pylist():
-        digest.update(repr(row).encode())
+    try:
+        for row in manifest.to_pylist():
+            digest.update(repr(row).encode())
+    except (OverflowError, ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error
     return digest.hexdigest()[:32]
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import pytest
 from webserver import CONTENT, Web
 
-from operators.fetch import FetchAttemptError, content_versions, fetch
+from operators.fetch import ABSENT, FetchAttemptError, content_versions, fetch
 from securevqa_core.errors import ConfigurationError
 
 CLOSED_ENDPOINT = "http://127.0.0.1:1"
@@ -232,16 +232,17 @@ def test_versions_change_with_the_content_and_only_then(s3: Any, tmp_path: Path)
 def test_versions_that_cannot_be_known_are_none(s3: Any, tmp_path: Path, web: str) -> None:
     (tmp_path / "a").touch()
     uris = [
-        "/nowhere",
         str(tmp_path),
-        f"{s3.bucket_uri}/none",
-        "s3://no-such-bucket/a",
         "nosuch://a",
-        f"{web}/x",
     ]
     versions = content_versions([*uris, str(tmp_path / "a"), f"{web}/tagged"])
     assert versions[: len(uris)] == [None] * len(uris)
     assert None not in versions[len(uris) :]
+
+
+def test_what_is_not_there_has_a_version_of_its_own(s3: Any, web: str) -> None:
+    uris = ["/nowhere", f"{s3.bucket_uri}/none", "s3://no-such-bucket/a", f"{web}/x"]
+    assert content_versions(uris) == [ABSENT] * len(uris)
 
 
 def test_versions_of_a_silent_endpoint_come_back_soon(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

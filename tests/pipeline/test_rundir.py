@@ -10,6 +10,7 @@ import pytest
 from operators.schema import OUTCOME
 from pipeline.report import write_report
 from pipeline.rundir import RunDirectory
+from pipeline.score import row_keys
 from securevqa_core.errors import ConfigurationError, OutputError
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
@@ -33,10 +34,12 @@ def commit(folder: Path, *names: str, score: float = 50.0) -> None:
         | {"score": score, "verdict": "review"}
         for name in names
     ]
+    commit_table(folder, f"{'_'.join(names)}_{score:g}", pa.Table.from_pylist(rows, schema=OUTCOME))
+
+
+def commit_table(folder: Path, stem: str, table: pa.Table) -> None:
     home = folder / "checkpoint" / "rows"
     home.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows, schema=OUTCOME)
-    stem = f"{'_'.join(names)}_{score:g}"
     pa.parquet.write_table(table, home / f"{stem}-0.parquet")
     ids = folder / "checkpoint" / "ids"
     ids.mkdir(exist_ok=True)
@@ -71,6 +74,21 @@ def test_rows_without_a_commit_and_commits_without_rows_do_not_count(tmp_path: P
 def test_keys_that_no_commit_holds_give_no_row(tmp_path: Path) -> None:
     commit(tmp_path, "a")
     assert RunDirectory(str(tmp_path)).committed_rows([], keys=["another"]).num_rows == 0
+
+
+def test_a_store_that_is_silent_now_does_not_make_its_videos_new(tmp_path: Path) -> None:
+    silent, present = "https://127.0.0.1:1/a.mp4", tmp_path / "b.mp4"
+    present.touch()
+    row = {"row_key": "the key it had", "video_id": "a", "uri": silent, "status": "scored"}
+    commit_table(tmp_path, "a", pa.Table.from_pylist([row | PROVENANCE], schema=OUTCOME))
+    videos = pa.table({"video_id": ["a", "b", "c"], "uri": [silent, str(present), str(tmp_path / "c.mp4")]})
+    directory = RunDirectory(str(tmp_path))
+    assert row_keys(directory, videos, provenance=PROVENANCE)[0] == "the key it had"
+    assert row_keys(directory, videos, provenance=PROVENANCE | {"config_id": "other"})[0] != "the key it had"
+    before = row_keys(directory, videos, provenance=PROVENANCE)
+    present.write_bytes(b"changed")
+    after = row_keys(directory, videos, provenance=PROVENANCE)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
 
 
 def test_a_remote_output_with_characters_that_the_store_would_expand_is_refused() -> None:
