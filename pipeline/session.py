@@ -75,10 +75,12 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def _our_sigterm() -> Iterator[None]:
-    """Put the handler of SIGTERM back, which Ray replaces as it starts."""
+    """Put the handler of SIGTERM back, which Ray replaces as it starts with one that exits at once."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
