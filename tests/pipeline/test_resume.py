@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli import finish, read_json, read_report, securevqa, start, wait_until
+from processes import descendants, title
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
 NUM_VIDEOS = 8
@@ -40,24 +41,7 @@ def require_complete(output: Path, backlog: Path) -> None:
 
 def ray_workers(driver: subprocess.Popen[str], stage: str) -> list[int]:
     """Processes of the driver's cluster whose title names a stage."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and descends_from(int(entry.name), driver.pid):
-            title = (entry / "cmdline").read_bytes()
-            if title.startswith(b"ray::") and stage.encode() in title:
-                found.append(int(entry.name))
-    return found
-
-
-def descends_from(pid: int, ancestor: int) -> bool:
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return False
-    return False
+    return [pid for pid in descendants(driver.pid) if title(pid).startswith("ray::") and stage in title(pid)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
