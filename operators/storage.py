@@ -39,6 +39,7 @@ __all__ = [
     "local_path",
     "open_filesystem",
     "open_reader",
+    "read_bytes",
     "redact",
     "scheme_of",
     "storage_error",
@@ -49,6 +50,7 @@ __all__ = [
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
 S3_RETRIES = 2
+PIECE_BYTES = 4 * 2**20
 S3_CONNECTIONS = 64  # botocore's 10 would throttle a pool of 32 threads
 
 
@@ -128,6 +130,16 @@ def open_reader(uri: str, *, timeout_seconds: float) -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
+
+
+def read_bytes(uri: str, *, timeout_seconds: float) -> bytes:
+    """The whole content of one object that fits into memory; `timeout_seconds` is for each piece of it.
+
+    Raises:
+        StorageError: it cannot be opened or read.
+    """
+    with open_reader(uri, timeout_seconds=timeout_seconds) as reader:
+        return b"".join(iter(lambda: reader.read(PIECE_BYTES, timeout_seconds=timeout_seconds), b""))
 
 
 def version_parts(uri: str, *, timeout_seconds: float) -> tuple[object, ...] | None:

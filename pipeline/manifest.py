@@ -26,7 +26,6 @@ DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
 NAMED_AT_MOST = 10  # offenders named in a message; the rest are counted
 VIDEO_ID_HEX_DIGITS = 24
 READ_SECONDS = 600.0  # for the manifest file itself
-PIECE_BYTES = 4 * 2**20
 
 
 def read_manifest(
@@ -67,18 +66,14 @@ def read_manifest(
 
 
 def _read_all(location: str) -> bytes:
-    pieces: list[bytes] = []
     try:
-        with storage.open_reader(location, timeout_seconds=READ_SECONDS) as reader:
-            while piece := reader.read(PIECE_BYTES, timeout_seconds=READ_SECONDS):
-                pieces.append(piece)
+        return storage.read_bytes(location, timeout_seconds=READ_SECONDS)
     except storage.StorageError as error:
         shown = storage.redact(location)
         if error.kind == "not_found":
             raise ManifestError(f"no such manifest: {shown!r}") from error
         kind = error.kind.replace("_", " ")
         raise ManifestError(f"manifest {shown!r} cannot be read: {kind}, {error}") from error
-    return b"".join(pieces)
 
 
 def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str], shown: str) -> None:

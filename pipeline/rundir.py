@@ -30,8 +30,6 @@ __all__ = ["RunDirectory"]
 
 _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
-
-
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from operators.fetch import content_versions
 from operators.schema import REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, join, open_reader, redact
+from operators.storage import StorageError, join, read_bytes, redact
 from pipeline.config import ScoreConfig
 from pipeline.manifest import read_manifest
 from pipeline.manifest_formats import suffix_of
@@ -30,7 +30,7 @@ from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "row_keys", "score"]
 
-PIECE_BYTES = 4 << 20
+CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 _SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 MAX_PASSES = 2  # over rows that no worker returned
 
@@ -109,7 +109,6 @@ def _require_apart(config: ScoreConfig) -> None:
 
 def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = load_checkpoint(config)
-    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
     sampling = zoo.spec(checkpoint.architecture).sampling
     directory = RunDirectory(config.output)
     directory.require_writable()
@@ -137,16 +136,11 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     if config.checkpoint is None:
         return weights.seeded(config.model or zoo.DEFAULT_MODEL)
     try:
-        with open_reader(config.checkpoint, timeout_seconds=60) as reader:
-            content = b"".join(iter(lambda: reader.read(PIECE_BYTES, timeout_seconds=60), b""))
+        content = read_bytes(config.checkpoint, timeout_seconds=CHECKPOINT_SECONDS)
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
-    checkpoint = weights.read(content)
-    if config.model not in (None, checkpoint.architecture):
-        raise CheckpointError(
-            f"checkpoint {redact(config.checkpoint)!r} is of architecture {checkpoint.architecture!r}, "
-            f"--model asks for {config.model!r}"
-        )
+    checkpoint = weights.read(content, architecture=config.model, name=redact(config.checkpoint))
+    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
     return checkpoint
 
 

@@ -107,17 +107,18 @@ def save(
     return _checkpoint_id(architecture, data)
 
 
-def read(source: str | Path | bytes, *, architecture: str | None = None) -> Checkpoint:
+def read(source: str | Path | bytes, *, architecture: str | None = None, name: str = "<bytes>") -> Checkpoint:
     """Read a checkpoint that `save` wrote, from a local path or from its bytes; nothing is unpickled.
 
     Args:
         source: a path, or the content of a file.
         architecture: refuse a checkpoint of any other one.
+        name: what messages call bytes, their URI for example.
 
     Raises:
         CheckpointError: the file is missing, damaged, of an unknown format or of another architecture.
     """
-    where = "<bytes>" if isinstance(source, bytes) else str(source)
+    where = name if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else _read_bytes(Path(source))
     try:
         tensors = safetensors_torch.load(data)

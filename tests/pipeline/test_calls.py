@@ -94,8 +94,8 @@ FAILED_RUNS: dict[str, Call] = {
         ["--checkpoint", str(folder / "none.safetensors")],
         "none.safetensors",
     ),
-    "damaged checkpoint": lambda folder: (["--checkpoint", damaged_file(folder)], "safetensors"),
-    "foreign checkpoint": lambda folder: (["--checkpoint", foreign_file(folder)], "header"),
+    "damaged checkpoint": lambda folder: (["--checkpoint", damaged_file(folder)], "damaged.safetensors"),
+    "foreign checkpoint": lambda folder: (["--checkpoint", foreign_file(folder)], "foreign.safetensors"),
     "other architecture": lambda folder: (
         ["--checkpoint", other_architecture(folder), "--model", "secure-vqa-compact"],
         "fast-vqa-m",
