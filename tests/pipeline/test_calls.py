@@ -94,8 +94,14 @@ FAILED_RUNS: dict[str, Call] = {
         ["--checkpoint", str(folder / "none.safetensors")],
         "none.safetensors",
     ),
-    "damaged checkpoint": lambda folder: (["--checkpoint", damaged_file(folder)], "damaged.safetensors"),
-    "foreign checkpoint": lambda folder: (["--checkpoint", foreign_file(folder)], "foreign.safetensors"),
+    "damaged checkpoint": lambda folder: (
+        ["--checkpoint", damaged_file(folder)],
+        "damaged.safetensors is not a safetensors file",
+    ),
+    "foreign checkpoint": lambda folder: (
+        ["--checkpoint", foreign_file(folder)],
+        "foreign.safetensors has no 'securevqa' header",
+    ),
     "other architecture": lambda folder: (
         ["--checkpoint", other_architecture(folder), "--model", "secure-vqa-compact"],
         "fast-vqa-m",
