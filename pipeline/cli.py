@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from operators.decode import FetchLimits
+from pipeline.commands.weights import weights_app
 from pipeline.config import ScoreConfig
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
 from pipeline.rundir import RunDirectory
@@ -31,6 +32,7 @@ EXIT_INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 complaints = Console(stderr=True)
+app.add_typer(weights_app, name="weights")
 
 
 @app.callback()
