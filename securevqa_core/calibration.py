@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.logistic import fit_logistic, logistic
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "fit_calibration"]
 
 _FIELDS = ("low", "high", "midpoint", "scale")
 
@@ -51,14 +52,8 @@ class Calibration:
 
         Undefined stays undefined: a NaN gives a NaN.
         """
-        # Halving first keeps the difference of any two finite numbers finite; the division may then reach
-        # infinity, which is where the curve ends anyway.
-        values = np.asarray(raw, dtype=np.float64)
-        with np.errstate(over="ignore"):
-            half = (values / 2 - self.midpoint / 2) / self.scale
-        # The logistic function as a tanh: no exponential to overflow at either end, and exactly 0.5 at 0.
-        score = self.low + (self.high - self.low) * (0.5 + 0.5 * np.tanh(half))
-        return float(score) if values.ndim == 0 else score
+        score = logistic(raw, low=self.low, high=self.high, midpoint=self.midpoint, scale=self.scale)
+        return float(score) if score.ndim == 0 else score
 
     def as_dict(self) -> dict[str, float]:
         """Return the four fields as plain numbers, for JSON."""
@@ -75,6 +70,33 @@ class Calibration:
         if unknown or missing:
             raise ConfigurationError(f"calibration has unknown fields {unknown} and lacks {missing}")
         return cls(**{name: _as_float(name, value) for name, value in fields.items()})
+
+
+def fit_calibration(
+    raw: ArrayLike, labels: ArrayLike, *, low: float = 0.0, high: float = 100.0
+) -> Calibration:
+    """Fit the rising four-parameter logistic from raw scores to labels, by least squares.
+
+    Both asymptotes are fitted too, within [low, high]: a model that cannot tell good from perfect does not
+    claim to.
+
+    Args:
+        raw: n raw scores.
+        labels: n labels on the report's scale, in [low, high].
+        low: least score that the calibration may give.
+        high: largest score that the calibration may give.
+
+    Raises:
+        UndefinedError: fewer than `MIN_FIT_POINTS` points, constant or not finite ones, or a fit that does
+            not converge or does not rise.
+        ConfigurationError: a label is outside [low, high].
+    """
+    values = np.asarray(labels, dtype=np.float64).ravel()
+    outside = values[(values < low) | (values > high)]
+    if len(outside):
+        raise ConfigurationError(f"labels must be in {low:g}..{high:g}, got {outside[0]:g}")
+    curve = fit_logistic(raw, values, low=low, high=high)
+    return Calibration(low=curve.lower, high=curve.upper, midpoint=curve.midpoint, scale=curve.scale)
 
 
 def _as_float(name: str, value: object) -> float:

@@ -6,7 +6,8 @@
     │   └── ManifestError
     ├── RunError             the run itself failed                        exit code 1
     │   ├── CheckpointError
-    │   └── OutputError
+    │   ├── OutputError
+    │   └── UndefinedError   a statistic or a fit has no value for the data
     └── VideoError           one video could not be scored                a row of the report
         ├── FetchError
         ├── DecodeError
@@ -25,6 +26,7 @@ __all__ = [
     "CallError",
     "CheckpointError",
     "ConfigurationError",
+    "DatasetError",
     "DecodeError",
     "ErrorCode",
     "FetchError",
@@ -33,6 +35,7 @@ __all__ = [
     "RunError",
     "ScoreError",
     "SecureVqaError",
+    "UndefinedError",
     "VideoError",
 ]
 
@@ -101,8 +104,16 @@ class CheckpointError(RunError):
     """A checkpoint file is missing, damaged or of another architecture."""
 
 
+class DatasetError(RunError):
+    """A data set cannot be made or read."""
+
+
 class OutputError(RunError):
     """The output location cannot be written or holds something else."""
+
+
+class UndefinedError(RunError):
+    """A statistic or a fit has no value for the data it was given, constants for example."""
 
 
 class VideoError(SecureVqaError):

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from securevqa_core.calibration import Calibration
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.calibration import Calibration, fit_calibration
+from securevqa_core.errors import ConfigurationError, UndefinedError
 
 
 def test_score_is_the_logistic_curve() -> None:
@@ -63,3 +63,37 @@ def test_dictionary_round_trip() -> None:
 def test_invalid_fields_are_named(fields: dict[str, object], value: str) -> None:
     with pytest.raises(ConfigurationError, match=value):
         Calibration.from_dict(fields)
+
+
+def test_fit_finds_the_calibration_that_made_the_labels() -> None:
+    calibration = Calibration(low=5, high=90, midpoint=-0.11, scale=0.04)
+    raw = np.random.default_rng(2).normal(-0.1, 0.08, size=150)
+    fitted = fit_calibration(raw, calibration.to_score(raw))
+    for name, value in calibration.as_dict().items():
+        assert fitted.as_dict()[name] == pytest.approx(value, rel=1e-3), name
+
+
+def test_fit_never_leaves_the_declared_range() -> None:
+    raw = np.linspace(-2, 2, 60)
+    labels = np.clip(50 + 40 * raw, 0, 100)  # ends in two corners that a free curve would overshoot
+    fitted = fit_calibration(raw, labels)
+    assert 0 <= fitted.low < fitted.high <= 100
+    assert np.abs(fitted.to_score(raw) - labels).max() < 10
+    narrow = fit_calibration(raw, np.clip(labels, 20, 80), low=20, high=80)
+    assert 20 <= narrow.low < narrow.high <= 80
+
+
+@pytest.mark.parametrize(
+    ("raw", "labels", "error", "message"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4], UndefinedError, "at least 5 points, got 4"),
+        ([2] * 8, range(8), UndefinedError, "constant scores, all 8 are 2"),
+        (range(8), [60] * 8, UndefinedError, "constant labels, all 8 are 60"),
+        (range(8), range(80, 0, -10), UndefinedError, "does not rise"),
+        (range(8), [*range(7), 104.5], ConfigurationError, r"labels must be in 0..100, got 104\.5"),
+        (range(8), [-1, *range(7)], ConfigurationError, "labels must be in 0..100, got -1"),
+    ],
+)
+def test_labels_that_fix_no_calibration_are_refused(raw, labels, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        fit_calibration(list(raw), list(labels))
