@@ -61,7 +61,7 @@ class ScoreConfig:
         key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
         shown = self.public_settings()
         settings = {name: shown[name] for name in _DECISIVE} | {
-            "sampling": asdict(sampling),
+            "sampling": sampling.as_dict(),
             "key_id": key_id,
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -42,6 +42,9 @@ def skip_sample(num_frames: int, config: SamplingConfig, rng: np.random.Generato
 def continuous_sample(num_frames: int, config: SamplingConfig) -> NDArray[np.int64]:
     """Return the frames of every inter segment (Eq. 7): consecutive, the last frame repeated if short.
 
+    With `segments_span` they are spread evenly from a segment's start to the next one's instead, and frames
+    of a video that has fewer are repeated.
+
     Args:
         num_frames: frames in the video, >= 1.
         config: d and the number of segments, which start every num_frames // num_segments frames.
@@ -54,6 +57,9 @@ def continuous_sample(num_frames: int, config: SamplingConfig) -> NDArray[np.int
     """
     if num_frames < 1:
         raise ValueError(f"num_frames must be >= 1, got {num_frames}")
-    starts = np.arange(config.num_segments) * (num_frames // max(config.num_segments, 1))
-    frames: NDArray[np.int64] = starts[:, None] + np.arange(config.segment_frames)
+    part_frames = num_frames // max(config.num_segments, 1)
+    steps = np.arange(config.segment_frames)
+    if config.segments_span:
+        steps = steps * part_frames // config.segment_frames
+    frames: NDArray[np.int64] = (np.arange(config.num_segments) * part_frames)[:, None] + steps
     return frames.clip(max=num_frames - 1)

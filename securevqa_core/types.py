@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
+
+_ADDED_LATER = frozenset({"segments_span"})  # settings of `SamplingConfig` that are false until they are used
 
 
 def require_range(name: str, value: float, *, low: float, high: float) -> None:
@@ -34,17 +36,28 @@ class SamplingConfig:
     segment_frames: int = 32  # d of Eq. 7
     segment_side: int = 224  # side of a resized frame, Eq. 8, pixels
     guardian_amplitude: int = 1  # of Eqs. 5 and 9, 8-bit levels; 0: no guardian map
+    segments_span: bool = False  # True: a segment's frames are spread over its share of the video
 
     def __post_init__(self) -> None:
-        lowest = dict.fromkeys(("aligned_frames", "num_segments", "guardian_amplitude"), 0)
+        lowest = dict.fromkeys(("aligned_frames", "num_segments", "guardian_amplitude", "segments_span"), 0)
+        highest = {"guardian_amplitude": 127, "segments_span": 1}
         for field in fields(self):
-            high = 127 if field.name == "guardian_amplitude" else 4096
+            high = highest.get(field.name, 4096)
             require_range(field.name, getattr(self, field.name), low=lowest.get(field.name, 1), high=high)
         if self.clip_frames % self.num_temporal_fragments:
             raise ConfigurationError(
                 f"clip_frames must be a multiple of num_temporal_fragments={self.num_temporal_fragments}, "
                 f"got {self.clip_frames}"
             )
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the settings as plain numbers, for digests and JSON.
+
+        A setting that was added later is there only where it is in use: digests made before it stay as they
+        are.
+        """
+        settings = asdict(self)
+        return {name: value for name, value in settings.items() if value or name not in _ADDED_LATER}
 
     @property
     def fragment_side(self) -> int:

@@ -1,35 +1,34 @@
-"""Owns checkpoints: published weights in, this project's safetensors files in and out, untrained defaults."""
+"""Owns checkpoints: this project's safetensors files in and out, and untrained defaults."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-import torch
-from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import CheckpointError, ConfigurationError
-from securevqa_core.models.published_keys import PARTS, published_name, route
+from securevqa_core.fitting import (
+    METADATA_KEY,
+    check_finite,
+    check_fit,
+    copy_weights,
+    read_file,
+    read_safetensors,
+)
+from securevqa_core.published import load_published
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Status", "build", "load_published", "read", "save", "seeded"]
 
 FORMAT_VERSION = 1
 Status = Literal["trained", "untrained", "imported"]
-
-# One entry, because safetensors writes several in no fixed order, and the same weights must have the same id.
-_METADATA_KEY = "securevqa"
-_MAX_NAMED = 8
-_COUNTER = (
-    "num_batches_tracked"  # of batch norms; published files often lack it, and eval mode never reads it
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,33 +41,6 @@ class Checkpoint:
     calibration: Calibration  # raw score -> 0..100
     card: dict[str, object]  # the model card: anything JSON can hold
     tensors: dict[str, Tensor]  # `state_dict()` of the model, on the CPU
-
-
-def load_published(model: nn.Module, state_dict: Mapping[str, object]) -> tuple[str, ...]:
-    """Copy published weights into `model`, every key of a part or none of it.
-
-    Takes FAST-VQA's and the released SecureVQA's `fragments_backbone.*` and `vqa_head.*`, pytorchvideo's
-    `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*` and torchvision's `swin3d_t`; also one
-    level down, under `state_dict` or `model_state`, and with `module.` before each name.
-
-    Returns:
-        The parts that were loaded, of "intra", "inter" and "head".
-
-    Raises:
-        CheckpointError: a key is missing, unexpected, of another shape or not finite; the model is unchanged.
-    """
-    routed = route(model, state_dict)
-    expected = {key: value for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
-    parts = tuple(
-        part for part, module in PARTS.items() if any(k.startswith(f"{module}.") for k in routed.tensors)
-    )
-    wanted = {k: v for k, v in expected.items() if k.partition(".")[0] in {PARTS[part] for part in parts}}
-    _check_fit(
-        wanted or expected, routed.tensors, where="the published state dict", unexpected=routed.unexpected
-    )
-    _check_finite(routed.tensors, where="the published state dict")
-    _copy(model, routed.tensors)
-    return parts
 
 
 def save(
@@ -93,8 +65,8 @@ def save(
         raise ConfigurationError(f"status must be one of {', '.join(get_args(Status))}, got {status!r}")
     expected = zoo.build(architecture).state_dict()
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _check_fit(expected, tensors, where=f"a {architecture} for {path}")
-    _check_finite(tensors, where=str(path))
+    check_fit(expected, tensors, where=f"a {architecture} for {path}")
+    check_finite(tensors, where=str(path))
     fields = {
         "format_version": FORMAT_VERSION,
         "architecture": architecture,
@@ -102,7 +74,7 @@ def save(
         "status": status,
         "card": dict(card),
     }
-    data = safetensors_torch.save(tensors, metadata={_METADATA_KEY: _to_json(fields)})
+    data = safetensors_torch.save(tensors, metadata={METADATA_KEY: _to_json(fields)})
     _write(path, data)
     return _checkpoint_id(architecture, data)
 
@@ -119,16 +91,13 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
         CheckpointError: the file is missing, damaged, of an unknown format or of another architecture.
     """
     where = name if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
-    try:
-        tensors = safetensors_torch.load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{where} is not a safetensors file: {error}") from error
-    fields = _header(data, where)
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    tensors, metadata = read_safetensors(data, where=where)
+    fields = _header(metadata, where)
     found = _known_architecture(fields, where)
     if architecture is not None and found != architecture:
         raise CheckpointError(f"{where} holds a {found}, and a {architecture} was asked for")
-    _check_finite(tensors, where=where)
+    check_finite(tensors, where=where)
     return Checkpoint(
         checkpoint_id=_checkpoint_id(found, data),
         architecture=found,
@@ -146,8 +115,8 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         CheckpointError: the weights do not fit the architecture.
     """
     model = zoo.build(checkpoint.architecture)
-    _check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
-    _copy(model, checkpoint.tensors)
+    check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
+    copy_weights(model, checkpoint.tensors)
     return model
 
 
@@ -173,43 +142,6 @@ def seeded(architecture: str, *, seed: int = 0) -> Checkpoint:
     )
 
 
-def _check_fit(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str, unexpected: Iterable[str] = ()
-) -> None:
-    """Raise a CheckpointError that names every way in which `given` is not `expected`."""
-    shapes = [
-        f"{published_name(key)} is {tuple(given[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    complaints = {
-        "missing keys": [published_name(key) for key in expected if key not in given],
-        "unexpected keys": [*unexpected, *(published_name(key) for key in given if key not in expected)],
-        "shapes": shapes,
-    }
-    found = [f"{what}: {_capped(items)}" for what, items in complaints.items() if items]
-    if found:
-        raise CheckpointError(f"{where} does not fit the model; {'; '.join(found)}")
-
-
-def _check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    bad = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise CheckpointError(f"{where} has weights that are not finite: {_capped(bad)}")
-
-
-def _capped(items: list[str]) -> str:
-    more = f" and {len(items) - _MAX_NAMED} more" if len(items) > _MAX_NAMED else ""
-    return ", ".join(items[:_MAX_NAMED]) + more
-
-
-def _copy(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    state = model.state_dict()
-    with torch.no_grad():
-        for key, value in tensors.items():
-            state[key].copy_(value)
-
-
 def _checkpoint_id(architecture: str, data: bytes) -> str:
     return f"{architecture}-{hashlib.sha256(data).hexdigest()[:16]}"
 
@@ -230,24 +162,16 @@ def _write(path: Path, data: bytes) -> None:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-
-
-def _header(data: bytes, where: str) -> Mapping[str, object]:
-    """Return the fields of a safetensors file that was found sound: a length, then a JSON header."""
-    length = int.from_bytes(data[:8], "little")
-    text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(_METADATA_KEY)
+def _header(metadata: Mapping[str, str], where: str) -> Mapping[str, object]:
+    """Return the fields that `save` wrote."""
+    text = metadata.get(METADATA_KEY)
     if text is None:
-        raise CheckpointError(f"{where} has no {_METADATA_KEY!r} header: import published weights first")
+        raise CheckpointError(f"{where} has no {METADATA_KEY!r} header: import published weights first")
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{where} has a {_METADATA_KEY!r} header that is not JSON: {text[:80]!r}"
+            f"{where} has a {METADATA_KEY!r} header that is not JSON: {text[:80]!r}"
         ) from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version != FORMAT_VERSION:

@@ -10,6 +10,8 @@ from torch import nn
 
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.convnext3d import ConvNext3dConfig
+from securevqa_core.models.dover import Dover
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
@@ -85,6 +87,10 @@ def _fast_vqa(chosen: ModelSpec) -> nn.Module:
     return FastVqa(swin, MapHead(intra_dim=swin.out_dim, dropout=0.5))
 
 
+def _dover(chosen: ModelSpec) -> nn.Module:
+    return Dover(_swin(chosen), ConvNext3dConfig(), dropout=0.5)
+
+
 def _swin(chosen: ModelSpec) -> Swin3dConfig:
     assert chosen.swin is not None
     return chosen.swin
@@ -145,6 +151,15 @@ _SPECS = (
         swin=Swin3dConfig(),
         make=_fast_vqa,
         published_calibration=_published(0.14759505, 0.03613452),
+    ),
+    ModelSpec(
+        name="dover",
+        description="DOVER: a technical score from fragments and an aesthetic one from whole frames, fused.",
+        sampling=SamplingConfig(num_clips=3, num_segments=1, segments_span=True, guardian_amplitude=0),
+        # A base of one frame and one pixel: its window never shrinks, however small the input.
+        swin=Swin3dConfig(base_size=(1, 1, 1)),
+        make=_dover,
+        published_calibration=_published(0.0, 1.0),  # the fused score is standardised already
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}

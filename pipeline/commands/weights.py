@@ -2,13 +2,166 @@
 
 from __future__ import annotations
 
-import typer
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-__all__ = ["weights_app"]
+import typer
+from rich.console import Console
+
+from operators.storage import StorageError, read_bytes, redact
+from securevqa_core import weights, zoo
+from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.published import assemble, read_published
+from securevqa_core.verification import FINGERPRINT, fingerprint, verify
+
+__all__ = ["StoredCheckpoint", "read_checkpoint", "weights_app"]
+
+CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 
 weights_app = typer.Typer(no_args_is_help=True)
+console = Console()
+
+_Checkpoint = Annotated[str, typer.Argument(help="Checkpoint file, local or remote.")]
 
 
 @weights_app.callback()
 def _about() -> None:
     """Bring published weights, and look into checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredCheckpoint:
+    """A checkpoint, and the file it was read from."""
+
+    checkpoint: weights.Checkpoint
+    sha256: str  # of the file
+    size_bytes: int
+
+
+def read_checkpoint(uri: str) -> StoredCheckpoint:
+    """Read a checkpoint from anywhere that videos can be read from.
+
+    Raises:
+        CheckpointError: it cannot be read or is not one.
+    """
+    content = _content(uri)
+    return StoredCheckpoint(
+        checkpoint=weights.read(content, name=redact(uri)),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+    )
+
+
+@weights_app.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="Published files; several bring a part each.")],
+    arch: Annotated[str, typer.Option("--arch", help="Architecture from the zoo.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave parts that no file brings seeded, and untrained.")
+    ] = False,
+) -> None:
+    """Make a checkpoint from published weights: .pth, .pyth, .pt (tensors only) or .safetensors."""
+    if output.resolve() in {file.resolve() for file in files}:
+        raise ConfigurationError(f"output must not be one of the files, got {str(output)!r}")
+    assembled = assemble([read_published(file) for file in files], architecture=arch, partial=partial)
+    scores = fingerprint(assembled.model, zoo.spec(arch).sampling)
+    weights.save(
+        output,
+        assembled.model,
+        architecture=arch,
+        calibration=assembled.calibration,
+        status=assembled.status,
+        card=assembled.card | {FINGERPRINT: list(scores)},
+    )
+    _show(read_checkpoint(str(output)))
+    if assembled.status == "imported" and zoo.spec(arch).published_calibration is None:
+        _print("no mapping to 0-100 was published for it: verdicts mean little until it is calibrated")
+
+
+@weights_app.command("show")
+def show_command(
+    checkpoint: _Checkpoint,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Print what CHECKPOINT is: architecture, status, calibration, sampling, size and card."""
+    stored = read_checkpoint(checkpoint)
+    if as_json:
+        _print(json.dumps(_facts(stored), indent=2))
+    else:
+        _show(stored)
+
+
+@weights_app.command("verify")
+def verify_command(
+    checkpoint: _Checkpoint,
+    sha256: Annotated[
+        str | None, typer.Option(help="Expected digest, or a checkpoint_id from a report.")
+    ] = None,
+) -> None:
+    """Check that CHECKPOINT is whole, fits its architecture and scores a fixed input as where it was made."""
+    found = verify(_content(checkpoint), name=redact(checkpoint), digest=sha256)
+    _print(f"checkpoint   {found.checkpoint.checkpoint_id}, {found.checkpoint.status}")
+    _print(f"sha256       {found.sha256}{'' if sha256 is None else ', as expected'}")
+    _print(f"weights      {len(found.checkpoint.tensors)} tensors, all there, all finite")
+    _print(f"fingerprint  {' '.join(f'{score:g}' for score in found.scores)}")
+    if found.difference is None:
+        _print("compared     with nothing: the card has no fingerprint")
+    else:
+        _print(f"compared     with the card: {found.difference:.1e} of the largest score apart")
+
+
+def _content(uri: str) -> bytes:
+    try:
+        return read_bytes(uri, timeout_seconds=CHECKPOINT_SECONDS)
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {redact(uri)!r} cannot be read: {error}") from error
+
+
+def _facts(stored: StoredCheckpoint) -> dict[str, Any]:
+    checkpoint = stored.checkpoint
+    spec, model = zoo.spec(checkpoint.architecture), weights.build(checkpoint)
+    return {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "architecture": checkpoint.architecture,
+        "description": spec.description,
+        "status": checkpoint.status,
+        "sha256": stored.sha256,
+        "size_bytes": stored.size_bytes,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "calibration": checkpoint.calibration.as_dict(),
+        "sampling": spec.sampling.as_dict(),
+        "card": checkpoint.card,
+    }
+
+
+def _show(stored: StoredCheckpoint) -> None:
+    facts = _facts(stored)
+    for line in _lines(facts):
+        _print(line)
+    if facts["status"] == "untrained":
+        _print("untrained: its scores mean nothing, and every verdict is review")
+
+
+def _lines(value: Any, indent: str = "") -> Iterator[str]:
+    """Yield an object as lines for a person; scalars as JSON, which lets no control character through."""
+    for name, inner in value.items():
+        label = f"{indent}{json.dumps(name)[1:-1]}"
+        if isinstance(inner, dict) and inner:
+            yield f"{label}:"
+            yield from _lines(inner, indent + "  ")
+        elif isinstance(inner, list) and any(isinstance(item, dict) for item in inner):
+            for number, item in enumerate(inner, start=1):
+                yield from _lines({f"{name} {number}": item}, indent)
+        elif isinstance(inner, list):
+            yield f"{label:26} {' '.join(map(json.dumps, inner))}"
+        else:
+            yield f"{label:26} {json.dumps(inner)}"
+
+
+def _print(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

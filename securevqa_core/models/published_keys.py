@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
-from torch import Tensor, nn
+from torch import Tensor, nn, strided
 
-__all__ = ["PARTS", "RoutedKeys", "published_name", "route"]
+__all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
 
-# What a file may bring on its own -> the module it fills.
-PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"}
+# What a file may bring on its own -> the module it fills. The last four are DOVER's, under their own names.
+PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
+    name: name for name in ("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head")
+}
 
 _WRAPPERS = ("state_dict", "model_state")
 _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_position_bias_table"
@@ -19,10 +22,11 @@ _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_pos
 # Computed from the architecture, not trained: files may hold them or not.
 _NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
 
-# FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, pytorchvideo's slowfast_r50.
+# FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50.
 _PUBLISHED_RULES = (
     (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
     (re.compile(r"^vqa_head\."), "vqa_head."),
+    (re.compile(r"^(technical|aesthetic)_(backbone|head)\."), r"\1_\2."),
     (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
 )
 _PUBLISHED_UNUSED = re.compile(
@@ -53,13 +57,20 @@ def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
         if _NOT_TRAINED.search(key) or _is_unused(key, is_torchvision=is_torchvision):
             continue
         name = _torchvision_name(key) if is_torchvision else _name(key)
-        if name is None or not hasattr(model, name.partition(".")[0]) or not isinstance(value, Tensor):
+        if name is not None and hasattr(model, PARTS["technical_backbone"]):  # DOVER's name of the same Swin
+            name = name.replace(f"{PARTS['intra']}.", f"{PARTS['technical_backbone']}.")
+        if name is None or not hasattr(model, name.partition(".")[0]) or not _is_plain(value):
             routed.unexpected.append(key)
         else:
             routed.tensors[name] = value
     if is_torchvision or any(key.startswith("backbone.") for key in entries):
         _copy_fragment_bias(routed.tensors, model.state_dict().keys())
     return routed
+
+
+def parts_of(model: nn.Module) -> tuple[str, ...]:
+    """Return those of `PARTS` that a model has."""
+    return tuple(part for part, module in PARTS.items() if hasattr(model, module))
 
 
 def published_name(key: str) -> str:
@@ -73,6 +84,15 @@ def _unwrap(state_dict: Mapping[str, object]) -> Mapping[str, object]:
         if isinstance(inner, Mapping):
             return inner
     return state_dict
+
+
+def _is_plain(value: object) -> TypeGuard[Tensor]:
+    """Tell whether a value holds real numbers, one for each entry of its shape."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == strided
+        and not (value.is_complex() or value.is_quantized or value.is_meta)
+    )
 
 
 def _is_unused(key: str, *, is_torchvision: bool) -> bool:

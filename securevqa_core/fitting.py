@@ -1,0 +1,96 @@
+"""Owns what all ways of bringing weights to a model share: reading, fit, finite values, the copy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor, nn
+
+from securevqa_core.errors import CheckpointError
+from securevqa_core.models.published_keys import published_name
+
+__all__ = ["METADATA_KEY", "check_finite", "check_fit", "copy_weights", "read_file", "read_safetensors"]
+
+# One entry, because safetensors writes several in no fixed order, and the same weights must have the same id.
+METADATA_KEY = "securevqa"
+
+_MAX_NAMED = 8  # keys in one message
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a local file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def read_safetensors(data: bytes, *, where: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: it is not one.
+    """
+    try:
+        tensors = safetensors_torch.load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{where} is not a safetensors file: {error}") from error
+    # The library checks the header, a length and then JSON, and does not hand out what it says.
+    length = int.from_bytes(data[:8], "little")
+    return tensors, json.loads(data[8 : 8 + length]).get("__metadata__", {})
+
+
+def check_fit(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str, unexpected: Iterable[str] = ()
+) -> None:
+    """Require the keys and the shapes of `expected`.
+
+    Raises:
+        CheckpointError: names every way in which `given` differs, with `unexpected` keys on top.
+    """
+    shapes = [
+        f"{published_name(key)} is {tuple(given[key].shape)}, not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    complaints = {
+        "missing keys": [published_name(key) for key in expected if key not in given],
+        "unexpected keys": [*unexpected, *(published_name(key) for key in given if key not in expected)],
+        "shapes": shapes,
+    }
+    found = [f"{what}: {_capped(items)}" for what, items in complaints.items() if items]
+    if found:
+        raise CheckpointError(f"{where} does not fit the model; {'; '.join(found)}")
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Require finite numbers.
+
+    Raises:
+        CheckpointError: names every tensor that has others.
+    """
+    bad = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise CheckpointError(f"{where} has weights that are not finite: {_capped(bad)}")
+
+
+def copy_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite those entries of `model.state_dict()` that `tensors` names."""
+    state = model.state_dict()
+    with torch.no_grad():
+        for key, value in tensors.items():
+            state[key].copy_(value)
+
+
+def _capped(items: list[str]) -> str:
+    more = f" and {len(items) - _MAX_NAMED} more" if len(items) > _MAX_NAMED else ""
+    return ", ".join(items[:_MAX_NAMED]) + more

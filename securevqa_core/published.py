@@ -1,0 +1,196 @@
+"""Owns published weights: reading the files people have, and putting a model together from them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from securevqa_core import zoo
+from securevqa_core.calibration import Calibration
+from securevqa_core.errors import CheckpointError
+from securevqa_core.fitting import (
+    METADATA_KEY,
+    check_finite,
+    check_fit,
+    copy_weights,
+    read_file,
+    read_safetensors,
+)
+from securevqa_core.models.published_keys import PARTS, parts_of, route
+
+__all__ = ["Assembled", "PublishedFile", "assemble", "load_published", "read_published"]
+
+# Of batch norms; published files often lack it, and eval mode never reads it.
+_COUNTER = "num_batches_tracked"
+# NumPy's numbers, which training scripts log beside the weights: read as nothing, by none of its code.
+_INERT_NAMES = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFile:
+    """What a published file holds, and which file it is."""
+
+    name: str  # without its folder
+    sha256: str  # of its bytes
+    size_bytes: int
+    state_dict: Mapping[str, object]  # under published names, wrapped or not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Assembled:
+    """A model made from published files, and what a checkpoint of it has to say."""
+
+    model: nn.Module  # eval mode, float32, on the CPU
+    status: Literal["imported", "untrained"]  # untrained where a part is still seeded
+    calibration: Calibration
+    card: dict[str, object]  # which file brought which part
+
+
+def load_published(
+    model: nn.Module, state_dict: Mapping[str, object], *, name: str = "the published state dict"
+) -> tuple[str, ...]:
+    """Copy published weights into `model`, every key of a part or none of it.
+
+    Takes FAST-VQA's and the released SecureVQA's `fragments_backbone.*` and `vqa_head.*`, DOVER's four
+    modules, pytorchvideo's `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*` and
+    torchvision's `swin3d_t`; also one level down, under `state_dict` or `model_state`, and with `module.`
+    before each name.
+
+    Args:
+        model: of the zoo.
+        state_dict: under published names.
+        name: what messages call it.
+
+    Returns:
+        The parts that were loaded, of `published_keys.PARTS`: "intra", "inter" and "head" of most models.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected, of another shape or not finite; the model is unchanged.
+    """
+    routed = route(model, state_dict)
+    expected = {key: value for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
+    brought = {key.partition(".")[0] for key in routed.tensors}
+    parts = tuple(part for part in parts_of(model) if PARTS[part] in brought)
+    wanted = {key: value for key, value in expected.items() if key.partition(".")[0] in brought}
+    check_fit(wanted or expected, routed.tensors, where=name, unexpected=routed.unexpected)
+    check_finite(routed.tensors, where=name)
+    copy_weights(model, routed.tensors)
+    return parts
+
+
+def read_published(path: str | Path) -> PublishedFile:
+    """Read a file that `torch.save` or safetensors wrote; nothing in it is run.
+
+    Raises:
+        CheckpointError: it is missing or damaged, holds no state dict, needs unpickling or is a checkpoint of
+            this project.
+    """
+    path = Path(path)
+    data = read_file(path)
+    content = _safetensors(data, path) if path.suffix == ".safetensors" else _torch_file(data, path)
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise CheckpointError(f"{path} must hold a state dict, got a {type(content).__name__}")
+    return PublishedFile(
+        name=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        state_dict=content,
+    )
+
+
+def assemble(
+    files: Sequence[PublishedFile], *, architecture: str, partial: bool = False, seed: int = 0
+) -> Assembled:
+    """Make a model from files that bring its parts, each part from one file.
+
+    Args:
+        files: in any order.
+        architecture: a name of the zoo.
+        partial: let parts that no file brings stay seeded; the status is then "untrained".
+        seed: of those parts.
+
+    Raises:
+        ConfigurationError: no such architecture, or `seed` is negative.
+        CheckpointError: a file does not fit, two bring the same part, or a part is missing and not `partial`.
+    """
+    model, spec = zoo.build(architecture, seed=seed), zoo.spec(architecture)
+    records = _load_all(model, files)
+    brought = {part for record in records for part in record.parts}
+    seeded = [part for part in parts_of(model) if part not in brought]
+    card: dict[str, object] = {"imported_from": [asdict(record) for record in records]}
+    if not seeded:
+        known = spec.published_calibration is not None
+        card["calibration"] = "published" if known else "none was published: refit it on labels"
+        calibration = spec.published_calibration or spec.calibration
+        return Assembled(model=model, status="imported", calibration=calibration, card=card)
+    if not partial:
+        names, parts = ", ".join(file.name for file in files), ", ".join(sorted(brought))
+        raise CheckpointError(
+            f"{names} bring {parts}, and a {architecture} also has {', '.join(seeded)}: "
+            "name the files that hold them too, or import what there is as partial"
+        )
+    card["seeded"] = {"parts": seeded, "seed": seed}
+    return Assembled(model=model, status="untrained", calibration=spec.calibration, card=card)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What a card says of one file."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+    parts: tuple[str, ...]
+
+
+def _load_all(model: nn.Module, files: Sequence[PublishedFile]) -> list[_Source]:
+    sources: list[_Source] = []
+    for file in files:
+        parts = load_published(model, file.state_dict, name=file.name)
+        for earlier in sources:
+            twice = sorted(set(parts) & set(earlier.parts))
+            if twice:
+                raise CheckpointError(f"{earlier.file} and {file.name} both bring {', '.join(twice)}")
+        sources.append(_Source(file=file.name, sha256=file.sha256, size_bytes=file.size_bytes, parts=parts))
+    return sources
+
+
+class _Inert:
+    """Stands for a value that is of no use here, and does nothing, whatever a file hands it."""
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
+def _torch_file(data: bytes, path: Path) -> object:
+    inert = [(_Inert, name) for name in _INERT_NAMES]
+    try:
+        with torch.serialization.safe_globals(inert):  # type: ignore[arg-type]  # torch types it as callables only
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler meets arbitrary bytes
+        named = _GLOBAL_NAME.search(str(error))
+        if named is not None:
+            raise CheckpointError(
+                f"{path} holds more than tensors, and is not unpickled: {named[1]} could run code"
+            ) from error
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise CheckpointError(f"{path} is not a file of weights that torch can load: {reason}") from error
+
+
+def _safetensors(data: bytes, path: Path) -> object:
+    tensors, metadata = read_safetensors(data, where=str(path))
+    if METADATA_KEY in metadata:
+        raise CheckpointError(f"{path} is a checkpoint already: it needs no import")
+    return tensors
