@@ -1,0 +1,293 @@
+"""Owns the pixels that training reads: each video decoded once, several random draws of it kept on disk.
+
+CACHE/<digest of uri, version, sampling, draws and seed>/
+  fragments.npy   (draws, clips, d, G S, G S, 3) uint8, spliced, before the guardian map
+  frames.npy      (k, side, side, 3) uint8, whole frames resized, before the guardian map
+  segments.npy    (num_segments, segment_frames) int64, indices into `frames`
+  entry.json      where it came from
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import queue
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, OutputError, VideoError
+from securevqa_core.fragments import splice
+from securevqa_core.randomness import Key
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+
+__all__ = [
+    "CacheConfig",
+    "CachedVideo",
+    "Failure",
+    "LabelledVideo",
+    "build_cache",
+    "local_video",
+    "open_in_place",
+]
+
+MAX_CACHED_DRAWS = 64
+_PIECE_BYTES = 1 << 20
+_ARRAYS = ("fragments", "frames", "segments")
+
+Open = Callable[[str], AbstractContextManager[str]]  # uri -> a path to read it at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledVideo:
+    """One video to learn from.
+
+    Raises:
+        ConfigurationError: the label is not finite.
+    """
+
+    uri: str
+    label: float  # quality on any scale, higher is better
+    source: str  # what it was made from: videos of one source never lie on both sides of a split
+    version: str  # changes when the content at `uri` does
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.label):
+            raise ConfigurationError(f"label of {self.uri!r} must be finite, got {self.label}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """What is kept of each video.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    sampling: SamplingConfig
+    num_draws: int  # times the random part is drawn
+    seed: int  # public randomness: the draws are those of `Key.public(seed)`
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+
+    def __post_init__(self) -> None:
+        require_range("num_draws", self.num_draws, low=1, high=MAX_CACHED_DRAWS)
+        require_range("seed", self.seed, low=0, high=2**63 - 1)
+
+    @property
+    def max_bytes(self) -> int:
+        """The most disk space one video can take."""
+        sampling = self.sampling
+        clips = self.num_draws * sampling.num_clips * sampling.clip_frames * sampling.fragment_side**2
+        frames = sampling.num_segments * sampling.segment_frames * sampling.segment_side**2
+        return 3 * (clips + frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedVideo:
+    """A video whose pixels are in the cache."""
+
+    folder: Path
+    uri: str
+    label: float
+    source: str
+    content_sha256: str  # 64 hex digits
+    config: CacheConfig
+
+    def fragments(self) -> NDArray[np.uint8]:
+        """Return (draws, clips, d, h, w, 3), mapped: only what is indexed is read."""
+        return _mapped(self.folder / "fragments.npy")
+
+    def frames(self) -> NDArray[np.uint8]:
+        """Return (k, side, side, 3), mapped."""
+        return _mapped(self.folder / "frames.npy")
+
+    def segments(self) -> NDArray[np.int64]:
+        """Return (num_segments, segment_frames) indices into `frames`."""
+        return np.asarray(np.load(self.folder / "segments.npy"), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A video that could not be cached and is left out."""
+
+    uri: str
+    error_code: str
+    message: str
+
+
+def local_video(path: str | Path, *, label: float, source: str) -> LabelledVideo:
+    """Describe a file on this machine; its version is its size and modification time.
+
+    Raises:
+        ConfigurationError: there is no such file, or the label is not finite.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise ConfigurationError(f"video {str(path)!r} cannot be read: {error.strerror}") from error
+    version = f"{status.st_size} {status.st_mtime_ns}"
+    return LabelledVideo(uri=str(Path(path).absolute()), label=label, source=source, version=version)
+
+
+@contextlib.contextmanager
+def open_in_place(uri: str) -> Iterator[str]:
+    """Read a local file where it lies."""
+    yield uri
+
+
+def build_cache(
+    videos: Sequence[LabelledVideo],
+    folder: Path,
+    config: CacheConfig,
+    *,
+    num_workers: int,
+    opener: Open = open_in_place,
+    on_done: Callable[[LabelledVideo], None] = lambda _: None,
+) -> tuple[list[CachedVideo], list[Failure]]:
+    """Decode every video that is not in the cache yet; safe to interrupt and call again.
+
+    Args:
+        videos: what to cache.
+        folder: of the cache; may hold videos cached with other settings.
+        config: what to keep.
+        num_workers: decoding processes side by side.
+        opener: brings a video to this machine.
+        on_done: called after each video, from any thread.
+
+    Returns:
+        What is cached now, and what failed, both in the order of `videos`.
+
+    Raises:
+        OutputError: the cache cannot be written, or the disk has too little room for it.
+        ConfigurationError: `num_workers` is not positive.
+    """
+    require_range("num_workers", num_workers, low=1, high=4096)
+    _require_room(videos, folder, config)
+    sandboxes: queue.SimpleQueue[DecodeSandbox] = queue.SimpleQueue()
+    pool = ThreadPoolExecutor(num_workers)
+    with contextlib.ExitStack() as stack:
+        for _ in range(num_workers):
+            sandboxes.put(stack.enter_context(DecodeSandbox(config.limits)))
+        stack.callback(pool.shutdown, cancel_futures=True)
+
+        def work(video: LabelledVideo) -> CachedVideo | Failure:
+            sandbox = sandboxes.get()
+            try:
+                return _cached(video, folder, config, sandbox, opener)
+            finally:
+                sandboxes.put(sandbox)
+                on_done(video)
+
+        outcomes = list(pool.map(work, videos))
+    return (
+        [outcome for outcome in outcomes if isinstance(outcome, CachedVideo)],
+        [outcome for outcome in outcomes if isinstance(outcome, Failure)],
+    )
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return array
+
+
+def _require_room(videos: Sequence[LabelledVideo], folder: Path, config: CacheConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputError(f"cache {str(folder)!r} cannot be written: {error.strerror}") from error
+    num_missing = sum(not (folder / _entry_name(video, config)).exists() for video in videos)
+    wanted = num_missing * config.sampling.num_clips * config.num_draws * _clip_bytes(config.sampling)
+    if wanted > free_bytes:
+        raise OutputError(
+            f"cache {str(folder)!r} needs {wanted / 2**30:.1f} GiB for the fragments of {num_missing} videos "
+            f"of num_draws={config.num_draws}, and {free_bytes / 2**30:.1f} GiB are free"
+        )
+
+
+def _clip_bytes(sampling: SamplingConfig) -> int:
+    return 3 * sampling.clip_frames * sampling.fragment_side**2
+
+
+def _entry_name(video: LabelledVideo, config: CacheConfig) -> str:
+    parts = (video.uri, video.version, config.sampling.as_dict(), config.num_draws, config.seed)
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _cached(
+    video: LabelledVideo, folder: Path, config: CacheConfig, sandbox: DecodeSandbox, opener: Open
+) -> CachedVideo | Failure:
+    entry = folder / _entry_name(video, config)
+    if not (entry / "entry.json").exists():
+        try:
+            with opener(video.uri) as path:
+                _write_entry(entry, *_decode(path, config, sandbox), uri=video.uri)
+        except VideoError as error:
+            return Failure(uri=video.uri, error_code=error.code, message=str(error))
+        except OSError as error:
+            raise OutputError(f"cache entry {str(entry)!r} cannot be written: {error.strerror}") from error
+    return CachedVideo(
+        folder=entry,
+        uri=video.uri,
+        label=video.label,
+        source=video.source,
+        content_sha256=str(json.loads((entry / "entry.json").read_text())["content_sha256"]),
+        config=config,
+    )
+
+
+def _decode(path: str, config: CacheConfig, sandbox: DecodeSandbox) -> tuple[str, DecodedSample]:
+    """Return the digest of the file and the pixels of its draws, which are those of `score --seed`."""
+    digest = _sha256(path)
+    key = Key.public(config.seed)
+    draws = tuple(
+        DrawSeeds(
+            skip_sampling=key.seed(digest, "skip_sampling", draw),
+            grid_sampling=key.seed(digest, "grid_sampling", draw),
+        )
+        for draw in range(config.num_draws)
+    )
+    request = DecodeRequest(sampling=config.sampling, draws=draws, limits=config.limits)
+    return digest, sandbox.decode(path, request)
+
+
+def _sha256(path: str) -> str:
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        with Path(path).open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                size_bytes += len(piece)
+    except OSError as error:
+        raise FetchError("fetch_not_found", f"{path!r} cannot be read: {error.strerror}") from error
+    if not size_bytes:
+        raise DecodeError("empty_file", "the object has no bytes")
+    return digest.hexdigest()
+
+
+def _write_entry(entry: Path, content_sha256: str, sample: DecodedSample, *, uri: str) -> None:
+    """Write an entry under a temporary name, then rename it: it is there as a whole or not at all."""
+    part = entry.with_name(f".part-{entry.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    arrays: dict[str, NDArray[Any]] = {
+        "fragments": splice(sample.patches),
+        "frames": sample.frames,
+        "segments": sample.segments,
+    }
+    for name in _ARRAYS:
+        np.save(part / f"{name}.npy", arrays[name])
+    facts = {"uri": uri, "content_sha256": content_sha256, "warnings": list(sample.warnings)}
+    (part / "entry.json").write_text(json.dumps(facts))
+    part.rename(entry)

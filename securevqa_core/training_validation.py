@@ -1,0 +1,96 @@
+"""Owns scoring the validation videos while training: the scores that scoring itself would give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from securevqa_core import metrics
+from securevqa_core.errors import UndefinedError
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.randomness import Key, Purpose, generator
+from securevqa_core.scoring import Precision, inter_features, raw_scores
+from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_objective import inter_backbone
+from securevqa_core.training_steps import ALONE, Workers
+
+__all__ = ["Scorer", "correlations"]
+
+
+class Scorer:
+    """Scores cached videos with the draws and guardian maps of public randomness with their cache's seed.
+
+    So the scores of a video cached as the zoo samples it are those of `score --seed`.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[CachedVideo],
+        *,
+        device: torch.device,
+        precision: Precision,
+        frozen_inter: bool,
+    ) -> None:
+        self._videos, self._device, self._precision = videos, device, precision
+        # Frozen features are the same in every epoch.
+        self._features: dict[Path, NDArray[np.float32]] | None = {} if frozen_inter else None
+
+    def scores(self, model: Any, workers: Workers = ALONE) -> NDArray[np.float64]:
+        """Return one raw score a video, the mean over draws and clips, in order.
+
+        Args:
+            model: of the zoo, in eval mode.
+            workers: share the videos out; each returns all scores.
+        """
+        mine = [self._score(model, video) for video in self._videos[workers.rank :: workers.size]]
+        scores = np.empty(len(self._videos))
+        for rank, part in enumerate(workers.gather(mine)):
+            scores[rank :: workers.size] = part
+        return scores
+
+    def _score(self, model: Any, video: CachedVideo) -> float:
+        amplitude = video.config.sampling.guardian_amplitude
+        guarded = [
+            add_guardian_map(draw, generator(seed), amplitude=amplitude)
+            for draw, seed in zip(video.fragments(), _seeds(video, "guardian_intra"), strict=True)
+        ]
+        features = self._inter(model, video) if inter_backbone(model) is not None else None
+        raw = raw_scores(model, np.stack(guarded), features, device=self._device, precision=self._precision)
+        return float(raw.mean())
+
+    def _inter(self, model: Any, video: CachedVideo) -> NDArray[np.float32]:
+        if self._features is not None and video.folder in self._features:
+            return self._features[video.folder]
+        features = inter_features(
+            model,
+            video.frames(),
+            video.segments(),
+            _seeds(video, "guardian_inter"),
+            sampling=video.config.sampling,
+            device=self._device,
+            precision=self._precision,
+        )
+        if self._features is not None:
+            self._features[video.folder] = features
+        return features
+
+
+def _seeds(video: CachedVideo, purpose: Purpose) -> list[bytes]:
+    key = Key.public(video.config.seed)
+    return [key.seed(video.content_sha256, purpose, draw) for draw in range(video.config.num_draws)]
+
+
+def correlations(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return SRCC, PLCC and KRCC on validation; None where one is not defined."""
+    measured: dict[str, float | None] = {}
+    for name, measure in {"srcc": metrics.srcc, "plcc": metrics.plcc, "krcc": metrics.krcc}.items():
+        try:
+            measured[f"validation_{name}"] = measure(scores, labels)
+        except UndefinedError:
+            measured[f"validation_{name}"] = None
+    return measured
