@@ -1,0 +1,133 @@
+"""Owns the options that several commands have, declared once: a dataclass whose fields become options.
+
+@app.command()
+@spread(ScoreOptions)
+def command(manifest: str, *, options: ScoreOptions) -> None: ...
+
+securevqa command MANIFEST --draws 4    ->    options.draws == 4
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from operators.decode import FetchLimits
+from pipeline.commands.terminal import complaints
+from pipeline.config import ScoreConfig
+from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import Thresholds
+from securevqa_core.types import DecodeLimits
+
+__all__ = ["ScoreOptions", "spread"]
+
+_Command = Callable[..., None]
+
+
+def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
+    """Make a command that takes `options: kind` from one option a field of the dataclass `kind`."""
+
+    def decorate(command: _Command) -> _Command:
+        def spread_command(**values: Any) -> None:
+            options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            command(**values, options=options)
+
+        own, shared = (get_type_hints(one, include_extras=True) for one in (command, kind))
+        parameters = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own[name])
+            for name, one in inspect.signature(command).parameters.items()
+            if name != "options"
+        ]
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=shared[field.name],
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            )
+            for field in fields(kind)
+        ]
+        spread_command.__name__, spread_command.__doc__ = command.__name__, command.__doc__
+        spread_command.__annotations__ = {one.name: one.annotation for one in parameters}
+        spread_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+        return spread_command
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """How videos are scored, whatever is done with the scores."""
+
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Score again what failed and may succeed now.")
+    ] = False
+    uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri"
+    allow_scheme: Annotated[list[str] | None, typer.Option(help="Schemes a URI may have; repeat.")] = None
+    key_file: Annotated[str | None, typer.Option(help="File with the key; or set SECUREVQA_KEY.")] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Public randomness, for research only.")] = None
+    draws: Annotated[int, typer.Option(help="Times the random part is repeated.")] = 1
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
+    pass_at: Annotated[float, typer.Option(help="Verdict pass from this score_lower up.")] = 60.0
+    reject_below: Annotated[float, typer.Option(help="Verdict reject below this score_lower.")] = 40.0
+    decode_timeout: Annotated[float, typer.Option(help="Seconds a file may take to decode.")] = 120.0
+    fetch_timeout: Annotated[float, typer.Option(help="Seconds a file may take to fetch.")] = 600.0
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest object that is fetched.")] = 20 << 30
+    scratch: Annotated[str | None, typer.Option(help="Folder for files being scored.")] = None
+    gpus_per_actor: Annotated[float, typer.Option(help="GPUs a model actor takes; 0: use CPUs.")] = 0.5
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = (
+        None
+    )
+
+    def config(
+        self, *, manifest: str, output: str, key: Key, model: str | None, checkpoint: str | None
+    ) -> ScoreConfig:
+        """Return the settings of a scoring run.
+
+        Raises:
+            ConfigurationError: an option is out of range.
+        """
+        return ScoreConfig(
+            manifest=manifest,
+            output=output,
+            model=model,
+            checkpoint=checkpoint,
+            retry_failed=self.retry_failed,
+            uri_column=self.uri_column,
+            allow_schemes=frozenset(self.allow_scheme or DEFAULT_ALLOW_SCHEMES),
+            key=key,
+            num_draws=self.draws,
+            precision=self.precision,  # type: ignore[arg-type]  # validated by ScoreConfig
+            thresholds=Thresholds(pass_at=self.pass_at, reject_below=self.reject_below),
+            decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
+            fetch_limits=FetchLimits(max_bytes=self.max_bytes, timeout_seconds=self.fetch_timeout),
+            scratch_dir=self.scratch,
+            gpus_per_actor=self.gpus_per_actor,
+            address=self.address,
+        )
+
+    def key(self) -> Key:
+        """Return the key that was given, or an ephemeral one, and say so.
+
+        Raises:
+            ConfigurationError: two were given, or one that is no key.
+        """
+        if self.key_file is not None and self.seed is not None:
+            raise ConfigurationError("--key-file and --seed exclude each other")
+        if self.seed is not None:
+            return Key.public(self.seed)
+        key = Key.from_file(self.key_file) if self.key_file is not None else Key.from_environment()
+        if key is None:
+            complaints.print(
+                "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, "
+                "scores cannot be reproduced",
+                soft_wrap=True,
+            )
+            return Key.ephemeral()
+        return key
