@@ -14,6 +14,7 @@ from securevqa_core.models.convnext3d import ConvNext3dConfig
 from securevqa_core.models.dover import Dover
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
 from securevqa_core.types import SamplingConfig
@@ -70,9 +71,14 @@ def build(name: str, *, seed: int = 0) -> nn.Module:
         return chosen.make(chosen).float().eval()
 
 
-def _paper(chosen: ModelSpec) -> nn.Module:
+def _paper(chosen: ModelSpec, *, dropout: float = 0.5) -> nn.Module:
     swin = _swin(chosen)
-    return SecureVqa(swin, PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.5))
+    head = PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=dropout)
+    return SecureVqa(swin, head)
+
+
+def _compact(chosen: ModelSpec) -> nn.Module:
+    return _paper(chosen, dropout=0.2)  # of 96 + 256 channels half would be too many
 
 
 def _released(chosen: ModelSpec) -> nn.Module:
@@ -104,10 +110,40 @@ def _published(offset: float, divisor: float) -> Calibration:
 _SPECS = (
     ModelSpec(
         name="secure-vqa-compact",
-        description="SecureVQA's parts at small cost: a narrow Swin and short, small segments.",
-        sampling=SamplingConfig(num_clips=2, segment_frames=16, segment_side=112),
-        swin=Swin3dConfig(embed_dim=32, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8)),
-        make=_paper,
+        description="SecureVQA's parts at small cost: a Swin on statistics of fragments, small segments.",
+        # Pairs of frames, because a statistic of motion needs two, at four places of each half of the video.
+        sampling=SamplingConfig(
+            num_clips=2,
+            clip_frames=8,
+            num_temporal_fragments=4,
+            frame_interval=1,
+            num_segments=8,
+            segment_frames=16,
+            segment_side=112,
+        ),
+        swin=Swin3dConfig(
+            stem="statistics",
+            embed_dim=96,
+            depths=(4,),
+            num_heads=(4,),
+            base_size=(8, 224, 224),
+            fragment_bias_stages=(0,),
+        ),
+        make=_compact,
+    ),
+    ModelSpec(
+        name="nss-svr",
+        description="The baseline: 42 natural scene statistics and support vector regression, no network.",
+        sampling=SamplingConfig(
+            num_clips=1,
+            clip_frames=6,
+            num_temporal_fragments=3,
+            frame_interval=1,
+            num_segments=0,
+            guardian_amplitude=0,
+        ),
+        swin=None,
+        make=lambda chosen: NssSvr(grid_size=chosen.sampling.grid_size),
     ),
     ModelSpec(
         name="secure-vqa",

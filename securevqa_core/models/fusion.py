@@ -127,9 +127,12 @@ def _pool_space(f: Tensor) -> Tensor:
 
 
 def _match_positions(e: Tensor, f: Tensor) -> Tensor:
-    """Return e (n, t', c) with the temporal positions of f, the nearest segment for each."""
+    """Return e (n, t', c) with the temporal positions of f: the mean of its segments, or the nearest."""
     if e.ndim != 3 or e.shape[0] != f.shape[0]:
         raise ConfigurationError(f"e must be ({f.shape[0]}, segments, channels), got {tuple(e.shape)}")
-    if e.shape[1] == f.shape[2]:
+    wanted = f.shape[2]
+    if e.shape[1] == wanted:
         return e
-    return F.interpolate(e.transpose(1, 2), size=f.shape[2], mode="nearest").transpose(1, 2)
+    if e.shape[1] > wanted:
+        return F.adaptive_avg_pool1d(e.transpose(1, 2), wanted).transpose(1, 2)
+    return F.interpolate(e.transpose(1, 2), size=wanted, mode="nearest").transpose(1, 2)

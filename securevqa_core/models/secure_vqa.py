@@ -38,7 +38,7 @@ class SecureVqa(nn.Module):
 
         Args:
             f: (n, c, t, h, w) from `intra`.
-            e: (n, segments, 256) from `inter`; brought to t positions by nearest neighbour.
+            e: (n, segments, 256) from `inter`; brought to t positions.
         """
         scores: Tensor = self.vqa_head(f, e)
         return scores

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.statistics import NUM_STATISTICS, fragment_statistics
 from securevqa_core.models.window_attention import WindowAttention, pad_end
 from securevqa_core.models.windows import Size3
 
 __all__ = ["Swin3dConfig", "VideoSwin3d"]
+
+_FAR = 5.0  # standard deviations: a statistic of a strange fragment says no more than this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,8 @@ class Swin3dConfig:
         ConfigurationError: `depths` and `num_heads` differ in length, or heads do not divide the channels.
     """
 
-    patch_size: Size3 = (2, 4, 4)  # frames, rows, columns of one token
+    stem: Literal["pixels", "statistics"] = "pixels"  # statistics: one token for each fragment of two frames
+    patch_size: Size3 = (2, 4, 4)  # frames, rows, columns of one token; of the pixels stem
     embed_dim: int = 96  # channels of the first stage; each later stage has twice as many
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
     num_heads: tuple[int, ...] = (3, 6, 12, 24)  # attention heads in each stage
@@ -66,7 +71,8 @@ class VideoSwin3d(nn.Module):
         super().__init__()
         self.config = config
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
-        self.patch_embed = _PatchEmbed(config)
+        make_stem = _PatchEmbed if config.stem == "pixels" else _StatisticsEmbed
+        self.patch_embed = make_stem(config)
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(config.depths):
             self.layers.append(_Stage(config, stage, rates[:depth]))
@@ -85,14 +91,36 @@ class VideoSwin3d(nn.Module):
         """
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
             raise ConfigurationError(f"x must be (n, 3, t, h, w) and not empty, got {tuple(x.shape)}")
+        if self.config.stem == "statistics":
+            return self.from_statistics(self.statistics(x))
+        return self._transform(self.patch_embed(x), (x.shape[2], x.shape[3], x.shape[4]))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return what the statistics stem sees, (n, s, t / 2, g, g) of (n, 3, t, h, w); nothing is trained.
+
+        Raises:
+            ConfigurationError: the stem is another one.
+        """
+        if self.config.stem != "statistics":
+            raise ConfigurationError(f"stem must be 'statistics' for that, got {self.config.stem!r}")
+        return fragment_statistics(x, grid_size=self.config.fragment_grid)
+
+    def from_statistics(self, statistics: Tensor) -> Tensor:
+        """Return the feature map (n, out_dim, t / 2, g, g) of what `statistics` returned."""
+        half, grid = statistics.shape[2:4]
+        side = grid * self.config.base_size[1] // self.config.fragment_grid
+        return self._transform(self.patch_embed(statistics), (2 * half, side, side))
+
+    def _transform(self, tokens: Tensor, size: Size3) -> Tensor:
+        """Return the feature map of the tokens (n, d, h', w', c) of a clip of (t, h, w)."""
         config = self.config
         shrunk = [
             max(1, w * min(s, b) // b)
-            for w, s, b in zip(config.window_size, x.shape[2:], config.base_size, strict=True)
+            for w, s, b in zip(config.window_size, size, config.base_size, strict=True)
         ]
-        tokens = self.patch_embed(x)
+        window: Size3 = (shrunk[0], shrunk[1], shrunk[2])
         for stage in self.layers:
-            tokens = stage(tokens, (shrunk[0], shrunk[1], shrunk[2]))
+            tokens = stage(tokens, window)
         features: Tensor = self.norm(tokens)
         return features.permute(0, 4, 1, 2, 3)
 
@@ -109,6 +137,22 @@ class _PatchEmbed(nn.Module):
         x = pad_end(x, self.proj.kernel_size, first_axis=2)
         tokens: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 4, 1))
         return tokens
+
+
+class _StatisticsEmbed(nn.Module):
+    """(n, s, d, g, g) -> (n, d, g, g, c): statistics of each fragment, standardised and mixed."""
+
+    def __init__(self, config: Swin3dConfig) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm1d(NUM_STATISTICS, affine=False)
+        self.mix = _Mlp(NUM_STATISTICS, 2 * config.embed_dim, config.embed_dim)
+        self.norm = nn.LayerNorm(config.embed_dim)
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        n, _, d, g, _ = statistics.shape
+        standard = self.standardise(statistics.flatten(2)).clamp(-_FAR, _FAR)
+        mixed: Tensor = self.norm(self.mix(standard.transpose(1, 2)))
+        return mixed.view(n, d, g, g, -1)
 
 
 class _Stage(nn.Module):
@@ -160,7 +204,7 @@ class _Block(nn.Module):
             shifted=shifted,
         )
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = _Mlp(dim, config.mlp_ratio * dim)
+        self.mlp = _Mlp(dim, config.mlp_ratio * dim, dim)
 
     def forward(self, x: Tensor, window: Size3) -> Tensor:
         x = x + self._drop(self.attn(self.norm1(x), window))
@@ -175,10 +219,10 @@ class _Block(nn.Module):
 
 
 class _Mlp(nn.Module):
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, out: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))

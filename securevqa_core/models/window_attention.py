@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -91,11 +90,14 @@ class WindowAttention(nn.Module):
         out: dict[tuple[int, int, int], Tensor] = {}
         for c, part in enumerate(parts):
             biases = self._window_biases(geometry, tables, part)
-            for i, j in itertools.product(range(n), range(p)):
-                heads = F.scaled_dot_product_attention(
-                    q[i, j, part], k[i, j, part], value[i, j, part], attn_mask=biases[j]
-                )
-                out[i, j, c] = heads.transpose(1, 2).flatten(2)
+            for j in range(p):
+                if biases[j].shape[0] == 1:  # the clips of a batch stand in for windows
+                    alone = part.start
+                    clips = _attention(q[:, j, alone], k[:, j, alone], value[:, j, alone], biases[j])
+                    out.update({(i, j, c): clips[i : i + 1] for i in range(n)})
+                    continue
+                for i in range(n):
+                    out[i, j, c] = _attention(q[i, j, part], k[i, j, part], value[i, j, part], biases[j])
         return torch.cat([out[key] for key in sorted(out)]).view(n, p, s, v, -1)
 
     def _position_biases(
@@ -133,6 +135,11 @@ class WindowAttention(nn.Module):
         s, heads, d, a, _, _ = bias.shape
         masked = bias + _MASK_PENALTY * mask.view(1, 1, d, 1, d, 1).to(bias.dtype)
         return masked.reshape(s, heads, d * a, d * a)
+
+
+def _attention(q: Tensor, k: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Return (b, v, c) from (b, heads, v, c / heads) and a bias (b or 1, heads, v, v)."""
+    return F.scaled_dot_product_attention(q, k, value, attn_mask=bias).transpose(1, 2).flatten(2)
 
 
 def pad_end(x: Tensor, multiple: tuple[int, ...], *, first_axis: int) -> Tensor:
