@@ -17,8 +17,15 @@ from torch import nn
 from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_data import Batch, BatchMaker, cached_features, prefetched, step_rng
-from securevqa_core.training_objective import Objective, inter_backbone
+from securevqa_core.training_data import (
+    Batch,
+    BatchMaker,
+    cached_features,
+    cached_statistics,
+    prefetched,
+    step_rng,
+)
+from securevqa_core.training_objective import Objective, inter_backbone, statistics_stem
 from securevqa_core.training_state import Place, metric_log, read_state, write_state
 from securevqa_core.training_steps import (
     ALONE,
@@ -308,21 +315,41 @@ class _Training:
             raise ConfigurationError(
                 f"train_segments must be <= num_segments={sampling.num_segments}, got {num_segments}"
             )
-        if backbone is None or config.inter != "cached":
-            return BatchMaker(flip=config.flip, num_segments=num_segments)
-        compute = functools.partial(
-            cached_features,
-            self._model,
-            backbone=backbone,
-            num_draws=config.num_feature_draws,
-            flip=config.flip,
-            seed=config.seed,
-            device=self._device,
-            precision=config.precision,
+        features = statistics = None
+        if backbone is not None and config.inter == "cached":
+            features = self._shared(
+                functools.partial(
+                    cached_features,
+                    self._model,
+                    backbone=backbone,
+                    num_draws=config.num_feature_draws,
+                    flip=config.flip,
+                    seed=config.seed,
+                    device=self._device,
+                    precision=config.precision,
+                )
+            )
+        stem = statistics_stem(self._model)
+        if stem is not None and config.num_statistics_draws:
+            statistics = self._shared(
+                functools.partial(
+                    cached_statistics,
+                    stem,
+                    num_draws=config.num_statistics_draws,
+                    flip=config.flip,
+                    seed=config.seed,
+                    device=self._device,
+                )
+            )
+        return BatchMaker(
+            flip=config.flip, num_segments=num_segments, features=features, statistics=statistics
         )
+
+    def _shared(self, compute: Callable[..., dict[Path, Any]]) -> dict[Path, Any]:
+        """Return what `compute` makes of all training videos, each worker having done its share."""
         mine = compute(self._data.train[self._workers.rank :: self._workers.size])
-        self._workers.gather(len(mine))  # everybody is done with their share
-        return BatchMaker(flip=config.flip, num_segments=num_segments, features=compute(self._data.train))
+        self._workers.gather(len(mine))
+        return compute(self._data.train)
 
 
 def _steps_per_epoch(data: TrainingData, config: TrainConfig, num_workers: int) -> int:

@@ -45,6 +45,9 @@ class TrainConfig:
     auxiliary_weight: float = 1.0  # of the model's own `auxiliary_loss`, where it has one
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
+    num_statistics_draws: int = (
+        0  # guardian maps (and flips) of each draw for a statistics stem; 0: ever new ones
+    )
     train_segments: int = 0  # segments of the inter branch in a step, spread over the video; 0: all
     flip: bool = True  # mirror clips at random, both branches alike
     checkpoint_minutes: float = 10.0  # between saves within an epoch; every epoch ends with one
@@ -85,6 +88,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "rank_softness": (1e-9, 1e9),
     "auxiliary_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
+    "num_statistics_draws": (0, 1024),
     "train_segments": (0, 4096),
     "checkpoint_minutes": (0, 1e6),
 }

@@ -21,10 +21,18 @@ from securevqa_core.guardian import add_guardian_map
 from securevqa_core.scoring import Precision, normalise
 from securevqa_core.training_cache import CachedVideo
 
-__all__ = ["Batch", "BatchMaker", "cached_features", "choose_segments", "prefetched", "step_rng"]
+__all__ = [
+    "Batch",
+    "BatchMaker",
+    "cached_features",
+    "cached_statistics",
+    "choose_segments",
+    "prefetched",
+    "step_rng",
+]
 
-Purpose = Literal["order", "batch", "model", "features"]
-_PURPOSES: tuple[Purpose, ...] = ("order", "batch", "model", "features")
+Purpose = Literal["order", "batch", "model", "features", "statistics"]
+_PURPOSES: tuple[Purpose, ...] = ("order", "batch", "model", "features", "statistics")
 _T = TypeVar("_T")
 
 AHEAD = 2  # batches prepared before they are asked for
@@ -42,7 +50,8 @@ class Batch:
     videos: tuple[CachedVideo, ...]
     draws: tuple[int, ...]  # which cached draw of each video
     flipped: tuple[bool, ...]
-    fragments: Tensor  # (n, d, h, w, 3) uint8, RGB
+    fragments: Tensor | None  # (n, d, h, w, 3) uint8, RGB; None where their statistics are cached
+    statistics: Tensor | None  # (n, s, d / 2, g, g) float32; None unless they are cached
     segments: Tensor | None  # (n, m, t, side, side, 3) uint8, RGB; None where the inter branch is not run
     features: Tensor | None  # (n, m, channels) float32; None unless inter features are cached
     labels: Tensor  # (n,) float32
@@ -53,24 +62,27 @@ class BatchMaker:
     """Cuts batches out of the cache.
 
     With `features`, each an array (draws, num_segments, channels) by cache folder, odd draws are of mirrored
-    frames and meet mirrored fragments.
+    frames and meet mirrored fragments. So do those of `statistics`, (maps, draws, clips, s, d / 2, g, g).
     """
 
     flip: bool
     num_segments: int  # of the inter branch in a step; 0: no inter branch
     features: dict[Path, NDArray[np.float32]] | None = None
+    statistics: dict[Path, NDArray[np.float32]] | None = None
 
     def __call__(self, videos: Sequence[CachedVideo], rng: np.random.Generator) -> Batch:
         """Return a random draw of every video; `rng` decides all that is random."""
         clips = [self._clip(video, rng) for video in videos]
-        draws, flipped, fragments, segments, features = zip(*clips, strict=True)
+        draws, flipped, *arrays = zip(*clips, strict=True)
+        fragments, statistics, segments, features = (_stacked(column) for column in arrays)
         return Batch(
             videos=tuple(videos),
             draws=draws,
             flipped=flipped,
-            fragments=torch.from_numpy(np.stack(fragments)),
-            segments=None if segments[0] is None else torch.from_numpy(np.stack(segments)),
-            features=None if features[0] is None else torch.from_numpy(np.stack(features)),
+            fragments=fragments,
+            statistics=statistics,
+            segments=segments,
+            features=features,
             labels=torch.tensor([video.label for video in videos]),
         )
 
@@ -78,8 +90,13 @@ class BatchMaker:
         cached, sampling = video.fragments(), video.config.sampling
         draw, clip = (int(rng.integers(size)) for size in cached.shape[:2])
         is_flipped = bool(self.flip and rng.integers(2))
-        fragments = _mirrored(cached[draw, clip], is_flipped)
-        guarded = add_guardian_map(fragments, rng, amplitude=sampling.guardian_amplitude)
+        guarded = statistics = None
+        if self.statistics is None:
+            fragments = _mirrored(cached[draw, clip], is_flipped)
+            guarded = add_guardian_map(fragments, rng, amplitude=sampling.guardian_amplitude)
+        else:
+            kept = self.statistics[video.folder][int(is_flipped) :: 2 if self.flip else 1]
+            statistics = kept[rng.integers(len(kept)), draw, clip]
         chosen = choose_segments(sampling.num_segments, self.num_segments, rng)
         segments = features = None
         if self.features is not None:
@@ -88,7 +105,12 @@ class BatchMaker:
         elif self.num_segments:
             pixels = _mirrored(video.frames()[video.segments()[chosen]], is_flipped)
             segments = add_guardian_map(pixels, rng, amplitude=sampling.guardian_amplitude)
-        return draw, is_flipped, guarded, segments, features
+        return draw, is_flipped, guarded, statistics, segments, features
+
+
+def _stacked(arrays: tuple[NDArray[Any] | None, ...]) -> Tensor | None:
+    """Return a batch of what every clip has, or None."""
+    return None if arrays[0] is None else torch.from_numpy(np.stack([a for a in arrays if a is not None]))
 
 
 def choose_segments(num_segments: int, num_chosen: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -174,6 +196,70 @@ def cached_features(
             _save(path, np.stack(draws))
         kept[video.folder] = np.load(path)
     return kept
+
+
+def cached_statistics(
+    stem: Callable[[Tensor], Tensor],
+    videos: Sequence[CachedVideo],
+    *,
+    num_draws: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+) -> dict[Path, NDArray[np.float32]]:
+    """Return the statistics of every cached clip by cache folder, each computed once and kept on disk.
+
+    Args:
+        stem: normalised fragments (n, 3, d, h, w) -> (n, s, d / 2, g, g).
+        videos: cached.
+        num_draws: guardian maps of each clip; at least 2 with `flip`.
+        flip: mirror the fragments of odd draws.
+        seed: decides the guardian maps.
+        device: where to compute.
+
+    Returns:
+        (num_draws, cached draws, clips, s, d / 2, g, g) float32 for each folder, mapped.
+
+    Raises:
+        ConfigurationError: `num_draws` leaves one of the two directions without any.
+        OutputError: the cache cannot be written.
+    """
+    if num_draws < 1 + flip:
+        raise ConfigurationError(
+            f"num_statistics_draws must be >= 2 where clips are flipped, got {num_draws}"
+        )
+    # What the stem makes of one picture stands for its code: statistics of another version are not taken up.
+    side = videos[0].config.sampling.fragment_side
+    probe = stem(torch.linspace(-2, 2, 2 * 3 * side * side).sin().view(1, 3, 2, side, side))
+    digest = hashlib.sha256(repr((num_draws, flip, seed)).encode() + probe.numpy().tobytes())
+    name = f"statistics-{digest.hexdigest()[:16]}.npy"
+    kept: dict[Path, NDArray[np.float32]] = {}
+    for video in videos:
+        path = video.folder / name
+        if not path.exists():
+            rng = step_rng("statistics", seed, int(video.content_sha256[:16], 16))
+            maps = [
+                _statistics(stem, video, rng, is_flipped=flip and draw % 2 == 1, device=device)
+                for draw in range(num_draws)
+            ]
+            _save(path, np.stack(maps))
+        kept[video.folder] = np.load(path, mmap_mode="r")
+    return kept
+
+
+def _statistics(
+    stem: Callable[[Tensor], Tensor],
+    video: CachedVideo,
+    rng: np.random.Generator,
+    *,
+    is_flipped: bool,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    fragments = _mirrored(video.fragments(), is_flipped)
+    guarded = add_guardian_map(fragments, rng, amplitude=video.config.sampling.guardian_amplitude)
+    with torch.no_grad():
+        found = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(device)))
+    return found.view(*fragments.shape[:2], *found.shape[1:]).cpu().numpy()
 
 
 def _features(

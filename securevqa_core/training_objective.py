@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from securevqa_core.scoring import normalise
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import Batch
 
-__all__ = ["Objective", "inter_backbone"]
+__all__ = ["Objective", "inter_backbone", "statistics_stem"]
 
 FROZEN_CHUNK = 8  # segments that a frozen inter branch sees at once
 
@@ -25,6 +26,15 @@ def inter_backbone(model: Any) -> nn.Module | None:
     """Return the module behind `model.inter`, None for a model without inter branch."""
     found = (getattr(model, name, None) for name in _INTER_BACKBONES)
     return next((module for module in found if module is not None), None)
+
+
+def statistics_stem(model: Any) -> Callable[[Tensor], Tensor] | None:
+    """Return what turns normalised fragments into statistics, None for a model that sees pixels."""
+    backbone = getattr(model, "fragments_backbone", None)
+    if backbone is None or backbone.config.stem != "statistics":
+        return None
+    stem: Callable[[Tensor], Tensor] = backbone.statistics
+    return stem
 
 
 class Objective:
@@ -79,10 +89,18 @@ class Objective:
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return intra features (n, c, t, h, w) and raw scores (n,), both float32."""
         with self._autocast():
-            features = self._model.intra(normalise(batch.fragments)).float()
+            features = self._intra(batch).float()
         inter = batch.features if batch.segments is None else self._inter(batch.segments)
         scores: Tensor = self._model.head(features, inter).mean(dim=1)
         return features, scores
+
+    def _intra(self, batch: Batch) -> Tensor:
+        if batch.statistics is not None:
+            found: Tensor = self._model.fragments_backbone.from_statistics(batch.statistics)
+            return found
+        assert batch.fragments is not None
+        features: Tensor = self._model.intra(normalise(batch.fragments))
+        return features
 
     def _inter(self, segments: Tensor) -> Tensor:
         """Return (n, m, channels) from uint8 segments (n, m, t, h, w, 3)."""
@@ -108,10 +126,7 @@ def _require_sound(scores: Tensor, where: str) -> None:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    return replace(
-        batch,
-        fragments=batch.fragments.to(device),
-        segments=None if batch.segments is None else batch.segments.to(device),
-        features=None if batch.features is None else batch.features.to(device),
-        labels=batch.labels.to(device),
-    )
+    parts = ("fragments", "statistics", "segments", "features", "labels")
+    there = {name: getattr(batch, name) for name in parts}
+    moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in there.items()}
+    return replace(batch, **moved)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from securevqa_core import metrics
 from securevqa_core.errors import UndefinedError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import Key, Purpose, generator
-from securevqa_core.scoring import Precision, inter_features, raw_scores
+from securevqa_core.scoring import Precision, inter_features, normalise, raw_scores
 from securevqa_core.training_cache import CachedVideo
-from securevqa_core.training_objective import inter_backbone
+from securevqa_core.training_objective import inter_backbone, statistics_stem
 from securevqa_core.training_steps import ALONE, Workers
 
 __all__ = ["Scorer", "correlations"]
@@ -39,6 +40,7 @@ class Scorer:
         self._videos, self._device, self._precision = videos, device, precision
         # Frozen features are the same in every epoch.
         self._features: dict[Path, NDArray[np.float32]] | None = {} if frozen_inter else None
+        self._statistics: dict[Path, Tensor] = {}
 
     def scores(self, model: Any, workers: Workers = ALONE) -> NDArray[np.float64]:
         """Return one raw score a video, the mean over draws and clips, in order.
@@ -54,14 +56,43 @@ class Scorer:
         return scores
 
     def _score(self, model: Any, video: CachedVideo) -> float:
+        features = self._inter(model, video) if inter_backbone(model) is not None else None
+        stem = statistics_stem(model)
+        if stem is not None:
+            return self._score_statistics(model, self._intra_statistics(stem, video), features)
+        guarded = self._guarded(video)
+        raw = raw_scores(model, guarded, features, device=self._device, precision=self._precision)
+        return float(raw.mean())
+
+    def _score_statistics(
+        self, model: Any, statistics: Tensor, features: NDArray[np.float32] | None
+    ) -> float:
+        """Score statistics (draws, clips, s, d / 2, g, g) as `raw_scores` would the fragments they are of."""
+        is_bfloat16 = self._precision == "bfloat16"
+        num_clips = statistics.shape[1]
+        inter = None
+        if features is not None:
+            inter = torch.from_numpy(features).repeat_interleave(num_clips, dim=0).to(self._device)
+        with torch.inference_mode():
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=is_bfloat16):
+                intra = model.fragments_backbone.from_statistics(statistics.flatten(0, 1).to(self._device))
+            return float(model.head(intra.float(), inter).double().mean())
+
+    def _intra_statistics(self, stem: Callable[[Tensor], Tensor], video: CachedVideo) -> Tensor:
+        if video.folder not in self._statistics:
+            guarded = self._guarded(video)
+            with torch.inference_mode():
+                found = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(self._device)))
+            self._statistics[video.folder] = found.view(*guarded.shape[:2], *found.shape[1:]).cpu()
+        return self._statistics[video.folder]
+
+    def _guarded(self, video: CachedVideo) -> NDArray[np.uint8]:
         amplitude = video.config.sampling.guardian_amplitude
         guarded = [
             add_guardian_map(draw, generator(seed), amplitude=amplitude)
             for draw, seed in zip(video.fragments(), _seeds(video, "guardian_intra"), strict=True)
         ]
-        features = self._inter(model, video) if inter_backbone(model) is not None else None
-        raw = raw_scores(model, np.stack(guarded), features, device=self._device, precision=self._precision)
-        return float(raw.mean())
+        return np.stack(guarded)
 
     def _inter(self, model: Any, video: CachedVideo) -> NDArray[np.float32]:
         if self._features is not None and video.folder in self._features:
