@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from operators.storage import StorageError, read_bytes, redact
+from pipeline.commands.terminal import console
 from securevqa_core import weights, zoo
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.published import assemble, read_published
@@ -23,7 +23,6 @@ __all__ = ["StoredCheckpoint", "read_checkpoint", "weights_app"]
 CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 
 weights_app = typer.Typer(no_args_is_help=True)
-console = Console()
 
 _Checkpoint = Annotated[str, typer.Argument(help="Checkpoint file, local or remote.")]
 

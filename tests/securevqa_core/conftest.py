@@ -33,6 +33,11 @@ class Reference:
     def _part(self, part: str) -> dict[str, Tensor]:
         return {key: _weight(key, tuple(shape)) for key, shape in self.shapes[part].items()}
 
+    def renamed(self, part: str, old: str, new: str) -> dict[str, Tensor]:
+        """Return the weights of a part's shapes under keys that begin with `new` instead of `old`."""
+        names = {key.replace(old, new, 1): shape for key, shape in self.shapes[part].items()}
+        return {key: _weight(key, tuple(shape)) for key, shape in names.items()}
+
     def unit_input(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return a standard-normal float32 input that depends on its name alone."""
         return torch.from_numpy(_normal(f"input:{name}", shape).astype(np.float32))

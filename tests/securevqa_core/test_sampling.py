@@ -140,6 +140,13 @@ def test_temporal_fragments_spread_over_the_video() -> None:
             assert (runs // (num_frames // 8) == np.arange(8)[:, None]).all()  # one run in every eighth
 
 
+def test_spanning_segments_spread_their_frames_up_to_the_next_segment_by_hand() -> None:
+    config = SamplingConfig(num_segments=2, segment_frames=4, segments_span=True)
+    assert continuous_sample(40, config).tolist() == [[0, 5, 10, 15], [20, 25, 30, 35]]
+    assert continuous_sample(6, config).tolist() == [[0, 0, 1, 2], [3, 3, 4, 5]]
+    assert continuous_sample(1, config).tolist() == [[0] * 4] * 2
+
+
 def test_no_segments_is_no_inter_branch() -> None:
     assert continuous_sample(100, SamplingConfig(num_segments=0)).shape == (0, 32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
@@ -32,6 +32,7 @@ from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
         ("segment_frames", 0),
         ("segment_side", 0),
         ("guardian_amplitude", 128),
+        ("segments_span", 2),
     ],
 )
 def test_sampling_settings_out_of_range_are_refused(name: str, value: int) -> None:
@@ -47,6 +48,13 @@ def test_zero_switches_off_what_is_optional(name: str) -> None:
 def test_a_clip_is_a_whole_number_of_temporal_fragments() -> None:
     with pytest.raises(ConfigurationError, match=r"multiple of num_temporal_fragments=5, got 32"):
         SamplingConfig(clip_frames=32, num_temporal_fragments=5)
+
+
+def test_a_setting_that_was_added_later_leaves_older_digests_alone() -> None:
+    first = {field.name for field in fields(SamplingConfig)} - {"segments_span"}
+    assert SamplingConfig().as_dict().keys() == first
+    assert SamplingConfig(aligned_frames=0, num_segments=0).as_dict().keys() == first
+    assert SamplingConfig(segments_span=True).as_dict()["segments_span"] is True
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""Published weights become a checkpoint in one command, and two more say what it is and that it is sound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cli import call
+from torch import Tensor
+
+from securevqa_core import weights, zoo
+
+ARCHITECTURE = "fast-vqa-m"  # the quickest one whose file has all parts
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, Tensor]:
+    return zoo.build(ARCHITECTURE, seed=5).state_dict()
+
+
+@pytest.fixture(scope="module")
+def published_file(published: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published") / "FAST_VQA_M.pth"
+    torch.save({"state_dict": published}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(published_file: Path) -> Path:
+    path = published_file.with_name("fast-vqa-m.safetensors")
+    assert call("weights", "import", str(published_file), "--arch", ARCHITECTURE, "-o", str(path)) == 0
+    return path
+
+
+def test_an_import_keeps_weights_source_and_mapping(checkpoint: Path, published: dict[str, Tensor]) -> None:
+    made = weights.read(checkpoint)
+    assert (made.architecture, made.status) == (ARCHITECTURE, "imported")
+    assert made.calibration == zoo.spec(ARCHITECTURE).published_calibration
+    assert all(torch.equal(made.tensors[key], value) for key, value in published.items())
+    (source,) = made.card["imported_from"]
+    assert (source["file"], source["parts"]) == ("FAST_VQA_M.pth", ["intra", "head"])
+
+
+def test_show_says_what_it_is_to_people_and_to_programs(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = weights.read(checkpoint)
+    assert call("weights", "show", str(checkpoint), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["checkpoint_id"] == made.checkpoint_id
+    assert facts["sha256"].startswith(made.checkpoint_id[-16:])
+    assert facts["size_bytes"] == checkpoint.stat().st_size
+    assert facts["num_parameters"] == sum(value.numel() for value in made.tensors.values())
+    assert facts["sampling"]["clip_frames"] == 16
+    assert facts["card"] == made.card
+    assert call("weights", "show", checkpoint.as_uri()) == 0
+    shown = capsys.readouterr().out
+    for said in (made.checkpoint_id, "imported", "0.023889644", "clip_frames", "FAST_VQA_M.pth"):
+        assert said in shown
+
+
+def test_verify_compares_with_the_card_and_with_a_digest(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = weights.read(checkpoint)
+    assert call("weights", "verify", str(checkpoint), "--sha256", made.checkpoint_id) == 0
+    shown = capsys.readouterr().out
+    assert f"{made.card['fingerprint'][0]:g}" in shown
+    assert "as expected" in shown
+    assert "with the card: 0.0e+00" in shown
+    assert call("weights", "verify", str(checkpoint), "--sha256", "0" * 64) == 1
+    assert "0" * 64 in capsys.readouterr().err
+    assert call("weights", "verify", str(checkpoint), "--sha256", "latest") == 2
+    assert "'latest'" in capsys.readouterr().err
+
+
+def test_a_part_alone_needs_partial_and_stays_untrained(
+    published: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone, output = tmp_path / "backbone.pth", tmp_path / "partial.safetensors"
+    torch.save({key: value for key, value in published.items() if key.startswith("fragments")}, backbone)
+    arguments = ("weights", "import", str(backbone), "--arch", ARCHITECTURE, "-o", str(output))
+    assert call(*arguments) == 1
+    assert "also has head" in capsys.readouterr().err
+    assert not output.exists()
+    assert call(*arguments, "--partial") == 0
+    shown = capsys.readouterr().out
+    assert "every verdict is review" in shown
+    assert weights.read(output).status == "untrained"
+
+
+def test_what_needs_unpickling_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = tmp_path / "trap.pth", tmp_path / "out.safetensors"
+    torch.save({"state_dict": {}, "run": tmp_path}, path)  # a path, which is an object and no tensor
+    assert call("weights", "import", str(path), "--arch", ARCHITECTURE, "-o", str(output)) == 1
+    complaint = capsys.readouterr().err
+    assert str(path) in complaint
+    assert "pathlib" in complaint
+    assert not output.exists()
+
+
+def test_the_published_file_is_never_overwritten(
+    published_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = published_file.stat()
+    same = str(published_file.parent / "." / published_file.name)
+    assert call("weights", "import", str(published_file), "--arch", ARCHITECTURE, "-o", same) == 2
+    assert same in capsys.readouterr().err
+    assert published_file.stat() == before
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_no_checkpoint_ends_the_command(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("weights", command, str(tmp_path / "absent.safetensors")) == 1
+    assert "absent.safetensors" in capsys.readouterr().err
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    assert call("weights", command, str(tmp_path / "damaged.safetensors")) == 1
+    assert "damaged.safetensors is not a safetensors file" in capsys.readouterr().err
+
+
+def test_a_card_cannot_speak_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rude.safetensors"
+    weights.save(
+        path,
+        zoo.build("secure-vqa-compact"),
+        architecture="secure-vqa-compact",
+        calibration=zoo.spec("secure-vqa-compact").calibration,
+        status="untrained",
+        card={"data\x1b[2J": {"by": ["\u202e\x07"]}, "runs": [{"seed": 1}, "[red]two"], "notes": {}},
+    )
+    assert call("weights", "show", str(path)) == 0
+    shown = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    for said in (r"data\u001b[2J", r"\u202e\u0007", "runs 1", "[red]two", "seed"):
+        assert said in shown
