@@ -31,9 +31,9 @@ def inter_backbone(model: Any) -> nn.Module | None:
 def statistics_stem(model: Any) -> Callable[[Tensor], Tensor] | None:
     """Return what turns normalised fragments into statistics, None for a model that sees pixels."""
     backbone = getattr(model, "fragments_backbone", None)
-    if backbone is None or backbone.config.stem != "statistics":
+    if getattr(getattr(backbone, "config", None), "stem", None) != "statistics":
         return None
-    stem: Callable[[Tensor], Tensor] = backbone.statistics
+    stem: Callable[[Tensor], Tensor] = model.fragments_backbone.statistics
     return stem
 
 

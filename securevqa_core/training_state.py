@@ -83,7 +83,7 @@ def read_state(output: Path, *, identity: Mapping[str, Any]) -> tuple[Place, dic
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"training state {str(path)!r} cannot be read: {error}") from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     if version != FORMAT_VERSION:

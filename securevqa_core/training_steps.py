@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.training_config import TrainConfig
 
 __all__ = ["ALONE", "Workers", "averaged_model", "make_optimiser", "schedule_factor", "set_learning_rate"]
@@ -56,7 +57,11 @@ ALONE: Workers = _Alone()
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser over what takes a gradient: backbones slower, norms and biases without decay."""
+    """Return the optimiser over what takes a gradient: backbones slower, norms and biases without decay.
+
+    Raises:
+        ConfigurationError: nothing takes one.
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -64,6 +69,10 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
             groups.setdefault((name.partition(".")[0].endswith(_BACKBONE_SUFFIX), has_decay), []).append(
                 parameter
             )
+    if not groups:
+        raise ConfigurationError(
+            f"a model to train must have weights that take a gradient, got a {type(model).__name__} with none"
+        )
     options = [
         {
             "params": parameters,

@@ -1,0 +1,439 @@
+"""Training: interrupted or not it ends at the same weights, those of the epoch that validation names."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli import wait_until
+from labelled import TINY, cached
+from torch import Tensor, nn
+
+from securevqa_core import metrics, zoo
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
+from securevqa_core.fragments import splice
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.randomness import Key, generator
+from securevqa_core.scoring import inter_features, raw_scores
+from securevqa_core.training import Fitted, TrainingData, fit
+from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_config import TrainConfig
+from securevqa_core.training_data import Batch
+from securevqa_core.training_state import METRICS_FILE, STATE_FILE
+from securevqa_core.training_validation import Scorer, correlations
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(epochs=2, batch_size=4, warmup_epochs=0.5, train_segments=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> TrainingData:
+    return data_of(cached(folder))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    """Last bits depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def data_of(videos: list[CachedVideo]) -> TrainingData:
+    """Validate on one source, train on the other two."""
+    held_out = videos[0].source
+    return TrainingData(
+        train=[video for video in videos if video.source != held_out],
+        validation=[video for video in videos if video.source == held_out],
+    )
+
+
+class Tiny(nn.Module):
+    """A model without inter branch, small enough for a step to take milliseconds."""
+
+    has_inter = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fragments_backbone = nn.Sequential(
+            nn.Conv3d(3, 4, (2, 8, 8), stride=(2, 8, 8)), nn.GELU(), nn.Dropout(0.2)
+        )
+        self.vqa_head = nn.Linear(4, 1)
+
+    def intra(self, x: Tensor) -> Tensor:
+        features: Tensor = self.fragments_backbone(x)
+        return features
+
+    def head(self, f: Tensor, _e: None) -> Tensor:
+        scores: Tensor = self.vqa_head(f.mean(dim=(3, 4)).transpose(1, 2)).squeeze(-1)
+        return scores
+
+
+def tiny() -> Tiny:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Tiny()
+
+
+def train(
+    data: TrainingData, output: Path, config: TrainConfig = CONFIG, model: Any = None, **options: Any
+) -> tuple[Any, Fitted]:
+    model = tiny() if model is None else model
+    return model, fit(model, data, config, output=output, device=CPU, **options)
+
+
+def require_same_weights(one: nn.Module, other: nn.Module) -> None:
+    others = other.state_dict()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, others[name]), name
+
+
+class Stop(Exception):  # noqa: N818 - not an error
+    """Ends a training from inside."""
+
+
+def stop(_metrics: dict[str, Any]) -> None:
+    raise Stop
+
+
+LONG = replace(CONFIG, epochs=5, steps_per_epoch=4)
+
+
+def test_a_training_stopped_between_epochs_ends_as_one_that_was_not(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    whole, expected = train(data, tmp_path / "whole", LONG)
+    for _ in range(3):
+        with pytest.raises(Stop):
+            train(data, tmp_path / "parts", LONG, on_epoch=stop)
+    resumed, found = train(data, tmp_path / "parts", LONG)
+    require_same_weights(resumed, whole)
+    assert found.validation_scores == expected.validation_scores
+    assert [epoch["loss"] for epoch in found.history] == [epoch["loss"] for epoch in expected.history]
+
+
+class StopsAt(Tiny):
+    """Ends the training at one forward pass."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def intra(self, x: Tensor) -> Tensor:
+        self.left -= self.training
+        if not self.left:
+            raise Stop
+        return super().intra(x)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_training_stopped_within_an_epoch_ends_as_one_that_was_not(
+    accumulate: int, data: TrainingData, tmp_path: Path
+) -> None:
+    config = replace(LONG, epochs=3, accumulate=accumulate, checkpoint_minutes=0)
+    whole, expected = train(data, tmp_path / "whole", config)
+    stopping = StopsAt(7 * accumulate)  # in the second epoch, at its third step
+    stopping.load_state_dict(tiny().state_dict())
+    with pytest.raises(Stop):
+        train(data, tmp_path / "parts", config, stopping)
+    resumed, found = train(data, tmp_path / "parts", config)
+    require_same_weights(resumed, whole)
+    assert [epoch["loss"] for epoch in found.history] == [epoch["loss"] for epoch in expected.history]
+
+
+def test_a_killed_training_of_the_default_model_ends_as_one_that_was_not(
+    data: TrainingData, folder: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, steps_per_epoch=6, checkpoint_minutes=0)
+    build = zoo.build
+    whole, _ = train(data, tmp_path / "whole", config, build("secure-vqa-compact"))
+    program = f"""
+import sys, torch
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]!r}
+from pathlib import Path
+from test_training import *
+torch.set_num_threads(1)
+config = replace(CONFIG, epochs=1, steps_per_epoch=6, checkpoint_minutes=0)
+data = data_of(cached(Path({str(folder)!r})))
+train(data, Path({str(tmp_path / "parts")!r}), config, zoo.build("secure-vqa-compact"))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program])
+    state = tmp_path / "parts" / STATE_FILE
+    wait_until(lambda: state.exists() or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the training was over before it could be killed"
+    assert torch.load(state, weights_only=True)["place"]["step"] < 6
+    resumed, _ = train(data, tmp_path / "parts", config, build("secure-vqa-compact"))
+    require_same_weights(resumed, whole)
+
+
+def test_a_finished_training_is_not_repeated(data: TrainingData, tmp_path: Path) -> None:
+    first, expected = train(data, tmp_path)
+    again, found = train(data, tmp_path, on_epoch=stop)
+    require_same_weights(again, first)
+    assert found == expected
+
+
+def test_seeds_decide_the_weights_and_the_global_generator_is_left_alone(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    before = torch.random.get_rng_state()
+    one, _ = train(data, tmp_path / "1")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(7)
+    same, _ = train(data, tmp_path / "2")
+    other, _ = train(data, tmp_path / "3", replace(CONFIG, seed=1))
+    require_same_weights(one, same)
+    assert not torch.equal(one.vqa_head.weight, other.vqa_head.weight)
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_srcc_on_validation(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    model, fitted = train(data, tmp_path, replace(LONG, learning_rate=0.05, ema_decay=0))
+    srccs = [epoch["validation_srcc"] for epoch in fitted.history]
+    assert len(srccs) == 5
+    assert fitted.best_epoch == int(np.argmax(srccs))
+    assert fitted.best_srcc == max(srccs)
+    labels = [video.label for video in data.validation]
+    assert metrics.srcc(fitted.validation_scores, labels) == fitted.best_srcc
+    scorer = Scorer(data.validation, device=CPU, precision="float32", frozen_inter=True)
+    assert scorer.scores(model).tolist() == list(fitted.validation_scores)
+
+
+def test_without_validation_the_last_epoch_is_kept(data: TrainingData, tmp_path: Path) -> None:
+    _, fitted = train(TrainingData(train=data.train), tmp_path)
+    assert (fitted.best_epoch, fitted.best_srcc, fitted.validation_scores) == (1, None, ())
+
+
+def test_metrics_are_logged_as_json_lines_and_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train(data, tmp_path, on_epoch=stop)
+    (tmp_path / METRICS_FILE).write_text((tmp_path / METRICS_FILE).read_text() + '{"epoch": 1, "stale": 1}\n')
+    _, fitted = train(data, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    assert lines == list(fitted.history)
+    assert {"loss", "plcc_loss", "rank_loss", "gradient_norm", "learning_rate"} <= lines[0].keys()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("loss")}
+    assert logged == pytest.approx({line["epoch"]: line["loss"] for line in lines}, rel=1e-6)
+
+
+def test_training_lowers_the_loss(data: TrainingData, tmp_path: Path) -> None:
+    config = replace(LONG, epochs=6, steps_per_epoch=20, learning_rate=0.02, backbone_factor=1.0)
+    _, fitted = train(data, tmp_path, config)
+    assert fitted.history[-1]["loss"] < 0.85 * fitted.history[0]["loss"]
+
+
+# model -> what is trained besides the head, settings
+TRAINED = [
+    ("secure-vqa-compact", {"inter": "frozen"}),
+    ("secure-vqa-compact", {"inter": "cached", "precision": "bfloat16", "num_feature_draws": 2}),
+    ("secure-vqa-compact", {"inter": "trained", "losses": "released", "optimiser": "adam"}),
+    ("fast-vqa-m", {"losses": "released", "flip": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), TRAINED)
+def test_models_of_the_zoo_train_and_a_frozen_branch_stays_as_it_was(
+    name: str, settings: dict[str, Any], data: TrainingData, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, steps_per_epoch=1, warmup_epochs=0, **settings)
+    before, (model, fitted) = zoo.build(name), train(data, tmp_path, config, zoo.build(name))
+    assert not model.training
+    changed = {
+        key.partition(".")[0]
+        for (key, value), other in zip(model.state_dict().items(), before.state_dict().values(), strict=True)
+        if not torch.equal(value, other)
+    }
+    expected = {"fragments_backbone", "vqa_head"}
+    if settings.get("inter") == "trained":
+        expected.add("inter_backbone")
+        assert not torch.equal(*(m.inter_backbone.blocks[0].norm.running_mean for m in (model, before)))
+    assert changed == expected
+    assert np.isfinite(fitted.validation_scores).all()
+
+
+def test_validation_scores_are_those_of_scoring(folder: Path) -> None:
+    """The way of `score --seed`, step by step."""
+    sampling = replace(TINY, num_clips=2)
+    video = cached(folder, sampling)[0]
+    model: Any = zoo.build("secure-vqa-compact")
+    key = Key.public(video.config.seed)
+    seeds = {
+        purpose: [key.seed(video.content_sha256, purpose, draw) for draw in range(2)]
+        for purpose in ("skip_sampling", "grid_sampling", "guardian_intra", "guardian_inter")
+    }
+    draws = tuple(
+        DrawSeeds(skip_sampling=skip, grid_sampling=grid)
+        for skip, grid in zip(seeds["skip_sampling"], seeds["grid_sampling"], strict=True)
+    )
+    sample = extract_sample(video.uri, DecodeRequest(sampling=sampling, draws=draws))
+    fragments = np.stack(
+        [
+            add_guardian_map(draw, generator(seed))
+            for draw, seed in zip(splice(sample.patches), seeds["guardian_intra"], strict=True)
+        ]
+    )
+    options: dict[str, Any] = {"device": CPU, "precision": "float32"}
+    features = inter_features(
+        model, sample.frames, sample.segments, seeds["guardian_inter"], sampling=sampling, **options
+    )
+    expected = raw_scores(model, fragments, features, **options).mean()
+    for frozen in (True, False):
+        scorer = Scorer([video], frozen_inter=frozen, **options)
+        scores = scorer.scores(model)
+        assert scores == pytest.approx([expected], rel=1e-4)
+        assert scorer.scores(model).tolist() == scores.tolist()
+
+
+class WithAuxiliary(Tiny):
+    """Also predicts the mean level of its fragments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auxiliary_head = nn.Linear(4, 1)
+
+    def auxiliary_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        means = self.auxiliary_head(features.mean(dim=(2, 3, 4)))[:, 0]
+        return (means - batch.fragments.float().mean(dim=(1, 2, 3, 4)) / 255).square().mean()
+
+
+def test_a_model_s_own_loss_is_added_with_its_weight(data: TrainingData, tmp_path: Path) -> None:
+    for weight in (0.0, 2.0):
+        config = replace(CONFIG, auxiliary_weight=weight, rank_weight=0.5)
+        model = WithAuxiliary()
+        before = model.auxiliary_head.weight.detach().clone()
+        _, fitted = train(data, tmp_path / f"{weight}", config, model)
+        for epoch in fitted.history:
+            auxiliary = epoch.get("auxiliary_loss", 0.0)
+            parts = epoch["plcc_loss"] + 0.5 * epoch["rank_loss"] + weight * auxiliary
+            assert epoch["loss"] == pytest.approx(parts)
+        assert torch.equal(model.auxiliary_head.weight, before) == (weight == 0)
+
+
+def test_another_training_s_output_is_refused(data: TrainingData, tmp_path: Path) -> None:
+    train(data, tmp_path)
+    for config, difference in [
+        (replace(CONFIG, learning_rate=0.5), "learning_rate was 0.001, got 0.5"),
+        (replace(CONFIG, epochs=3, seed=9), "epochs was 2, got 3, seed was 0, got 9"),
+    ]:
+        with pytest.raises(ConfigurationError, match=f"is of another training: {difference}; choose another"):
+            train(data, tmp_path, config)
+    with pytest.raises(
+        ConfigurationError, match=r"is of another training: data was '[0-9a-f]+', got '[0-9a-f]+'"
+    ):
+        train(replace(data, validation=()), tmp_path)
+    train(data, tmp_path, replace(CONFIG, checkpoint_minutes=1))  # how often to save is free to change
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "cannot be read"), (b"text", "cannot be read"), (None, "format_version 7, and only 1 is known")],
+)
+def test_a_damaged_state_is_named(
+    content: bytes | None, message: str, data: TrainingData, tmp_path: Path
+) -> None:
+    if content is None:
+        torch.save({"format_version": 7}, tmp_path / STATE_FILE)
+    else:
+        (tmp_path / STATE_FILE).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"training state '.*{STATE_FILE}' .*{message}"):
+        train(data, tmp_path)
+
+
+def test_a_state_that_cannot_be_written_is_an_error(data: TrainingData, tmp_path: Path) -> None:
+    (tmp_path / f".{STATE_FILE}.part").mkdir()
+    with pytest.raises(OutputError, match=rf"training state '.*{STATE_FILE}' cannot be written"):
+        train(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 9}, "must be <= 8 training videos, got 9 x 1 x 1"),
+        ({"accumulate": 3}, "must be <= 8 training videos, got 4 x 3 x 1"),
+    ],
+)
+def test_more_clips_a_step_than_there_are_is_refused(
+    settings: dict[str, Any], message: str, data: TrainingData, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        train(data, tmp_path, replace(CONFIG, **settings))
+
+
+def test_more_segments_than_are_cached_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="train_segments must be <= num_segments=4, got 5"):
+        train(data, tmp_path, replace(CONFIG, train_segments=5), zoo.build("secure-vqa-compact"))
+
+
+def test_a_source_on_both_sides_is_refused(data: TrainingData) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"trained and validated on, got 1: '{data.train[0].source}'"
+    ):
+        TrainingData(train=data.train, validation=data.train[:1])
+
+
+def test_training_on_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="train must hold at least one video, got 0"):
+        TrainingData(train=[])
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "message"),
+    [
+        (0.0, 0.25, r"training collapsed in epoch 0, step 0: every raw score is 0\.25"),
+        (float("nan"), 0.0, r"training diverged in epoch 0, step 0: raw scores \[nan, nan, nan, nan\]"),
+    ],
+)
+def test_a_training_that_failed_says_so(
+    weight: float, bias: float, message: str, data: TrainingData, tmp_path: Path
+) -> None:
+    model = tiny()
+    nn.init.constant_(model.vqa_head.weight, weight)
+    nn.init.constant_(model.vqa_head.bias, bias)
+    with pytest.raises(RunError, match=message):
+        train(data, tmp_path, model=model)
+
+
+class Exploding(Tiny):
+    """Has finite scores and gradients that are not."""
+
+    def auxiliary_loss(self, features: Tensor, _batch: Batch) -> Tensor:
+        return (0 * features).sqrt().sum()
+
+
+def test_gradients_that_are_not_finite_end_the_training(data: TrainingData, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="training diverged in epoch 0, step 0: gradient norm nan"):
+        train(data, tmp_path, model=Exploding())
+
+
+def test_batches_of_equal_labels_move_nothing(data: TrainingData, tmp_path: Path) -> None:
+    equal = TrainingData(train=[replace(video, label=50.0) for video in data.train])
+    model, fitted = train(equal, tmp_path, replace(CONFIG, weight_decay=0))
+    require_same_weights(model, tiny())
+    assert fitted.history[0]["loss"] == 0
+
+
+def test_correlations_that_are_not_defined_are_null() -> None:
+    names = ("validation_srcc", "validation_plcc", "validation_krcc")
+    assert correlations(np.ones(4), np.arange(4.0)) == dict.fromkeys(names)
+    assert correlations(np.arange(4.0), np.arange(4.0)) == pytest.approx(dict.fromkeys(names, 1.0))

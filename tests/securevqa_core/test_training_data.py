@@ -1,0 +1,211 @@
+"""Batches: cached pixels, mirrored in both branches alike, under fresh guardian maps."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from labelled import TINY, cached
+
+from securevqa_core import zoo
+from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.fragments import splice
+from securevqa_core.scoring import inter_features
+from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_data import (
+    Batch,
+    BatchMaker,
+    cached_features,
+    choose_segments,
+    prefetched,
+    step_rng,
+)
+
+CPU = torch.device("cpu")
+MODEL: Any = zoo.build("secure-vqa-compact")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small are slower on many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def videos(folder: Path) -> list[CachedVideo]:
+    return cached(folder)
+
+
+def make(videos: list[CachedVideo], seed: int = 0, *, flip: bool = True) -> Batch:
+    return BatchMaker(flip=flip, num_segments=4)(videos, step_rng("batch", seed))
+
+
+def test_a_batch_is_a_draw_of_each_video_under_a_guardian_map(videos: list[CachedVideo]) -> None:
+    batch = make(videos)
+    assert batch.fragments.shape == (12, 4, 112, 112, 3)
+    assert batch.fragments.dtype == torch.uint8
+    assert batch.labels.tolist() == [video.label for video in videos]
+    signs = []
+    for index, video in enumerate(videos):
+        pixels = video.fragments()[batch.draws[index], 0].astype(int)
+        pixels = pixels[:, :, ::-1] if batch.flipped[index] else pixels
+        difference = batch.fragments[index].numpy() - pixels
+        inside = (pixels > 0) & (pixels < 255)
+        assert set(np.unique(difference[inside])) == {-1, 1}
+        signs.append(difference[inside].mean())
+    assert np.abs(signs).max() < 0.05
+    assert {0, 1} == set(batch.draws)
+
+
+def test_both_branches_are_mirrored_together_and_half_the_time(videos: list[CachedVideo]) -> None:
+    flips = []
+    for seed in range(20):
+        batch = make(videos, seed)
+        assert batch.segments is not None
+        flips += batch.flipped
+        for index, video in enumerate(videos[:2]):
+            frames = video.frames()[video.segments()].astype(int)
+            frames = frames[..., ::-1, :] if batch.flipped[index] else frames
+            assert np.abs(batch.segments[index].numpy() - frames).max() == 1
+    assert 0.35 < np.mean(flips) < 0.65
+    assert not any(make(videos, flip=False).flipped)
+
+
+def test_a_mirrored_frame_is_the_grid_of_mirrored_patches() -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (7, 7, 8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(splice(patches)[:, ::-1], splice(patches[:, ::-1, :, ::-1]))
+
+
+def test_a_batch_depends_on_its_generator_alone(videos: list[CachedVideo]) -> None:
+    one, same, other = make(videos), make(videos), make(videos, 1)
+    assert torch.equal(one.fragments, same.fragments)
+    assert not torch.equal(one.fragments, other.fragments)
+
+
+def test_no_guardian_map_where_the_model_has_none(folder: Path) -> None:
+    plain = cached(folder, replace(TINY, guardian_amplitude=0))
+    batch = make(plain, flip=False)
+    for index, video in enumerate(plain):
+        assert np.array_equal(batch.fragments[index].numpy(), video.fragments()[batch.draws[index], 0])
+
+
+def test_chosen_segments_are_spread_over_the_video() -> None:
+    chosen = np.array([choose_segments(16, 4, step_rng("batch", seed)) for seed in range(200)])
+    assert np.array_equal(np.unique(chosen), np.arange(16))
+    assert (chosen // 4 == np.arange(4)).all()
+    assert choose_segments(16, 16, step_rng("batch", 0)).tolist() == list(range(16))
+    assert len(choose_segments(0, 0, step_rng("batch", 0))) == 0
+
+
+def test_more_segments_than_there_are_cannot_be_chosen() -> None:
+    with pytest.raises(ConfigurationError, match="train_segments must be <= num_segments=4, got 5"):
+        choose_segments(4, 5, step_rng("batch", 0))
+
+
+def test_purposes_and_places_have_generators_of_their_own() -> None:
+    places = [("order", 1, 2), ("batch", 1, 2), ("model", 1, 2), ("batch", 2, 1), ("batch", 1, 2, 1)]
+    first = [step_rng(*place).integers(2**62) for place in places]  # type: ignore[arg-type]
+    assert len(set(first)) == len(places)
+
+
+def test_prefetched_results_come_in_order_and_ahead_of_time() -> None:
+    started: list[int] = []
+
+    def jobs() -> Iterator[object]:
+        for number in range(6):
+            yield lambda number=number: started.append(number) or number  # type: ignore[misc]
+
+    results = prefetched(jobs(), ahead=2)  # type: ignore[arg-type, var-annotated]
+    assert next(results) == 0
+    deadline = time.monotonic() + 10
+    while len(started) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert started == [0, 1, 2]
+    assert list(results) == [1, 2, 3, 4, 5]
+
+
+def test_a_batch_that_fails_fails_the_step_that_wants_it() -> None:
+    results = prefetched([lambda: 1, lambda: 1 // 0, lambda: 3])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def features(videos: list[CachedVideo], *, num_draws: int = 4) -> dict[Path, np.ndarray]:
+    return cached_features(
+        MODEL,
+        videos,
+        backbone=MODEL.inter_backbone,
+        num_draws=num_draws,
+        flip=True,
+        seed=0,
+        device=CPU,
+        precision="float32",
+    )
+
+
+def test_cached_features_are_those_of_scoring_and_odd_draws_those_of_mirrored_frames(folder: Path) -> None:
+    video = cached(folder, replace(TINY, guardian_amplitude=0))[0]
+    kept = features([video])[video.folder]
+    assert kept.shape == (4, 4, 256)
+    for draw, step in enumerate((1, -1, 1, -1)):
+        expected = inter_features(
+            MODEL,
+            video.frames()[:, :, ::step],
+            video.segments(),
+            [bytes(32)],
+            sampling=video.config.sampling,
+            device=CPU,
+            precision="float32",
+        )
+        np.testing.assert_allclose(kept[draw], expected[0], rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_cached_features_are_computed_once_under_maps_of_their_own(videos: list[CachedVideo]) -> None:
+    kept = features(videos[:1])[videos[0].folder]
+    assert len(np.unique(kept, axis=0)) == 4
+    (path,) = videos[0].folder.glob("features-*.npy")
+    written = path.stat().st_mtime_ns
+    assert np.array_equal(features(videos[:1])[videos[0].folder], kept)
+    assert path.stat().st_mtime_ns == written
+
+
+def test_mirrored_clips_meet_features_of_mirrored_frames(videos: list[CachedVideo]) -> None:
+    rows = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 4, 1), dtype=np.float32)
+    maker = BatchMaker(flip=True, num_segments=2, features={video.folder: rows for video in videos})
+    for seed in range(5):
+        batch = maker(videos, step_rng("batch", seed))
+        assert batch.segments is None
+        assert batch.features is not None
+        assert batch.features.shape == (12, 2, 1)
+        assert (batch.features[:, 0, 0] % 2).bool().tolist() == list(batch.flipped)
+
+
+def test_mirrored_features_need_two_draws(videos: list[CachedVideo]) -> None:
+    with pytest.raises(ConfigurationError, match=r"num_feature_draws must be >= 2 .*, got 1"):
+        features(videos, num_draws=1)
+
+
+def test_features_that_cannot_be_written_are_an_error(videos: list[CachedVideo], tmp_path: Path) -> None:
+    copy = replace(videos[0], folder=Path(shutil.copytree(videos[0].folder, tmp_path / "entry")))
+    features([copy])
+    (path,) = copy.folder.glob("features-*.npy")
+    path.unlink()
+    path.with_name(f".part-{path.name}").mkdir()  # in the way
+    with pytest.raises(OutputError, match=r"features '.*npy' cannot be written: Is a directory"):
+        features([copy])
