@@ -1,0 +1,192 @@
+"""Owns `securevqa train`: a labelled manifest in, a checkpoint out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.options import spread
+from pipeline.commands.terminal import console, resumable
+from pipeline.evaluate import LabelledSource, read_labelled
+from pipeline.labelled import EvaluationSettings
+from pipeline.labels import LABEL_FORMATS, LabelRange
+from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.show import literal
+from pipeline.train_config import TrainRun
+from securevqa_core.training_config import TrainConfig
+from securevqa_core.types import DecodeLimits
+
+__all__ = ["TrainOptions", "train_command"]
+
+_DEFAULT = TrainConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a model is trained, on what, and where."""
+
+    uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri"
+    allow_scheme: Annotated[list[str] | None, typer.Option(help="Schemes a URI may have; repeat.")] = None
+    label_column: Annotated[str | None, typer.Option(help="Column of the labels; default: mos or label.")] = (
+        None
+    )
+    label_range: Annotated[
+        tuple[float, float] | None, typer.Option(help="Worst and best label there can be; default 0 100.")
+    ] = None
+    labels_format: Annotated[
+        str | None, typer.Option(help=f"The argument is a label file: {', '.join(LABEL_FORMATS)}.")
+    ] = None
+    video_root: Annotated[
+        str | None, typer.Option(help="Where a label file's paths start; default: its folder.")
+    ] = None
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE that rows must have; repeat.")] = None
+    split_column: Annotated[str, typer.Option(help="Column of train, val and test.")] = "split"
+    source_column: Annotated[str, typer.Option(help="Column of what clips were made from.")] = "source"
+    validation_share: Annotated[
+        float, typer.Option(help="Of the sources, where the manifest has no split.")
+    ] = 0.15
+    splits: Annotated[int, typer.Option(help="Random splits of --finetune.")] = 10
+    test_share: Annotated[float, typer.Option(help="Of the sources, in each split of --finetune.")] = 0.2
+    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = _DEFAULT.seed
+    epochs: Annotated[int, typer.Option(help="Times every clip is seen.")] = _DEFAULT.epochs
+    steps_per_epoch: Annotated[int, typer.Option(help="0: as many as use every clip once.")] = (
+        _DEFAULT.steps_per_epoch
+    )
+    batch_size: Annotated[int, typer.Option(help="Clips in a batch of a worker.")] = _DEFAULT.batch_size
+    accumulate: Annotated[int, typer.Option(help="Batches that make one step.")] = _DEFAULT.accumulate
+    optimiser: Annotated[str, typer.Option(help="adamw or adam.")] = _DEFAULT.optimiser
+    learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULT.learning_rate
+    backbone_factor: Annotated[
+        float, typer.Option(help="Learning rate of the backbones / that of the head.")
+    ] = _DEFAULT.backbone_factor
+    weight_decay: Annotated[float, typer.Option(help="Not of norms and biases.")] = _DEFAULT.weight_decay
+    warmup_epochs: Annotated[float, typer.Option(help="Of a linear rise.")] = _DEFAULT.warmup_epochs
+    max_gradient_norm: Annotated[float, typer.Option(help="0: no clipping.")] = _DEFAULT.max_gradient_norm
+    ema_decay: Annotated[float, typer.Option(help="Of the averaged weights; 0: none.")] = _DEFAULT.ema_decay
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = _DEFAULT.precision
+    losses: Annotated[str, typer.Option(help="paper or released.")] = _DEFAULT.losses
+    rank_weight: Annotated[
+        float | None, typer.Option(help="Of the rank loss; default: 1 for paper, 0.3 for released.")
+    ] = None
+    rank_softness: Annotated[float, typer.Option(help="Of the paper's soft ranks.")] = _DEFAULT.rank_softness
+    auxiliary_weight: Annotated[float, typer.Option(help="Of a model's own loss.")] = (
+        _DEFAULT.auxiliary_weight
+    )
+    inter: Annotated[str, typer.Option(help="Inter branch: cached, frozen or trained.")] = _DEFAULT.inter
+    num_feature_draws: Annotated[
+        int, typer.Option(help="Guardian maps of each video for --inter cached.")
+    ] = _DEFAULT.num_feature_draws
+    num_statistics_draws: Annotated[
+        int, typer.Option(help="Guardian maps of each draw for a statistics stem; 0: ever new ones.")
+    ] = _DEFAULT.num_statistics_draws
+    train_segments: Annotated[int, typer.Option(help="Of the inter branch in a step; 0: all.")] = (
+        _DEFAULT.train_segments
+    )
+    flip: Annotated[bool, typer.Option(help="Mirror clips at random.")] = _DEFAULT.flip
+    checkpoint_minutes: Annotated[float, typer.Option(help="Between saves within an epoch.")] = (
+        _DEFAULT.checkpoint_minutes
+    )
+    cached_draws: Annotated[int, typer.Option(help="Draws of each training video kept on disk.")] = 8
+    cache_dir: Annotated[str | None, typer.Option(help="Cache of pixels; default OUTPUT/cache.")] = None
+    decode_timeout: Annotated[float, typer.Option(help="Seconds a file may take to decode.")] = 120.0
+    workers: Annotated[int, typer.Option(help="Training processes; 0: one, or one a GPU.")] = 0
+    use_gpu: Annotated[str, typer.Option(help="auto, yes or no.")] = "auto"
+    threads: Annotated[int, typer.Option(help="Of a worker on the CPU; 0: its share of the cores.")] = 0
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = (
+        None
+    )
+
+    def config(
+        self, *, manifest: str, output: str, model: str | None, init: str | None, finetune: bool
+    ) -> TrainRun:
+        """Return the settings of a training.
+
+        Raises:
+            ConfigurationError: an option is out of range.
+        """
+        names = set(TrainConfig.__slots__) & set(TrainOptions.__slots__)
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        scale = LABEL_FORMATS.get(self.labels_format or "", LabelRange())
+        if self.label_range is not None:
+            scale = LabelRange(low=self.label_range[0], high=self.label_range[1])
+        return TrainRun(
+            manifest=manifest,
+            output=output,
+            train=TrainConfig(**settings),
+            model=model,
+            init=init,
+            finetune=finetune,
+            num_splits=self.splits,
+            test_share=self.test_share,
+            validation_share=self.validation_share,
+            label_column=self.label_column,
+            label_range=scale,
+            split_column=self.split_column,
+            source_column=self.source_column,
+            num_cached_draws=self.cached_draws,
+            cache_dir=self.cache_dir,
+            workers=self.workers,
+            use_gpu=self.use_gpu,  # type: ignore[arg-type]  # validated by TrainRun
+            threads=self.threads,
+            address=self.address,
+            decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
+        )
+
+    def source(self, location: str) -> LabelledSource:
+        """Return where the labelled videos are listed."""
+        return LabelledSource(
+            location=location,
+            label_format=self.labels_format,
+            video_root=self.video_root,
+            uri_column=self.uri_column,
+            allow_schemes=frozenset(self.allow_scheme or DEFAULT_ALLOW_SCHEMES),
+        )
+
+
+@spread(TrainOptions)
+def train_command(
+    labelled_manifest: Annotated[str, typer.Argument(help="Manifest with a label column, or a label file.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder for the training and its result.")],
+    model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
+    init: Annotated[str | None, typer.Option(help="Checkpoint to start from, local or remote.")] = None,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Repeated random 80:20 splits; mean and sd.")
+    ] = False,
+    *,
+    options: TrainOptions,
+) -> None:
+    """Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted."""
+    from pipeline.train import train  # noqa: PLC0415 - seconds of imports that other commands need not wait for
+
+    run = options.config(manifest=labelled_manifest, output=output, model=model, init=init, finetune=finetune)
+    settings = EvaluationSettings(
+        label_column=options.label_column, label_range=run.label_range, where=tuple(options.where or ())
+    )
+    table = read_labelled(options.source(labelled_manifest), settings)
+    with resumable():
+        _show(train(run, table, console=console), run)
+
+
+def _show(result: dict[str, Any], run: TrainRun) -> None:
+    if run.finetune:
+        for name, found in result["test"].items():
+            _say(
+                f"{name}: mean {_number(found['mean'])}, sd {_number(found['sd'])}, "
+                f"{found['num_splits']} splits"
+            )
+        _say(f"written: {run.output}/finetune.json")
+        return
+    _say(f"best epoch {result['best_epoch']}, on validation:")
+    for name, value in result["validation"].items():
+        _say(f"  {name}: {_number(value)}")
+    _say(f"written: {run.output}/checkpoint.safetensors, checkpoint_id {result['checkpoint_id']}")
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _say(line: str) -> None:
+    console.print(literal(line, console), soft_wrap=True)
