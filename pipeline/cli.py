@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.calibrate import calibrate_command
+from pipeline.commands.evaluate import evaluate_command
 from pipeline.commands.score import score_command
 from pipeline.commands.terminal import complaints, console
+from pipeline.commands.train import train_command
 from pipeline.commands.weights import weights_app
 from pipeline.rundir import RunDirectory
 from pipeline.show import DEFAULT_ROWS, show_report
@@ -31,6 +34,9 @@ def _about() -> None:
 
 
 app.command("score")(score_command)
+app.command("evaluate")(evaluate_command)
+app.command("train")(train_command)
+weights_app.command("calibrate")(calibrate_command)
 
 
 @app.command("report")

@@ -175,15 +175,19 @@ class RunDirectory:
         for path in self._list("report"):
             self._fs.rm_file(path)
 
-    @_stored
     def write_json(self, content: dict[str, Any], *names: str) -> None:
         """Write a JSON file that is there as a whole or not at all."""
-        target, text = self.path(*names), json.dumps(content, indent=2, sort_keys=True) + "\n"
+        self.write_file((json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), *names)
+
+    @_stored
+    def write_file(self, content: bytes, *names: str) -> None:
+        """Write a file that is there as a whole or not at all."""
+        target = self.path(*names)
         if self._is_remote:
-            self._fs.pipe_file(target, text.encode())
+            self._fs.pipe_file(target, content)
             return
         temporary = Path(f"{target}.{uuid.uuid4().hex}.tmp")
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         temporary.replace(target)
 
     def _make_folder(self, *names: str) -> None:

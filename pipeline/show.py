@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from operators.storage import redact, storage_error
 from pipeline.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 
-__all__ = ["DEFAULT_ROWS", "read_finished_run", "show_report", "worst_first"]
+__all__ = ["DEFAULT_ROWS", "literal", "read_finished_run", "show_report", "worst_first"]
 
 DEFAULT_ROWS = 20
 MAX_WIDTH = 140
@@ -51,22 +52,24 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     console.print(_table(rows, console))
     shown = f"{len(rows)} of {report.num_rows} videos shown, worst first"
     counts = ", ".join(f"{count} {kind}" for kind, count in _kinds(report))
-    console.print(_literal(f"{shown}: {counts}" if counts else shown, console))
+    console.print(literal(f"{shown}: {counts}" if counts else shown, console))
     if "untrained" in report["checkpoint_status"].to_pylist():
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
     source = f"report: {directory.shown('report')}, finished {run.get('finished_at')}"
-    console.print(_literal(source, console), soft_wrap=True)
+    console.print(literal(source, console), soft_wrap=True)
 
 
-def read_finished_run(directory: RunDirectory) -> tuple[dict[str, Any], pa.Table]:
-    """Return run.json and the columns of the report that people look at first.
+def read_finished_run(
+    directory: RunDirectory, *, columns: Sequence[str] | None = _COLUMNS
+) -> tuple[dict[str, Any], pa.Table]:
+    """Return run.json and columns of the report: those that people look at first; all of them for None.
 
     Raises:
         OutputError: there is no run.json, or the files it names are missing or not a report.
     """
     try:
         run = directory.read_run()
-        report = None if run is None else _read_report(directory, run["files"])
+        report = None if run is None else _read_report(directory, run["files"], columns)
     except OutputError:
         raise
     except Exception as error:
@@ -82,12 +85,12 @@ def worst_first(report: pa.Table) -> pa.Table:
     return report.sort_by([("score_lower", "ascending"), ("error_code", "ascending"), ("uri", "ascending")])
 
 
-def _read_report(directory: RunDirectory, files: list[str]) -> pa.Table:
+def _read_report(directory: RunDirectory, files: list[str], columns: Sequence[str] | None) -> pa.Table:
     if not files:
-        return REPORT.empty_table().select(_COLUMNS)
+        return REPORT.empty_table().select(columns or REPORT.names)
     paths = [directory.path(name) for name in files]
     report = pads.dataset(paths, format="parquet", filesystem=directory.arrow_filesystem)
-    return report.to_table(columns=list(_COLUMNS))
+    return report.to_table(columns=None if columns is None else list(columns))
 
 
 def _kinds(report: pa.Table) -> list[tuple[str, int]]:
@@ -118,8 +121,8 @@ def _table(rows: list[Row], console: Console) -> Table:
             _size(row),
         )
         outcome = [row["error_code"] or row["status"], *(row["decode_warnings"] or [])]
-        lines = Text("\n").join(_literal(line, console) for line in outcome)
-        table.add_row(*(_literal(cell or "", console) for cell in cells), lines)
+        lines = Text("\n").join(literal(line, console) for line in outcome)
+        table.add_row(*(literal(cell or "", console) for cell in cells), lines)
     return table
 
 
@@ -140,7 +143,7 @@ def _size(row: Row) -> str:
     return f"{row['num_frames']} {row['width']}x{row['height']}"
 
 
-def _literal(text: str, console: Console) -> Text:
+def literal(text: str, console: Console) -> Text:
     """Return text that a terminal prints and never obeys: no markup, control or bidirectional characters."""
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return Text(shown.encode(console.encoding, "backslashreplace").decode(console.encoding))

@@ -55,6 +55,18 @@ class Calibration:
         score = logistic(raw, low=self.low, high=self.high, midpoint=self.midpoint, scale=self.scale)
         return float(score) if score.ndim == 0 else score
 
+    def to_raw(self, score: float) -> float:
+        """Return the raw score that `to_score` maps to `score`.
+
+        Raises:
+            ConfigurationError: `score` is not strictly between low and high, where the curve never gets.
+        """
+        if not self.low < score < self.high:
+            raise ConfigurationError(
+                f"score must be between {self.low:g} and {self.high:g}, exclusive, got {score:g}"
+            )
+        return self.midpoint + self.scale * math.log((score - self.low) / (self.high - score))
+
     def as_dict(self) -> dict[str, float]:
         """Return the four fields as plain numbers, for JSON."""
         return {name: float(getattr(self, name)) for name in _FIELDS}

@@ -27,7 +27,10 @@ _START_MIDPOINTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _START_SCALES = (0.1, 0.3, 1.0, 3.0)
 _NUM_STARTS = 3  # best of the grid above that are polished
 _MAX_EVALUATIONS = 500
-_TOLERANCE = 1e-7  # relative change of the squared error, or of the parameters, that ends the search
+# Relative change of the squared error, or of the parameters, that ends the search: of one fit, and of the
+# thousands of a bootstrap, which start close by and differ from each other by far more.
+_TOLERANCE = 1e-7
+_NEAR_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,8 @@ def fit_logistic(
         labels: n numbers.
         low: least value that an asymptote may have.
         high: largest value that an asymptote may have.
-        start: a curve close by, to start from; None searches a grid of curves first.
+        start: a curve close by, to start from, for fits to resamples: faster and less exact. None searches a
+            grid of curves first.
 
     Raises:
         UndefinedError: `paired` refuses the points, the search does not converge, or the curve that fits best
@@ -123,7 +127,9 @@ def fit_logistic(
         asymptotes = ((start.lower - y_mean) / y_sd, (start.upper - y_mean) / y_sd)
         log_scale = math.log(start.scale / x_sd)
         starts = [np.array([*asymptotes, (start.midpoint - x_mean) / x_sd, log_scale])]
-    lower, upper, midpoint, log_scale = problem.solve(starts)
+    lower, upper, midpoint, log_scale = problem.solve(
+        starts, tolerance=_TOLERANCE if start is None else _NEAR_TOLERANCE
+    )
     if upper - lower <= _SAME:
         raise UndefinedError(
             f"the logistic fit does not rise: labels do not rise with scores, of {len(x)} points"
@@ -145,7 +151,7 @@ class _Problem:
     low: float  # of both asymptotes
     high: float
 
-    def solve(self, starts: list[Floats]) -> tuple[float, float, float, float]:
+    def solve(self, starts: list[Floats], *, tolerance: float) -> tuple[float, float, float, float]:
         """Return the parameters of least squared error that any start leads to."""
         least = np.array([self.low, self.low, -_FARTHEST_MIDPOINT, math.log(_SCALES[0])])
         most = np.array([self.high, self.high, _FARTHEST_MIDPOINT, math.log(_SCALES[1])])
@@ -156,8 +162,9 @@ class _Problem:
                 self._jacobian,
                 bounds=(least, most),
                 max_nfev=_MAX_EVALUATIONS,
-                ftol=_TOLERANCE,
-                xtol=_TOLERANCE,
+                ftol=tolerance,
+                xtol=tolerance,
+                gtol=tolerance,
             )
             for start in starts
         ]

@@ -36,6 +36,18 @@ def test_arrays_keep_shape_and_order() -> None:
     assert (np.diff(score.ravel()) > 0).all()
 
 
+def test_raw_scores_are_found_again() -> None:
+    calibration = Calibration(low=10, high=90, midpoint=2, scale=0.5)
+    assert calibration.to_raw(50) == 2
+    assert calibration.to_raw(calibration.to_score(1.7)) == pytest.approx(1.7, rel=1e-12)
+
+
+@pytest.mark.parametrize("score", [10.0, 90.0, 95.5, math.nan])
+def test_scores_that_the_curve_never_reaches_have_no_raw_score(score: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"between 10 and 90, exclusive, got {score:g}"):
+        Calibration(low=10, high=90, midpoint=2, scale=0.5).to_raw(score)
+
+
 def test_undefined_stays_undefined() -> None:
     assert math.isnan(Calibration(midpoint=0, scale=1).to_score(math.nan))
 

@@ -1,0 +1,186 @@
+"""Owns `securevqa weights calibrate`: the same weights with a calibration refitted to a user's labels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from operators.stage import SCORED
+from operators.storage import scheme_of
+from pipeline.commands.evaluate import LabelOptions
+from pipeline.commands.options import spread
+from pipeline.commands.terminal import console, resumable
+from pipeline.config import ScoreConfig
+from pipeline.evaluate import Contestant, read_labelled, score_contestants
+from pipeline.labelled import EvaluationSettings, Scored, read_scored
+from pipeline.rundir import RunDirectory
+from pipeline.score import load_checkpoint
+from pipeline.show import literal
+from securevqa_core import weights, zoo
+from securevqa_core.calibration import Calibration, fit_calibration
+from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.logistic import Floats
+from securevqa_core.metrics import rmse
+from securevqa_core.randomness import Key
+
+__all__ = ["Refit", "calibrate_command", "refit"]
+
+_CONTESTANT = "run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refit:
+    """A refitted calibration and the n points that it was fitted to."""
+
+    calibration: Calibration
+    raw: Floats  # (n,) on the model's own scale
+    labels: Floats  # (n,) on 0..100
+
+
+@spread(LabelOptions)
+def calibrate_command(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Checkpoint file to write, local.")],
+    labelled_manifest: Annotated[
+        str | None, typer.Argument(help="Manifest with a label column, or a label file.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Finished run of the checkpoint over labelled rows.")
+    ] = None,
+    *,
+    options: LabelOptions,
+) -> None:
+    """Refit the calibration of CHECKPOINT to labels, and write it with the same weights as a new file."""
+    if (run is None) == (labelled_manifest is None):
+        raise ConfigurationError("give either LABELLED_MANIFEST or --run, not both and not neither")
+    target = _target(output)
+    settings = options.settings()
+    one = _named(checkpoint)
+    key = Key.public(0) if labelled_manifest is None else options.key()
+
+    def configure(one: Contestant, manifest: str, output: str) -> ScoreConfig:
+        return replace(options, uri_column="uri").config(
+            manifest=manifest, output=output, key=key, model=one.model, checkpoint=one.checkpoint
+        )
+
+    loaded = load_checkpoint(configure(one, labelled_manifest or "", output))
+    if run is not None:
+        directory = RunDirectory(run)
+    else:
+        assert labelled_manifest is not None
+        table = read_labelled(options.source(labelled_manifest), settings)
+        # Beside the new file, so that the same command finishes an interrupted run.
+        with resumable():
+            runs = score_contestants(
+                table, [one], RunDirectory(f"{output}.run"), configure=configure, console=console
+            )
+        directory = runs[one.name]
+    scored = read_scored(_CONTESTANT, directory, settings)
+    found = refit(scored, loaded)
+    card = loaded.card | {"refit": _note(found, scored, loaded, settings)}
+    written = weights.save(
+        target,
+        weights.build(loaded),
+        architecture=loaded.architecture,
+        calibration=found.calibration,
+        status=loaded.status,
+        card=card,
+    )
+    _show(found, loaded, thresholds=(options.pass_at, options.reject_below))
+    _say(f"written: {target}, checkpoint_id {written}")
+
+
+def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
+    """Fit a calibration to the labelled rows that a checkpoint scored.
+
+    Raises:
+        CheckpointError: the run is of other weights.
+        UndefinedError: the labels fix no calibration (`fit_calibration`).
+    """
+    found = scored.run["provenance"]["checkpoint_id"]
+    if found != checkpoint.checkpoint_id:
+        raise CheckpointError(
+            f"run {scored.uri} must be of {checkpoint.checkpoint_id}, as raw scores of other weights are on "
+            f"another scale; got {found}"
+        )
+    rows = [
+        (row["raw_score"], row["label_points"])
+        for row in scored.rows.values()
+        if row["status"] == SCORED and row["label_points"] is not None
+    ]
+    raw, labels = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+    return Refit(calibration=fit_calibration(raw, labels), raw=raw, labels=labels)
+
+
+def _target(output: str) -> Path:
+    if scheme_of(output) != "file":
+        raise ConfigurationError(f"output must be a local file, got {output!r}")
+    target = Path(output)
+    if target.exists():
+        raise ConfigurationError(f"output must not be there yet, got {output!r}")
+    return target
+
+
+def _named(checkpoint: str) -> Contestant:
+    if checkpoint in zoo.names():
+        return Contestant(name=_CONTESTANT, model=checkpoint)
+    return Contestant(name=_CONTESTANT, checkpoint=checkpoint)
+
+
+def _note(
+    found: Refit, scored: Scored, checkpoint: weights.Checkpoint, settings: EvaluationSettings
+) -> dict[str, object]:
+    """Return what the card says of the refit: enough to undo it and to do it again."""
+    return {
+        "source_checkpoint_id": checkpoint.checkpoint_id,
+        "previous_calibration": checkpoint.calibration.as_dict(),
+        "num_rows": len(found.raw),
+        "label": {"column": scored.label_name, **asdict(settings.label_range)},
+        "where": list(settings.where),
+        "run_fingerprint": scored.run["fingerprint"],
+        "rmse_points": rmse(found.calibration.to_score(found.raw), found.labels),
+    }
+
+
+def _show(found: Refit, checkpoint: weights.Checkpoint, *, thresholds: tuple[float, float]) -> None:
+    old, new = checkpoint.calibration, found.calibration
+    _say(f"{len(found.raw)} labelled rows; calibration low, high, midpoint, scale:")
+    for name, one in (("before", old), ("after", new)):
+        figures = ", ".join(f"{value:.6g}" for value in one.as_dict().values())
+        error = rmse(one.to_score(found.raw), found.labels)
+        _say(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
+    scores = np.asarray(new.to_score(found.raw))
+    for option, label in zip(("--pass-at", "--reject-below"), thresholds, strict=True):
+        _say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, found.labels)}")
+
+
+def _suggestion(option: str, label: float, old: Calibration, new: Calibration) -> str:
+    """Say at which score the fit expects a label."""
+    if not new.low < label < new.high:
+        return (
+            f"{option}: no score is worth a label of {label:g}, the fit spans {new.low:.1f}..{new.high:.1f}"
+        )
+    before = old.to_score(new.to_raw(label))
+    return (
+        f"{option} {label:g}: where a label of {label:g} is expected (it was {before:.1f} before the refit)"
+    )
+
+
+def _shares(option: str, label: float, scores: Floats, labels: Floats) -> str:
+    """Say how often rows beyond a threshold have a label beyond it."""
+    is_pass = option == "--pass-at"
+    beyond = scores >= label if is_pass else scores < label
+    right = labels >= label if is_pass else labels < label
+    if not beyond.any():
+        return "; no row lies beyond it"
+    side = f"{label:g} or more" if is_pass else f"below {label:g}"
+    share = float(right[beyond].mean())
+    return f"; {share:.0%} of the {int(beyond.sum())} rows that score {side} are labelled {side}"
+
+
+def _say(line: str) -> None:
+    console.print(literal(line, console), soft_wrap=True)

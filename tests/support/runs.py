@@ -1,0 +1,54 @@
+"""Writes finished runs as a scoring run leaves them, with the rows that a test needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from operators.schema import REPORT
+from pipeline.rundir import RunDirectory
+
+__all__ = ["make_run"]
+
+PROVENANCE = {
+    "checkpoint_id": "secure-vqa-compact-0123456789abcdef",
+    "checkpoint_status": "trained",
+    "config_id": "c",
+    "key_id": "k",
+    "randomness": "public",
+}
+
+
+def make_run(
+    uri: str, rows: Sequence[dict[str, Any]], *, num_draws: int = 1, **provenance: str
+) -> RunDirectory:
+    """Write a run whose rows have `video_id`, `score` or `error_code`, and columns of the manifest.
+
+    `raw_score` is a hundredth of the score where it is not given.
+    """
+    directory = RunDirectory(uri)
+    whole = [_outcome(row) | row for row in rows]
+    table = pa.Table.from_pylist(whole, schema=REPORT)
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name not in REPORT.names:
+            table = table.append_column(name, pa.array([row.get(name) for row in rows]))
+    name = directory.write_report_file(table, 0)
+    record = {
+        "generation": 1,
+        "fingerprint": "0",
+        "files": [name],
+        "architecture": "secure-vqa-compact",
+        "config": {"num_draws": num_draws},
+        "provenance": PROVENANCE | provenance,
+    }
+    directory.write_json(record, "run.json")
+    return directory
+
+
+def _outcome(row: dict[str, Any]) -> dict[str, Any]:
+    known = {"uri": f"/videos/{row['video_id']}.mp4", "verdict": "review"}
+    if row.get("error_code"):
+        return known | {"status": "failed"}
+    return known | {"status": "scored", "raw_score": row["score"] / 100}
