@@ -125,7 +125,7 @@ def _prepare(config: ScoreConfig) -> _Job:
 
 
 def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
-    """Return the weights to score with: a file, or the seeded default of an architecture.
+    """Return the weights to score with: a file, or the default of an architecture.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another architecture than asked for.
@@ -134,7 +134,7 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     if config.model is not None:
         zoo.spec(config.model)
     if config.checkpoint is None:
-        return weights.seeded(config.model or zoo.DEFAULT_MODEL)
+        return weights.default(config.model or zoo.DEFAULT_MODEL)
     try:
         content = read_bytes(config.checkpoint, timeout_seconds=CHECKPOINT_SECONDS)
     except StorageError as error:

@@ -25,9 +25,20 @@ from securevqa_core.fitting import (
 )
 from securevqa_core.published import load_published
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "Status", "build", "load_published", "read", "save", "seeded"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Checkpoint",
+    "Status",
+    "build",
+    "default",
+    "load_published",
+    "read",
+    "save",
+    "seeded",
+]
 
 FORMAT_VERSION = 1
+SHIPPED = Path(__file__).parent / "checkpoints"
 Status = Literal["trained", "untrained", "imported"]
 
 
@@ -118,6 +129,18 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
     copy_weights(model, checkpoint.tensors)
     return model
+
+
+def default(architecture: str) -> Checkpoint:
+    """Return the trained checkpoint that ships with this package, or untrained weights where none does.
+
+    Raises:
+        ConfigurationError: no such architecture.
+        CheckpointError: the package is damaged.
+    """
+    zoo.spec(architecture)
+    path = SHIPPED / f"{architecture}.safetensors"
+    return read(path, architecture=architecture) if path.exists() else seeded(architecture)
 
 
 def seeded(architecture: str, *, seed: int = 0) -> Checkpoint:
