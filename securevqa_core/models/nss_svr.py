@@ -19,7 +19,7 @@ from securevqa_core.models.statistics import fragment_pairs, luma_of, mscn, neig
 __all__ = ["MAX_SUPPORT_VECTORS", "NUM_NSS_STATISTICS", "NssSvr", "fit_svr"]
 
 NUM_NSS_STATISTICS = 42
-MAX_SUPPORT_VECTORS = 16_384
+MAX_SUPPORT_VECTORS = 8_192
 _SCALES = (1, 2)  # full size, half
 
 

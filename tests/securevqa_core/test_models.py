@@ -240,7 +240,7 @@ def test_paper_head_is_equations_11_to_15(reference) -> None:
 
 
 @pytest.mark.parametrize("name", ["secure-vqa-compact", "secure-vqa-released"])
-def test_other_numbers_of_segments_are_matched_by_nearest(reference, name: str) -> None:
+def test_too_few_segments_are_matched_by_nearest(reference, name: str) -> None:
     model: SecureVqa = zoo.build(name)
     f = reference.unit_input("f", (1, zoo.spec(name).swin.out_dim, 16, 2, 2))
     e = reference.unit_input("e", (1, 8, 256))
@@ -248,9 +248,19 @@ def test_other_numbers_of_segments_are_matched_by_nearest(reference, name: str) 
         torch.testing.assert_close(model.head(f, e), model.head(f, e.repeat_interleave(2, dim=1)))
 
 
+@pytest.mark.parametrize("name", ["secure-vqa-compact", "secure-vqa-released"])
+def test_a_position_sees_the_mean_of_its_segments(reference, name: str) -> None:
+    model: SecureVqa = zoo.build(name)
+    f = reference.unit_input("f", (1, zoo.spec(name).swin.out_dim, 4, 2, 2))
+    e = reference.unit_input("e", (1, 8, 256))
+    with torch.inference_mode():
+        mean = e.view(1, 4, 2, 256).mean(dim=2)
+        torch.testing.assert_close(model.head(f, e), model.head(f, mean))
+
+
 def test_forward_is_the_head_on_both_branches(reference) -> None:
     model: SecureVqa = zoo.build("secure-vqa-compact")
-    fragments = reference.unit_input("fragments", (2, 3, 8, 64, 64))
+    fragments = reference.unit_input("fragments", (2, 3, 8, 112, 112))
     segments = reference.unit_input("segments", (2, 2, 3, 4, 32, 32))
     with torch.inference_mode():
         e = torch.stack([model.inter(clip) for clip in segments])
@@ -267,8 +277,8 @@ def test_wrong_clip_shape_is_named(small: VideoSwin3d, shape: tuple[int, ...]) -
 
 def test_wrong_feature_shapes_are_named() -> None:
     model = zoo.build("secure-vqa-compact")
-    f = torch.zeros(2, 256, 16, 7, 7)
-    with pytest.raises(ConfigurationError, match="2, 256, 16, 7"):
+    f = torch.zeros(2, 96, 16, 7, 7)
+    with pytest.raises(ConfigurationError, match="2, 96, 16, 7"):
         model.head(f[..., 0], torch.zeros(2, 16, 256))
     with pytest.raises(ConfigurationError, match="3, 16, 256"):
         model.head(f, torch.zeros(3, 16, 256))

@@ -63,9 +63,9 @@ def test_compact_runs_end_to_end_at_its_own_sampling() -> None:
         f = model.intra(fragments)
         e = model.inter(torch.zeros(1, 3, sampling.segment_frames, side, side))
         scores = model.head(f, e.expand(sampling.num_segments, -1)[None])
-    assert f.shape == (1, 256, 16, 7, 7)
+    assert f.shape == (1, 96, 4, 7, 7)
     assert e.shape == (1, 256)
-    assert scores.shape == (1, 16)
+    assert scores.shape == (1, 4)
 
 
 @pytest.mark.parametrize(
