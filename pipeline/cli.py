@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.calibrate import calibrate_command
+from pipeline.commands.dataset import dataset_app
 from pipeline.commands.evaluate import evaluate_command
 from pipeline.commands.score import score_command
 from pipeline.commands.terminal import complaints, console
@@ -26,6 +27,7 @@ EXIT_CALL_WRONG = 2
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_app, name="weights")
+app.add_typer(dataset_app, name="dataset")
 
 
 @app.callback()

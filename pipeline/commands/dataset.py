@@ -1,0 +1,119 @@
+"""Owns `securevqa dataset`: footage in, labelled clips and their manifest out, and any one clip again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.commands.terminal import complaints, console, resumable
+from pipeline.dataset import Budget, Built, build_dataset
+from pipeline.dataset_manifest import read_row
+from pipeline.show import literal
+from securevqa_core.datasets.build import BuildConfig
+from securevqa_core.datasets.rebuild import rebuild_clip
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["dataset_app"]
+
+_SPLITS = ("train", "val", "test")
+_DEFAULTS = BuildConfig()
+
+dataset_app = typer.Typer(no_args_is_help=True)
+
+
+@dataset_app.callback()
+def _about() -> None:
+    """Make labelled clips from real footage."""
+
+
+@dataset_app.command("build")
+def build_command(
+    sources: Annotated[list[Path], typer.Argument(help="Folders or files of footage and photographs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set.")],
+    seed: Annotated[int, typer.Option(help="Decides views, recipes and splits.")] = _DEFAULTS.seed,
+    views_per_source: Annotated[
+        int, typer.Option(help="Most clips to take from one source.")
+    ] = _DEFAULTS.views_per_source,
+    ladders_per_view: Annotated[
+        int, typer.Option(help="Families of faults a view gets, each at all levels.")
+    ] = _DEFAULTS.ladders_per_view,
+    mixtures_per_view: Annotated[
+        int, typer.Option(help="Faults followed by an encoding a view gets.")
+    ] = _DEFAULTS.mixtures_per_view,
+    val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
+    test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
+    workers: Annotated[int | None, typer.Option(help="Views made at a time; one for each processor.")] = None,
+    max_clips: Annotated[int | None, typer.Option(help="Begin no view once so many clips are there.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Begin no view after so many minutes.")] = None,
+) -> None:
+    """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
+    config = BuildConfig(
+        seed=seed,
+        views_per_source=views_per_source,
+        ladders_per_view=ladders_per_view,
+        mixtures_per_view=mixtures_per_view,
+        val_share=val_share,
+        test_share=test_share,
+    )
+    budget = Budget(max_clips=max_clips, max_minutes=max_minutes)
+    with resumable():
+        built = build_dataset(sources, output, config, budget=budget, workers=workers, console=console)
+    _show(built)
+
+
+@dataset_app.command("rebuild")
+def rebuild_command(
+    manifest: Annotated[Path, typer.Argument(help="manifest.parquet of a data set.")],
+    row_uri: Annotated[str, typer.Argument(help="A clip's uri, or its end, as in VIEW/blur-2.mp4.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .mp4.")],
+    sources: Annotated[
+        list[Path] | None, typer.Option(help="Where the footage is now; it is known by its bytes.")
+    ] = None,
+    any_ffmpeg: Annotated[
+        bool, typer.Option("--any-ffmpeg", help="Even if the pixels may differ a little.")
+    ] = False,
+) -> None:
+    """Make the clip ROW_URI of MANIFEST again from its source: the same pixels."""
+    if not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"output must be in a folder that is there, got {str(output)!r}")
+    rebuild_clip(read_row(manifest, row_uri), output, roots=sources or [], any_ffmpeg=any_ffmpeg)
+    _print(f"written: {output}")
+
+
+def _show(built: Built) -> None:
+    console.print(_table(built))
+    for group in built.groups:
+        _print(f"one group, so one split: {', '.join(group)}")
+    for item in built.left_out:
+        complaints.print(literal(f"left out {item.name}: {item.reason}", complaints), soft_wrap=True)
+    if built.left_out:
+        _print(f"{len(built.left_out)} left out, named above")
+    if built.num_views_left:
+        _print(f"{built.num_views_left} views left: the same command without its budget makes the rest")
+    _print(f"manifest: {built.manifest}")
+
+
+def _table(built: Built) -> Table:
+    """Count clips of each family in each split, and sources."""
+    clips = Counter((record.family, record.split) for record in built.records)
+    sources = Counter(split for _, split in {(record.source, record.split) for record in built.records})
+    table = Table(title=f"{len(built.records)} clips of {sources.total()} sources")
+    table.add_column("family")
+    for name in (*_SPLITS, "all"):
+        table.add_column(name, justify="right")
+    for family in sorted({record.family for record in built.records}):
+        counts = [clips[family, split] for split in _SPLITS]
+        table.add_row(family, *map(str, (*counts, sum(counts))))
+    table.add_section()
+    of_splits = Counter(record.split for record in built.records)
+    table.add_row("clips", *(str(of_splits[split]) for split in _SPLITS), str(of_splits.total()))
+    table.add_row("sources", *(str(sources[split]) for split in _SPLITS), str(sources.total()))
+    return table
+
+
+def _print(text: str) -> None:
+    console.print(literal(text, console), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Owns labelled data sets made from real footage: sources, distortions, labels."""

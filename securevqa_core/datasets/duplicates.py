@@ -1,0 +1,104 @@
+"""Owns the likeness of sources: difference hashes of their pictures, and groups of the same footage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from securevqa_core.datasets.sources import Source, open_photo
+from securevqa_core.errors import DatasetError
+
+__all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
+
+HASH_SECONDS = 0.5  # between the frames that are looked at
+HASH_BITS = 64
+MAX_DISTANCE = 8  # bits in which two hashes of the same picture may differ
+MIN_SHARE = 0.3  # of the shorter source's pictures; more of them in the other make both one
+MIN_CONTRAST = 8.0  # 8-bit levels, standard deviation of the shrunk picture; below it a hash says nothing
+MIN_STEP = 1.0  # 8-bit levels, median step between neighbours; likewise
+
+_COLUMNS, _ROWS = 9, 8
+
+Bits = NDArray[np.bool_]  # (k, 64), one row for each picture
+
+
+def picture_hash(picture: Image.Image) -> NDArray[np.bool_] | None:
+    """Return the difference hash of a picture, (64,): where luma rises from left to right, 8 x 9 cells.
+
+    None for a picture so flat that rounding decides its bits.
+    """
+    small = picture.convert("L").resize((_COLUMNS, _ROWS), Image.Resampling.BOX)
+    luma = np.asarray(small, dtype=np.float32)
+    steps = np.diff(luma, axis=1)
+    if luma.std() < MIN_CONTRAST or np.median(np.abs(steps)) < MIN_STEP:
+        return None
+    return (steps > 0).ravel()
+
+
+def hash_pictures(source: Source) -> Bits:
+    """Return the hashes of a photograph, or of a video's frames every `HASH_SECONDS`; flat ones are skipped.
+
+    Raises:
+        DatasetError: nothing of it can be decoded.
+    """
+    pictures = [open_photo(source.path)] if source.is_photo else _frames(source)
+    hashes = [found for picture in pictures if (found := picture_hash(picture)) is not None]
+    return np.array(hashes, dtype=np.bool_).reshape(-1, HASH_BITS)
+
+
+def group_sources(hashes: Mapping[str, Bits]) -> dict[str, str]:
+    """Return the group of every source: the first id, in order, of those that show the same footage as it.
+
+    Two sources are the same footage when more than `MIN_SHARE` of the hashes of the one with fewer have a
+    match within `MAX_DISTANCE` bits in the other. What is the same as a third is the same.
+
+    Args:
+        hashes: of each source by its id, (k, 64).
+    """
+    groups = {name: name for name in sorted(hashes)}
+    names = [name for name in groups if len(hashes[name])]
+    if not names:
+        return groups
+    signs = np.concatenate([_signs(hashes[name]) for name in names])
+    counts = np.array([len(hashes[name]) for name in names])
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    for number, name in enumerate(names):
+        own = _signs(hashes[name])
+        matches = (HASH_BITS - own @ signs.T) / 2 <= MAX_DISTANCE  # (k, hashes of all sources)
+        shares = np.logical_or.reduceat(matches, starts, axis=1).mean(axis=0)  # of the own, in each source
+        for other in np.flatnonzero((shares > MIN_SHARE) & (counts >= counts[number])):
+            _merge(groups, name, names[other])
+    return groups
+
+
+def _signs(hashes: Bits) -> NDArray[np.float32]:
+    """Return -1 and 1, so that a product counts the bits that agree less those that differ."""
+    return np.where(hashes, 1.0, -1.0).astype(np.float32)
+
+
+def _merge(groups: dict[str, str], name: str, other: str) -> None:
+    """Give both groups the id of the one that comes first."""
+    kept, gone = sorted((groups[name], groups[other]))
+    if kept != gone:
+        groups.update({member: kept for member, group in groups.items() if group == gone})
+
+
+def _frames(source: Source) -> Iterator[Image.Image]:
+    """Yield a frame every `HASH_SECONDS`, up to where the file is damaged."""
+    due = -np.inf
+    try:
+        with av.open(str(source.path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame in container.decode(stream):
+                if frame.time is not None and frame.time >= due:
+                    due = frame.time + HASH_SECONDS
+                    size = {"width": _COLUMNS * 16, "height": _ROWS * 16}
+                    yield frame.to_image(**size, interpolation="AREA")  # type: ignore[no-untyped-call]
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        if due == -np.inf:
+            raise DatasetError(f"{source.path} cannot be decoded: {error}") from error

@@ -1,0 +1,98 @@
+"""Owns what it takes to make any one clip again: the columns that say how, and the making."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from securevqa_core.datasets import ffmpeg
+from securevqa_core.datasets.build import BuildConfig, ClipRecord, choose_recipes
+from securevqa_core.datasets.distortion import carry_out
+from securevqa_core.datasets.folder import DatasetFolder
+from securevqa_core.datasets.recipes import Recipe
+from securevqa_core.datasets.references import has_motion, write_reference
+from securevqa_core.datasets.sources import find_by_digest
+from securevqa_core.datasets.steps import steps_from_json, steps_to_json
+from securevqa_core.datasets.views import View, view_from_json, view_to_json
+from securevqa_core.errors import ConfigurationError, DatasetError
+
+__all__ = ["plan_columns", "rebuild_clip"]
+
+
+def plan_columns(
+    view: View, records: Sequence[ClipRecord], folder: DatasetFolder, config: BuildConfig
+) -> list[dict[str, str]]:
+    """Return, for each record of a view, the columns from which `rebuild_clip` makes its clip again.
+
+    They follow from the sources and the configuration, so records do not hold them.
+
+    Raises:
+        DatasetError: the records are not those of this view under this configuration.
+    """
+    recipes = {recipe.name: recipe for recipe in _recipes(view, records, folder, config)}
+    shared = {
+        "source_uri": str(view.source.path),
+        "source_sha256": view.source.sha256,
+        "view_plan": view_to_json(view),
+        "ffmpeg_version": ffmpeg.version(),
+    }
+    num_frames = view.clip.num_frames
+    return [
+        shared | {"steps": steps_to_json(recipes[record.recipe].steps, num_frames=num_frames)}
+        for record in records
+    ]
+
+
+def rebuild_clip(row: Mapping[str, Any], output: Path, *, roots: Sequence[Path], any_ffmpeg: bool) -> None:
+    """Make a clip again, with the same pixels.
+
+    Args:
+        row: of a manifest.
+        output: the file to write, .mp4; it appears whole or not at all.
+        roots: folders with the source, which is known by its bytes; none: where it was.
+        any_ffmpeg: use this machine's FFmpeg even where the clip was made with another version.
+
+    Raises:
+        ConfigurationError: the row is not of a data set's manifest, or FFmpeg is another.
+        DatasetError: the source is not there, or FFmpeg failed.
+    """
+    for name in ("view", "view_plan", "steps", "source_uri", "source_sha256", "ffmpeg_version"):
+        if not isinstance(row.get(name), str):
+            raise ConfigurationError(f"the manifest must have {name} to rebuild from, got {row.get(name)!r}")
+    if row["ffmpeg_version"] != ffmpeg.version() and not any_ffmpeg:
+        raise ConfigurationError(
+            f"FFmpeg must be {row['ffmpeg_version']}, with which the clip was made, got {ffmpeg.version()}"
+        )
+    source = find_by_digest(row["source_sha256"], roots or [Path(row["source_uri"])])
+    view = view_from_json(row["view_plan"], view_id=row["view"], source=source)
+    steps = steps_from_json(row["steps"])
+    with tempfile.TemporaryDirectory(prefix=".securevqa-", dir=output.absolute().parent) as name:
+        reference = Path(name, "reference.mkv")
+        write_reference(view, reference, scratch=Path(name))
+        carry_out(steps, reference, output, clip=view.clip, scratch=Path(name))
+
+
+def _recipes(
+    view: View, records: Sequence[ClipRecord], folder: DatasetFolder, config: BuildConfig
+) -> list[Recipe]:
+    """Return the recipes that records were made from; whether the view moves decides between two choices."""
+    made = [record.recipe for record in records]
+    clip = view.clip
+    fits = []
+    if {(record.width, record.height, record.fps) for record in records} == {
+        (clip.width, clip.height, clip.fps)
+    }:
+        choices = (choose_recipes(view, config, has_motion=moves) for moves in (False, True))
+        fits = [recipes for recipes in choices if [recipe.name for recipe in recipes] == made]
+    if not fits:
+        raise DatasetError(
+            f"{folder.record(view.view_id)} must be of this view and seed, got {', '.join(made)}"
+        )
+    if len(fits) == 1:
+        return fits[0]
+    reference = folder.reference(view.view_id)
+    if reference.exists():
+        return fits[has_motion(reference)]
+    return fits[write_reference(view, reference, scratch=folder.scratch)]

@@ -1,0 +1,91 @@
+"""Owns recipes: ladders of one fault, mixtures of a fault and an encoding, and a digest of them all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from securevqa_core.datasets.families import FAMILIES
+from securevqa_core.datasets.steps import Step, steps_to_json
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["Recipe", "ladder", "mixture", "pristine", "table_digest"]
+
+_SPATIAL_FIRST = ("blur", "noise", "rescale", "motion_blur", "underexposed", "sharpen")
+_CODECS_AFTER = ("x264", "x265", "av1", "vp9", "starved")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is done to a pristine clip, in order."""
+
+    family: str  # a key of `FAMILIES`, "pristine" or "mixture"
+    level: int  # 0 is pristine; a higher level is worse
+    steps: tuple[Step, ...]
+    quality_factor: float | None = None  # 0..1, of a fault that VMAF misjudges; None: VMAF is right
+
+    @property
+    def name(self) -> str:
+        """Return a name for files and tables."""
+        return f"{self.family}-{self.level}"
+
+
+def pristine() -> Recipe:
+    """Return the recipe that changes nothing."""
+    return Recipe(family="pristine", level=0, steps=())
+
+
+def ladder(family: str) -> tuple[Recipe, ...]:
+    """Return one recipe for each level of a family, mildest first.
+
+    Raises:
+        ConfigurationError: no such family.
+    """
+    if family not in FAMILIES:
+        raise ConfigurationError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+    row = FAMILIES[family]
+    return tuple(
+        Recipe(
+            family=family,
+            level=level,
+            steps=_as_steps(row.steps(value)),
+            quality_factor=None if row.factor is None else row.factor(value),
+        )
+        for level, value in enumerate(row.levels, start=1)
+    )
+
+
+def mixture(rng: np.random.Generator, *, number: int) -> Recipe:
+    """Return a fault of capture or editing followed by an encoding, as uploads have it.
+
+    Args:
+        rng: decides both and their levels.
+        number: told apart by it in names.
+    """
+    first = ladder(str(rng.choice(_SPATIAL_FIRST)))
+    second = ladder(str(rng.choice(_CODECS_AFTER)))
+    chosen = first[int(rng.integers(0, 3))], second[int(rng.integers(0, 4))]
+    return Recipe(
+        family="mixture",
+        level=number,
+        steps=chosen[0].steps + chosen[1].steps,
+        quality_factor=chosen[0].quality_factor,
+    )
+
+
+def table_digest(*, num_frames: int) -> str:
+    """Return a digest that changes when any recipe or label factor does, for clips of `num_frames`."""
+    table = [
+        (recipe.name, steps_to_json(recipe.steps, num_frames=num_frames), recipe.quality_factor)
+        for family in FAMILIES
+        for recipe in ladder(family)
+    ]
+    content = json.dumps([table, _SPATIAL_FIRST, _CODECS_AFTER])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _as_steps(made: Step | tuple[Step, ...]) -> tuple[Step, ...]:
+    return made if isinstance(made, tuple) else (made,)

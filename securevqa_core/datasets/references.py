@@ -1,0 +1,102 @@
+"""Owns the pristine clips: excerpts of footage and pans over photographs, shrunk, written without loss."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from securevqa_core.datasets import ffmpeg
+from securevqa_core.datasets.sources import open_photo
+from securevqa_core.datasets.views import View
+from securevqa_core.errors import DatasetError
+
+__all__ = ["has_motion", "write_reference"]
+
+MIN_CONTRAST = 8.0  # 8-bit levels, standard deviation of luma
+_STILL_LIMIT = 0.6  # 8-bit levels between frames; below it repeated frames cannot be seen
+
+# As good as lossless matters here: every label is a comparison with this file.
+_LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv420p", "-threads", "1")
+
+
+def write_reference(view: View, path: Path, *, scratch: Path) -> bool:
+    """Write the pristine clip without loss; return whether it has motion enough for temporal faults.
+
+    Args:
+        view: what to take from which source.
+        path: the file to write; it appears whole or not at all.
+        scratch: an existing folder for temporary files, on the file system of `path`.
+
+    Raises:
+        DatasetError: the source cannot be read, is shorter than it says, or the clip is all but flat.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        temporary = Path(folder).absolute() / "reference.mkv"
+        if view.source.is_photo:
+            _write_pan(view, temporary)
+        else:
+            _write_excerpt(view, temporary)
+        luma = _read_luma(temporary)
+        contrast = float(luma.std()) if luma.size else 0.0
+        if len(luma) != view.clip.num_frames or contrast < MIN_CONTRAST:
+            raise DatasetError(
+                f"{view.view_id} must have {view.clip.num_frames} frames and contrast {MIN_CONTRAST}, "
+                f"got {len(luma)} and {contrast:.1f}"
+            )
+        temporary.replace(path)
+    return _moves(luma)
+
+
+def has_motion(reference: Path) -> bool:
+    """Return whether a pristine clip has motion enough for temporal faults.
+
+    Raises:
+        DatasetError: it cannot be decoded.
+    """
+    return _moves(_read_luma(reference))
+
+
+def _write_pan(view: View, path: Path) -> None:
+    clip = view.clip
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}"]
+    ffmpeg.run([*raw, "-r", f"{clip.fps:.6f}", "-i", "-", *_LOSSLESS, str(path)], stdin=_pan(view).tobytes())
+
+
+def _write_excerpt(view: View, path: Path) -> None:
+    clip = view.clip
+    chain = f"fps={clip.fps:.6f},scale={clip.width}:{clip.height}:flags=lanczos,setsar=1"
+    seek = ["-ss", f"{view.start_seconds:.3f}", "-i", str(view.source.path), "-an", "-sn"]
+    frames = ["-map", "0:v:0", "-vf", chain, "-frames:v", str(clip.num_frames)]
+    ffmpeg.run([*seek, *frames, *_LOSSLESS, str(path)])
+
+
+def _pan(view: View) -> NDArray[np.uint8]:
+    """Return (t, h, w, 3), 0..255: each box shrunk to the clip's size, at sub-pixel places."""
+    clip = view.clip
+    photo = open_photo(view.source.path)
+    frames = []
+    for left, top, width in view.boxes:
+        right, bottom = left + width, top + width * clip.height / clip.width
+        # Rounding may put a box that is as large as the photograph outside it by a hair.
+        box = (max(left, 0.0), max(top, 0.0), min(photo.width, right), min(photo.height, bottom))
+        frames.append(np.asarray(photo.resize((clip.width, clip.height), Image.Resampling.LANCZOS, box=box)))
+    return np.stack(frames)
+
+
+def _read_luma(path: Path) -> NDArray[np.uint8]:
+    """Return (t, h, w), 0..255."""
+    try:
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise DatasetError(f"{path} cannot be decoded: {error}") from error
+    return np.stack(frames) if frames else np.empty((0, 0, 0), dtype=np.uint8)
+
+
+def _moves(luma: NDArray[np.uint8]) -> bool:
+    return bool(np.abs(np.diff(luma.astype(np.float32), axis=0)).mean() > _STILL_LIMIT)

@@ -1,0 +1,184 @@
+"""Owns the sources: which files of footage and which photographs there are, and what could not be opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from securevqa_core.errors import ConfigurationError, DatasetError
+
+__all__ = [
+    "PHOTO_FPS",
+    "Found",
+    "LeftOut",
+    "Source",
+    "find_by_digest",
+    "find_sources",
+    "open_photo",
+    "read_source",
+]
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
+
+PHOTO_FPS = 25.0  # of the motion that a photograph is given
+MAX_FPS = 31.0  # above it every other frame is left out
+
+# What a damaged file makes the two libraries raise.
+_PHOTO_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_VIDEO_ERRORS = (av.FFmpegError, OSError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file of footage or one photograph."""
+
+    path: Path  # absolute
+    sha256: str  # of its bytes
+    width: int  # pixels
+    height: int  # pixels
+    fps: float  # frames a second; of the motion that a photograph is given
+    duration_seconds: float  # 0 for a photograph
+
+    @property
+    def source_id(self) -> str:
+        """Return the name of the file and the beginning of its digest."""
+        return f"{self.path.stem}-{self.sha256[:8]}"
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether motion has to be made."""
+        return self.duration_seconds == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file or a clip that no use can be made of."""
+
+    name: str  # path of a file, or id of a view
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What lies under the roots."""
+
+    sources: tuple[Source, ...]  # each content once, in the order of their ids
+    left_out: tuple[LeftOut, ...]  # files that look like sources and cannot be opened
+
+
+def find_sources(roots: Sequence[Path]) -> Found:
+    """Return the sources under `roots`, folders or files; of files with the same bytes the first path.
+
+    Raises:
+        ConfigurationError: a root is not there.
+        DatasetError: nothing that can be opened is.
+    """
+    found: dict[str, Source] = {}
+    left_out = []
+    for path in _candidates(roots):
+        try:
+            source = read_source(path)
+        except DatasetError as error:
+            left_out.append(LeftOut(name=str(path), reason=str(error)))
+        else:
+            found.setdefault(source.sha256, source)
+    if not found:
+        raise DatasetError(
+            f"no photograph or video that can be opened under {', '.join(map(str, roots))}: "
+            f"{len(left_out)} cannot be opened" + "".join(f"; {item.reason}" for item in left_out[:3])
+        )
+    ordered = sorted(found.values(), key=lambda source: source.source_id)
+    return Found(sources=tuple(ordered), left_out=tuple(left_out))
+
+
+def find_by_digest(sha256: str, roots: Sequence[Path]) -> Source:
+    """Return the source with the given bytes.
+
+    Raises:
+        ConfigurationError: a root is not there.
+        DatasetError: none of the files has them, or it cannot be opened.
+    """
+    for path in _candidates(roots):
+        if _digest(path) == sha256:
+            return read_source(path)
+    raise DatasetError(f"no file under {', '.join(map(str, roots))} has the SHA-256 {sha256}")
+
+
+def read_source(path: Path) -> Source:
+    """Return what a file is.
+
+    Raises:
+        DatasetError: it cannot be opened as the photograph or the video that its name says, or lasts no time.
+    """
+    read = _read_photo if path.suffix.lower() in PHOTO_SUFFIXES else _read_video
+    width, height, fps, duration_seconds = read(path)
+    return Source(
+        path=path.absolute(),
+        sha256=_digest(path),
+        width=width,
+        height=height,
+        fps=fps,
+        duration_seconds=duration_seconds,
+    )
+
+
+def open_photo(path: Path) -> Image.Image:
+    """Return a photograph as RGB.
+
+    Raises:
+        DatasetError: it is damaged or is no photograph.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except _PHOTO_ERRORS as error:
+        raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
+
+
+def _candidates(roots: Iterable[Path]) -> Iterator[Path]:
+    for root in roots:
+        if not root.exists():
+            raise ConfigurationError(f"sources must be files or folders that are there, got {str(root)!r}")
+    files = (file for root in roots for file in ([root] if root.is_file() else root.rglob("*")))
+    for path in sorted(files):
+        if path.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES and path.is_file():
+            yield path
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def _read_photo(path: Path) -> tuple[int, int, float, float]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except _PHOTO_ERRORS as error:
+        raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
+    return width, height, PHOTO_FPS, 0.0
+
+
+def _read_video(path: Path) -> tuple[int, int, float, float]:
+    try:
+        with av.open(str(path)) as container:
+            seconds = (container.duration or 0) / av.time_base
+            sizes = [(one.width, one.height, one.average_rate) for one in container.streams.video]
+    except _VIDEO_ERRORS as error:
+        raise DatasetError(f"{path} cannot be opened as a video: {error}") from error
+    if not sizes or seconds <= 0:
+        raise DatasetError(
+            f"{path} must hold video and say how long it is, got {len(sizes)} streams, {seconds} s"
+        )
+    width, height, rate = sizes[0]
+    fps = float(rate or PHOTO_FPS)
+    return width, height, fps / 2 if fps > MAX_FPS else fps, seconds

@@ -1,0 +1,148 @@
+"""Owns the views: which short clips are taken from a source, shrunk so much that they are sharp."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from securevqa_core.datasets.seeding import generator
+from securevqa_core.datasets.sources import PHOTO_FPS, Source
+from securevqa_core.datasets.steps import ClipFormat
+from securevqa_core.errors import DatasetError
+
+__all__ = ["MIN_SIDE", "NUM_FRAMES", "Box", "View", "plan_views", "view_from_json", "view_to_json"]
+
+NUM_FRAMES = 48
+MIN_SIDE = 224  # pixels, of a clip: the grid of the models
+MIN_SHRINK = 1.35  # a source is shrunk at least so much, or it is left out
+GOOD_SHRINK = 2.0  # and so much where it has the pixels
+MAX_PAN = 1.5  # clip pixels a frame, faster than which a photograph no longer looks filmed
+_LONG_SIDES = (320, 400, 480, 640, 854, 960)
+_ZOOM_RANGE = (0.93, 1.07)  # of the width of a pan's last box to that of its first
+
+Box = tuple[float, float, float]  # left, top, width, in pixels of the source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One pristine clip to be taken from a source."""
+
+    view_id: str
+    source: Source
+    clip: ClipFormat
+    start_seconds: float = 0.0  # of an excerpt
+    boxes: tuple[Box, ...] = ()  # of a pan, one for each frame
+
+
+def plan_views(source: Source, *, seed: int, max_views: int) -> list[View]:
+    """Return up to `max_views` clips to take from a source: fewer where it is small or short.
+
+    The same arguments give the same plan; a source that cannot be shrunk enough gives none.
+    """
+    rng = generator(seed, source.source_id)
+    plan = _plan_pans if source.is_photo else _plan_excerpts
+    return plan(source, rng, max_views)
+
+
+def view_to_json(view: View) -> str:
+    """Return all that it takes to make the view's pristine clip from its source again."""
+    clip = view.clip
+    return json.dumps(
+        {
+            "width": clip.width,
+            "height": clip.height,
+            "fps": clip.fps,
+            "num_frames": clip.num_frames,
+            "start_seconds": view.start_seconds,
+            "boxes": view.boxes,
+        }
+    )
+
+
+def view_from_json(text: str, *, view_id: str, source: Source) -> View:
+    """Return the view that `view_to_json` wrote.
+
+    Raises:
+        DatasetError: it is not such JSON.
+    """
+    try:
+        plan = json.loads(text)
+        return View(
+            view_id=view_id,
+            source=source,
+            clip=ClipFormat(**{name: plan[name] for name in ("width", "height", "fps", "num_frames")}),
+            start_seconds=float(plan["start_seconds"]),
+            boxes=tuple((float(left), float(top), float(width)) for left, top, width in plan["boxes"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"the plan of view {view_id} must be JSON of a view, got {text!r}") from error
+
+
+def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
+    # A frame is left over at the end, because containers round their duration up.
+    length = (NUM_FRAMES + 1) / source.fps
+    count = min(max_views, int(source.duration_seconds // length))
+    views = []
+    for number in range(count):
+        clip = _clip_format(source.width, source.height, source.fps, rng)
+        if clip is not None:
+            room = source.duration_seconds / count - length
+            start = number * source.duration_seconds / count + float(rng.uniform(0, max(room, 0)))
+            views.append(
+                View(view_id=_view_id(source, number), source=source, clip=clip, start_seconds=start)
+            )
+    return views
+
+
+def _plan_pans(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
+    views = []
+    num_views = min(max_views, 1 + min(source.width, source.height) // 900)
+    for number in range(num_views):
+        clip = _clip_format(source.width / 1.1, source.height / 1.1, PHOTO_FPS, rng)
+        if clip is not None:
+            boxes = _pan_boxes(source, clip, rng)
+            views.append(View(view_id=_view_id(source, number), source=source, clip=clip, boxes=boxes))
+    return views
+
+
+def _pan_boxes(source: Source, clip: ClipFormat, rng: np.random.Generator) -> tuple[Box, ...]:
+    """Return a slow pan and zoom: a straight path between two random boxes inside the photograph."""
+    widest = min(source.width, source.height * clip.width / clip.height)
+    narrowest = max(MIN_SHRINK * clip.width, widest / 2)
+    widths = np.sort(rng.uniform(min(narrowest, widest), widest, size=2))[:: rng.choice((-1, 1))]
+    ends = []
+    for width in (widths[0], np.clip(widths[1], _ZOOM_RANGE[0] * widths[0], _ZOOM_RANGE[1] * widths[0])):
+        room = np.array([source.width - width, source.height - width * clip.height / clip.width])
+        ends.append((*(room * rng.uniform(size=2)), min(width, widest)))
+    first, last = np.array(ends[0]), np.array(ends[1])
+    travel = np.abs(last[:2] - first[:2]).max() * clip.width / first[2]
+    share = min(1.0, MAX_PAN * NUM_FRAMES / max(travel, 1e-9))
+    path = first + (last - first) * share * np.linspace(0, 1, NUM_FRAMES)[:, None]
+    return tuple((float(x), float(y), float(w)) for x, y, w in path)
+
+
+def _clip_format(width: float, height: float, fps: float, rng: np.random.Generator) -> ClipFormat | None:
+    """Choose a size among those that shrink the source enough, or None."""
+    largest = max(width, height)
+    aspect = min(width, height) / largest
+    shortest = MIN_SIDE / aspect
+    fits = [side for side in _LONG_SIDES if shortest <= side <= largest / GOOD_SHRINK]
+    odds = 1 / np.array(fits, dtype=np.float64)  # large clips cost more and teach the same
+    long_side = float(rng.choice(fits, p=odds / odds.sum())) if fits else largest / MIN_SHRINK
+    if not fits:
+        long_side = max(shortest, min(long_side, 320))
+    if long_side > largest / MIN_SHRINK * 1.01:
+        return None
+    scale = long_side / largest
+    return ClipFormat(
+        width=max(MIN_SIDE, round(width * scale / 2) * 2),
+        height=max(MIN_SIDE, round(height * scale / 2) * 2),
+        fps=fps,
+        num_frames=NUM_FRAMES,
+    )
+
+
+def _view_id(source: Source, number: int) -> str:
+    return f"{source.source_id}-{number}"
