@@ -6,14 +6,15 @@ import contextlib
 import json
 import shutil
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
 from rich.console import Console
 
 from pipeline.session import available_cores, cluster_resources
@@ -24,60 +25,106 @@ from securevqa_core import weights
 from securevqa_core.errors import RunError, SecureVqaError
 from securevqa_core.training_state import METRICS_FILE
 
-__all__ = ["launch"]
+__all__ = ["Placement", "launch", "our_error", "placement"]
 
 MAX_FAILURES = 3  # of workers, after which the training ends; the same command goes on
 POLL_SECONDS = 1.0
+RAY_FOLDER = ".ray"  # what Ray itself keeps of a training while it lasts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the workers of a training run."""
+
+    num_workers: int
+    use_gpu: bool  # one GPU a worker
+    threads: int  # of a worker on the CPU
+
+
+def placement(run: TrainRun, resources: Mapping[str, float], *, cores: int) -> Placement:
+    """Return how many workers run on what.
+
+    Args:
+        run: the settings.
+        resources: of the cluster, by Ray's names.
+        cores: of this machine.
+
+    Raises:
+        RunError: the cluster is too small, where Ray would wait for ever.
+    """
+    num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+    use_gpu = run.use_gpu == "yes" or (run.use_gpu == "auto" and num_gpus > 0)
+    num_workers = run.workers or (max(num_gpus, 1) if use_gpu else 1)
+    for name, there, is_needed in (("GPUs", num_gpus, use_gpu), ("CPUs", num_cpus, True)):
+        if is_needed and num_workers > there:
+            raise RunError(f"workers must be <= {there}, the {name} that Ray has, got {num_workers}")
+    return Placement(
+        num_workers=num_workers, use_gpu=use_gpu, threads=run.threads or max(1, cores // num_workers)
+    )
 
 
 def launch(
     run: TrainRun, init: weights.Checkpoint, jobs: Sequence[Job], *, output: Path, console: Console
 ) -> None:
-    """Train what is left of `jobs`, inside a Ray session.
+    """Train what is left of `jobs`, inside a Ray session; after the death of a worker, from the last state.
 
     Raises:
-        RunError: the training failed; or the error of this project that a worker raised.
+        RunError: the cluster is too small, or workers died too often; or the error of this project that a
+            worker raised.
     """
     if all((job.output / RESULT_FILE).exists() for job in jobs):
         return
-    num_gpus = int(cluster_resources().get("GPU", 0))
-    use_gpu = run.use_gpu == "yes" or (run.use_gpu == "auto" and num_gpus > 0)
-    num_workers = run.workers or (max(num_gpus, 1) if use_gpu else 1)
-    threads = run.threads or max(1, available_cores() // num_workers)
-    storage = output / f".ray-{uuid.uuid4().hex[:8]}"
+    place = placement(run, cluster_resources(), cores=available_cores())
+    plan = Plan(init=ray.put(init), config=run.train, output=output, jobs=tuple(jobs), threads=place.threads)
+    with _told([job.output for job in jobs], console):
+        for failure in range(MAX_FAILURES + 1):
+            try:
+                _fit(plan, place)
+            except TrainingFailedError as error:
+                # What we raise ourselves would be raised again; a lost worker is worth another try.
+                if (ours := our_error(error)) is not None:
+                    raise ours from error
+                if failure == MAX_FAILURES:
+                    raise RunError(f"training failed {failure + 1} times: {error}") from error
+            else:
+                return
+
+
+def _fit(plan: Plan, place: Placement) -> None:
+    storage = plan.output / RAY_FOLDER
+    # What a killed driver left there Ray would take up; the place in training is kept by us.
+    shutil.rmtree(storage, ignore_errors=True)
     trainer = TorchTrainer(
         work,
-        train_loop_config={
-            "plan": Plan(
-                init=ray.put(init), config=run.train, output=output, jobs=tuple(jobs), threads=threads
-            )
-        },
+        train_loop_config={"plan": plan},
         # One logical CPU a worker, whatever its threads: Ray counts tasks, and caching is over.
         scaling_config=ScalingConfig(
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {}),
+            num_workers=place.num_workers,
+            use_gpu=place.use_gpu,
+            resources_per_worker={"CPU": 1, "GPU": 1} if place.use_gpu else {"CPU": 1},
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        run_config=RunConfig(
-            name="train", storage_path=str(storage), failure_config=FailureConfig(max_failures=MAX_FAILURES)
-        ),
+        torch_config=TorchConfig(backend="nccl" if place.use_gpu else "gloo"),
+        run_config=RunConfig(name="train", storage_path=str(storage)),
     )
     try:
-        with _told([job.output for job in jobs], console):
-            trainer.fit()
-    except Exception as error:
-        raise _reason(error) from error
+        trainer.fit()
     finally:
         shutil.rmtree(storage, ignore_errors=True)
 
 
-def _reason(error: BaseException) -> Exception:
-    """Return this project's own error where a worker raised one, else a RunError."""
-    for one in getattr(error, "worker_failures", {}).values():
+def our_error(error: TrainingFailedError) -> SecureVqaError | None:
+    """Return the error of this project that a worker raised, None where there is none.
+
+    Ray wraps what workers raise, so the causes are searched too.
+    """
+    open_ends: list[object] = list(getattr(error, "worker_failures", {}).values())
+    while open_ends:
+        one = open_ends.pop(0)
         if isinstance(one, SecureVqaError):
             return one
-    return RunError(f"training failed: {error}")
+        wrapped = (getattr(one, name, None) for name in ("_base_exc", "cause", "__cause__"))
+        open_ends += [inner for inner in wrapped if inner is not None]
+    return None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -18,12 +19,16 @@ import pytest
 import torch
 from cli import call, wait_until
 from labelled import TINY, labelled_videos
+from processes import descendants, title
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from operators.decode import FetchLimits
 from pipeline import train_worker
 from pipeline.commands.train import TrainOptions
 from pipeline.train import require_readable
 from pipeline.train_config import TrainRun
+from pipeline.train_launch import Placement, our_error, placement
 from pipeline.train_worker import CHECKPOINT_FILE, RESULT_FILE, Job, agreement, calibrate
 from pipeline.training_set import Split
 from securevqa_core import weights
@@ -136,7 +141,7 @@ def test_a_killed_driver_s_training_ends_where_one_without_ray_does(manifest: Pa
     for name, value in expected.state_dict().items():
         assert torch.equal(checkpoint.tensors[name], value), name
     assert (checkpoint.architecture, checkpoint.status) == (MODEL, "trained")
-    assert verify((output / CHECKPOINT_FILE).read_bytes()).difference == 0
+    assert verify((output / CHECKPOINT_FILE).read_bytes(), name="it").difference == 0
     card: Any = checkpoint.card
     assert card["rows"] == {"used": 9, "unreadable": 1, "unlabelled": 0, "test": 4}
     assert card["settings"]["train"]["learning_rate"] == CONFIG.learning_rate
@@ -153,12 +158,20 @@ def test_a_killed_driver_s_training_ends_where_one_without_ray_does(manifest: Pa
     assert not list(output.glob(".ray*"))
 
 
-def test_repeated_splits_are_trained_by_a_group_and_summarised(manifest: Path, tmp_path: Path) -> None:
+def workers(driver: subprocess.Popen[str]) -> list[int]:
+    return [pid for pid in descendants(driver.pid) if "RayTrainWorker" in title(pid)]
+
+
+def test_repeated_splits_are_trained_by_a_group_that_loses_a_worker(manifest: Path, tmp_path: Path) -> None:
     table = pq.read_table(manifest).drop_columns(["split"])
     pq.write_table(table.slice(0, table.num_rows - 1), tmp_path / "manifest.parquet")
     settings = {"model": MODEL, "finetune": True, "num_splits": 2, "workers": 2}
     output = tmp_path / "out"
-    finish(start(tmp_path / "manifest.parquet", output, **settings))
+    driver = start(tmp_path / "manifest.parquet", output, **settings)
+    state = output / "split-00" / STATE_FILE
+    wait_until(lambda: state.exists() or driver.poll() is not None, seconds=240)
+    os.kill(workers(driver)[0], signal.SIGKILL)
+    finish(driver)
     summary = json.loads((output / "finetune.json").read_text())
     assert len(summary["splits"]) == 2
     for name, found in summary["test"].items():
@@ -181,6 +194,43 @@ def test_a_split_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> Non
     job = Job(output=tmp_path / "split-07", train=[], validation=[], test=[], card={})
     with pytest.raises(RunError, match=r"none of the 2 train videos of 'split-07' can be read"):
         require_readable(split, job)
+
+
+@pytest.mark.parametrize(
+    ("settings", "resources", "expected"),
+    [
+        ({}, {"CPU": 3.0}, Placement(num_workers=1, use_gpu=False, threads=8)),
+        ({"workers": 2}, {"CPU": 3.0}, Placement(num_workers=2, use_gpu=False, threads=4)),
+        ({"workers": 2, "threads": 3}, {"CPU": 3.0}, Placement(num_workers=2, use_gpu=False, threads=3)),
+        ({}, {"CPU": 16.0, "GPU": 4.0}, Placement(num_workers=4, use_gpu=True, threads=2)),
+        ({"use_gpu": "no"}, {"CPU": 16.0, "GPU": 4.0}, Placement(num_workers=1, use_gpu=False, threads=8)),
+    ],
+)
+def test_workers_are_placed_on_what_the_cluster_has(
+    settings: dict[str, Any], resources: dict[str, float], expected: Placement
+) -> None:
+    run = replace(RUN, **{"threads": 0} | settings)
+    assert placement(run, resources, cores=8) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use_gpu": "yes"}, "workers must be <= 0, the GPUs that Ray has, got 1"),
+        ({"workers": 4}, "workers must be <= 3, the CPUs that Ray has, got 4"),
+    ],
+)
+def test_too_small_a_cluster_is_refused_and_not_waited_for(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        placement(replace(RUN, **settings), {"CPU": 3.0}, cores=8)
+
+
+def test_what_a_worker_refuses_is_told_apart_from_the_loss_of_a_worker() -> None:
+    refused = ConfigurationError("batch_size must be smaller")
+    wrapped = UserExceptionWithTraceback(refused, "traceback")
+    lost = WorkerGroupError("", {0: RuntimeError("connection reset"), 1: RuntimeError("died")})
+    assert our_error(WorkerGroupError("", {0: RuntimeError("connection reset"), 1: wrapped})) is refused
+    assert our_error(lost) is None
 
 
 def test_a_second_training_of_one_output_waits_and_is_refused(tmp_path: Path) -> None:
