@@ -258,7 +258,7 @@ def _statistics(
     fragments = _mirrored(video.fragments(), is_flipped)
     guarded = add_guardian_map(fragments, rng, amplitude=video.config.sampling.guardian_amplitude)
     with torch.no_grad():
-        found = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(device)))
+        found = stem(normalise(torch.from_numpy(np.array(guarded)).flatten(0, 1).to(device)))
     return found.view(*fragments.shape[:2], *found.shape[1:]).cpu().numpy()
 
 

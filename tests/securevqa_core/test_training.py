@@ -247,6 +247,7 @@ def test_training_lowers_the_loss(data: TrainingData, tmp_path: Path) -> None:
 TRAINED = [
     ("secure-vqa-compact", {"inter": "frozen"}),
     ("secure-vqa-compact", {"inter": "cached", "precision": "bfloat16", "num_feature_draws": 2}),
+    ("secure-vqa-compact", {"inter": "cached", "num_statistics_draws": 2}),
     ("secure-vqa-compact", {"inter": "trained", "losses": "released", "optimiser": "adam"}),
     ("fast-vqa-m", {"losses": "released", "flip": False}),
 ]

@@ -102,6 +102,7 @@ def test_averaged_weights_follow_the_formula_and_buffers_the_model() -> None:
         ("rank_softness", 0.0),
         ("auxiliary_weight", -1.0),
         ("num_feature_draws", 0),
+        ("num_statistics_draws", -1),
         ("train_segments", -4),
         ("checkpoint_minutes", -1.0),
         ("optimiser", "sgd"),
