@@ -15,28 +15,32 @@ from securevqa_core.errors import DatasetError
 __all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
 
 HASH_SECONDS = 0.5  # between the frames that are looked at
-HASH_BITS = 64
-MAX_DISTANCE = 8  # bits in which two hashes of the same picture may differ
+HASH_BITS = 128
+MAX_DISTANCE = 24  # bits in which two hashes may differ where several pictures of both sources agree
+MAX_DISTANCE_ALONE = 8  # and where one of the sources has one picture only
 MIN_SHARE = 0.3  # of the shorter source's pictures; more of them in the other make both one
 MIN_CONTRAST = 8.0  # 8-bit levels, standard deviation of the shrunk picture; below it a hash says nothing
 MIN_STEP = 1.0  # 8-bit levels, median step between neighbours; likewise
 
-_COLUMNS, _ROWS = 9, 8
+_SIDES = ((9, 8), (8, 9))  # columns and rows; the steps are those along the longer side
 
-Bits = NDArray[np.bool_]  # (k, 64), one row for each picture
+Bits = NDArray[np.bool_]  # (k, 128), one row for each picture
 
 
 def picture_hash(picture: Image.Image) -> NDArray[np.bool_] | None:
-    """Return the difference hash of a picture, (64,): where luma rises from left to right, 8 x 9 cells.
+    """Return the difference hash of a picture, (128,): where luma rises to the right, and where downwards.
 
     None for a picture so flat that rounding decides its bits.
     """
-    small = picture.convert("L").resize((_COLUMNS, _ROWS), Image.Resampling.BOX)
-    luma = np.asarray(small, dtype=np.float32)
-    steps = np.diff(luma, axis=1)
-    if luma.std() < MIN_CONTRAST or np.median(np.abs(steps)) < MIN_STEP:
-        return None
-    return (steps > 0).ravel()
+    luma = picture.convert("L")
+    bits = []
+    for axis, size in zip((1, 0), _SIDES, strict=True):
+        small = np.asarray(luma.resize(size, Image.Resampling.BOX), dtype=np.float32)
+        steps = np.diff(small, axis=axis)
+        if small.std() < MIN_CONTRAST or np.median(np.abs(steps)) < MIN_STEP:
+            return None
+        bits.append((steps > 0).ravel())
+    return np.concatenate(bits)
 
 
 def hash_pictures(source: Source) -> Bits:
@@ -54,10 +58,11 @@ def group_sources(hashes: Mapping[str, Bits]) -> dict[str, str]:
     """Return the group of every source: the first id, in order, of those that show the same footage as it.
 
     Two sources are the same footage when more than `MIN_SHARE` of the hashes of the one with fewer have a
-    match within `MAX_DISTANCE` bits in the other. What is the same as a third is the same.
+    match in the other: the same file encoded anew, cut or scaled, and another take in the same place. What is
+    the same as a third is the same.
 
     Args:
-        hashes: of each source by its id, (k, 64).
+        hashes: of each source by its id, (k, 128).
     """
     groups = {name: name for name in sorted(hashes)}
     names = [name for name in groups if len(hashes[name])]
@@ -68,7 +73,8 @@ def group_sources(hashes: Mapping[str, Bits]) -> dict[str, str]:
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     for number, name in enumerate(names):
         own = _signs(hashes[name])
-        matches = (HASH_BITS - own @ signs.T) / 2 <= MAX_DISTANCE  # (k, hashes of all sources)
+        furthest = MAX_DISTANCE if len(own) > 1 else MAX_DISTANCE_ALONE
+        matches = (HASH_BITS - own @ signs.T) / 2 <= furthest  # (k, hashes of all sources)
         shares = np.logical_or.reduceat(matches, starts, axis=1).mean(axis=0)  # of the own, in each source
         for other in np.flatnonzero((shares > MIN_SHARE) & (counts >= counts[number])):
             _merge(groups, name, names[other])
@@ -97,8 +103,8 @@ def _frames(source: Source) -> Iterator[Image.Image]:
             for frame in container.decode(stream):
                 if frame.time is not None and frame.time >= due:
                     due = frame.time + HASH_SECONDS
-                    size = {"width": _COLUMNS * 16, "height": _ROWS * 16}
-                    yield frame.to_image(**size, interpolation="AREA")  # type: ignore[no-untyped-call]
+                    small = frame.reformat(width=144, height=144, format="gray", interpolation="AREA")
+                    yield Image.fromarray(small.to_ndarray())
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         if due == -np.inf:
             raise DatasetError(f"{source.path} cannot be decoded: {error}") from error
