@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli import finish, read_report, securevqa, start
+from cli import finish, read_report, securevqa, start, wait_until
+from processes import descendants
 from ray.cluster_utils import Cluster
+
+from securevqa_core.randomness import Key
 
 CANARY = "canary-3f9a1c5e7b2d-never-to-be-seen"
 NAMES = ("bikes_h264.mp4", "carphone_vp9.webm", "two_by_two.mp4", "text.mp4")
+NUM_CPUS = 8  # two actors in each stage where a machine of two cores has one
+
+# Forks, as every start of a process does, and starts what leaks as `cat`; all end with their standard input.
+LEAKY = """
+import os, subprocess, sys
+if os.fork():
+    {leak}
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A run whose key came from the environment, and what other processes showed of it."""
+
+    done: subprocess.CompletedProcess[str]
+    traces: set[str]  # PID/cmdline or PID/environ
+    ray_folder: Path
+    output: Path
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +49,26 @@ def backlog(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return [Path(shutil.copy(videos[name], folder / name)) for name in NAMES]
 
 
-@pytest.fixture
-def ray_folder() -> Iterator[Path]:
-    """A short path for Ray's sessions: its sockets' names may not be long."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    yield folder
-    shutil.rmtree(folder)
+@pytest.fixture(scope="module")
+def watched(backlog: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("watched")
+    ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the names of Ray's sockets may not be long
+    arguments = ("score", manifest(folder, backlog), "--output", str(folder / "run"))
+    try:
+        driver = start(*arguments, env={"SECUREVQA_KEY": CANARY, "RAY_TMPDIR": str(ray_folder)})
+        with watching(driver.pid) as traces:
+            done = finish(driver)
+        assert done.returncode == 0, done.stderr
+        yield Watched(done=done, traces=traces, ray_folder=ray_folder, output=folder / "run")
+    finally:
+        shutil.rmtree(ray_folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": NUM_CPUS, "include_dashboard": False})
+    yield started.address
+    started.shutdown()
 
 
 def manifest(folder: Path, paths: list[Path]) -> str:
@@ -41,18 +81,48 @@ def raw_scores(output: Path) -> dict[str, float | None]:
     return {row["uri"]: row["raw_score"] for row in read_report(str(output)).to_pylist()}
 
 
-def process_traces(driver: subprocess.Popen[str], stop: threading.Event, seen: set[str]) -> None:
-    """Note every process but the driver's whose command line or environment shows the canary."""
-    while not stop.wait(0.2):
-        for entry in Path("/proc").iterdir():
-            for name in ("cmdline", "environ"):
-                if entry.name.isdigit() and int(entry.name) != driver.pid:
-                    try:
-                        content = (entry / name).read_bytes()
-                    except OSError:
-                        continue
-                    if CANARY.encode() in content:
-                        seen.add(f"{entry.name}/{name}")
+@contextlib.contextmanager
+def watching(driver: int) -> Iterator[set[str]]:
+    """Collect the traces of the canary in all processes but the driver, five times a second."""
+    stop, seen = threading.Event(), set[str]()
+
+    def watch() -> None:
+        while not stop.wait(0.2):
+            seen.update(traces(driver))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def traces(driver: int) -> set[str]:
+    """Return what shows the canary now: command lines, and environments that a process was given.
+
+    Between fork and exec a child shows the command line and the environment that the driver was started with.
+    That gives nothing away which the driver does not; what it is given at its exec shows from then on. So the
+    command line is read first: once it is no longer the driver's, the environment is the child's own.
+    """
+    found = set()
+    copied = read_process(driver, "cmdline")
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        command = read_process(pid, "cmdline")
+        if pid == driver or command == copied:
+            continue
+        for name, content in (("cmdline", command), ("environ", read_process(pid, "environ"))):
+            if CANARY.encode() in content:
+                found.add(f"{pid}/{name}")
+    return found
+
+
+def read_process(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def files_with_canary(folder: Path) -> list[str]:
@@ -60,53 +130,67 @@ def files_with_canary(folder: Path) -> list[str]:
     return [str(path) for path in files if CANARY.encode() in path.read_bytes()]
 
 
-def test_same_key_same_scores_on_other_workers_and_no_trace_of_it(
-    backlog: list[Path], tmp_path: Path, ray_folder: Path
-) -> None:
-    driver = start(
-        "score",
-        manifest(tmp_path, backlog),
-        "--output",
-        str(tmp_path / "run"),
-        env={"SECUREVQA_KEY": CANARY, "RAY_TMPDIR": str(ray_folder)},
-    )
-    stop, seen = threading.Event(), set[str]()
-    watch = threading.Thread(target=process_traces, args=(driver, stop, seen))
-    watch.start()
-    done = finish(driver)
-    stop.set()
-    watch.join()
-    assert done.returncode == 0, done.stderr
-    assert CANARY not in done.stdout + done.stderr
-    assert not seen
-    assert list(ray_folder.rglob("*.log")), "Ray wrote no logs where this test looks"
-    assert not files_with_canary(ray_folder)
-    assert not files_with_canary(tmp_path / "run")
+@contextlib.contextmanager
+def leaky_driver(leak: str) -> Iterator[int]:
+    environment = dict(os.environ) | {"SECUREVQA_KEY": CANARY}
+    command = [sys.executable, "-c", LEAKY.format(leak=leak)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as driver:
+        try:
+            yield driver.pid
+        finally:
+            driver.communicate(timeout=30)
 
+
+def test_the_watcher_takes_no_fork_of_the_driver_for_a_leak() -> None:
+    with leaky_driver("pass") as driver:
+        wait_until(lambda: bool(descendants(driver)), seconds=30)
+        (fork,) = descendants(driver)
+        assert CANARY.encode() in read_process(fork, "environ")
+        assert not traces(driver)
+
+
+@pytest.mark.parametrize(
+    ("leak", "shown"),
+    [
+        ("subprocess.Popen(['cat'])", "environ"),
+        ("subprocess.Popen(['cat', '-', os.environ['SECUREVQA_KEY']], env={})", "cmdline"),
+    ],
+    ids=["environment", "command line"],
+)
+def test_the_watcher_sees_what_a_process_is_given(leak: str, shown: str) -> None:
+    with leaky_driver(leak) as driver, watching(driver) as seen:
+        wait_until(lambda: bool(seen), seconds=30)
+        (child,) = [pid for pid in descendants(driver) if read_process(pid, "cmdline").startswith(b"cat\0")]
+        assert seen == {f"{child}/{shown}"}
+
+
+def test_no_process_log_or_report_shows_the_key(watched: Watched) -> None:
+    assert CANARY not in watched.done.stdout + watched.done.stderr
+    assert not watched.traces
+    assert list(watched.ray_folder.rglob("*.log")), "Ray wrote no logs where this test looks"
+    assert not files_with_canary(watched.ray_folder)
+    assert not files_with_canary(watched.output)
+
+
+def test_same_key_same_scores_on_other_workers(
+    backlog: list[Path], watched: Watched, cluster: str, tmp_path: Path
+) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(CANARY + "\n")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 40, "include_dashboard": False})
-    try:
-        securevqa(
-            "score",
-            manifest(tmp_path, backlog[::-1]),
-            "--output",
-            str(tmp_path / "many"),
-            "--key-file",
-            str(key_file),
-            "--address",
-            cluster.address,
-        )
-    finally:
-        cluster.shutdown()
-    assert raw_scores(tmp_path / "many") == raw_scores(tmp_path / "run")
+    output = tmp_path / "many"
+    file = manifest(tmp_path, backlog[::-1])
+    securevqa("score", file, "--output", str(output), "--key-file", str(key_file), "--address", cluster)
+    assert raw_scores(output) == raw_scores(watched.output)
 
 
-def test_public_randomness_is_marked_and_differs(backlog: list[Path], tmp_path: Path) -> None:
-    file = manifest(tmp_path, backlog)
-    securevqa("score", file, "--output", str(tmp_path / "one"), "--seed", "1")
-    securevqa("score", file, "--output", str(tmp_path / "two"), "--seed", "2")
-    one, two = raw_scores(tmp_path / "one"), raw_scores(tmp_path / "two")
-    assert one.keys() == two.keys()
-    assert all(score is None or score != two[uri] for uri, score in one.items())
-    assert set(read_report(str(tmp_path / "one"))["randomness"].to_pylist()) == {"public"}
+def test_public_randomness_is_marked_and_differs(
+    backlog: list[Path], watched: Watched, cluster: str, tmp_path: Path
+) -> None:
+    file, output = manifest(tmp_path, backlog), tmp_path / "public"
+    securevqa("score", file, "--output", str(output), "--seed", "7", "--address", cluster)
+    public, keyed = raw_scores(output), raw_scores(watched.output)
+    assert public.keys() == keyed.keys()
+    assert all(score is None or score != keyed[uri] for uri, score in public.items())
+    report = read_report(str(output))
+    assert set(report["randomness"].to_pylist()) == {"public"}
+    assert set(report["key_id"].to_pylist()) == {Key.public(7).key_id}
