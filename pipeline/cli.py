@@ -12,6 +12,7 @@ import typer
 from pipeline.commands.calibrate import calibrate_command
 from pipeline.commands.dataset import dataset_app
 from pipeline.commands.evaluate import evaluate_command
+from pipeline.commands.gate import gate_command
 from pipeline.commands.score import score_command
 from pipeline.commands.terminal import complaints, console
 from pipeline.commands.train import train_command
@@ -37,6 +38,7 @@ def _about() -> None:
 
 app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
+app.command("gate")(gate_command)
 app.command("train")(train_command)
 weights_app.command("calibrate")(calibrate_command)
 

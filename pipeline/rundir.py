@@ -190,6 +190,12 @@ class RunDirectory:
         temporary.write_bytes(content)
         temporary.replace(target)
 
+    @_stored
+    def remove_file(self, *names: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        if self._fs.exists(self.path(*names)):
+            self._fs.rm_file(self.path(*names))
+
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo
             self._fs.makedirs(self.path(*names) if names else self._root, exist_ok=True)

@@ -1,0 +1,72 @@
+"""Owns where in a TOML text a value stands, so that what is wrong with it can be said by line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Path", "TomlSource"]
+
+Path = tuple[str | int, ...]  # of a value in the document: names of tables, places in arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TomlSource:
+    """The text of a TOML file."""
+
+    name: str  # of the file, for people
+    text: str
+
+    def document(self) -> dict[str, Any]:
+        """Return what the text holds.
+
+        Raises:
+            ValueError: it is not TOML; the message begins with the line.
+        """
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(self._syntax_error(str(error))) from error
+
+    def line_of(self, path: Path) -> int:
+        """Return the line on which the statement begins that brings `path`, or what would hold it, about.
+
+        The parser tells no positions, so the text is parsed up to each line until the value is there.
+        """
+        while path:
+            if (line := self._first_line(path)) is not None:
+                return line
+            path = path[:-1]
+        return 1
+
+    def _first_line(self, path: Path) -> int | None:
+        lines = self.text.splitlines(keepends=True)
+        start = 1
+        for end in range(1, len(lines) + 1):
+            try:
+                document = tomllib.loads("".join(lines[:end]))
+            except tomllib.TOMLDecodeError:  # within a value of several lines
+                continue
+            if _has(document, path):
+                return start
+            start = end + 1
+        return None
+
+    def _syntax_error(self, message: str) -> str:
+        place = re.search(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", message, re.DOTALL)
+        if place is None:
+            return f"line 1: not readable TOML: {message}"
+        return f"line {place[2] or len(self.text.splitlines()) or 1}: not readable TOML: {place[1]}"
+
+
+def _has(document: Any, path: Path) -> bool:
+    for step in path:
+        if isinstance(step, int):
+            if not isinstance(document, list) or step >= len(document):
+                return False
+        elif not isinstance(document, dict) or step not in document:
+            return False
+        document = document[step]
+    return True
