@@ -39,19 +39,19 @@ def measure_vmaf(
     Args:
         distorted: the clip to measure.
         reference: what it was made from.
-        clip: size and number of frames that both must have.
+        clip: size that both are brought to, and number of frames that both must have.
         scratch: an existing folder for temporary files.
         same: filters and holds that the reference gets too, so that what they do is not measured.
 
     Raises:
-        DatasetError: FFmpeg failed, or the clips do not have the same number of frames.
+        DatasetError: FFmpeg failed, or one of the clips has fewer frames; FFmpeg alone would repeat its last.
     """
     models = "|".join(f"version={version}\\:name={name}" for name, version in _MODELS.items())
     in_order = f"settb=1/1000,setpts=N*40,scale={clip.width}:{clip.height}"
     matched = "".join(f"{filter_chain(step, clip)}," for step in same)
     graph = (
         f"[0:v]{in_order}[d];[1:v]{matched}{in_order}[r];"
-        f"[d][r]libvmaf=model='{models}':log_fmt=json:log_path={_LOG}:n_threads=1"
+        f"[d][r]libvmaf=model='{models}':log_fmt=json:log_path={_LOG}:n_threads=1:shortest=1"
     )
     inputs = [
         part for path in (distorted, reference) for part in ("-threads", "1", "-i", str(path.absolute()))
