@@ -1,0 +1,79 @@
+"""Pristine clips show what the source shows, without loss, and say whether anything moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from footage import CLIP, make_lossless, make_numbered_clip, make_photo, make_video, read_pixels
+from media import read_number, run_ffmpeg
+from PIL import Image
+
+from securevqa_core.datasets.references import has_motion, write_reference
+from securevqa_core.datasets.sources import read_source
+from securevqa_core.datasets.steps import ClipFormat
+from securevqa_core.datasets.views import View
+from securevqa_core.errors import DatasetError
+
+
+def excerpt(path: Path, *, start: float = 0.0, clip: ClipFormat = CLIP) -> View:
+    return View(view_id="excerpt-0", source=read_source(path), clip=clip, start_seconds=start)
+
+
+def pan(path: Path, *, step: float = 1.0) -> View:
+    boxes = tuple((20.0 + step * i, 10.0 + 0.5 * step * i, 400.0) for i in range(CLIP.num_frames))
+    return View(view_id="pan-0", source=read_source(path), clip=CLIP, boxes=boxes)
+
+
+def test_an_excerpt_is_the_frames_from_its_start_on(tmp_path: Path) -> None:
+    large = ClipFormat(width=256, height=192, fps=25.0, num_frames=60)
+    make_numbered_clip(tmp_path / "numbered.mp4", large)
+    path = tmp_path / "reference.mkv"
+    assert write_reference(excerpt(tmp_path / "numbered.mp4", start=0.8), path, scratch=tmp_path)
+    pixels = read_pixels(path)
+    assert pixels.shape == (CLIP.num_frames, CLIP.height, CLIP.width, 3)
+    assert [read_number(picture) for picture in pixels] == list(range(20, 20 + CLIP.num_frames))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["numbered.mp4", "reference.mkv"]
+
+
+def test_a_pan_is_the_boxes_of_the_photograph(tmp_path: Path) -> None:
+    view, path = pan(make_photo(tmp_path / "street.png")), tmp_path / "reference.mkv"
+    assert write_reference(view, path, scratch=tmp_path)
+    photo = Image.open(tmp_path / "street.png").convert("L")
+    for place, picture in enumerate(read_pixels(path)):
+        left, top, width = view.boxes[place]
+        box = (left, top, left + width, top + width * CLIP.height / CLIP.width)
+        expected = np.asarray(photo.resize((CLIP.width, CLIP.height), Image.Resampling.LANCZOS, box=box))
+        found = np.asarray(Image.fromarray(picture).convert("L")).astype(float)
+        assert np.abs(found - expected).mean() < 2  # chroma is halved, and levels are those of video
+
+
+def test_a_still_has_no_motion(tmp_path: Path) -> None:
+    path = tmp_path / "reference.mkv"
+    view = pan(make_photo(tmp_path / "street.png"), step=0)
+    assert not write_reference(view, path, scratch=tmp_path)
+    assert not has_motion(path)
+    assert has_motion(make_lossless(tmp_path / "bikes.mkv"))
+
+
+def test_footage_shorter_than_it_says_is_refused(tmp_path: Path) -> None:
+    make_video(tmp_path / "short.mp4", seconds=1)
+    view = excerpt(tmp_path / "short.mp4", start=0.6)
+    message = r"excerpt-0 must have 24 frames and contrast 8\.0, got 10 and \d+"
+    with pytest.raises(DatasetError, match=message):
+        write_reference(view, tmp_path / "reference.mkv", scratch=tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["short.mp4"]
+
+
+def test_a_flat_photograph_is_refused(tmp_path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "color=gray:s=520x400", "-frames:v", "1", str(tmp_path / "grey.png"))
+    view = pan(tmp_path / "grey.png")
+    with pytest.raises(DatasetError, match=r"pan-0 must have 24 frames and contrast 8\.0, got 24 and 0\.0"):
+        write_reference(view, tmp_path / "reference.mkv", scratch=tmp_path)
+
+
+def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
+    (tmp_path / "reference.mkv").write_text("not a video")
+    with pytest.raises(DatasetError, match=r"reference\.mkv cannot be decoded"):
+        has_motion(tmp_path / "reference.mkv")

@@ -1,0 +1,104 @@
+"""Sources are told by their bytes, and a file that cannot be opened is left out by name."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from footage import make_photo, make_video
+from media import run_ffmpeg
+
+from securevqa_core.datasets.sources import PHOTO_FPS, find_by_digest, find_sources, open_photo, read_source
+from securevqa_core.errors import ConfigurationError, DatasetError
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video, a photograph, a copy of it under another name, and files that are neither."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_video(folder / "bunny.mp4", seconds=1)
+    make_photo(folder / "street.jpg")
+    (folder / "more").mkdir()
+    shutil.copy(folder / "street.jpg", folder / "more" / "again.JPG")
+    (folder / "notes.txt").write_text("not a source")
+    (folder / "text.mp4").write_text("not a video")
+    (folder / "text.png").write_text("not a photograph")
+    whole = (folder / "bunny.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_each_content_is_found_once_and_damaged_files_are_named(footage: Path) -> None:
+    found = find_sources([footage])
+    assert [source.path.name for source in found.sources] == ["again.JPG", "bunny.mp4"]
+    assert [Path(item.name).name for item in found.left_out] == ["cut.mp4", "text.mp4", "text.png"]
+    for item in found.left_out:
+        assert item.reason.startswith(f"{item.name} cannot be opened as a ")
+
+
+def test_a_source_is_known_by_its_name_and_its_bytes(footage: Path) -> None:
+    source = read_source(footage / "bunny.mp4")
+    digest = hashlib.sha256((footage / "bunny.mp4").read_bytes()).hexdigest()
+    assert source.sha256 == digest
+    assert source.source_id == f"bunny-{digest[:8]}"
+    assert (source.width, source.height, source.fps, source.is_photo) == (480, 360, 25.0, False)
+    assert source.duration_seconds == pytest.approx(1, abs=0.05)
+    photo = read_source(footage / "street.jpg")
+    assert (photo.width, photo.height, photo.fps, photo.is_photo) == (520, 400, PHOTO_FPS, True)
+
+
+def test_fast_footage_is_halved(tmp_path: Path) -> None:
+    options = "-r 50 -vf scale=64:48 -c:v libx264 -preset ultrafast"
+    make_video(tmp_path / "fast.mp4", seconds=0.5, options=options)
+    assert read_source(tmp_path / "fast.mp4").fps == 25
+
+
+def test_roots_may_be_files(footage: Path) -> None:
+    (source,) = find_sources([footage / "street.jpg"]).sources
+    assert source.path == footage / "street.jpg"
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    message = f"sources must be files or folders that are there, got '{tmp_path / 'nowhere'}'"
+    for find in (find_sources, lambda roots: find_by_digest("0" * 64, roots)):
+        with pytest.raises(ConfigurationError, match=message):
+            find([tmp_path / "nowhere"])
+
+
+def test_roots_without_a_source_say_what_they_hold(footage: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"under {tmp_path}: 0 cannot be opened"):
+        find_sources([tmp_path])
+    with pytest.raises(DatasetError, match=r"1 cannot be opened; .*text\.mp4 cannot be opened as a video"):
+        find_sources([footage / "text.mp4"])
+
+
+def test_a_video_without_pictures_is_refused(tmp_path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-c:a", "aac", str(tmp_path / "sound.mp4"))
+    with pytest.raises(
+        DatasetError, match=r"sound\.mp4 must hold video and say how long it is, got 0 streams"
+    ):
+        read_source(tmp_path / "sound.mp4")
+
+
+def test_a_moved_source_is_found_by_its_bytes(footage: Path) -> None:
+    digest = read_source(footage / "bunny.mp4").sha256
+    assert find_by_digest(digest, [footage]).path == footage / "bunny.mp4"
+    with pytest.raises(DatasetError, match=f"no file under {footage} has the SHA-256 {'0' * 64}"):
+        find_by_digest("0" * 64, [footage])
+
+
+def test_a_source_that_has_gone_is_named(tmp_path: Path) -> None:
+    for name in ("gone.mp4", "gone.jpg"):
+        with pytest.raises(DatasetError, match=f"{tmp_path / name} cannot be opened"):
+            read_source(tmp_path / name)
+
+
+def test_a_photograph_opens_as_rgb(tmp_path: Path, footage: Path) -> None:
+    run_ffmpeg("-i", str(footage / "street.jpg"), "-pix_fmt", "gray", str(tmp_path / "grey.png"))
+    pixels = np.asarray(open_photo(tmp_path / "grey.png"))
+    assert pixels.shape == (400, 520, 3)
+    with pytest.raises(DatasetError, match=r"text\.png cannot be opened as a photograph"):
+        open_photo(footage / "text.png")

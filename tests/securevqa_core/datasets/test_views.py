@@ -1,0 +1,116 @@
+"""Views lie inside their source, shrink it enough to be sharp, and come back from JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securevqa_core.datasets.sources import Source
+from securevqa_core.datasets.views import (
+    GOOD_SHRINK,
+    MAX_PAN,
+    MIN_SHRINK,
+    MIN_SIDE,
+    NUM_FRAMES,
+    View,
+    plan_views,
+    view_from_json,
+    view_to_json,
+)
+from securevqa_core.errors import DatasetError
+
+SIZES = [(480, 360), (360, 640), (1280, 720), (1920, 1080), (4000, 3000), (3000, 4500), (640, 640)]
+
+
+def source(width: int, height: int, *, seconds: float = 0.0, name: str = "street") -> Source:
+    return Source(
+        path=Path(f"/{name}.mp4"),
+        sha256="ab" * 32,
+        width=width,
+        height=height,
+        fps=25.0,
+        duration_seconds=seconds,
+    )
+
+
+def views(width: int, height: int, *, seconds: float) -> list[View]:
+    """Plans under ten seeds."""
+    one = source(width, height, seconds=seconds)
+    return [view for seed in range(10) for view in plan_views(one, seed=seed, max_views=3)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 7.0], ids=["photograph", "footage"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_clip_is_shrunk_and_large_enough_and_keeps_its_shape(
+    width: int, height: int, seconds: float
+) -> None:
+    planned = views(width, height, seconds=seconds)
+    assert planned
+    for view in planned:
+        clip = view.clip
+        assert min(clip.width, clip.height) >= MIN_SIDE
+        assert clip.width % 2 == clip.height % 2 == 0
+        assert clip.width / clip.height == pytest.approx(width / height, rel=0.02)
+        assert clip.num_frames == NUM_FRAMES
+        widths = [box[2] for box in view.boxes] or [width]
+        assert min(widths) / clip.width >= MIN_SHRINK / 1.02
+    if min(width, height) / GOOD_SHRINK >= 320:
+        assert all(view.clip.width <= width / GOOD_SHRINK for view in planned)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_pan_stays_inside_the_photograph_and_is_slow(width: int, height: int) -> None:
+    for view in views(width, height, seconds=0):
+        left, top, box_width = np.array(view.boxes).T
+        assert len(left) == NUM_FRAMES
+        margin = 1e-6
+        assert left.min() >= -margin
+        assert top.min() >= -margin
+        assert (left + box_width).max() <= width + margin
+        assert (top + box_width * view.clip.height / view.clip.width).max() <= height + margin
+        steps = np.abs(np.diff(np.stack([left, top]), axis=1)) * view.clip.width / box_width[1:]
+        assert steps.max() <= MAX_PAN * 1.15  # measured at the first box; a zoom adds a little
+
+
+def test_excerpts_lie_inside_the_footage_and_share_no_moment() -> None:
+    length = NUM_FRAMES / 25
+    for seed in range(20):
+        planned = plan_views(source(1280, 720, seconds=6.5), seed=seed, max_views=5)
+        starts = [view.start_seconds for view in planned]
+        assert len(starts) == 3
+        assert starts[0] >= 0
+        assert starts[-1] + length <= 6.5
+        assert np.diff(starts).min() >= length
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "seconds"), [(300, 300, 0), (640, 272, 10), (1280, 720, 1.9), (295, 2000, 7)]
+)
+def test_a_source_that_is_too_small_or_too_short_gives_none(width: int, height: int, seconds: float) -> None:
+    assert not views(width, height, seconds=seconds)
+
+
+def test_a_plan_follows_from_seed_and_source_alone() -> None:
+    for seconds in (0.0, 7.0):
+        one = source(1280, 960, seconds=seconds)
+        first = plan_views(one, seed=1, max_views=3)
+        assert plan_views(one, seed=1, max_views=3) == first
+        assert plan_views(one, seed=2, max_views=3) != first
+        assert plan_views(replace(one, sha256="cd" * 32), seed=1, max_views=3) != first
+        assert [view.view_id for view in first] == [f"street-abababab-{i}" for i in range(len(first))]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 7.0], ids=["photograph", "footage"])
+def test_a_view_comes_back_from_json_as_it_was(seconds: float) -> None:
+    for view in views(1280, 960, seconds=seconds):
+        assert view_from_json(view_to_json(view), view_id=view.view_id, source=view.source) == view
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"width": 320}', "null"])
+def test_what_is_no_json_of_a_view_is_named(text: str) -> None:
+    with pytest.raises(DatasetError, match="the plan of view street-0 must be JSON of a view") as caught:
+        view_from_json(text, view_id="street-0", source=source(640, 480))
+    assert repr(text) in str(caught.value)
