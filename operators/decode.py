@@ -16,6 +16,7 @@ import pyarrow as pa
 from operators.fetch import FetchAttemptError, fetch
 from operators.schema import SAMPLED, Row
 from operators.stage import run_stage
+from securevqa_core.decoding.backend import Decoder
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
@@ -53,6 +54,7 @@ class Decode:
     scratch_dir: str | None  # None: the system's temporary folder
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+    decoder: Decoder = "auto"
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `SAMPLED` for every row of `MANIFEST`."""
@@ -114,6 +116,7 @@ class Decode:
                 for draw in draws
             ),
             limits=self.decode_limits,
+            decoder=self.decoder,
         )
         started = time.perf_counter()
         try:

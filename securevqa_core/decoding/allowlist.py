@@ -92,5 +92,5 @@ def open_options() -> dict[str, str]:
     return {
         "format_whitelist": ",".join(sorted(CONTAINERS)),
         "codec_whitelist": ",".join(sorted(_decoders())),
-        "protocol_whitelist": "file",
+        "protocol_whitelist": "fd",
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "header_warnings",
     "index_frames",
     "open_container",
+    "open_file",
     "video_info",
 ]
 
@@ -44,16 +47,37 @@ class FrameIndex:
     num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
 
 
-def open_container(path: str) -> InputContainer:
-    """Open `path` with the allow-list in force.
+@contextlib.contextmanager
+def open_file(path: str | int) -> Iterator[int]:
+    """Give a descriptor of the file at `path`, at its start; one that is given stays open.
+
+    Raises:
+        DecodeError: decode_failed.
+    """
+    if isinstance(path, int):
+        os.lseek(path, 0, os.SEEK_SET)
+        yield path
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise DecodeError("decode_failed", f"the file cannot be opened: {_reason(error)}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_container(descriptor: int) -> InputContainer:
+    """Open a file with the allow-list in force.
 
     Raises:
         DecodeError: not_a_video, container_not_allowed, decode_failed.
     """
     try:
         # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
-        with Path(path).open("rb") as file:
-            return av.open(f"/proc/self/fd/{file.fileno()}", options=open_options(), metadata_errors="ignore")
+        options = open_options() | {"fd": str(descriptor)}
+        return av.open("fd:", options=options, metadata_errors="ignore")
     except MemoryError:
         raise
     except av.error.ArgumentError as error:

@@ -12,24 +12,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.backend import FoundFrame, OpenVideo
+from securevqa_core.decoding.geometry import geometry_of
 from securevqa_core.decoding.probe import FrameIndex
 from securevqa_core.errors import DecodeError
 
-__all__ = ["FoundFrame", "count_frames", "read_frames"]
+__all__ = ["count_frames", "read_frames"]
 
 # Containers in which a frame has the same time stamp however it is reached. In MPEG streams FFmpeg
 # interpolates stamps from where it began to read.
 _SEEKABLE = frozenset({"mov", "matroska", "avi"})
 _MIN_SKIP_FRAMES = 16  # decoding on is cheaper than a seek over fewer
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFrame:
-    """One decoded frame."""
-
-    number: int  # in the order of display
-    picture: VideoFrame
-    is_damaged: bool  # it, or a frame it may have been predicted from, did not decode cleanly
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +43,9 @@ def count_frames(container: InputContainer, stream: VideoStream, index: FrameInd
     return replace(index, num_frames=num_frames)
 
 
-def read_frames(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, wanted: NDArray[np.int64]
-) -> Iterator[FoundFrame]:
-    """Yield the frames of `wanted` that can be decoded, each at most once.
-
-    Args:
-        container: open and already demuxed to its end.
-        stream: the video stream of `container`.
-        index: its frames.
-        wanted: (k,) ascending, unique frame numbers.
-    """
+def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
+    """Yield the frames of `wanted`, (k,) ascending and unique, that can be decoded, each at most once."""
+    container, stream, index = video.container, video.stream, video.index
     missing = set(wanted.tolist())
     if index.pts is None:
         passes = [_by_position]
@@ -123,7 +108,7 @@ def _by_position(
     if not _rewind(container):
         return
     for number, decoded in enumerate(_decode(container, stream)):
-        yield FoundFrame(number, decoded.picture, decoded.is_damaged)
+        yield _found(number, decoded)
         if number >= wanted[-1]:
             return
 
@@ -147,9 +132,19 @@ def _decode_until(
             continue
         number = int(np.searchsorted(index.pts, decoded.picture.pts))
         if number < index.num_frames and index.pts[number] == decoded.picture.pts:
-            yield FoundFrame(number, decoded.picture, decoded.is_damaged)
+            yield _found(number, decoded)
         if number >= last:
             return
+
+
+def _found(number: int, decoded: _Decoded) -> FoundFrame:
+    return FoundFrame(
+        number=number,
+        picture=decoded.picture,
+        geometry=geometry_of(decoded.picture),
+        is_damaged=decoded.is_damaged,
+        is_interlaced=decoded.picture.interlaced_frame,
+    )
 
 
 def _decode(container: InputContainer, stream: VideoStream) -> Iterator[_Decoded]:

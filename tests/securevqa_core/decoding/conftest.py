@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import media
 import pytest
@@ -18,16 +19,20 @@ SMALL = SamplingConfig(
 
 @pytest.fixture(scope="session")
 def make_request() -> Callable[..., DecodeRequest]:
-    """Make a request for a few frames; sampling, limits and the number of draws can be told."""
+    """Make a request for a few frames; all can be told."""
 
     def make(
-        sampling: SamplingConfig = SMALL, *, num_draws: int = 1, limits: DecodeLimits | None = None
+        sampling: SamplingConfig = SMALL,
+        *,
+        num_draws: int = 1,
+        limits: DecodeLimits | None = None,
+        **options: Any,
     ) -> DecodeRequest:
         draws = tuple(
             DrawSeeds(skip_sampling=bytes([draw]) * 32, grid_sampling=bytes([draw + 100]) * 32)
             for draw in range(num_draws)
         )
-        return DecodeRequest(sampling=sampling, draws=draws, limits=limits or DecodeLimits())
+        return DecodeRequest(sampling=sampling, draws=draws, limits=limits or DecodeLimits(), **options)
 
     return make
 

@@ -15,7 +15,7 @@ import pytest
 from securevqa_core.decoding.allowlist import CODECS, CONTAINERS, open_options
 from securevqa_core.decoding.child import answer
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
-from securevqa_core.decoding.probe import open_container
+from securevqa_core.decoding.probe import open_container, open_file
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
 
@@ -102,7 +102,7 @@ def test_a_container_that_is_not_on_the_list_is_refused(
 
 def test_ffmpeg_is_told_what_it_may_open() -> None:
     options = open_options()
-    assert options["protocol_whitelist"] == "file"
+    assert options["protocol_whitelist"] == "fd"
     assert set(options["format_whitelist"].split(",")) == CONTAINERS
     decoders = set(options["codec_whitelist"].split(","))
     assert {"h264", "hevc", "vp9", "libdav1d", "png", "gif"} <= decoders
@@ -242,7 +242,7 @@ def test_a_frame_without_a_size_is_refused(make_request: RequestMaker, tmp_path:
 
 def test_a_container_is_closed_after_use(videos: dict[str, Path]) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with open_container(str(videos["bikes_h264.mp4"])):
+    with open_file(str(videos["bikes_h264.mp4"])) as descriptor, open_container(descriptor):
         pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 

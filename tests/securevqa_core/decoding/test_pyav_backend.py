@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import media
 import numpy as np
 import pytest
 
-from securevqa_core.decoding.probe import check_stream, index_frames, open_container, video_info
+from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.probe import (
+    check_stream,
+    index_frames,
+    open_container,
+    open_file,
+    video_info,
+)
 from securevqa_core.decoding.pyav_backend import count_frames, read_frames
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
@@ -42,19 +51,28 @@ STREAMS = {
     "prores.mov": "-c:v prores_ks -pix_fmt yuv422p10le",
     "animation.gif": "-pix_fmt rgb8",
 }
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[OpenVideo]:
+    with open_file(str(path)) as descriptor, open_container(descriptor) as container:
+        stream = check_stream(container, DecodeLimits())
+        index = index_frames(container, stream)
+        yield OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
+
+
 FEW = [0, 5, 33, 34, 36, 47, 70, 99]
 
 
 def _read(path: Path, wanted: list[int] | None = None) -> dict[int, int]:
     """Return frame number asked for -> number shown."""
-    with open_container(str(path)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
+    with _opened(path) as video:
+        index = video.index
         if index.pts is None:
-            index = count_frames(container, stream, index)
+            index = count_frames(video.container, video.stream, index)
         assert index.num_frames == 100
         numbers = np.arange(100) if wanted is None else np.array(wanted)
-        found = list(read_frames(container, stream, index, numbers))
+        found = list(read_frames(video, numbers))
     assert not any(frame.is_damaged for frame in found)
     assert len({frame.number for frame in found}) == len(found)
     return {frame.number: media.read_number(frame.picture.to_ndarray(format="rgb24")) for frame in found}
@@ -84,11 +102,10 @@ def test_what_an_edit_list_cuts_off_is_not_a_frame(
 ) -> None:
     source, cut = numbered("short_gop.mp4", STREAMS["short_gop.mp4"]), tmp_path / "cut.mp4"
     media.run_ffmpeg(*f"-ss 1.3 -i {source} -c copy {cut}".split())
-    with open_container(str(cut)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
+    with _opened(cut) as video:
+        index = video.index
         assert index.num_packets > index.num_frames
-        found = list(read_frames(container, stream, index, np.arange(index.num_frames)))
+        found = list(read_frames(video, np.arange(index.num_frames)))
     assert [frame.number for frame in found] == list(range(index.num_frames))  # in one pass
     shown = [media.read_number(frame.picture.to_ndarray(format="rgb24")) for frame in found]
     assert shown == _shown_in_sequence(cut) == list(range(100 - len(shown), 100))
@@ -96,17 +113,16 @@ def test_what_an_edit_list_cuts_off_is_not_a_frame(
 
 def test_hidden_vp8_frames_are_not_counted(numbered: Callable[[str, str], Path], tmp_path: Path) -> None:
     content = bytearray(numbered("vp8.webm", STREAMS["vp8.webm"]).read_bytes())
-    with open_container(str(numbered("vp8.webm", STREAMS["vp8.webm"]))) as container:
+    with av.open(str(numbered("vp8.webm", STREAMS["vp8.webm"]))) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     at = content.index(packets[50])
     content[at] &= ~0x10  # RFC 6386: show_frame
     hidden = tmp_path / "hidden.webm"
     hidden.write_bytes(content)
-    with open_container(str(hidden)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
+    with _opened(hidden) as video:
+        index = video.index
         assert (index.num_frames, index.num_packets) == (99, 100)
-        found = read_frames(container, stream, index, np.arange(99))
+        found = read_frames(video, np.arange(99))
         shown = [media.read_number(frame.picture.to_ndarray(format="rgb24")) for frame in found]
     assert shown == [number for number in range(100) if number != 50]
 
@@ -114,11 +130,10 @@ def test_hidden_vp8_frames_are_not_counted(numbered: Callable[[str, str], Path],
 def test_damage_lasts_until_the_next_keyframe(numbered: Callable[[str, str], Path], tmp_path: Path) -> None:
     source = numbered("in_order_gops.mp4", "-c:v libx264 -pix_fmt yuv420p -bf 0 -g 20 -sc_threshold 0")
     damaged = media.spoil_packets(source, tmp_path / "damaged.mp4", [45])
-    with open_container(str(damaged)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
+    with _opened(damaged) as video:
+        index = video.index
         assert np.flatnonzero(index.is_keyframe).tolist() == [0, 20, 40, 60, 80]
-        found = {frame.number: frame for frame in read_frames(container, stream, index, np.arange(100))}
+        found = {frame.number: frame for frame in read_frames(video, np.arange(100))}
     not_clean = [number for number in range(100) if number not in found or found[number].is_damaged]
     assert not_clean == list(range(45, 60))
 
@@ -140,12 +155,11 @@ def test_absurd_time_stamps_do_not_overflow(numbered: Callable[[str, str], Path]
     source = numbered("short_gop.mp4", STREAMS["short_gop.mp4"])
     stretch = "setts=pts=PTS*900000000000:dts=DTS*900000000000"
     media.run_ffmpeg(*f"-i {source} -c copy -bsf:v {stretch} {late}".split())
-    with open_container(str(late)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
-        info = video_info(stream, index)
+    with _opened(late) as video:
+        index = video.index
+        info = video_info(video.stream, index)
         assert info.duration_seconds is None or 0 <= info.duration_seconds < float("inf")
-        found = list(read_frames(container, stream, index, np.arange(index.num_frames)))
+        found = list(read_frames(video, np.arange(index.num_frames)))
     shown = {media.read_number(frame.picture.to_ndarray(format="rgb24")) for frame in found}
     assert shown <= set(range(100))
 
@@ -157,9 +171,8 @@ def test_a_stream_whose_packets_do_not_decode_has_no_frames(
     first_slice = content.index(b"\0\0\1\x65")
     broken = tmp_path / "broken.h264"
     broken.write_bytes(content[:first_slice] + b"\0\0\1\x65\xff\xff" * 40)
-    with open_container(str(broken)) as container:
-        stream = check_stream(container, DecodeLimits())
-        index = index_frames(container, stream)
+    with _opened(broken) as video:
+        index = video.index
         with pytest.raises(DecodeError, match=f"none of the {index.num_frames} packets") as caught:
-            count_frames(container, stream, index)
+            count_frames(video.container, video.stream, index)
     assert caught.value.code == "no_frames"

@@ -187,7 +187,7 @@ def test_the_default_memory_limit_is_enough_for_the_largest_frames(
     make_request: RequestMaker, videos: dict[str, Path], tmp_path: Path
 ) -> None:
     largest = tmp_path / "largest.mp4"
-    source = f"-stream_loop 1 -i {videos['one_frame.mp4']} -vf scale=8192:4320"
+    source = f"-stream_loop 1 -i {videos['one_frame.mp4']} -vf scale=8192:4320,setsar=1"
     media.run_ffmpeg(*f"{source} -c:v libx264 -preset ultrafast -bf 2 -refs 4 {largest}".split())
     request = make_request(SamplingConfig(), num_draws=1)
     with DecodeSandbox(DecodeLimits()) as sandbox:

@@ -1,0 +1,189 @@
+"""Owns what is kept of each frame as it comes, its patches and its resized self: no full frame stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.backend import FoundFrame
+from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
+from securevqa_core.decoding.pixels import Scaler, TileCutter
+from securevqa_core.decoding.probe import check_frame_size
+from securevqa_core.decoding.tone_mapping import transfer_name
+from securevqa_core.errors import DecodeError
+from securevqa_core.fragments import crop_patches, grid_corners, sampled_size
+from securevqa_core.randomness import generator
+from securevqa_core.sampling import continuous_sample, skip_sample
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape"]
+
+MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawSeeds:
+    """The 32-byte seeds that decide where one draw looks."""
+
+    skip_sampling: bytes = field(repr=False)
+    grid_sampling: bytes = field(repr=False)
+
+
+def patches_shape(num_draws: int, config: SamplingConfig) -> tuple[int, ...]:
+    """Return the shape of `DecodedSample.patches`."""
+    grid, side = config.grid_size, config.patch_side
+    return (num_draws, config.num_clips, config.clip_frames, grid, grid, side, side, 3)
+
+
+class Collector:
+    """Cuts patches out of, and shrinks, each frame as it comes.
+
+    `wanted` holds the frames to give to `add`, in any order; `finish` then fills `patches` and `frames`.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        config: SamplingConfig,
+        draws: tuple[DrawSeeds, ...],
+        limits: DecodeLimits,
+        pixel_aspect: Fraction | None,
+    ) -> None:
+        self._config, self._draws, self._limits = config, draws, limits
+        self._pixel_aspect = pixel_aspect
+        clips = [skip_sample(num_frames, config, generator(draw.skip_sampling)) for draw in draws]
+        self._clips = np.stack(clips)  # (draws, clips, d)
+        chosen = continuous_sample(num_frames, config)
+        self._inter, segments = np.unique(chosen, return_inverse=True)
+        self.segments = segments.reshape(chosen.shape).astype(np.int64)
+        self.wanted = np.union1d(self._clips, self._inter)
+        self.patches = np.zeros(patches_shape(len(draws), config), dtype=np.uint8)
+        side = config.segment_side
+        self.frames = np.zeros((len(self._inter), side, side, 3), dtype=np.uint8)
+        self.displayed_size: tuple[int, int] | None = None  # (height, width) as shown, from the first frame
+        self._decoded_size = (0, 0)  # (height, width) that frames are brought to before they are turned
+        self._geometry = UPRIGHT
+        self._corners = np.zeros(0, dtype=np.int64)
+        self._tally = _Tally()
+        self._scaler, self._shrinker = Scaler(), Scaler()
+        self._cutter = TileCutter(config.grid_size, config.patch_side)
+
+    def add(self, found: FoundFrame) -> None:
+        """Take what is wanted of one frame.
+
+        Raises:
+            DecodeError: too_many_pixels.
+        """
+        picture = found.picture
+        check_frame_size(picture.width, picture.height, self._limits)
+        if self.displayed_size is None:
+            self._choose_places(picture, found.geometry)
+        self._tally.add(found)
+        at = int(np.searchsorted(self._inter, found.number))
+        if at < len(self._inter) and self._inter[at] == found.number:
+            side = self._config.segment_side
+            self.frames[at] = self._geometry.upright(self._shrinker.shrunk(picture, height=side, width=side))
+        places = np.argwhere(self._clips == found.number).tolist()
+        if places:
+            self._cut(picture, places)
+
+    def _choose_places(self, picture: VideoFrame, geometry: Geometry) -> None:
+        """Place the patches on the picture as it is shown, and find them in the picture as it is decoded."""
+        max_pixels = self._limits.max_pixels
+        decoded = square_pixels(picture.height, picture.width, self._pixel_aspect, max_pixels=max_pixels)
+        self._geometry = geometry
+        self.displayed_size = geometry.swapped(*decoded)
+        height, width = sampled_size(*self.displayed_size, self._config)
+        self._decoded_size = geometry.swapped(height, width)
+        shown = np.stack(
+            [grid_corners(height, width, self._config, generator(draw.grid_sampling)) for draw in self._draws]
+        )
+        self._corners = geometry.decoded_corners(shown, self._config.patch_side, size=self._decoded_size)
+
+    def _cut(self, picture: VideoFrame, places: list[list[int]]) -> None:
+        side = self._config.patch_side
+        is_native = (picture.height, picture.width) == self._decoded_size
+        can_cut = is_native and self._cutter.can_cut(picture)
+        height, width = self._decoded_size
+        pixels = None if can_cut else self._scaler.rgb(picture, height=height, width=width)
+        for draw, clip, position in places:
+            group = position * self._config.num_offset_groups // self._config.clip_frames
+            corners = self._corners[draw, clip, group]
+            if pixels is None:
+                cut = self._cutter.patches(picture, corners)
+            else:
+                cut = crop_patches(pixels, corners, side)
+            self.patches[draw, clip, position] = self._geometry.upright(cut)
+
+    def finish(self) -> list[str]:
+        """Fill the few missing frames from their neighbours, and say what was odd.
+
+        Raises:
+            DecodeError: no_frames; decode_corrupt, past `MAX_DAMAGED_SHARE`.
+        """
+        num_wanted, found = len(self.wanted), self._tally.found
+        num_missing = num_wanted - len(found)
+        if not found:
+            raise DecodeError("no_frames", f"none of the {num_wanted} sampled frames could be decoded")
+        num_damaged = num_missing + self._tally.num_damaged
+        if num_damaged > MAX_DAMAGED_SHARE * num_wanted:
+            raise DecodeError(
+                "decode_corrupt",
+                f"{num_missing} missing and {self._tally.num_damaged} damaged of {num_wanted} sampled frames",
+            )
+        if num_missing:
+            self._repeat_neighbours(np.array(sorted(found)))
+        damaged = [f"damaged_frames: {num_damaged} of {num_wanted} sampled frames"] if num_damaged else []
+        return damaged + self._tally.warnings(num_wanted)
+
+    def _repeat_neighbours(self, found: NDArray[np.int64]) -> None:
+        _copy_nearest(self.frames, np.isin(self._inter, found))
+        for draw, clip in np.ndindex(*self._clips.shape[:2]):
+            _copy_nearest(self.patches[draw, clip], np.isin(self._clips[draw, clip], found))
+
+
+class _Tally:
+    """Counts what was seen."""
+
+    def __init__(self) -> None:
+        self.found: set[int] = set()
+        self.num_damaged = 0
+        self._num_interlaced = 0
+        self._sizes: set[tuple[int, int]] = set()
+        self._transfers: set[str] = set()
+
+    def add(self, found: FoundFrame) -> None:
+        picture = found.picture
+        self.found.add(found.number)
+        self.num_damaged += found.is_damaged
+        self._num_interlaced += found.is_interlaced
+        self._sizes.add((picture.width, picture.height))
+        name = transfer_name(picture)
+        if name is not None:
+            self._transfers.add(name)
+
+    def warnings(self, num_wanted: int) -> list[str]:
+        """Return what is odd, but no damage."""
+        warnings = []
+        if len(self._sizes) > 1:
+            sizes = sorted(f"{width}x{height}" for width, height in self._sizes)
+            warnings.append(f"size_changes: frames of {', '.join(sizes[:4])}, all scaled to one size")
+        if self._num_interlaced:
+            warnings.append(f"interlaced: {self._num_interlaced} of {num_wanted} sampled frames")
+        if self._transfers:
+            names = " and ".join(sorted(self._transfers))
+            warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")
+        return warnings
+
+
+def _copy_nearest(rows: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:
+    """Overwrite every absent row with the nearest present one."""
+    sources = np.flatnonzero(present)
+    if len(rows) and not len(sources):
+        raise DecodeError("decode_corrupt", f"a whole clip of {len(rows)} frames could not be decoded")
+    for row in np.flatnonzero(~present):
+        rows[row] = rows[sources[np.argmin(np.abs(sources - row))]]
