@@ -25,13 +25,21 @@ def fit_baseline(model: NssSvr, data: TrainingData) -> Fitted:
 
     Without validation videos the middle C is kept. `best_epoch` of the result is the place of C in
     `CHOICES_OF_C`.
+
+    Args:
+        model: to be fitted, in place, on the CPU.
+        data: what to learn from and what to choose C on.
+
+    Raises:
+        RunError: scikit-learn is not installed.
+        ConfigurationError: the training videos leave more support vectors than a model has room for.
     """
     statistics = np.concatenate([_statistics(model, video) for video in data.train])
     draws = [len(video.fragments()) for video in data.train]
     labels = np.repeat([video.label for video in data.train], draws)
     scorer = Scorer(data.validation, device=torch.device("cpu"), precision="float32", frozen_inter=True)
     truth = np.array([video.label for video in data.validation])
-    choices = CHOICES_OF_C if len(truth) else CHOICES_OF_C[len(CHOICES_OF_C) // 2 :][:1]
+    choices = CHOICES_OF_C if len(truth) else (CHOICES_OF_C[len(CHOICES_OF_C) // 2],)
     history: list[dict[str, Any]] = []
     scores = []
     for c in choices:
@@ -42,7 +50,7 @@ def fit_baseline(model: NssSvr, data: TrainingData) -> Fitted:
     best = int(np.argmax([-np.inf if rank is None else rank for rank in ranks]))
     fit_svr(model, statistics, labels, c=choices[best], epsilon=EPSILON)
     return Fitted(
-        best_epoch=best,
+        best_epoch=CHOICES_OF_C.index(choices[best]),
         best_srcc=ranks[best],
         validation_scores=tuple(scores[best].tolist()),
         history=tuple(history),

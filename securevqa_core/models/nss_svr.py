@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.models.statistics import fragment_pairs, luma_of, mscn, neighbour_products
 
 __all__ = ["MAX_SUPPORT_VECTORS", "NUM_NSS_STATISTICS", "NssSvr", "fit_svr"]
@@ -79,9 +79,13 @@ def fit_svr(
         epsilon: errors that cost nothing, in units of labels.
 
     Raises:
+        RunError: scikit-learn is not installed.
         ConfigurationError: more support vectors than `MAX_SUPPORT_VECTORS`.
     """
-    from sklearn.svm import SVR  # noqa: PLC0415 - an extra, needed only to train
+    try:
+        from sklearn.svm import SVR  # noqa: PLC0415 - an extra, needed only to train
+    except ImportError as error:
+        raise RunError(f"the baseline needs scikit-learn: install securevqa[train] ({error})") from error
 
     mean, sd = statistics.mean(axis=0), statistics.std(axis=0) + 1e-6
     standard = np.clip((statistics - mean) / sd, -5, 5)
