@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,9 +154,8 @@ class _Job:
         pool = ThreadPoolExecutor(self.workers)
         try:
             while True:
-                for view in itertools.islice(
-                    waiting, self.workers - len(running) if self._may_begin() else 0
-                ):
+                num_free = self.workers - len(running) if self._may_begin() else 0
+                for view in itertools.islice(waiting, num_free):
                     call = pool.submit(
                         build_view, view, self.folder, self.config, is_stopped=self._stop.is_set
                     )
@@ -170,8 +169,8 @@ class _Job:
             self._stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def _unfinished(self, views: Sequence[View], progress: Progress) -> Iterator[View]:
-        """Take over what earlier calls finished, then return the rest."""
+    def _unfinished(self, views: Sequence[View], progress: Progress) -> list[View]:
+        """Take over what earlier calls finished, and return the rest."""
         rest = []
         for view in views:
             try:
@@ -185,7 +184,7 @@ class _Job:
             else:
                 self.finished.append(Finished(view=view, records=tuple(records)))
                 progress.advance()
-        return iter(rest)
+        return rest
 
     def _may_begin(self) -> bool:
         num_clips = sum(len(item.records) for item in self.finished)

@@ -111,7 +111,7 @@ def _freeze(share: float) -> Hold:
 
 
 def _chain(template: str) -> Callable[[float], Filter]:
-    return lambda value: Filter(chain=template.format(value, width="{width}", height="{height}"))
+    return lambda value: Filter(chain=template.format(value))
 
 
 def _smoothness(rate: float) -> float:

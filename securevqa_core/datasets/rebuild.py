@@ -79,20 +79,18 @@ def _recipes(
 ) -> list[Recipe]:
     """Return the recipes that records were made from; whether the view moves decides between two choices."""
     made = [record.recipe for record in records]
-    clip = view.clip
-    fits = []
-    if {(record.width, record.height, record.fps) for record in records} == {
-        (clip.width, clip.height, clip.fps)
-    }:
-        choices = (choose_recipes(view, config, has_motion=moves) for moves in (False, True))
-        fits = [recipes for recipes in choices if [recipe.name for recipe in recipes] == made]
-    if not fits:
+    sizes = {(record.width, record.height, record.fps) for record in records}
+    choices = {moves: choose_recipes(view, config, has_motion=moves) for moves in (False, True)}
+    fits = [moves for moves, recipes in choices.items() if [recipe.name for recipe in recipes] == made]
+    if not fits or sizes != {(view.clip.width, view.clip.height, view.clip.fps)}:
         raise DatasetError(
             f"{folder.record(view.view_id)} must be of this view and seed, got {', '.join(made)}"
         )
-    if len(fits) == 1:
-        return fits[0]
+    return choices[fits[0] if len(fits) == 1 else _moves(view, folder)]
+
+
+def _moves(view: View, folder: DatasetFolder) -> bool:
     reference = folder.reference(view.view_id)
     if reference.exists():
-        return fits[has_motion(reference)]
-    return fits[write_reference(view, reference, scratch=folder.scratch)]
+        return has_motion(reference)
+    return write_reference(view, reference, scratch=folder.scratch)

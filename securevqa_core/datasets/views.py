@@ -129,11 +129,12 @@ def _clip_format(width: float, height: float, fps: float, rng: np.random.Generat
     aspect = min(width, height) / largest
     shortest = MIN_SIDE / aspect
     fits = [side for side in _LONG_SIDES if shortest <= side <= largest / GOOD_SHRINK]
-    odds = 1 / np.array(fits, dtype=np.float64)  # large clips cost more and teach the same
-    long_side = float(rng.choice(fits, p=odds / odds.sum())) if fits else largest / MIN_SHRINK
-    if not fits:
-        long_side = max(shortest, min(long_side, 320))
-    if long_side > largest / MIN_SHRINK * 1.01:
+    if fits:
+        odds = 1 / np.array(fits, dtype=np.float64)  # large clips cost more and teach the same
+        long_side = float(rng.choice(fits, p=odds / odds.sum()))
+    else:
+        long_side = max(shortest, min(largest / MIN_SHRINK, _LONG_SIDES[0]))
+    if long_side > largest / MIN_SHRINK * 1.01:  # a hundredth, for sides that are even numbers
         return None
     scale = long_side / largest
     return ClipFormat(
