@@ -29,7 +29,11 @@ def add_guardian_map(
     if amplitude == 0:
         return pixels
     random_bytes = rng.integers(0, 256, size=-(-pixels.size // 8), dtype=np.uint8)
-    plus = np.unpackbits(random_bytes, count=pixels.size).reshape(pixels.shape).astype(bool)
+    plus = np.unpackbits(random_bytes, count=pixels.size).reshape(pixels.shape)
     step = np.uint8(amplitude)
+    lowered = np.maximum(pixels, step) - step
     raised = np.minimum(pixels, np.uint8(255 - amplitude)) + step
-    return np.where(plus, raised, np.maximum(pixels, step) - step)
+    # In place of np.where, which takes five times as long.
+    plus *= raised - lowered
+    plus += lowered
+    return plus
