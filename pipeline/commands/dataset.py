@@ -44,6 +44,9 @@ def build_command(
     mixtures_per_view: Annotated[
         int, typer.Option(help="Faults followed by an encoding a view gets.")
     ] = _DEFAULTS.mixtures_per_view,
+    edits_per_view: Annotated[
+        int, typer.Option(help="Encodings followed by a fault a view gets.")
+    ] = _DEFAULTS.edits_per_view,
     val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
     test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
     workers: Annotated[int | None, typer.Option(help="Views made at a time; one for each processor.")] = None,
@@ -56,6 +59,7 @@ def build_command(
         views_per_source=views_per_source,
         ladders_per_view=ladders_per_view,
         mixtures_per_view=mixtures_per_view,
+        edits_per_view=edits_per_view,
         val_share=val_share,
         test_share=test_share,
     )

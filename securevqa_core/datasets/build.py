@@ -14,7 +14,7 @@ from securevqa_core.datasets import ffmpeg
 from securevqa_core.datasets.distortion import carry_out
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder
-from securevqa_core.datasets.recipes import Recipe, ladder, mixture, pristine, table_digest
+from securevqa_core.datasets.recipes import Recipe, edit, ladder, mixture, pristine, table_digest
 from securevqa_core.datasets.references import write_reference
 from securevqa_core.datasets.seeding import generator
 from securevqa_core.datasets.steps import Filter, Hold
@@ -37,14 +37,16 @@ class BuildConfig:
     seed: int = 0
     views_per_source: int = 3  # clips taken from one source, at most
     ladders_per_view: int = 2  # families of faults, each at all its levels
-    mixtures_per_view: int = 2
+    mixtures_per_view: int = 2  # a fault, then an encoding
+    edits_per_view: int = 2  # an encoding, then a fault
     val_share: float = 0.1  # of the sources
     test_share: float = 0.2  # of the sources
 
     def __post_init__(self) -> None:
         require_range("seed", self.seed, low=0, high=2**63)
-        for name, low in (("views_per_source", 1), ("ladders_per_view", 0), ("mixtures_per_view", 0)):
-            require_range(name, getattr(self, name), low=low, high=1000)
+        require_range("views_per_source", self.views_per_source, low=1, high=1000)
+        for name in ("ladders_per_view", "mixtures_per_view", "edits_per_view"):
+            require_range(name, getattr(self, name), low=0, high=1000)
         for name in ("val_share", "test_share"):
             require_range(name, getattr(self, name), low=0, high=1)
         if self.val_share + self.test_share >= 1:
@@ -92,13 +94,14 @@ def split_of(source_id: str, config: BuildConfig) -> str:
 
 
 def choose_recipes(view: View, config: BuildConfig, *, has_motion: bool) -> list[Recipe]:
-    """Return the recipes of a view: the pristine clip, whole ladders, mixtures."""
+    """Return the recipes of a view: the pristine clip, whole ladders, mixtures, edits."""
     rng = generator(config.seed, f"recipes|{view.view_id}")
     families = [name for name in FAMILIES if has_motion or name not in TEMPORAL]
     chosen = rng.permutation(np.array(families))[: config.ladders_per_view]
     ladders = [recipe for family in chosen for recipe in ladder(str(family))]
     mixtures = [mixture(rng, number=i + 1) for i in range(config.mixtures_per_view)]
-    return [pristine(), *ladders, *mixtures]
+    edits = [edit(rng, number=i + 1) for i in range(config.edits_per_view)]
+    return [pristine(), *ladders, *mixtures, *edits]
 
 
 def read_records(view_id: str, folder: DatasetFolder) -> list[ClipRecord] | None:

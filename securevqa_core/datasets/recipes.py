@@ -1,4 +1,4 @@
-"""Owns recipes: ladders of one fault, mixtures of a fault and an encoding, and a digest of them all."""
+"""Owns recipes: ladders of one fault, a fault and an encoding in either order, and a digest of them all."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from securevqa_core.datasets.families import FAMILIES
 from securevqa_core.datasets.steps import Step, steps_to_json
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["Recipe", "ladder", "mixture", "pristine", "table_digest"]
+__all__ = ["Recipe", "edit", "ladder", "mixture", "pristine", "table_digest"]
 
 _SPATIAL_FIRST = ("blur", "noise", "rescale", "motion_blur", "underexposed", "sharpen")
-_CODECS_AFTER = ("x264", "x265", "av1", "vp9", "starved")
+_CODECS = ("x264", "x265", "av1", "vp9", "starved")
+_EDITS = ("noise", "sharpen", "rescale", "blur")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What is done to a pristine clip, in order."""
 
-    family: str  # a key of `FAMILIES`, "pristine" or "mixture"
+    family: str  # a key of `FAMILIES`, "pristine", "mixture" or "edit"
     level: int  # 0 is pristine; a higher level is worse
     steps: tuple[Step, ...]
     quality_factor: float | None = None  # 0..1, of a fault that VMAF misjudges; None: VMAF is right
@@ -66,7 +67,7 @@ def mixture(rng: np.random.Generator, *, number: int) -> Recipe:
         number: told apart by it in names.
     """
     first = ladder(str(rng.choice(_SPATIAL_FIRST)))
-    second = ladder(str(rng.choice(_CODECS_AFTER)))
+    second = ladder(str(rng.choice(_CODECS)))
     chosen = first[int(rng.integers(0, 3))], second[int(rng.integers(0, 4))]
     return Recipe(
         family="mixture",
@@ -76,6 +77,19 @@ def mixture(rng: np.random.Generator, *, number: int) -> Recipe:
     )
 
 
+def edit(rng: np.random.Generator, *, number: int) -> Recipe:
+    """Return an encoding followed by what may be meant to hide it: noise, sharpening, another size, blur.
+
+    Args:
+        rng: decides both and their levels.
+        number: told apart by it in names.
+    """
+    first = ladder(str(rng.choice(_CODECS)))
+    second = ladder(str(rng.choice(_EDITS)))
+    chosen = first[int(rng.integers(1, len(first)))], second[int(rng.integers(0, 4))]
+    return Recipe(family="edit", level=number, steps=chosen[0].steps + chosen[1].steps)
+
+
 def table_digest(*, num_frames: int) -> str:
     """Return a digest that changes when any recipe or label factor does, for clips of `num_frames`."""
     table = [
@@ -83,7 +97,7 @@ def table_digest(*, num_frames: int) -> str:
         for family in FAMILIES
         for recipe in ladder(family)
     ]
-    content = json.dumps([table, _SPATIAL_FIRST, _CODECS_AFTER])
+    content = json.dumps([table, _SPATIAL_FIRST, _CODECS, _EDITS])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
