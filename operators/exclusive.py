@@ -1,0 +1,116 @@
+"""Owns small objects that one writer at a time may change: created once, replaced only as last seen."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from fsspec.asyn import sync
+
+from operators.storage import open_filesystem, scheme_of, translated
+
+__all__ = ["ExclusiveObject", "Seen"]
+
+_REFUSED = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})  # S3's codes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as it was read or written."""
+
+    content: bytes
+    version: str  # ETag on S3, else a digest of the content
+
+
+class ExclusiveObject:
+    """One object of a remote store.
+
+    On S3 every change is a conditional request, so two writers never both succeed. Other stores are asked to
+    create exclusively, and for the rest the object is looked at just before: a small gap remains there.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._fs, self._path = open_filesystem(uri)
+        self._is_s3 = scheme_of(uri) == "s3"
+
+    def read(self) -> Seen | None:
+        """Return the object, None where there is none.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        with translated():
+            try:
+                if not self._is_s3:
+                    return _seen(self._fs.cat_file(self._path))
+                answer = self._fs.call_s3("get_object", **self._place)
+                content = bytes(sync(self._fs.loop, answer["Body"].read))
+            except FileNotFoundError:
+                return None
+            return Seen(content, answer["ETag"])
+
+    def create(self, content: bytes) -> Seen | None:
+        """Write the object if there is none; None where there is one.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        with translated():
+            if self._is_s3:
+                return self._put(content, IfNoneMatch="*")
+            try:
+                self._fs.pipe_file(self._path, content, mode="create")
+            except FileExistsError:
+                return None
+            return _seen(content)
+
+    def replace(self, content: bytes, last: Seen) -> Seen | None:
+        """Write the object if it is as it was last seen; None where it has changed or gone.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        with translated():
+            if self._is_s3:
+                return self._put(content, IfMatch=last.version)
+            if self.read() != last:
+                return None
+            self._fs.pipe_file(self._path, content)
+            return _seen(content)
+
+    def remove(self, last: Seen) -> None:
+        """Remove the object if it is as it was last seen.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        with translated():
+            if self.read() == last:
+                self._fs.rm_file(self._path)
+
+    @property
+    def _place(self) -> dict[str, str]:
+        bucket, _, key = self._path.partition("/")
+        return {"Bucket": bucket, "Key": key}
+
+    def _put(self, content: bytes, **condition: str) -> Seen | None:
+        try:
+            answer = self._fs.call_s3("put_object", **self._place, Body=content, **condition)
+        except FileNotFoundError:  # nothing there that could match
+            return None
+        except OSError as error:
+            if _code(error) in _REFUSED:
+                return None
+            raise
+        return Seen(content, answer["ETag"])
+
+
+def _seen(content: bytes) -> Seen:
+    return Seen(content, hashlib.sha256(content).hexdigest())
+
+
+def _code(error: OSError) -> str | None:
+    """Return the store's own code of what the library has turned into an errno."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    code = answer.get("Error", {}).get("Code")
+    return None if code is None else str(code)
