@@ -12,7 +12,9 @@ import typer
 from pipeline.commands.calibrate import calibrate_command
 from pipeline.commands.dataset import dataset_app
 from pipeline.commands.evaluate import evaluate_command
+from pipeline.commands.extract import extract_command
 from pipeline.commands.gate import gate_command
+from pipeline.commands.runs import compare_command, runs_command
 from pipeline.commands.score import score_command
 from pipeline.commands.terminal import complaints, console
 from pipeline.commands.train import train_command
@@ -38,7 +40,10 @@ def _about() -> None:
 
 app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
+app.command("extract")(extract_command)
 app.command("gate")(gate_command)
+app.command("runs")(runs_command)
+app.command("compare")(compare_command)
 app.command("train")(train_command)
 weights_app.command("calibrate")(calibrate_command)
 

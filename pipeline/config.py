@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from operators.decode import FetchLimits
 from operators.storage import redact
+from pipeline.backlog import BacklogConfig
+from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Precision, Thresholds
@@ -35,6 +37,8 @@ class ScoreConfig:
     key: Key
     model: str | None = None  # zoo name; None: the checkpoint's, or the default
     checkpoint: str | None = None  # URI of a checkpoint file; None: the one that ships
+    backlog: BacklogConfig = field(default_factory=BacklogConfig)
+    embeddings: EmbeddingConfig | None = None  # kept beside the score; None: none
     retry_failed: bool = False  # try again what failed and may succeed another time
     uri_column: str = "uri"
     allow_schemes: frozenset[str]
@@ -64,6 +68,8 @@ class ScoreConfig:
             "sampling": sampling.as_dict(),
             "key_id": key_id,
         }
+        if self.embeddings is not None:
+            settings["embeddings"] = shown["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def public_settings(self) -> dict[str, Any]:
@@ -73,5 +79,7 @@ class ScoreConfig:
             settings[name] = asdict(settings[name])
         for name in ("manifest", "output", "checkpoint"):
             settings[name] = settings[name] and redact(settings[name])
+        settings["embeddings"] = self.embeddings and asdict(self.embeddings)
+        settings["backlog"] = self.backlog.public_settings()
         settings["allow_schemes"] = sorted(self.allow_schemes)
         return settings | {"key_id": self.key.key_id, "randomness": self.key.randomness}

@@ -21,10 +21,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["new_tally", "shown_progress"]
+__all__ = ["new_tally", "shown_progress", "skipped_rows"]
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 15.0
+ASK_SECONDS = 30.0
 
 
 class Tally:
@@ -32,6 +33,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._skipped: set[str] = set()
 
     def add(self, status: str) -> None:
         """Count one finished video."""
@@ -41,10 +43,27 @@ class Tally:
         """Return finished videos by status."""
         return dict(self._counts)
 
+    def skip(self, row_keys: list[str]) -> None:
+        """Record videos that were not begun, as the run's time was up."""
+        self._skipped.update(row_keys)
+
+    def skipped(self) -> set[str]:
+        """Return the row keys of videos that were not begun."""
+        return self._skipped
+
 
 def new_tally() -> Any:
     """Start a tally beside the driver."""
     return ray.remote(num_cpus=0, max_restarts=3)(Tally).remote()
+
+
+def skipped_rows(tally: Any) -> set[str]:
+    """Return the row keys of videos that were not begun; none where the tally was lost."""
+    try:
+        skipped: set[str] = ray.get(tally.skipped.remote(), timeout=ASK_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError):
+        return set()
+    return skipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import datetime
 import io
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
+from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.rundir import RunDirectory
 from securevqa_core.errors import ManifestError
 
-__all__ = ["ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
+__all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
 
+PENDING = "pending"  # status of a video that no run has begun yet
 ROWS_PER_FILE = 100_000
+BYTES_PER_FILE = 256 << 20  # of embeddings
 STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
 
 
@@ -56,41 +59,66 @@ def require_parquet(manifest: pa.Table) -> None:
         raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
 
 
-def write_report(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> Summary:
+def write_report(
+    directory: RunDirectory,
+    manifest: pa.Table,
+    *,
+    provenance: Row,
+    state: RunDirectory | None = None,
+    pending: Collection[str] = (),
+) -> Summary:
     """Join the manifest with the committed rows and write the report's files.
 
     Args:
         directory: the run directory.
         manifest: row_key, video_id, uri, then the columns that pass through.
         provenance: what rows that never came back are given.
+        state: where the committed rows are, if elsewhere.
+        pending: row keys that a budget left for another run.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
     """
     summary = Summary()
     directory.clear_report()
-    for number, start in enumerate(range(0, manifest.num_rows, ROWS_PER_FILE)):
-        part = manifest.slice(start, ROWS_PER_FILE)
-        outcomes = _outcomes(directory, part, provenance)
-        table = outcomes.select(REPORT.names).cast(REPORT)
+    state = state or directory
+    report = pa.schema([field for field in state.outcome if field.name != ROW_KEY])
+    rows_per_file = _rows_per_file(report)
+    for number, start in enumerate(range(0, manifest.num_rows, rows_per_file)):
+        part = manifest.slice(start, rows_per_file)
+        outcomes = _outcomes(state, part, provenance, pending)
+        table = outcomes.select(report.names).cast(report)
         for name in part.column_names:
-            if name not in (ROW_KEY, *REPORT.names):
+            if name not in (ROW_KEY, *report.names):
                 table = table.append_column(part.schema.field(name), part[name])
         summary.add(table, directory.write_report_file(table, number))
     return summary
 
 
-def _outcomes(directory: RunDirectory, manifest: pa.Table, provenance: Row) -> pa.Table:
+def _rows_per_file(report: pa.Schema) -> int:
+    """Return fewer than `ROWS_PER_FILE` where embeddings make rows large: a file is held in memory."""
+    row_bytes = sum(_fixed_bytes(field.type) for field in report if pa.types.is_fixed_size_list(field.type))
+    return max(1, min(ROWS_PER_FILE, BYTES_PER_FILE // max(row_bytes, 1)))
+
+
+def _fixed_bytes(kind: Any) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _fixed_bytes(kind.value_type)
+    return int(kind.byte_width)
+
+
+def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending: Collection[str]) -> pa.Table:
     """Return one OUTCOME row per manifest row, in the same order."""
     keys = texts(manifest, ROW_KEY)
-    committed = directory.committed_rows(OUTCOME.names, keys=keys).select(OUTCOME.names)
+    names = state.outcome.names
+    committed = state.committed_rows(names, keys=keys).select(names)
     position = {key: index for index, key in enumerate(committed[ROW_KEY].to_pylist())}
     identity = manifest.select([ROW_KEY, "video_id", "uri"]).to_pylist()
     lost = [row for row in identity if row[ROW_KEY] not in position]
     if lost:
         position |= {row[ROW_KEY]: committed.num_rows + index for index, row in enumerate(lost)}
-        rows = [row | provenance | _lost() for row in lost]
-        committed = pa.concat_tables([committed, pa.Table.from_pylist(rows, schema=OUTCOME)])
+        rows = [row | provenance | (_pending() if row[ROW_KEY] in pending else _lost()) for row in lost]
+        committed = pa.concat_tables([committed, pa.Table.from_pylist(rows, schema=state.outcome)])
     return committed.take([position[key] for key in keys])
 
 
@@ -103,3 +131,8 @@ def _lost() -> dict[str, Any]:
         "verdict": "review",
         "scored_at": datetime.datetime.now(datetime.UTC),
     }
+
+
+def _pending() -> dict[str, Any]:
+    """Return what is said of a video that a budget left for another run: nothing failed, nothing is known."""
+    return {"status": PENDING, "verdict": "review"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from operators.commit import CommittedElsewhere
 from operators.decode import Decode
+from operators.embed import ScoreAndEmbed
 from operators.fragment import Fragment
 from operators.model import FusedScore, InterFeature, ModelSetup
 from operators.read import ReadManifest
@@ -55,6 +56,8 @@ def build_pipeline(
     sampling: SamplingConfig,
     provenance: Row,
     tally: Any,
+    deadline: float | None = None,
+    more_columns: Sequence[pa.Field[Any]] = (),
 ) -> Dataset:
     """Wire the stages: decode -> fragment -> inter features -> fused score.
 
@@ -65,9 +68,11 @@ def build_pipeline(
         sampling: what the model looks at.
         provenance: columns that every row is given.
         tally: actor that counts finished videos.
+        deadline: seconds since the epoch after which no video is begun.
+        more_columns: of the embeddings, where the configuration asks for them.
 
     Returns:
-        A lazy dataset of `operators.schema.OUTCOME` rows.
+        A lazy dataset of `operators.schema.OUTCOME` rows, with `more_columns`.
     """
     resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
     setup = ModelSetup(
@@ -84,7 +89,9 @@ def build_pipeline(
         decode_limits=config.decode_limits,
         fetch_limits=config.fetch_limits,
     )
-    source = ReadManifest(rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS))
+    source = ReadManifest(
+        rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS), deadline=deadline, tally=tally
+    )
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}
     actor = {
@@ -95,6 +102,9 @@ def build_pipeline(
         "max_task_retries": MAX_RETRIES,
     }
     final = {"setup": setup, "provenance": provenance, "thresholds": config.thresholds, "tally": tally}
+    last: type[FusedScore] = FusedScore
+    if config.embeddings is not None:
+        last, final = ScoreAndEmbed, final | {"embeddings": config.embeddings, "fields": list(more_columns)}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other
         warnings.simplefilter("ignore", RayDeprecationWarning)
         pipeline: Dataset = (
@@ -102,7 +112,7 @@ def build_pipeline(
             .map_batches(decode, **arrow, **task)
             .map_batches(Fragment(sampling=sampling), **arrow, **task)
             .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **arrow, **actor)
-            .map_batches(FusedScore, fn_constructor_kwargs=final, **arrow, **actor)
+            .map_batches(last, fn_constructor_kwargs=final, **arrow, **actor)
         )
     return pipeline
 

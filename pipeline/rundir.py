@@ -6,6 +6,9 @@ OUTPUT/
   generations/0001/     earlier reports with their run.json
   checkpoint/ids/       what Ray Data has committed
   checkpoint/rows/      the rows it has committed, whatever generation they belong to
+  checkpoint/lost/      what no worker returned
+
+What lies below checkpoint/ may lie elsewhere instead, where several outputs share it.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ __all__ = ["RunDirectory"]
 
 _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
+_LOST = ".json"
+COMPACT_FILES = 256  # below so many, reading them one by one does not matter
+COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -56,15 +62,16 @@ def _stem(path: str) -> str:
 
 
 class RunDirectory:
-    """The output location of a scoring run."""
+    """The output location of a scoring run, whose rows are `outcome`: a score's columns and any more."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, more_columns: Sequence[pa.Field[Any]] = ()) -> None:
         if not uri:
             raise ConfigurationError("output must not be empty, got ''")
         is_remote = scheme_of(uri) != "file"
         if is_remote and set(uri) & set(_GLOB_CHARACTERS):
             raise ConfigurationError(f"output must not hold any of {_GLOB_CHARACTERS}, got {redact(uri)!r}")
         self.uri = uri
+        self.outcome = pa.schema([*OUTCOME, *more_columns])
         self._is_remote = is_remote
         try:
             self._fs, self._root = open_filesystem(uri)
@@ -121,24 +128,69 @@ class RunDirectory:
         return run
 
     @_stored
-    def committed_rows(self, columns: Sequence[str], *, keys: Collection[str] | None = None) -> pa.Table:
-        """Return columns of the rows that Ray Data has committed, of the newest row where a key has several.
+    def committed_rows(
+        self, columns: Sequence[str], *, keys: Collection[str] | None = None, newest_only: bool = True
+    ) -> pa.Table:
+        """Return columns of the rows that were committed, by Ray Data or by `commit`, oldest first.
 
         Args:
-            columns: names from `operators.schema.OUTCOME`; `row_key` comes with them.
+            columns: names from `outcome`; `row_key` and `scored_at` come with them.
             keys: the row keys to look for; None for all.
+            newest_only: of several rows with one key return the newest.
         """
-        stems = {_stem(path) for path in self._list("checkpoint", "ids") if not path.endswith(_PENDING)}
-        # Ray calls the rows of ids/X.parquet X-0.parquet, ...; other files were being written when it died.
-        files = [path for path in self._list("checkpoint", "rows") if _stem(path).rpartition("-")[0] in stems]
+        files = self._committed_files()
         wanted = list(dict.fromkeys([ROW_KEY, "scored_at", *columns]))
         if not files:
-            return pa.schema([OUTCOME.field(name) for name in wanted]).empty_table()
-        rows = pads.dataset(files, schema=OUTCOME, format="parquet", filesystem=self.arrow_filesystem)
+            return pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
+        rows = pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
         chosen = None if keys is None else pads.field(ROW_KEY).isin(list(keys))
         table = rows.to_table(columns=wanted, filter=chosen).sort_by("scored_at")
+        if not newest_only:
+            return table
         newest = {key: index for index, key in enumerate(texts(table, ROW_KEY))}
         return table.take(pa.array(newest.values(), pa.int64()))
+
+    @_stored
+    def commit(self, rows: pa.Table, name: str) -> None:
+        """Commit rows of `operators.schema.OUTCOME` as Ray Data would; the same name twice is one commit."""
+        self._make_folder("checkpoint", "ids")
+        self._make_folder("checkpoint", "rows")
+        parts = {
+            ("rows", f"{name}-0{_COMMITTED}"): rows,
+            ("ids", f"{name}{_COMMITTED}"): rows.select([ROW_KEY]),
+        }
+        for names, table in parts.items():  # the ids last: without them the rows do not count
+            path = self.path("checkpoint", *names)
+            pq.write_table(table, path, filesystem=self.arrow_filesystem, compression="zstd")
+
+    @_stored
+    def compact_commits(self, *, min_files: int = COMPACT_FILES) -> None:
+        """Put many small files of committed rows into one, so that the next run reads few."""
+        sizes = self._sizes("checkpoint", "rows")
+        files = [path for path in self._committed_files() if sizes[path] < COMPACT_BYTES]
+        if len(files) < min_files:
+            return
+        rows = pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
+        self.commit(rows.to_table(), f"compacted-{uuid.uuid4().hex}")
+        stems = {_stem(path).rpartition("-")[0] for path in files}
+        for path in self._list("checkpoint", "ids"):
+            if _stem(path) in stems:
+                self._fs.rm_file(path)
+        for path in files:
+            self._fs.rm_file(path)
+
+    @_stored
+    def record_lost(self, keys: Collection[str], *, name: str | None = None) -> None:
+        """Record that these rows were tried and no worker returned them; the same name twice counts once."""
+        self._make_folder("checkpoint", "lost")
+        content = json.dumps(sorted(keys)).encode()
+        self.write_file(content, "checkpoint", "lost", name or f"{uuid.uuid4().hex}{_LOST}")
+
+    @_stored
+    def lost_rows(self) -> dict[str, list[str]]:
+        """Return what `record_lost` has recorded, by name."""
+        paths = self._sizes("checkpoint", "lost", suffix=_LOST)
+        return {path.rpartition("/")[2]: json.loads(self._fs.cat_file(path)) for path in sorted(paths)}
 
     @_stored
     def write_report_file(self, table: pa.Table, number: int) -> str:
@@ -170,6 +222,16 @@ class RunDirectory:
         self._fs.rm_file(self.path("run.json"))  # until the next one there is no report to trust
 
     @_stored
+    def folders(self, *names: str) -> list[str]:
+        """Return the names of the folders below a folder, sorted; none where it is not there."""
+        try:
+            found = self._fs.ls(self.path(*names), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        folders = [info["name"] for info in found if info["type"] == "directory"]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in folders)
+
+    @_stored
     def clear_report(self) -> None:
         """Remove the files of a withdrawn or unfinished report."""
         for path in self._list("report"):
@@ -196,13 +258,22 @@ class RunDirectory:
         if self._fs.exists(self.path(*names)):
             self._fs.rm_file(self.path(*names))
 
+    def _committed_files(self) -> list[str]:
+        stems = {_stem(path) for path in self._list("checkpoint", "ids") if not path.endswith(_PENDING)}
+        # Ray calls the rows of ids/X.parquet X-0.parquet, ...; other files were being written when it died.
+        return [path for path in self._list("checkpoint", "rows") if _stem(path).rpartition("-")[0] in stems]
+
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo
             self._fs.makedirs(self.path(*names) if names else self._root, exist_ok=True)
 
     def _list(self, *names: str) -> list[str]:
+        return sorted(self._sizes(*names))
+
+    def _sizes(self, *names: str, suffix: str = _COMMITTED) -> dict[str, int]:
+        """Return the size in bytes of every file below a folder, by path."""
         try:
-            found = self._fs.find(self.path(*names))
+            found = self._fs.find(self.path(*names), detail=True)
         except FileNotFoundError:
-            return []
-        return sorted(path for path in found if path.endswith(_COMMITTED))
+            return {}
+        return {path: int(info["size"]) for path, info in found.items() if path.endswith(suffix)}

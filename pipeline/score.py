@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -13,19 +14,23 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
+from operators.embed import embedding_fields
 from operators.fetch import content_versions
-from operators.schema import REPORT, ROW_KEY, Row, texts
+from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
 from operators.storage import StorageError, join, read_bytes, redact
+from pipeline.backlog import Tries, adopt, plan, read_tries, untouched
 from pipeline.config import ScoreConfig
+from pipeline.lock import Lock, locked
 from pipeline.manifest import read_manifest
 from pipeline.manifest_formats import suffix_of
-from pipeline.progress import new_tally, shown_progress
+from pipeline.progress import new_tally, shown_progress, skipped_rows
 from pipeline.report import Summary, require_parquet, write_report
 from pipeline.run import build_pipeline, execute
 from pipeline.rundir import RunDirectory
 from pipeline.session import ray_session
 from securevqa_core import weights, zoo
-from securevqa_core.errors import ERROR_CODES, CheckpointError, ConfigurationError, ManifestError, RunError
+from securevqa_core.embeddings import embedding_dims
+from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "row_keys", "score"]
@@ -53,6 +58,7 @@ class _Job:
     sampling: SamplingConfig
     provenance: Row
     directory: RunDirectory
+    state: RunDirectory  # where rows are committed: the same, unless several outputs share it
 
 
 def score(config: ScoreConfig, *, console: Console) -> Outcome:
@@ -63,55 +69,92 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         CheckpointError, OutputError: before any video is touched.
         RunError: Ray cannot be reached.
     """
+    kept = config.embeddings.features if config.embeddings else ()
     manifest = read_manifest(
         config.manifest,
         uri_column=config.uri_column,
         allow_schemes=config.allow_schemes,
-        reserved_columns=frozenset((ROW_KEY, *REPORT.names)),
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names, *kept)),
     )
     require_parquet(manifest)
     _require_apart(config)
     job = _prepare(config)
+    with contextlib.ExitStack() as locks:
+        held = [locks.enter_context(locked(place)) for place in _places(job)]
+        return _score(job, manifest, held, console)
+
+
+def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -> Outcome:
+    started = time.time()
+    config, backlog = job.config, job.config.backlog
+    if backlog.since_run is not None:
+        adopt(job.state, backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
     manifest = manifest.add_column(
-        0, ROW_KEY, pa.array(row_keys(job.directory, manifest, provenance=job.provenance))
+        0, ROW_KEY, pa.array(row_keys(job.state, manifest, provenance=job.provenance))
     )
     previous = job.directory.read_run()
-    left = _left(job, manifest, retry_failed=config.retry_failed)
+    tries = read_tries(job.state, manifest)
+    planned = plan(manifest, tries, backlog, retry_failed=config.retry_failed)
     fingerprint = _fingerprint(manifest)
-    generation = job.directory.last_generation(previous) + 1
     report_uri = job.directory.shown("report")
-    if previous and previous.get("fingerprint") == fingerprint and not left.num_rows:
+    is_finished = previous is not None and previous.get("fingerprint") == fingerprint
+    if previous and is_finished and not planned.now.num_rows:
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
-    started = time.time()
-    if left.num_rows:
-        _run(job, left, total=manifest.num_rows, console=console)
+    skipped: set[str] = set()
+    if planned.now.num_rows:
+        budget = backlog.time_budget_seconds
+        deadline = None if budget is None else started + budget
+        skipped = _run(job, planned.now, tries, total=manifest.num_rows, deadline=deadline, console=console)
+    for lock in locks:
+        lock.require_held()
+    generation = job.directory.last_generation(previous) + 1
     if previous:
         job.directory.archive_report(previous)
-    summary = write_report(job.directory, manifest, provenance=job.provenance)
+    later = skipped | planned.later
+    summary = write_report(job.directory, manifest, provenance=job.provenance, state=job.state, pending=later)
     run = _run_record(job, summary, started=started) | {
         "fingerprint": fingerprint,
         "generation": generation,
-        "num_scored_now": left.num_rows,
+        "num_scored_now": planned.now.num_rows - len(skipped),
+        "num_left": len(later),
     }
     job.directory.write_json(run, "run.json")
+    job.state.compact_commits()
     return Outcome(run=run, is_new=True, report_uri=report_uri)
+
+
+def _places(job: _Job) -> list[RunDirectory]:
+    """Return what has one writer at a time, the shared one first, in the same order for all."""
+    return [job.directory] if job.state is job.directory else [job.state, job.directory]
+
+
+def _shared(job: _Job) -> Row:
+    return {name: job.provenance[name] for name in _SHARED}
 
 
 def _require_apart(config: ScoreConfig) -> None:
     """Refuse an output that the next listing of the manifest's folder would take for videos."""
-    folder, output = (f"{join(uri, '').rstrip('/')}/" for uri in (config.manifest, config.output))
-    folder = folder.partition("**")[0]
-    if not suffix_of(config.manifest) and output.startswith(folder):
-        raise ConfigurationError(
-            f"output must not lie inside the manifest {redact(folder)!r}, got {redact(output)!r}"
-        )
+    if suffix_of(config.manifest):
+        return
+    folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
+    for name, uri in (("output", config.output), ("incremental", config.backlog.incremental)):
+        place = f"{join(uri, '').rstrip('/')}/" if uri else ""
+        if place.startswith(folder):
+            raise ConfigurationError(
+                f"{name} must not lie inside the manifest {redact(folder)!r}, got {redact(place)!r}"
+            )
 
 
 def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = load_checkpoint(config)
     sampling = zoo.spec(checkpoint.architecture).sampling
-    directory = RunDirectory(config.output)
+    more_columns = _more_columns(config, checkpoint, sampling)
+    directory = RunDirectory(config.output, more_columns=more_columns)
     directory.require_writable()
+    state = directory
+    if config.backlog.incremental is not None:
+        state = RunDirectory(config.backlog.incremental, more_columns=more_columns)
+        state.require_writable()
     provenance = {
         "checkpoint_id": checkpoint.checkpoint_id,
         "checkpoint_status": checkpoint.status,
@@ -120,8 +163,27 @@ def _prepare(config: ScoreConfig) -> _Job:
         "randomness": config.key.randomness,
     }
     return _Job(
-        config=config, checkpoint=checkpoint, sampling=sampling, provenance=provenance, directory=directory
+        config=config,
+        checkpoint=checkpoint,
+        sampling=sampling,
+        provenance=provenance,
+        directory=directory,
+        state=state,
     )
+
+
+def _more_columns(
+    config: ScoreConfig, checkpoint: weights.Checkpoint, sampling: SamplingConfig
+) -> list[pa.Field[Any]]:
+    """Return the columns of the embeddings that were asked for, none in a scoring run."""
+    if config.embeddings is None:
+        return []
+    dims = embedding_dims(weights.build(checkpoint), name=checkpoint.architecture)
+    for feature in config.embeddings.features:
+        if feature not in dims:
+            known = ", ".join(dims)
+            raise ConfigurationError(f"features of {checkpoint.architecture} are {known}, got {feature!r}")
+    return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
 
 
 def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
@@ -144,19 +206,13 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     return checkpoint
 
 
-def _left(job: _Job, manifest: pa.Table, *, retry_failed: bool = False) -> pa.Table:
-    """Return the rows of `manifest` that are not committed; with `retry_failed` also what may succeed now."""
-    rows = job.directory.committed_rows(["error_code"])
-    codes = dict(zip(rows[ROW_KEY].to_pylist(), rows["error_code"].to_pylist(), strict=True))
-    done = {key for key, code in codes.items() if not (retry_failed and code and ERROR_CODES[code].retryable)}
-    return manifest.filter(pa.array([key not in done for key in texts(manifest, ROW_KEY)]))
-
-
-def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
-    """Score `left`, and once more what a worker took down with it."""
+def _run(
+    job: _Job, rows: pa.Table, before: Tries, *, total: int, deadline: float | None, console: Console
+) -> set[str]:
+    """Score `rows`, and once more what a worker took down with it; return what the deadline left undone."""
+    left, skipped = rows, set[str]()
     with ray_session(job.config.address):
         for _ in range(MAX_PASSES):
-            num_left = left.num_rows
             tally = new_tally()
             pipeline = build_pipeline(
                 left,
@@ -165,14 +221,21 @@ def _run(job: _Job, left: pa.Table, *, total: int, console: Console) -> None:
                 sampling=job.sampling,
                 provenance=job.provenance,
                 tally=tally,
+                deadline=deadline,
+                more_columns=list(job.state.outcome)[len(OUTCOME) :],
             )
-            with shown_progress(tally, total=total, done_before=total - num_left, console=console):
-                execute(pipeline, job.directory, num_rows=num_left)
-            left = _left(job, left)
-            if left.num_rows == num_left:
-                raise RunError(f"none of {num_left} videos came back from the workers; see Ray's logs")
+            with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
+                execute(pipeline, job.state, num_rows=left.num_rows)
+            skipped |= skipped_rows(tally)
+            left = untouched(rows, before, read_tries(job.state, rows), skipped)
             if not left.num_rows:
-                return
+                return skipped
+            if deadline is not None and time.time() >= deadline:
+                break
+    job.state.record_lost(texts(left, ROW_KEY))
+    if left.num_rows + len(skipped) == rows.num_rows:
+        raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
+    return skipped
 
 
 def row_keys(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> list[str]:

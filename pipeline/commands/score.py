@@ -7,32 +7,34 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipeline.commands.options import ScoreOptions, spread
+from pipeline.commands.nightly import NightlyOptions
+from pipeline.commands.options import spread
 from pipeline.commands.terminal import console, resumable
 from pipeline.score import Outcome, score
 from securevqa_core.errors import ERROR_CODES
 
-__all__ = ["score_command"]
+__all__ = ["score_command", "show_outcome"]
 
 
-@spread(ScoreOptions)
+@spread(NightlyOptions)
 def score_command(
     manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Run directory, local or s3://.")],
     model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Checkpoint file, local or remote.")] = None,
     *,
-    options: ScoreOptions,
+    options: NightlyOptions,
 ) -> None:
     """Score every video of MANIFEST: one report row each, whatever is in the files."""
     config = options.config(
         manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
     )
     with resumable():
-        _show(score(config, console=console))
+        show_outcome(score(config, console=console))
 
 
-def _show(outcome: Outcome) -> None:
+def show_outcome(outcome: Outcome) -> None:
+    """Print what a run came to, and what to do next."""
     run = outcome.run
     table = Table(title=f"generation {run['generation']}: {run['rows']} videos")
     table.add_column("what")
@@ -50,5 +52,7 @@ def _show(outcome: Outcome) -> None:
     )
     if retryable:
         console.print(f"{retryable} failed in a way that may pass: --retry-failed tries them again")
+    if run.get("num_left"):
+        console.print(f"{run['num_left']} left by the budget: run the same command again to go on")
     done = f"{run['num_scored_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
     console.print(f"{done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False)

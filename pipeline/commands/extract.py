@@ -1,0 +1,46 @@
+"""Owns `securevqa extract`: a manifest in, a report with embeddings out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.nightly import NightlyOptions
+from pipeline.commands.options import spread
+from pipeline.commands.score import show_outcome
+from pipeline.commands.terminal import console, resumable
+from pipeline.score import score
+from securevqa_core.embeddings import EmbeddingConfig
+
+__all__ = ["extract_command"]
+
+
+@spread(NightlyOptions)
+def extract_command(
+    manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Run directory, local or s3://.")],
+    features: Annotated[
+        str, typer.Option(help="Some of intra, inter, fused, separated by commas.")
+    ] = "fused",
+    pool: Annotated[
+        str, typer.Option(help="mean: a vector a video; clip: one a clip of each draw.")
+    ] = "mean",
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float32",
+    model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Checkpoint file, local or remote.")] = None,
+    *,
+    options: NightlyOptions,
+) -> None:
+    """Score every video of MANIFEST and keep its embeddings beside the score, one row each."""
+    embeddings = EmbeddingConfig(
+        features=tuple(features.split(",")),  # type: ignore[arg-type]  # validated by EmbeddingConfig
+        pool=pool,  # type: ignore[arg-type]
+        dtype=dtype,  # type: ignore[arg-type]
+    )
+    config = options.config(
+        manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
+    )
+    with resumable():
+        show_outcome(score(dataclasses.replace(config, embeddings=embeddings), console=console))

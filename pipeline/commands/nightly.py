@@ -1,0 +1,56 @@
+"""Owns the options of commands that run every night over a backlog."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from pipeline.backlog import DEFAULT_MAX_TRIES, BacklogConfig, seconds_of
+from pipeline.commands.options import ScoreOptions
+from pipeline.config import ScoreConfig
+from securevqa_core.randomness import Key
+
+__all__ = ["NightlyOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightlyOptions(ScoreOptions):
+    """How videos are scored, what earlier runs count for, and when a run ends."""
+
+    incremental: Annotated[
+        str | None, typer.Option(help="Folder of the rows that several runs share: score what is new.")
+    ] = None
+    since_run: Annotated[
+        str | None, typer.Option(help="Run directory whose rows are taken over: score what is new.")
+    ] = None
+    max_tries: Annotated[
+        int, typer.Option(help="Of a video whose failure may pass, over all runs that share rows.")
+    ] = DEFAULT_MAX_TRIES
+    max_videos: Annotated[int | None, typer.Option(help="Most videos worked on by this call.")] = None
+    time_budget: Annotated[
+        str | None, typer.Option(help="No video is begun after 6h, 90m or 30s, as given.")
+    ] = None
+
+    def config(
+        self, *, manifest: str, output: str, key: Key, model: str | None, checkpoint: str | None
+    ) -> ScoreConfig:
+        """Return the settings of a run.
+
+        Raises:
+            ConfigurationError: an option is out of range.
+        """
+        backlog = BacklogConfig(
+            incremental=self.incremental,
+            since_run=self.since_run,
+            max_tries=self.max_tries,
+            max_videos=self.max_videos,
+            time_budget_seconds=None if self.time_budget is None else seconds_of(self.time_budget),
+        )
+        # Not super(): a dataclass with slots is another class than the one this method was defined in.
+        config = ScoreOptions.config(
+            self, manifest=manifest, output=output, key=key, model=model, checkpoint=checkpoint
+        )
+        return dataclasses.replace(config, backlog=backlog)
