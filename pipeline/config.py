@@ -10,6 +10,7 @@ from typing import Any, get_args
 from operators.decode import FetchLimits
 from operators.storage import redact
 from pipeline.backlog import BacklogConfig
+from securevqa_core.decoding.backend import Decoder
 from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
@@ -21,7 +22,7 @@ __all__ = ["MAX_DRAWS", "ScoreConfig"]
 MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
 
 # What can change a row besides the sampling and the key.
-_DECISIVE = ("num_draws", "precision", "thresholds", "decode_limits", "fetch_limits", "randomness")
+_DECISIVE = ("num_draws", "precision", "thresholds", "decode_limits", "fetch_limits", "decoder", "randomness")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class ScoreConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+    decoder: Decoder = "auto"
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
     gpus_per_actor: float = 0.5  # two stages share a GPU
@@ -56,9 +58,10 @@ class ScoreConfig:
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
             raise ConfigurationError(f"gpus_per_actor above 1 must be whole, got {self.gpus_per_actor:g}")
-        if self.precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ConfigurationError(f"precision must be one of {known}, got {self.precision!r}")
+        for name, kind in (("precision", Precision), ("decoder", Decoder)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
 
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a row; all ephemeral keys count as one."""

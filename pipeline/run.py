@@ -88,6 +88,7 @@ def build_pipeline(
         scratch_dir=config.scratch_dir,
         decode_limits=config.decode_limits,
         fetch_limits=config.fetch_limits,
+        decoder=config.decoder,
     )
     source = ReadManifest(
         rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS), deadline=deadline, tally=tally

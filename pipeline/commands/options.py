@@ -77,6 +77,7 @@ class ScoreOptions:
     pass_at: Annotated[float, typer.Option(help="Verdict pass from this score_lower up.")] = 60.0
     reject_below: Annotated[float, typer.Option(help="Verdict reject below this score_lower.")] = 40.0
     decode_timeout: Annotated[float, typer.Option(help="Seconds a file may take to decode.")] = 120.0
+    decoder: Annotated[str, typer.Option(help="auto (PyAV, decord where it fails), pyav or decord.")] = "auto"
     fetch_timeout: Annotated[float, typer.Option(help="Seconds a file may take to fetch.")] = 600.0
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest object that is fetched.")] = 20 << 30
     scratch: Annotated[str | None, typer.Option(help="Folder for files being scored.")] = None
@@ -106,6 +107,7 @@ class ScoreOptions:
             precision=self.precision,  # type: ignore[arg-type]  # validated by ScoreConfig
             thresholds=Thresholds(pass_at=self.pass_at, reject_below=self.reject_below),
             decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
+            decoder=self.decoder,  # type: ignore[arg-type]  # validated by ScoreConfig
             fetch_limits=FetchLimits(max_bytes=self.max_bytes, timeout_seconds=self.fetch_timeout),
             scratch_dir=self.scratch,
             gpus_per_actor=self.gpus_per_actor,

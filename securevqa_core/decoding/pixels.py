@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.tone_mapping import is_hdr, tone_map
@@ -33,9 +35,9 @@ _LAYOUTS = {
     for depth, sample in _SAMPLES.items()
 }
 _KEPT = ("colorspace", "color_range", "color_trc", "color_primaries", "interlaced_frame")
-_ALIGNMENT = 4  # tiles begin at a chroma sample of the first field of an interlaced picture
+_FRAME_ALIGNMENT = 2  # pixels a chroma sample stands for
+_FIELD_ALIGNMENT = 4  # likewise, where two fields take turns
 _MIN_GAIN = 3  # pictures with fewer pixels, by those of a sheet, are sooner converted as a whole
-_MARGIN = 4  # pixels around a patch that its chroma is interpolated from
 
 
 class Scaler:
@@ -82,16 +84,16 @@ class TileCutter:
 
     def __init__(self, grid_size: int, side: int) -> None:
         self._grid_size, self._side = grid_size, side
-        reach = side + _ALIGNMENT - 1 + 2 * _MARGIN
-        self._tile = -(-reach // _ALIGNMENT) * _ALIGNMENT
         self._scaler, self._sheet_maker = Scaler(), VideoReformatter()
         self._sheet: VideoFrame | None = None
-        self._sheet_kind: tuple[object, ...] = ()
+        self._kind: tuple[object, ...] = ()
+        self._plans: dict[bytes, _Plan] = {}  # by the corners they are for; a clip shares its corners
 
     def can_cut(self, picture: VideoFrame) -> bool:
         """Tell whether patches of `picture` can be converted without the rest of it."""
         layout = _LAYOUTS.get(picture.format.name)
-        if layout is None or picture.height * picture.width < _MIN_GAIN * (self._grid_size * self._tile) ** 2:
+        sheet_pixels = (self._grid_size * _tile_side(self._side, picture)) ** 2
+        if layout is None or picture.height * picture.width < _MIN_GAIN * sheet_pixels:
             return False
         if any(plane.line_size < 0 for plane in picture.planes):
             return False
@@ -104,50 +106,107 @@ class TileCutter:
             picture: one for which `can_cut` holds.
             corners: (G, G, 2) of (row, column).
         """
-        rows, columns, sample = _LAYOUTS[picture.format.name]
         sheet = self._sheet_for(picture)
-        starts = corners // _ALIGNMENT * _ALIGNMENT - _MARGIN
-        planes = zip(_planes(picture, sample), _planes(sheet, sample), strict=True)
-        for number, (source, target) in enumerate(planes):
-            steps = np.array([rows, columns] if number else [1, 1])
-            self._lay(source, target, starts // steps, *(self._tile // steps).tolist())
+        plan = self._plan(picture, corners)
+        sample = _LAYOUTS[picture.format.name][2]
+        for lay, source, target in zip(
+            (plan.luma, plan.chroma, plan.chroma),
+            _planes(picture, sample),
+            _planes(sheet, sample),
+            strict=True,
+        ):
+            _lay(lay, source, target)
         pixels = self._scaler.rgb(sheet, height=sheet.height, width=sheet.width)
-        cells = np.moveaxis(np.indices(corners.shape[:2]), 0, -1)
-        return crop_patches(pixels, cells * self._tile + corners - starts, self._side)
+        return crop_patches(pixels, plan.corners, self._side)
 
     def _sheet_for(self, picture: VideoFrame) -> VideoFrame:
         """Return a picture with a place for every tile and all the properties of `picture`."""
-        kind = (picture.format.name, *(getattr(picture, name) for name in _KEPT))
-        if self._sheet is None or kind != self._sheet_kind:
-            side = self._grid_size * self._tile
-            is_same_size = (picture.height, picture.width) == (side, side)  # would come back as it is
+        size = (picture.height, picture.width)
+        kind = (picture.format.name, size, *(getattr(picture, name) for name in _KEPT))
+        if self._sheet is None or kind != self._kind:
+            side = self._grid_size * _tile_side(self._side, picture)
             # Made from the picture itself, as nothing else copies where its chroma samples lie.
             self._sheet = self._sheet_maker.reformat(
                 picture,
                 width=side,
-                height=side + _ALIGNMENT * is_same_size,
+                height=side + _FIELD_ALIGNMENT * (size == (side, side)),  # or it would come back as it is
                 interpolation=Interpolation.POINT,
                 threads=1,
             )
-            self._sheet_kind = kind
+            self._kind, self._plans = kind, {}
         return self._sheet
 
-    def _lay(
-        self, source: NDArray[Any], target: NDArray[Any], starts: NDArray[np.int64], rows: int, columns: int
-    ) -> None:
-        """Copy a tile of (rows, columns) from every start to its place, repeating edges beyond them."""
-        grid = self._grid_size
-        tiles = target[: grid * rows, : grid * columns]
-        windows = np.lib.stride_tricks.sliding_window_view(source, (rows, columns))
-        inside = np.clip(starts, 0, np.array(windows.shape[:2]) - 1)
-        cut = windows[inside[..., 0], inside[..., 1]]
-        tiles[...] = cut.transpose(0, 2, 1, 3).reshape(tiles.shape)
-        for row, column in np.argwhere((inside != starts).any(axis=-1)).tolist():
-            top, left = starts[row, column].tolist()
-            ys = np.clip(np.arange(top, top + rows), 0, source.shape[0] - 1)
-            xs = np.clip(np.arange(left, left + columns), 0, source.shape[1] - 1)
-            place = (slice(row * rows, (row + 1) * rows), slice(column * columns, (column + 1) * columns))
-            tiles[place] = source[ys[:, None], xs]
+    def _plan(self, picture: VideoFrame, corners: NDArray[np.int64]) -> _Plan:
+        key = corners.tobytes()
+        if key not in self._plans:
+            alignment, tile = _alignment(picture), _tile_side(self._side, picture)
+            starts = corners // alignment * alignment - alignment
+            rows, columns, _ = _LAYOUTS[picture.format.name]
+            size = np.array([picture.height, picture.width])
+            steps = np.array([rows, columns])
+            cells = np.moveaxis(np.indices(corners.shape[:2]), 0, -1)
+            self._plans[key] = _Plan(
+                luma=_lay_plan(starts, tile, tile, size),
+                chroma=_lay_plan(starts // steps, tile // rows, tile // columns, size // steps),
+                corners=cells * tile + corners - starts,
+            )
+        return self._plans[key]
+
+
+def _alignment(picture: VideoFrame) -> int:
+    """Return what tiles begin at a multiple of, and how wide their margin is."""
+    return _FIELD_ALIGNMENT if picture.interlaced_frame else _FRAME_ALIGNMENT
+
+
+def _tile_side(side: int, picture: VideoFrame) -> int:
+    """Return the side of a tile that holds a patch wherever it begins, and its margins."""
+    alignment = _alignment(picture)
+    return -(-(side + alignment - 1) // alignment) * alignment + 2 * alignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _LayPlan:
+    """Where the tiles of one plane come from."""
+
+    rows: int
+    columns: int
+    inside: NDArray[np.int64]  # (G, G, 2) starts, moved to where a whole tile fits
+    at_edges: tuple[tuple[int, int, NDArray[np.int64], NDArray[np.int64]], ...]  # cell, its rows and columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Plan:
+    """Where all tiles come from, and where the patches then lie on the sheet."""
+
+    luma: _LayPlan
+    chroma: _LayPlan
+    corners: NDArray[np.int64]
+
+
+def _lay_plan(starts: NDArray[np.int64], rows: int, columns: int, size: NDArray[np.int64]) -> _LayPlan:
+    inside = np.clip(starts, 0, size - [rows, columns])
+    at_edges = []
+    for row, column in np.argwhere((inside != starts).any(axis=-1)).tolist():
+        top, left = starts[row, column]
+        ys = np.clip(np.arange(top, top + rows), 0, size[0] - 1)[:, None]
+        xs = np.clip(np.arange(left, left + columns), 0, size[1] - 1)
+        at_edges.append((row, column, ys, xs))
+    return _LayPlan(rows=rows, columns=columns, inside=inside, at_edges=tuple(at_edges))
+
+
+def _lay(plan: _LayPlan, source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy every tile to its place, repeating the edge of `source` beyond it."""
+    rows, columns, grid = plan.rows, plan.columns, len(plan.inside)
+    windows = as_strided(
+        source,
+        (source.shape[0] - rows + 1, source.shape[1] - columns + 1, rows, columns),
+        source.strides * 2,
+        writeable=False,
+    )
+    tiles = target[: grid * rows, : grid * columns].reshape(grid, rows, grid, columns)
+    tiles[...] = windows[plan.inside[..., 0], plan.inside[..., 1]].transpose(0, 2, 1, 3)
+    for row, column, ys, xs in plan.at_edges:
+        tiles[row, :, column] = source[ys, xs]
 
 
 def _planes(picture: VideoFrame, sample: type[np.unsignedinteger[Any]]) -> list[NDArray[Any]]:

@@ -94,6 +94,14 @@ def test_a_video_that_cannot_be_sampled_is_a_row_that_says_why(
     assert (row["content_sha256"] is not None) == (stage == "decode")
 
 
+@pytest.mark.parametrize(("decoder", "used"), [("auto", "pyav"), ("pyav", "pyav"), ("decord", "decord")])
+def test_the_row_says_which_backend_read(
+    videos: dict[str, Path], tmp_path: Path, decoder: str, used: str
+) -> None:
+    row = _row(_stage(tmp_path, decoder=decoder), videos["bikes_h264.mp4"])
+    assert (row["status"], row["decoder"]) == (None, used)
+
+
 def test_the_decode_limits_are_in_force(videos: dict[str, Path], tmp_path: Path) -> None:
     row = _row(_stage(tmp_path, decode_limits=DecodeLimits(max_pixels=100)), videos["bikes_h264.mp4"])
     assert row["error_code"] == "too_many_pixels"

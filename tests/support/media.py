@@ -28,8 +28,14 @@ CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
 VIDEO_RECIPES: dict[str, tuple[str, str]] = {
     "bikes_h264.mp4": ("bikes", "-t 2 -vf scale=160:-2 -c:v libx264 -preset ultrafast -an"),
     "bunny_h264.mp4": ("bigbuckbunny", "-t 2 -vf scale=160:-2 -c:v libx264 -preset ultrafast -c:a aac"),
-    "carphone_h264.mkv": ("carphone_pristine", "-t 2 -vf scale=88:72,setsar=1 -c:v libx264 -preset ultrafast -an"),
-    "carphone_vp9.webm": ("carphone_pristine", "-t 2 -vf scale=88:72,setsar=1 -c:v libvpx-vp9 -deadline realtime -an"),
+    "carphone_h264.mkv": (
+        "carphone_pristine",
+        "-t 2 -vf scale=88:72,setsar=1 -c:v libx264 -preset ultrafast -an",
+    ),
+    "carphone_vp9.webm": (
+        "carphone_pristine",
+        "-t 2 -vf scale=88:72,setsar=1 -c:v libvpx-vp9 -deadline realtime -an",
+    ),
 }
 # legal, and at the edge of what a decoder meets
 HOSTILE_RECIPES: dict[str, tuple[str, str]] = {

@@ -1,0 +1,202 @@
+"""Owns the measurement of decoding: each backend and FFmpeg itself over the same packets, one thread each."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securevqa_core.datasets import ffmpeg
+from securevqa_core.decoding.decord_backend import load_decord
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.decoding.probe import check_stream, index_frames, open_container, open_file
+from securevqa_core.errors import ConfigurationError, DecodeError
+from securevqa_core.sampling import continuous_sample, skip_sample
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+
+__all__ = ["CLIPS", "BenchClip", "BenchConfig", "Timing", "benchmark", "make_clip"]
+
+_FOOTAGE = (
+    "-f lavfi -i mandelbrot=size=1280x720:rate=30:end_pts=300"  # where none is given: detail that moves
+)
+_KEYFRAMES_SECONDS = 2
+_ENCODERS = {"h264": "libx264 -preset fast -crf 21", "av1": "libsvtav1 -preset 8 -crf 32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchClip:
+    """A size and a codec."""
+
+    height: int  # pixels
+    width: int  # pixels
+    codec: str  # h264 or av1
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.height}p {self.codec}"
+
+
+CLIPS = (
+    BenchClip(height=540, width=960, codec="h264"),
+    BenchClip(height=1080, width=1920, codec="h264"),
+    BenchClip(height=2160, width=3840, codec="h264"),
+    BenchClip(height=1080, width=1920, codec="av1"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchConfig:
+    """What is measured, and how often.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    footage: Path | None = None  # scaled to every size; None: a picture FFmpeg draws
+    clip_seconds: float = 10.0
+    num_repeats: int = 3  # the best counts
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        require_range("clip_seconds", self.clip_seconds, low=0.5, high=600)
+        require_range("num_repeats", self.num_repeats, low=1, high=100)
+        if self.footage is not None and not self.footage.is_file():
+            raise ConfigurationError(f"footage must be a file, got {str(self.footage)!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Processor time on one clip, milliseconds a frame of it; None where decord cannot read it."""
+
+    name: str
+    num_frames: int
+    ffmpeg: float  # `ffmpeg -f null`, without what it takes to start
+    pyav: float  # every frame decoded, nothing converted
+    pyav_fragments: float  # probe, decode and the patches of the intra branch
+    pyav_both: float  # and the resized frames of the inter branch
+    decord: float | None  # every full frame once, in order
+    decord_fragments: float | None
+    decord_windows: float | None  # every clip and segment of both branches as full frames, by `get_batch`
+
+    @property
+    def share(self) -> float:
+        """Speed of decoding with fragments, by FFmpeg's own."""
+        return self.ffmpeg / self.pyav_fragments
+
+    @property
+    def share_both(self) -> float:
+        """Speed of decoding for both branches, by FFmpeg's own."""
+        return self.ffmpeg / self.pyav_both
+
+    @property
+    def gain(self) -> float | None:
+        """Speed of decoding for both branches, by that of decord's full frames of the same windows."""
+        return None if self.decord_windows is None else self.decord_windows / self.pyav_both
+
+
+def make_clip(clip: BenchClip, config: BenchConfig, folder: Path) -> Path:
+    """Encode a clip to measure.
+
+    Raises:
+        DatasetError: FFmpeg is missing or refuses the footage.
+    """
+    path = folder / f"{clip.height}_{clip.codec}.mp4"
+    source = _FOOTAGE.split() if config.footage is None else ["-i", str(config.footage)]
+    filters = f"scale={clip.width}:{clip.height},setsar=1,fps=30"
+    output = f"-an -vf {filters} -t {config.clip_seconds} -pix_fmt yuv420p -g {30 * _KEYFRAMES_SECONDS}"
+    ffmpeg.run([*source, *output.split(), "-c:v", *_ENCODERS[clip.codec].split(), str(path)])
+    return path
+
+
+def benchmark(clip: BenchClip, config: BenchConfig, folder: Path) -> Timing:
+    """Make a clip in `folder` and measure every way of reading it.
+
+    Raises:
+        DatasetError: FFmpeg is missing or fails.
+        DecodeError: PyAV cannot read what FFmpeg wrote.
+    """
+    path = str(make_clip(clip, config, folder))
+    num_frames = _decode_all(path)
+
+    def best(work: Callable[[], object]) -> float:
+        seconds = min(_processor_seconds(work) for _ in range(config.num_repeats))
+        return 1000 * seconds / num_frames
+
+    fragments = replace(config.sampling, num_segments=0)
+    can_decord = _decord_reads(path)
+    start = best(lambda: _ffmpeg_null(path, "-frames:v 1"))  # what an executable costs before it decodes
+    return Timing(
+        name=clip.name,
+        num_frames=num_frames,
+        ffmpeg=best(lambda: _ffmpeg_null(path)) - start,
+        pyav=best(lambda: _decode_all(path)),
+        pyav_fragments=best(lambda: extract_sample(path, _request(fragments))),
+        pyav_both=best(lambda: extract_sample(path, _request(config.sampling))),
+        decord=best(lambda: _decord_all(path)) if can_decord else None,
+        decord_fragments=best(lambda: extract_sample(path, _request(fragments, is_decord=True)))
+        if can_decord
+        else None,
+        decord_windows=best(lambda: _decord_windows(path, num_frames, config.sampling))
+        if can_decord
+        else None,
+    )
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    """Processor time of this process and of what it starts and waits for, whatever else the machine does."""
+    before = _used_seconds()
+    work()
+    return _used_seconds() - before
+
+
+def _used_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _ffmpeg_null(path: str, limit: str = "") -> None:
+    ffmpeg.run(["-threads", "1", "-i", path, *limit.split(), "-map", "0:v:0", "-f", "null", os.devnull])
+
+
+def _request(sampling: SamplingConfig, *, is_decord: bool = False) -> DecodeRequest:
+    draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
+    decoder: Any = "auto" if is_decord else "pyav"
+    # As a fallback decord works alone; asked for by name it has PyAV check every frame.
+    return DecodeRequest(sampling=sampling, draws=(draw,), decoder=decoder, has_crashed_pyav=is_decord)
+
+
+def _decode_all(path: str) -> int:
+    with open_file(path) as descriptor, open_container(descriptor) as container:
+        stream = check_stream(container, DecodeLimits())
+        index_frames(container, stream)
+        container.seek(0)
+        return sum(1 for _ in container.decode(stream))
+
+
+def _decord_reads(path: str) -> bool:
+    try:
+        extract_sample(path, _request(SamplingConfig(num_segments=0), is_decord=True))
+    except DecodeError:
+        return False
+    return True
+
+
+def _decord_all(path: str) -> None:
+    reader = load_decord().VideoReader(path, num_threads=1)
+    for _ in range(len(reader)):
+        reader.next().asnumpy()
+
+
+def _decord_windows(path: str, num_frames: int, sampling: SamplingConfig) -> None:
+    """Read the windows of both branches one at a time, as more full frames would not fit into memory."""
+    reader = load_decord().VideoReader(path, num_threads=1)
+    clips = skip_sample(num_frames, sampling, np.random.default_rng(0))
+    for window in (*clips, *continuous_sample(num_frames, sampling)):
+        reader.get_batch(window).asnumpy()

@@ -1,0 +1,30 @@
+"""`securevqa bench decode` prints every way of reading side by side."""
+
+from __future__ import annotations
+
+import media
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.commands import bench
+from pipeline.commands.bench import bench_app
+from securevqa_core.decoding.benchmark import BenchClip
+
+
+def test_the_table_holds_ffmpeg_each_backend_and_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = (BenchClip(height=180, width=320, codec="h264"), BenchClip(height=1080, width=1920, codec="h264"))
+    monkeypatch.setattr(bench, "CLIPS", clips)
+    monkeypatch.setattr(bench.console, "width", 160)
+    footage = str(media.bundled_clip("bikes"))
+    arguments = ["decode", footage, "--seconds", "1", "--repeats", "1", "--max-height", "360"]
+    done = CliRunner().invoke(bench_app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "180p h264" in done.output
+    assert "1080p" not in done.output
+    for row in (
+        "FFmpeg to null",
+        "PyAV, with fragments",
+        "decord, every full frame once",
+        "of FFmpeg's speed",
+    ):
+        assert row in done.output

@@ -1,0 +1,42 @@
+"""The benchmark measures what it says, over the packets it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import media
+import pytest
+
+from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, benchmark
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.types import SamplingConfig
+
+SAMPLING = SamplingConfig(num_clips=2, clip_frames=4, num_segments=2, segment_frames=4)
+
+
+@pytest.mark.parametrize("codec", ["h264", "av1"])
+def test_every_way_of_reading_is_timed(tmp_path: Path, codec: str) -> None:
+    config = BenchConfig(
+        footage=media.bundled_clip("bikes"), clip_seconds=1, num_repeats=1, sampling=SAMPLING
+    )
+    timing = benchmark(BenchClip(height=360, width=640, codec=codec), config, tmp_path)
+    assert (timing.name, timing.num_frames) == (f"360p {codec}", 30)
+    times = [timing.pyav, timing.pyav_fragments, timing.pyav_both]
+    by_decord = [timing.decord, timing.decord_fragments, timing.decord_windows]
+    assert all(0 < value < 1000 for value in times)
+    assert timing.share == timing.ffmpeg / timing.pyav_fragments
+    assert timing.share_both == timing.ffmpeg / timing.pyav_both
+    if codec == "av1":  # which decord cannot read
+        assert by_decord == [None] * 3
+        assert timing.gain is None
+    else:
+        assert all(value is not None and 0 < value < 1000 for value in by_decord)
+        assert timing.gain == pytest.approx(timing.decord_windows / timing.pyav_both)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clip_seconds", 0.1), ("num_repeats", 0), ("footage", Path("/nowhere/a.mp4"))]
+)
+def test_settings_out_of_range_are_named(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{name}.*{value}"):
+        BenchConfig(**{name: value})  # type: ignore[arg-type]
