@@ -5,22 +5,22 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from pipeline.commands.bench import bench_app
 from pipeline.commands.calibrate import calibrate_command
 from pipeline.commands.dataset import dataset_app
 from pipeline.commands.evaluate import evaluate_command
 from pipeline.commands.extract import extract_command
 from pipeline.commands.gate import gate_command
+from pipeline.commands.report import report_command
 from pipeline.commands.runs import compare_command, runs_command
 from pipeline.commands.score import score_command
-from pipeline.commands.terminal import complaints, console
+from pipeline.commands.terminal import complaints
 from pipeline.commands.train import train_command
 from pipeline.commands.weights import weights_app
-from pipeline.rundir import RunDirectory
-from pipeline.show import DEFAULT_ROWS, show_report
 from securevqa_core.errors import CallError, SecureVqaError
 
 __all__ = ["main"]
@@ -31,6 +31,7 @@ EXIT_CALL_WRONG = 2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_app, name="weights")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(bench_app, name="bench")
 
 
 @app.callback()
@@ -42,19 +43,11 @@ app.command("score")(score_command)
 app.command("evaluate")(evaluate_command)
 app.command("extract")(extract_command)
 app.command("gate")(gate_command)
+app.command("report")(report_command)
 app.command("runs")(runs_command)
 app.command("compare")(compare_command)
 app.command("train")(train_command)
 weights_app.command("calibrate")(calibrate_command)
-
-
-@app.command("report")
-def report_command(
-    run_dir: Annotated[str, typer.Argument(help="Run directory of a finished run, local or s3://.")],
-    rows: Annotated[int, typer.Option(help="Most rows to print.")] = DEFAULT_ROWS,
-) -> None:
-    """Print the report of RUN_DIR, the worst videos first."""
-    show_report(RunDirectory(run_dir), num_rows=rows, console=console)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> Any:

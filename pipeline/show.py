@@ -18,7 +18,7 @@ from operators.storage import redact, storage_error
 from pipeline.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 
-__all__ = ["DEFAULT_ROWS", "literal", "read_finished_run", "show_report", "worst_first"]
+__all__ = ["DEFAULT_ROWS", "literal", "printable", "read_finished_run", "show_report", "worst_first"]
 
 DEFAULT_ROWS = 20
 MAX_WIDTH = 140
@@ -145,5 +145,9 @@ def _size(row: Row) -> str:
 
 def literal(text: str, console: Console) -> Text:
     """Return text that a terminal prints and never obeys: no markup, control or bidirectional characters."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return Text(shown.encode(console.encoding, "backslashreplace").decode(console.encoding))
+    return Text(printable(text).encode(console.encoding, "backslashreplace").decode(console.encoding))
+
+
+def printable(text: str) -> str:
+    """Return text with every control, bidirectional or other unprintable character as its escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -18,10 +18,12 @@ from runs import make_run
 
 from operators.embed import embedding_fields
 from operators.schema import REPORT
+from pipeline.close_up import look_closely
 from pipeline.report import write_report
 from pipeline.rundir import RunDirectory
-from securevqa_core import zoo
+from securevqa_core import weights, zoo
 from securevqa_core.embeddings import EmbeddingConfig, Feature, embedding_dims
+from securevqa_core.randomness import Key
 
 NAME = zoo.DEFAULT_MODEL
 DRAWS = 2
@@ -66,6 +68,18 @@ def test_rows_are_those_of_scoring_and_failures_have_no_embedding(
     assert rows[0]["score"] is not None
     assert rows[0]["fused"] != rows[2]["fused"]
     assert read_json(str(run / "run.json"))["config"]["embeddings"]["pool"] == "clip"
+
+
+def test_a_close_look_shows_what_the_first_draw_was_made_of(run: Path, videos: dict[str, Path]) -> None:
+    checkpoint = weights.default(NAME)
+    close = look_closely(
+        "v", str(videos["carphone_h264.mkv"]), checkpoint=checkpoint, key=Key.public(0), words=""
+    )
+    clips = pq.read_table(run / "report")["clip_scores"][0].as_py()[: zoo.spec(NAME).sampling.num_clips]
+    moments, pooled = (
+        np.mean([checkpoint.calibration.to_raw(one) for one in scores]) for scores in (close.scores, clips)
+    )
+    assert moments == pytest.approx(pooled, abs=1e-4)
 
 
 def test_an_extraction_that_is_finished_extracts_nothing_again(

@@ -1,0 +1,153 @@
+"""Owns a close look at one video: the model's score of every moment and of every place in the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from operators.decode import Decode
+from operators.fragment import Fragment
+from operators.schema import MANIFEST, ROW_KEY, Row, pixels_of, rows_of
+from operators.stage import FAILED
+from securevqa_core import weights, zoo
+from securevqa_core.errors import ConfigurationError, RunError
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.randomness import Key, generator
+from securevqa_core.sampling import skip_sample
+from securevqa_core.scoring import normalise
+from securevqa_core.types import SamplingConfig
+
+__all__ = ["CloseUp", "look_closely"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CloseUp:
+    """The scores of one video before they are pooled, on 0..100, in order of time."""
+
+    video_id: str
+    words: str  # what these scores are, for people
+    seconds: NDArray[
+        np.float64
+    ]  # (n,) into the video, of each temporal position; frame numbers without a rate
+    scores: NDArray[np.float64]  # (n,)
+    local_scores: NDArray[np.float64]  # (n, h, w): the head on each place of the picture alone
+    pictures: NDArray[np.uint8]  # (n, side, side, 3), the nearest frame that the model saw whole
+
+
+def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key: Key, words: str) -> CloseUp:
+    """Score one video here, without pooling; its first draw only.
+
+    Args:
+        video_id: of the report.
+        uri: where its bytes are.
+        checkpoint: that scored it; of a model with two branches or a map of places.
+        key: with the report's own key these are the scores that its first draw was made of.
+        words: what to say of them.
+
+    Raises:
+        ConfigurationError: the model scores no moments or places.
+        RunError: the video cannot be fetched or decoded.
+    """
+    sampling = zoo.spec(checkpoint.architecture).sampling
+    model: Any = weights.build(checkpoint)
+    if not hasattr(model, "vqa_head"):
+        raise ConfigurationError(
+            f"video must be of a model with local scores, got {checkpoint.architecture!r}"
+        )
+    row = _sampled(video_id, uri, sampling, key)
+    side = sampling.fragment_side
+    clips = pixels_of(
+        row, "fragments", np.uint8, -1, sampling.num_clips, sampling.clip_frames, side, side, 3
+    )[0]
+    with torch.inference_mode():
+        e = _inter(model, row, sampling)
+        scored = [_score(model, clip, e) for clip in clips]
+    calibrated = [np.asarray(checkpoint.calibration.to_score(one)) for one in np.concatenate(scored)]
+    close_up = _in_time(video_id, np.stack(calibrated), row, sampling, key)
+    return dataclasses.replace(close_up, words=words)
+
+
+def _sampled(video_id: str, uri: str, sampling: SamplingConfig, key: Key) -> Row:
+    table = pa.Table.from_pylist([{ROW_KEY: video_id, "video_id": video_id, "uri": uri}], schema=MANIFEST)
+    decode = Decode(sampling=sampling, key=key, num_draws=1, scratch_dir=None)
+    (sampled,) = decode(table)
+    (before,) = rows_of(sampled)
+    (fragmented,) = Fragment(sampling=sampling)(sampled)
+    (row,) = rows_of(fragmented)
+    if row["status"] == FAILED:
+        raise RunError(f"video {video_id!r} cannot be looked at: {row['error_code']}, {row['error_message']}")
+    return row | {"segments": before["segments"], "frames": before["frames"]}
+
+
+def _inter(model: Any, row: Row, sampling: SamplingConfig) -> torch.Tensor | None:
+    """Return (1, segments, channels), as scoring has it."""
+    if not sampling.num_segments:
+        return None
+    side = sampling.segment_side
+    frames = pixels_of(row, "frames", np.uint8, -1, side, side, 3)
+    segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
+    rng = generator(row["inter_seeds"][0])
+    features = []
+    for segment in segments:
+        guarded = add_guardian_map(frames[segment], rng, amplitude=sampling.guardian_amplitude)
+        features.append(model.inter(normalise(torch.from_numpy(np.array(guarded))[None])))
+    return torch.stack(features, dim=1)
+
+
+def _score(model: Any, clip: NDArray[np.uint8], e: torch.Tensor | None) -> NDArray[np.float64]:
+    """Return raw scores (t, 1 + h * w): of each position as a whole, then of each place in it alone."""
+    f = model.intra(normalise(torch.from_numpy(np.array(clip))[None]))
+    whole = _head(model, f, e)
+    places = f[0].permute(2, 3, 0, 1).flatten(0, 1)[..., None, None]  # (h * w, c, t, 1, 1)
+    local = _head(model, places, None if e is None else e.expand(len(places), -1, -1))
+    scores: NDArray[np.float64] = torch.cat([whole, local]).T.double().numpy()
+    return scores
+
+
+def _head(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> torch.Tensor:
+    scores: torch.Tensor = model.head(f, e)
+    return scores
+
+
+def _in_time(
+    video_id: str, scores: NDArray[np.float64], row: Row, sampling: SamplingConfig, key: Key
+) -> CloseUp:
+    """Put the positions of all clips in order of the frames that they stand for."""
+    rng = generator(key.seed(row["content_sha256"], "skip_sampling", 0))
+    clips = skip_sample(row["num_frames"], sampling, rng)  # (clips, d)
+    per_clip = len(scores) // sampling.num_clips
+    centres = np.concatenate([_centres(clip, per_clip) for clip in clips])
+    order = np.argsort(centres, kind="stable")
+    grid = round((scores.shape[1] - 1) ** 0.5)
+    return CloseUp(
+        video_id=video_id,
+        words="",
+        seconds=centres[order] / (row["fps"] or 1.0),
+        scores=scores[order, 0],
+        local_scores=scores[order, 1:].reshape(len(order), grid, grid),
+        pictures=_pictures(centres[order], row, sampling),
+    )
+
+
+def _centres(clip: NDArray[np.int64], num_positions: int) -> NDArray[np.float64]:
+    """Return the mean frame number behind each temporal position of a clip."""
+    parts = np.array_split(clip, num_positions)
+    return np.array([part.mean() if len(part) else clip[-1] for part in parts], dtype=np.float64)
+
+
+def _pictures(centres: NDArray[np.float64], row: Row, sampling: SamplingConfig) -> NDArray[np.uint8]:
+    if not sampling.num_segments:
+        return np.zeros((len(centres), 1, 1, 3), np.uint8)
+    side = sampling.segment_side
+    frames = pixels_of(row, "frames", np.uint8, -1, side, side, 3)
+    segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
+    starts = np.arange(sampling.num_segments) * (row["num_frames"] // sampling.num_segments)
+    nearest = np.abs(starts[None] - centres[:, None]).argmin(axis=1)
+    chosen: NDArray[np.uint8] = frames[segments[nearest, 0]]
+    return chosen
