@@ -62,7 +62,7 @@ class InterFeature(_ModelStage):
         started = time.perf_counter()
         side = sampling.segment_side
         features = inter_features(
-            self._model,
+            self._model.inter,
             pixels_of(row, "frames", np.uint8, -1, side, side, 3),
             pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames),
             row["inter_seeds"],

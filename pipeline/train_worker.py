@@ -140,6 +140,7 @@ def _train(
     data = TrainingData(train=job.train, validation=job.validation)
     if isinstance(model, NssSvr):
         fitted = fit_baseline(model, data)  # seconds: every worker does the same
+        model.to(device)
     else:
         fitted = fit(model, data, config, output=job.output, device=device, workers=group)
     scorer = Scorer(job.test, device=device, precision=config.precision, frozen_inter=True)

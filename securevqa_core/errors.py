@@ -6,6 +6,7 @@
     │   └── ManifestError
     ├── RunError             the run itself failed                        exit code 1
     │   ├── CheckpointError
+    │   ├── DatasetError     a data set cannot be built, or a clip not be made again
     │   ├── OutputError
     │   └── UndefinedError   a statistic or a fit has no value for the data
     └── VideoError           one video could not be scored                a row of the report

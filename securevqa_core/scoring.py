@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def inter_features(
-    model: Any,
+    branch: Callable[[torch.Tensor], torch.Tensor],
     frames: NDArray[np.uint8],
     segments: NDArray[np.int64],
     seeds: list[bytes],
@@ -58,24 +59,24 @@ def inter_features(
     """Run the inter branch (Eqs. 9 and 10) with a fresh guardian map per draw, segment and frame.
 
     Args:
-        model: of the zoo, in eval mode.
+        branch: `model.inter` of a model in eval mode, or the first part of it.
         frames: (k, side, side, 3) uint8, RGB.
         segments: (num_segments, segment_frames) indices into `frames`.
         seeds: one 32-byte guardian seed a draw.
         sampling: its guardian amplitude.
-        device: where `model` is.
+        device: where `branch` is.
         precision: of the backbone's arithmetic.
 
     Returns:
-        (draws, num_segments, channels) float32.
+        (draws, num_segments, ...) float32: what `branch` makes of each segment.
     """
     features = []
     for seed in seeds:
         rng = generator(seed)
         for segment in segments:  # one at a time: a segment is 5 MB here and 200 MB inside the backbone
             guarded = add_guardian_map(frames[segment], rng, amplitude=sampling.guardian_amplitude)
-            features.append(_forward(model.inter, guarded[None], device=device, precision=precision)[0])
-    return torch.stack(features).view(len(seeds), len(segments), -1).cpu().numpy()
+            features.append(_forward(branch, guarded[None], device=device, precision=precision)[0])
+    return torch.stack(features).view(len(seeds), len(segments), *features[0].shape).cpu().numpy()
 
 
 def raw_scores(

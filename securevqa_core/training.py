@@ -17,15 +17,9 @@ from torch import nn
 from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_data import (
-    Batch,
-    BatchMaker,
-    cached_features,
-    cached_statistics,
-    prefetched,
-    step_rng,
-)
-from securevqa_core.training_objective import Objective, inter_backbone, statistics_stem
+from securevqa_core.training_data import Batch, prefetched, step_rng
+from securevqa_core.training_inputs import batch_maker
+from securevqa_core.training_objective import Objective
 from securevqa_core.training_state import Place, metric_log, read_state, write_state
 from securevqa_core.training_steps import (
     ALONE,
@@ -100,8 +94,7 @@ def fit(
     same weights, to the last bit, as one that never was.
 
     Args:
-        model: of the zoo. Where it has `auxiliary_loss(features, batch)`, with features (n, c, t, h, w) from
-            `intra` and a `Batch`, that loss is added with `auxiliary_weight`.
+        model: of the zoo.
         data: what to learn from and what to choose the best epoch on.
         config: how.
         output: folder for the state and the metrics; worker 0 writes to it, all read it.
@@ -148,7 +141,7 @@ class _Training:
         self._place = Place()
         self._saved_at = time.monotonic()
         self._restore()
-        self._maker = self._batch_maker()
+        self._maker = batch_maker(model, data.train, config, device=device, workers=workers)
 
     def run(self, on_epoch: Listener) -> Fitted:
         """Work through what is left, and give the model the weights of the best epoch."""
@@ -306,50 +299,6 @@ class _Training:
         self._optimiser.load_state_dict(tensors["optimiser"])
         if self._average is not None:
             self._average.load_state_dict(tensors["average"])
-
-    def _batch_maker(self) -> BatchMaker:
-        config, sampling = self._config, self._data.train[0].config.sampling
-        backbone = inter_backbone(self._model)
-        num_segments = 0 if backbone is None else config.train_segments or sampling.num_segments
-        if num_segments > sampling.num_segments:
-            raise ConfigurationError(
-                f"train_segments must be <= num_segments={sampling.num_segments}, got {num_segments}"
-            )
-        features = statistics = None
-        if backbone is not None and config.inter == "cached":
-            features = self._shared(
-                functools.partial(
-                    cached_features,
-                    self._model,
-                    backbone=backbone,
-                    num_draws=config.num_feature_draws,
-                    flip=config.flip,
-                    seed=config.seed,
-                    device=self._device,
-                    precision=config.precision,
-                )
-            )
-        stem = statistics_stem(self._model)
-        if stem is not None and config.num_statistics_draws:
-            statistics = self._shared(
-                functools.partial(
-                    cached_statistics,
-                    stem,
-                    num_draws=config.num_statistics_draws,
-                    flip=config.flip,
-                    seed=config.seed,
-                    device=self._device,
-                )
-            )
-        return BatchMaker(
-            flip=config.flip, num_segments=num_segments, features=features, statistics=statistics
-        )
-
-    def _shared(self, compute: Callable[..., dict[Path, Any]]) -> dict[Path, Any]:
-        """Return what `compute` makes of all training videos, each worker having done its share."""
-        mine = compute(self._data.train[self._workers.rank :: self._workers.size])
-        self._workers.gather(len(mine))
-        return compute(self._data.train)
 
 
 def _steps_per_epoch(data: TrainingData, config: TrainConfig, num_workers: int) -> int:

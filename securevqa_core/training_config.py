@@ -42,7 +42,6 @@ class TrainConfig:
     losses: Losses = "paper"  # paper: PLCC and soft SRCC; released: those of the published code
     rank_weight: float | None = None  # of the rank loss; None: 1 for paper, 0.3 for released
     rank_softness: float = 1.0  # of the paper's soft ranks
-    auxiliary_weight: float = 1.0  # of the model's own `auxiliary_loss`, where it has one
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
     num_statistics_draws: int = (
@@ -86,7 +85,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_gradient_norm": (0, 1e9),
     "ema_decay": (0, 1 - 1e-9),
     "rank_softness": (1e-9, 1e9),
-    "auxiliary_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
     "num_statistics_draws": (0, 1024),
     "train_segments": (0, 4096),

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from securevqa_core.errors import RunError
 from securevqa_core.losses import plcc_loss, released_plcc_loss, released_rank_loss, srcc_loss
 from securevqa_core.scoring import normalise
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import Batch
+from securevqa_core.training_inputs import inter_backbone
 
-__all__ = ["Objective", "inter_backbone", "statistics_stem"]
+__all__ = ["Objective"]
 
 FROZEN_CHUNK = 8  # segments that a frozen inter branch sees at once
-
-_INTER_BACKBONES = ("inter_backbone", "aesthetic_backbone")
-
-
-def inter_backbone(model: Any) -> nn.Module | None:
-    """Return the module behind `model.inter`, None for a model without inter branch."""
-    found = (getattr(model, name, None) for name in _INTER_BACKBONES)
-    return next((module for module in found if module is not None), None)
-
-
-def statistics_stem(model: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return what turns normalised fragments into statistics, None for a model that sees pixels."""
-    backbone = getattr(model, "fragments_backbone", None)
-    if getattr(getattr(backbone, "config", None), "stem", None) != "statistics":
-        return None
-    stem: Callable[[Tensor], Tensor] = model.fragments_backbone.statistics
-    return stem
 
 
 class Objective:
@@ -68,15 +51,11 @@ class Objective:
             RunError: the raw scores are not finite or all equal.
         """
         config, batch = self._config, _moved(batch, self._device)
-        features, scores = self._forward(batch)
+        scores = self._scores(batch)
         _require_sound(scores, where)
         linear, rank = self._agreement(scores, batch.labels)
         losses = {"plcc_loss": linear, "rank_loss": rank}
-        loss = linear + config.effective_rank_weight * rank
-        if hasattr(self._model, "auxiliary_loss") and config.auxiliary_weight:
-            losses["auxiliary_loss"] = self._model.auxiliary_loss(features, batch)
-            loss = loss + config.auxiliary_weight * losses["auxiliary_loss"]
-        return {"loss": loss, **losses}
+        return {"loss": linear + config.effective_rank_weight * rank, **losses}
 
     def _agreement(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if bool((labels == labels[0]).all()):  # nothing to rank; the step still has to have a gradient
@@ -86,13 +65,13 @@ class Objective:
             return plcc_loss(scores, labels), soft
         return released_plcc_loss(scores, labels), released_rank_loss(scores, labels)
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return intra features (n, c, t, h, w) and raw scores (n,), both float32."""
+    def _scores(self, batch: Batch) -> Tensor:
+        """Return raw scores (n,), float32."""
         with self._autocast():
             features = self._intra(batch).float()
-        inter = batch.features if batch.segments is None else self._inter(batch.segments)
+        inter = self._cached_inter(batch.features) if batch.segments is None else self._inter(batch.segments)
         scores: Tensor = self._model.head(features, inter).mean(dim=1)
-        return features, scores
+        return scores
 
     def _intra(self, batch: Batch) -> Tensor:
         if batch.statistics is not None:
@@ -101,6 +80,14 @@ class Objective:
         assert batch.fragments is not None
         features: Tensor = self._model.intra(normalise(batch.fragments))
         return features
+
+    def _cached_inter(self, cached: Tensor | None) -> Tensor | None:
+        """Return (n, m, channels) from what is cached of the inter branch: it, or (n, m, s, t)."""
+        if cached is None or self._config.inter == "cached":
+            return cached
+        with self._autocast():
+            features: Tensor = self._model.inter_backbone.from_statistics(cached.flatten(0, 1))
+        return features.float().view(*cached.shape[:2], -1)
 
     def _inter(self, segments: Tensor) -> Tensor:
         """Return (n, m, channels) from uint8 segments (n, m, t, h, w, 3)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import Key, Purpose, generator
 from securevqa_core.scoring import Precision, inter_features, normalise, raw_scores
 from securevqa_core.training_cache import CachedVideo
-from securevqa_core.training_objective import inter_backbone, statistics_stem
+from securevqa_core.training_inputs import Stem, inter_backbone, statistics_stem
 from securevqa_core.training_steps import ALONE, Workers
 
 __all__ = ["Scorer", "correlations"]
@@ -38,8 +38,9 @@ class Scorer:
         frozen_inter: bool,
     ) -> None:
         self._videos, self._device, self._precision = videos, device, precision
-        # Frozen features are the same in every epoch.
-        self._features: dict[Path, NDArray[np.float32]] | None = {} if frozen_inter else None
+        self._frozen_inter = frozen_inter
+        # What is the same in every epoch: frozen features or statistics of motion, statistics of fragments.
+        self._features: dict[Path, NDArray[np.float32]] = {}
         self._statistics: dict[Path, Tensor] = {}
 
     def scores(self, model: Any, workers: Workers = ALONE) -> NDArray[np.float64]:
@@ -57,7 +58,7 @@ class Scorer:
 
     def _score(self, model: Any, video: CachedVideo) -> float:
         features = self._inter(model, video) if inter_backbone(model) is not None else None
-        stem = statistics_stem(model)
+        stem = statistics_stem(getattr(model, "fragments_backbone", None))
         if stem is not None:
             return self._score_statistics(model, self._intra_statistics(stem, video), features)
         guarded = self._guarded(video)
@@ -78,7 +79,7 @@ class Scorer:
                 intra = model.fragments_backbone.from_statistics(statistics.flatten(0, 1).to(self._device))
             return float(model.head(intra.float(), inter).double().mean())
 
-    def _intra_statistics(self, stem: Callable[[Tensor], Tensor], video: CachedVideo) -> Tensor:
+    def _intra_statistics(self, stem: Stem, video: CachedVideo) -> Tensor:
         if video.folder not in self._statistics:
             guarded = self._guarded(video)
             with torch.inference_mode():
@@ -95,10 +96,25 @@ class Scorer:
         return np.stack(guarded)
 
     def _inter(self, model: Any, video: CachedVideo) -> NDArray[np.float32]:
-        if self._features is not None and video.folder in self._features:
-            return self._features[video.folder]
-        features = inter_features(
-            model,
+        if self._frozen_inter:
+            return self._once(model.inter, video)
+        stem = statistics_stem(inter_backbone(model))
+        if stem is None:
+            return self._of_segments(model.inter, video)
+        seen = torch.from_numpy(self._once(stem, video)).to(self._device)
+        is_bfloat16 = self._precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=is_bfloat16):
+            features: Tensor = model.inter_backbone.from_statistics(seen.flatten(0, 1))
+        return features.float().view(*seen.shape[:2], -1).cpu().numpy()
+
+    def _once(self, branch: Stem, video: CachedVideo) -> NDArray[np.float32]:
+        if video.folder not in self._features:
+            self._features[video.folder] = self._of_segments(branch, video)
+        return self._features[video.folder]
+
+    def _of_segments(self, branch: Stem, video: CachedVideo) -> NDArray[np.float32]:
+        return inter_features(
+            branch,
             video.frames(),
             video.segments(),
             _seeds(video, "guardian_inter"),
@@ -106,9 +122,6 @@ class Scorer:
             device=self._device,
             precision=self._precision,
         )
-        if self._features is not None:
-            self._features[video.folder] = features
-        return features
 
 
 def _seeds(video: CachedVideo, purpose: Purpose) -> list[bytes]:

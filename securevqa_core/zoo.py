@@ -14,6 +14,7 @@ from securevqa_core.models.convnext3d import ConvNext3dConfig
 from securevqa_core.models.dover import Dover
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
@@ -71,14 +72,16 @@ def build(name: str, *, seed: int = 0) -> nn.Module:
         return chosen.make(chosen).float().eval()
 
 
-def _paper(chosen: ModelSpec, *, dropout: float = 0.5) -> nn.Module:
+def _paper(chosen: ModelSpec) -> nn.Module:
     swin = _swin(chosen)
-    head = PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=dropout)
-    return SecureVqa(swin, head)
+    return SecureVqa(swin, PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.5))
 
 
 def _compact(chosen: ModelSpec) -> nn.Module:
-    return _paper(chosen, dropout=0.2)  # of 96 + 256 channels half would be too many
+    swin = _swin(chosen)
+    # Of 96 + 256 channels half would be too many to drop.
+    head = PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.2)
+    return SecureVqa(swin, head, inter=MotionPathway)
 
 
 def _released(chosen: ModelSpec) -> nn.Module:
@@ -110,7 +113,7 @@ def _published(offset: float, divisor: float) -> Calibration:
 _SPECS = (
     ModelSpec(
         name="secure-vqa-compact",
-        description="SecureVQA's parts at small cost: a Swin on statistics of fragments, small segments.",
+        description="SecureVQA's parts at small cost: Swin and fast pathway on statistics of what they see.",
         # Pairs of frames, because a statistic of motion needs two, at four places of each half of the video.
         sampling=SamplingConfig(
             num_clips=2,

@@ -71,9 +71,6 @@ class TrainOptions:
         float | None, typer.Option(help="Of the rank loss; default: 1 for paper, 0.3 for released.")
     ] = None
     rank_softness: Annotated[float, typer.Option(help="Of the paper's soft ranks.")] = _DEFAULT.rank_softness
-    auxiliary_weight: Annotated[float, typer.Option(help="Of a model's own loss.")] = (
-        _DEFAULT.auxiliary_weight
-    )
     inter: Annotated[str, typer.Option(help="Inter branch: cached, frozen or trained.")] = _DEFAULT.inter
     num_feature_draws: Annotated[
         int, typer.Option(help="Guardian maps of each video for --inter cached.")

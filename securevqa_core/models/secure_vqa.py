@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fast_pathway import FastPathway
 from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.swin3d import Swin3dConfig, VideoSwin3d
 
 __all__ = ["FastVqa", "SecureVqa"]
@@ -17,10 +18,16 @@ class SecureVqa(nn.Module):
 
     has_inter = True
 
-    def __init__(self, swin: Swin3dConfig, head: PaperFusionHead | ReleasedFusionHead) -> None:
+    def __init__(
+        self,
+        swin: Swin3dConfig,
+        head: PaperFusionHead | ReleasedFusionHead,
+        *,
+        inter: type[FastPathway] | type[MotionPathway] = FastPathway,
+    ) -> None:
         super().__init__()
         self.fragments_backbone = VideoSwin3d(swin)
-        self.inter_backbone = FastPathway()
+        self.inter_backbone = inter()
         self.vqa_head = head
 
     def intra(self, x: Tensor) -> Tensor:

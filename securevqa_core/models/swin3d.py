@@ -91,9 +91,14 @@ class VideoSwin3d(nn.Module):
         """
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
             raise ConfigurationError(f"x must be (n, 3, t, h, w) and not empty, got {tuple(x.shape)}")
-        if self.config.stem == "statistics":
+        if self.has_statistics:
             return self.from_statistics(self.statistics(x))
         return self._transform(self.patch_embed(x), (x.shape[2], x.shape[3], x.shape[4]))
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the stem takes statistics, so that what comes before it can be computed once."""
+        return self.config.stem == "statistics"
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return what the statistics stem sees, (n, s, t / 2, g, g) of (n, 3, t, h, w); nothing is trained.
@@ -101,7 +106,7 @@ class VideoSwin3d(nn.Module):
         Raises:
             ConfigurationError: the stem is another one.
         """
-        if self.config.stem != "statistics":
+        if not self.has_statistics:
             raise ConfigurationError(f"stem must be 'statistics' for that, got {self.config.stem!r}")
         return fragment_statistics(x, grid_size=self.config.fragment_grid)
 

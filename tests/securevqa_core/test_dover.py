@@ -155,7 +155,7 @@ def test_a_video_scores_end_to_end_and_its_clips_average_to_the_named_overall(
     assert sample.frames[sample.segments].shape == (1, 32, 64, 64, 3)
     fragments = splice(sample.patches)
     features = inter_features(
-        small,
+        small.inter,
         sample.frames,
         sample.segments,
         [bytes(32)],

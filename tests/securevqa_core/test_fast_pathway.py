@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 
 @pytest.fixture(scope="module")
 def model(reference) -> SecureVqa:
-    model = zoo.build("secure-vqa-compact")
+    model = zoo.build("secure-vqa")
     assert weights.load_published(model, {"model_state": reference.weights("slowfast_r50")}) == ("inter",)
     return model
 
@@ -66,7 +66,7 @@ def test_parameters_are_frozen_and_stay_in_eval_mode(reference) -> None:
 
 
 def test_parent_in_train_mode_leaves_it_in_eval_mode() -> None:
-    model = zoo.build("secure-vqa-compact").train()
+    model = zoo.build("secure-vqa").train()
     assert model.training
     assert not any(module.training for module in model.inter_backbone.modules())
 

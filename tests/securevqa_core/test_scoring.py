@@ -72,7 +72,7 @@ def _denormalised(x: Tensor) -> np.ndarray:
 
 def _inter(frames: np.ndarray, segments: np.ndarray, sampling: SamplingConfig = SAMPLING) -> Recorder:
     model = Recorder()
-    inter_features(model, frames, segments, SEEDS, sampling=sampling, device=CPU, precision="float32")
+    inter_features(model.inter, frames, segments, SEEDS, sampling=sampling, device=CPU, precision="float32")
     return model
 
 
@@ -110,7 +110,7 @@ def test_inter_features_are_ordered_by_draw_then_segment() -> None:
     sampling = replace(SAMPLING, guardian_amplitude=0)
     segments = np.array([[0] * 4, [2] * 4, [4] * 4])
     features = inter_features(
-        Recorder(), frames, segments, SEEDS, sampling=sampling, device=CPU, precision="float32"
+        Recorder().inter, frames, segments, SEEDS, sampling=sampling, device=CPU, precision="float32"
     )
     assert features.shape == (2, 3, 3)
     assert features.dtype == np.float32
@@ -153,7 +153,7 @@ def test_bfloat16_runs_and_answers_in_float32() -> None:
             return product
 
     features = inter_features(
-        Linear(), FRAMES, SEGMENTS, SEEDS, sampling=SAMPLING, device=CPU, precision="bfloat16"
+        Linear().inter, FRAMES, SEGMENTS, SEEDS, sampling=SAMPLING, device=CPU, precision="bfloat16"
     )
     assert features.dtype == np.float32
 

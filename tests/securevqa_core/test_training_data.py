@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,15 +14,12 @@ import torch
 from labelled import TINY, cached
 
 from securevqa_core import zoo
-from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.fragments import splice
-from securevqa_core.scoring import inter_features, normalise
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_data import (
     Batch,
     BatchMaker,
-    cached_features,
-    cached_statistics,
     choose_segments,
     prefetched,
     step_rng,
@@ -147,45 +143,6 @@ def test_a_batch_that_fails_fails_the_step_that_wants_it() -> None:
         next(results)
 
 
-def features(videos: list[CachedVideo], *, num_draws: int = 4) -> dict[Path, np.ndarray]:
-    return cached_features(
-        MODEL,
-        videos,
-        backbone=MODEL.inter_backbone,
-        num_draws=num_draws,
-        flip=True,
-        seed=0,
-        device=CPU,
-        precision="float32",
-    )
-
-
-def test_cached_features_are_those_of_scoring_and_odd_draws_those_of_mirrored_frames(folder: Path) -> None:
-    video = cached(folder, replace(TINY, guardian_amplitude=0))[0]
-    kept = features([video])[video.folder]
-    assert kept.shape == (4, 4, 256)
-    for draw, step in enumerate((1, -1, 1, -1)):
-        expected = inter_features(
-            MODEL,
-            video.frames()[:, :, ::step],
-            video.segments(),
-            [bytes(32)],
-            sampling=video.config.sampling,
-            device=CPU,
-            precision="float32",
-        )
-        np.testing.assert_allclose(kept[draw], expected[0], rtol=1e-4, atol=1e-5 * np.abs(expected).max())
-
-
-def test_cached_features_are_computed_once_under_maps_of_their_own(videos: list[CachedVideo]) -> None:
-    kept = features(videos[:1])[videos[0].folder]
-    assert len(np.unique(kept, axis=0)) == 4
-    (path,) = videos[0].folder.glob("features-*.npy")
-    written = path.stat().st_mtime_ns
-    assert np.array_equal(features(videos[:1])[videos[0].folder], kept)
-    assert path.stat().st_mtime_ns == written
-
-
 def test_mirrored_clips_meet_features_of_mirrored_frames(videos: list[CachedVideo]) -> None:
     rows = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 4, 1), dtype=np.float32)
     maker = BatchMaker(flip=True, num_segments=2, features={video.folder: rows for video in videos})
@@ -197,45 +154,6 @@ def test_mirrored_clips_meet_features_of_mirrored_frames(videos: list[CachedVide
         assert (batch.features[:, 0, 0] % 2).bool().tolist() == list(batch.flipped)
 
 
-def test_mirrored_features_need_two_draws(videos: list[CachedVideo]) -> None:
-    with pytest.raises(ConfigurationError, match=r"num_feature_draws must be >= 2 .*, got 1"):
-        features(videos, num_draws=1)
-
-
-def test_features_that_cannot_be_written_are_an_error(videos: list[CachedVideo], tmp_path: Path) -> None:
-    copy = replace(videos[0], folder=Path(shutil.copytree(videos[0].folder, tmp_path / "entry")))
-    features([copy])
-    (path,) = copy.folder.glob("features-*.npy")
-    path.unlink()
-    path.with_name(f".part-{path.name}").mkdir()  # in the way
-    with pytest.raises(OutputError, match=r"features '.*npy' cannot be written: Is a directory"):
-        features([copy])
-
-
-def statistics(videos: list[CachedVideo], *, num_draws: int = 2) -> dict[Path, np.ndarray]:
-    stem = MODEL.fragments_backbone.statistics
-    return cached_statistics(stem, videos, num_draws=num_draws, flip=True, seed=0, device=CPU)
-
-
-def test_cached_statistics_are_those_of_each_draw_as_it_is_and_mirrored(folder: Path) -> None:
-    video = cached(folder, replace(TINY, guardian_amplitude=0))[0]
-    kept = statistics([video])[video.folder]
-    for turn, step in enumerate((1, -1)):
-        for draw, fragments in enumerate(video.fragments()):
-            x = normalise(torch.from_numpy(fragments[..., ::step, :].copy()))
-            expected = MODEL.fragments_backbone.statistics(x)
-            torch.testing.assert_close(torch.from_numpy(kept[turn, draw].copy()), expected)
-
-
-def test_cached_statistics_are_computed_once_under_maps_of_their_own(videos: list[CachedVideo]) -> None:
-    kept = statistics(videos[:1], num_draws=4)[videos[0].folder]
-    assert len(np.unique(kept, axis=0)) == 4
-    paths = sorted(videos[0].folder.glob("statistics-*.npy"))
-    written = [path.stat().st_mtime_ns for path in paths]
-    assert np.array_equal(statistics(videos[:1], num_draws=4)[videos[0].folder], kept)
-    assert [path.stat().st_mtime_ns for path in paths] == written
-
-
 def test_mirrored_statistics_are_chosen_for_mirrored_clips(videos: list[CachedVideo]) -> None:
     rows = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 2, 1), dtype=np.float32)
     maker = BatchMaker(flip=True, num_segments=0, statistics={video.folder: rows for video in videos})
@@ -243,8 +161,3 @@ def test_mirrored_statistics_are_chosen_for_mirrored_clips(videos: list[CachedVi
     assert batch.fragments is None
     assert batch.statistics is not None
     assert (batch.statistics % 2).bool().tolist() == list(batch.flipped)
-
-
-def test_mirrored_statistics_need_two_draws(videos: list[CachedVideo]) -> None:
-    with pytest.raises(ConfigurationError, match=r"num_statistics_draws must be >= 2 .*, got 1"):
-        statistics(videos, num_draws=1)

@@ -35,14 +35,14 @@ def test_backbones_are_slower_and_norms_biases_and_tables_do_not_decay() -> None
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = 0.002 * (0.1 if name.startswith("fragments_backbone.") else 1)
+        rate = 0.002 * (0.1 if "_backbone." in name else 1)
         decays = name.endswith("weight") and "norm" not in name
         assert settings.pop(id(parameter)) == (pytest.approx(rate), 0.05 if decays else 0.0), name
     assert not settings
 
 
 def test_what_is_frozen_is_not_optimised() -> None:
-    model = zoo.build("secure-vqa-compact")
+    model = zoo.build("secure-vqa")
     optimised = {id(p) for group in make_optimiser(model, CONFIG).param_groups for p in group["params"]}
     assert optimised == {
         id(p) for name, p in model.named_parameters() if not name.startswith("inter_backbone.")
@@ -100,7 +100,6 @@ def test_averaged_weights_follow_the_formula_and_buffers_the_model() -> None:
         ("ema_decay", 1.0),
         ("rank_weight", -0.3),
         ("rank_softness", 0.0),
-        ("auxiliary_weight", -1.0),
         ("num_feature_draws", 0),
         ("num_statistics_draws", -1),
         ("train_segments", -4),

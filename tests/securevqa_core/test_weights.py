@@ -161,7 +161,7 @@ def test_missing_fast_pathway_keys_have_their_published_names(reference) -> None
     with pytest.raises(
         CheckpointError, match=r"missing keys: blocks\.0\.multipathway_blocks\.1\.conv\.weight$"
     ):
-        weights.load_published(zoo.build(NAME), published)
+        weights.load_published(zoo.build("secure-vqa"), published)
 
 
 @pytest.mark.parametrize(

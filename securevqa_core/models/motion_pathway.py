@@ -1,0 +1,141 @@
+"""Owns the fast pathway at small cost: what moves from frame to frame, and how it goes on.
+
+As in SlowFast's fast pathway, all frames are seen, by few channels, through convolutions over time. In place
+of pixels it reads statistics of frame differences, which say the same of every content: a picture that
+stands still, jumps, flickers or breaks.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
+from torch import Tensor, nn
+
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
+from securevqa_core.models.statistics import luma_of
+from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
+
+__all__ = ["NUM_MOTION_STATISTICS", "MotionPathway", "motion_statistics"]
+
+_GRID = 7  # patches a side
+_NUM_MAPS = 12
+NUM_MOTION_STATISTICS = 4 * _NUM_MAPS  # mean, standard deviation, largest and smallest over the patches
+
+_CHANNELS = 32
+_NUM_BLOCKS = 2
+_REACH = 5  # frames a convolution sees
+_FAR = 8.0  # standard deviations beyond which a statistic says no more
+_FLOOR = 0.3  # 8-bit levels: keeps the logarithm of no motion defined
+
+
+def motion_statistics(x: Tensor) -> Tensor:
+    """Return statistics of each frame and its difference from the one before; the first repeats the second's.
+
+    Args:
+        x: (n, 3, t, h, w) normalised segments, t >= 3, sides >= 28.
+
+    Returns:
+        (n, NUM_MOTION_STATISTICS, t) float32.
+
+    Raises:
+        ConfigurationError: the segments are too small or too short.
+    """
+    if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < 3 or min(x.shape[3:]) < 4 * _GRID:
+        raise ConfigurationError(
+            f"x must be (n, 3, t >= 3, h >= {4 * _GRID}, w >= {4 * _GRID}), got {tuple(x.shape)}"
+        )
+    mean, sd = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_SD))
+    rgb = x.float().transpose(1, 2) * sd + mean
+    luma = luma_of(rgb)
+    colour = torch.stack([rgb[:, :, 0] - luma, rgb[:, :, 2] - luma])
+    change = _change(luma, axis=1)
+    steep = _patches(luma.diff(dim=-1).abs()) + _patches(luma.diff(dim=-2).abs())
+    level = _patches(luma)
+    spread = (_patches(luma * luma) - level * level).clamp_min(0).add(1e-3).sqrt()
+    maps = [
+        _log(_patches(change.abs())),
+        0.5 * torch.log(_patches(change * change) + 0.1),
+        _patches(torch.exp(-change.abs() / 2)),  # share that stands still
+        _log(F.adaptive_max_pool2d(change.abs(), _GRID)),
+        _log(_patches(F.avg_pool2d(change, 4).abs())),
+        _patches(change) / 8,
+        _log(_patches(_change(change, axis=1).abs())),
+        _log(steep),
+        _log(spread),
+        level / 64 - 2,
+        _log(_patches(_change(colour, axis=2).abs().sum(dim=0))),
+        _log(_patches(_curvature(luma).abs())),
+    ]
+    places = torch.stack(maps, dim=1).flatten(3)
+    found = [places.mean(-1), places.std(-1, correction=0), places.amax(-1), places.amin(-1)]
+    return torch.cat(found, dim=1)
+
+
+class MotionPathway(nn.Module):
+    """Normalised (n, 3, t, h, w) float -> (n, 256): statistics of motion, convolved over time, averaged."""
+
+    has_statistics = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm1d(NUM_MOTION_STATISTICS, affine=False)
+        self.stem = nn.Linear(NUM_MOTION_STATISTICS, _CHANNELS)
+        self.blocks = nn.Sequential(*(_TemporalBlock() for _ in range(_NUM_BLOCKS)))
+        self.norm = nn.LayerNorm(_CHANNELS)
+        self.widen = nn.Linear(_CHANNELS, FAST_PATHWAY_DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one feature vector for each segment.
+
+        Args:
+            x: (n, 3, t, h, w) float, normalised RGB.
+        """
+        return self.from_statistics(self.statistics(x))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return what the trained part sees, (n, s, t) of (n, 3, t, h, w)."""
+        return motion_statistics(x)
+
+    def from_statistics(self, statistics: Tensor) -> Tensor:
+        """Return the features (n, 256) of what `statistics` returned."""
+        standard = self.standardise(statistics).clamp(-_FAR, _FAR)
+        tokens = self.norm(self.blocks(self.stem(standard.transpose(1, 2))))
+        return F.gelu(self.widen(tokens)).mean(dim=1)
+
+
+class _TemporalBlock(nn.Module):
+    """(n, t, c) -> (n, t, c): a depthwise convolution over time and an MLP, added to the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(_CHANNELS)
+        self.over_time = nn.Conv1d(_CHANNELS, _CHANNELS, _REACH, padding=_REACH // 2, groups=_CHANNELS)
+        self.expand = nn.Linear(_CHANNELS, 2 * _CHANNELS)
+        self.reduce = nn.Linear(2 * _CHANNELS, _CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.over_time(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        change: Tensor = self.reduce(F.gelu(self.expand(seen)))
+        return x + change
+
+
+def _patches(y: Tensor) -> Tensor:
+    """Return (n, t, g, g), the means over patches of (n, t, h, w)."""
+    return F.adaptive_avg_pool2d(y, _GRID)
+
+
+def _change(y: Tensor, *, axis: int) -> Tensor:
+    """Return the difference from one frame to the next, as many as there are frames."""
+    steps = y.diff(dim=axis)
+    return torch.cat([steps.narrow(axis, 0, 1), steps], dim=axis)
+
+
+def _curvature(y: Tensor) -> Tensor:
+    """Return the Laplacian (.., h - 2, w - 2) of (.., h, w)."""
+    middle = y[..., 1:-1, 1:-1]
+    return 4 * middle - y[..., :-2, 1:-1] - y[..., 2:, 1:-1] - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
+
+
+def _log(y: Tensor) -> Tensor:
+    return torch.log(y + _FLOOR)

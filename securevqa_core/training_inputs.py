@@ -1,0 +1,274 @@
+"""Owns what training computes once of a video and keeps beside its pixels: statistics, frozen features."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.scoring import Precision, normalise
+from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_config import TrainConfig
+from securevqa_core.training_data import BatchMaker, mirrored, step_rng
+from securevqa_core.training_steps import Workers
+
+__all__ = [
+    "Stem",
+    "batch_maker",
+    "cached_features",
+    "cached_motion",
+    "cached_statistics",
+    "inter_backbone",
+    "statistics_stem",
+]
+
+Stem = Callable[[Tensor], Tensor]  # normalised pixels -> what the trained part of a backbone sees
+Kept = dict[Path, NDArray[np.float32]]  # by cache folder
+
+_INTER_BACKBONES = ("inter_backbone", "aesthetic_backbone")
+
+
+def inter_backbone(model: Any) -> nn.Module | None:
+    """Return the module behind `model.inter`, None for a model without inter branch."""
+    found = (getattr(model, name, None) for name in _INTER_BACKBONES)
+    return next((module for module in found if module is not None), None)
+
+
+def statistics_stem(backbone: Any) -> Stem | None:
+    """Return what turns normalised pixels into statistics, None for a backbone that sees the pixels."""
+    return cast(Stem, backbone.statistics) if getattr(backbone, "has_statistics", False) else None
+
+
+def batch_maker(
+    model: Any,
+    videos: Sequence[CachedVideo],
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    workers: Workers,
+) -> BatchMaker:
+    """Return what cuts batches out of `videos`, once all that can be computed beforehand is.
+
+    Raises:
+        ConfigurationError: the settings do not fit the videos.
+        OutputError: the cache cannot be written.
+    """
+    sampling, backbone = videos[0].config.sampling, inter_backbone(model)
+    num_segments = 0 if backbone is None else config.train_segments or sampling.num_segments
+    if num_segments > sampling.num_segments:
+        raise ConfigurationError(
+            f"train_segments must be <= num_segments={sampling.num_segments}, got {num_segments}"
+        )
+    settings: dict[str, Any] = {"flip": config.flip, "seed": config.seed, "device": device}
+
+    def shared(compute: Callable[..., Kept], part: Any, **options: Any) -> Kept:
+        """Return what `compute` makes of all videos, each worker having done its share."""
+        of = functools.partial(compute, part, **settings, **options)
+        workers.gather(len(of(videos[workers.rank :: workers.size])))
+        return of(videos)
+
+    features = statistics = None
+    if backbone is not None and config.inter == "cached":
+        options = {"num_draws": config.num_feature_draws, "precision": config.precision}
+        features = shared(cached_features, backbone, **options)
+    if config.num_statistics_draws:
+        stem, motion = (
+            statistics_stem(part) for part in (getattr(model, "fragments_backbone", None), backbone)
+        )
+        if stem is not None:
+            statistics = shared(cached_statistics, stem, num_draws=config.num_statistics_draws)
+        if motion is not None and config.inter == "trained":
+            features = shared(cached_motion, motion, num_draws=config.num_statistics_draws)
+    return BatchMaker(flip=config.flip, num_segments=num_segments, features=features, statistics=statistics)
+
+
+def cached_features(
+    backbone: nn.Module,
+    videos: Sequence[CachedVideo],
+    *,
+    num_draws: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+) -> Kept:
+    """Return the features of a frozen inter branch by cache folder.
+
+    Args:
+        backbone: on `device`; its weights are part of what is remembered.
+        videos: cached with an inter branch.
+        num_draws: guardian maps of each video; at least 2 with `flip`.
+        flip: mirror the frames of odd draws.
+        seed: decides the guardian maps.
+        device: where to compute.
+        precision: of the backbone's arithmetic.
+
+    Returns:
+        (num_draws, num_segments, channels) float32 for each folder, mapped.
+
+    Raises:
+        ConfigurationError: `num_draws` leaves one of the two directions without any.
+        OutputError: the cache cannot be written.
+    """
+    _require_draws("num_feature_draws", num_draws, flip=flip)
+    state = backbone.state_dict()
+    digest = hashlib.sha256(repr((num_draws, flip, seed, precision)).encode())
+    for name in sorted(state):
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+
+    def of_segment(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            features: Tensor = backbone(x.contiguous(memory_format=torch.channels_last_3d))
+        return features
+
+    def compute(video: CachedVideo) -> NDArray[np.float32]:
+        rng = step_rng("features", seed, int(video.content_sha256[:16], 16))
+        return _of_segments(of_segment, video, rng, num_draws=num_draws, flip=flip, device=device)
+
+    return _kept(f"features-{digest.hexdigest()[:16]}.npy", videos, compute)
+
+
+def cached_motion(
+    stem: Stem,
+    videos: Sequence[CachedVideo],
+    *,
+    num_draws: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+) -> Kept:
+    """Return the statistics of every segment by cache folder.
+
+    Args:
+        stem: normalised segments (n, 3, t, h, w) -> (n, s, t).
+        videos: cached with an inter branch.
+        num_draws: guardian maps of each video; at least 2 with `flip`.
+        flip: mirror the frames of odd draws.
+        seed: decides the guardian maps.
+        device: where to compute.
+
+    Returns:
+        (num_draws, num_segments, s, t) float32 for each folder, mapped.
+
+    Raises:
+        ConfigurationError: `num_draws` leaves one of the two directions without any.
+        OutputError: the cache cannot be written.
+    """
+    _require_draws("num_statistics_draws", num_draws, flip=flip)
+    sampling = videos[0].config.sampling
+    probe = _probe(stem, (1, 3, sampling.segment_frames, sampling.segment_side, sampling.segment_side))
+    digest = hashlib.sha256(repr((num_draws, flip, seed)).encode() + probe)
+
+    def compute(video: CachedVideo) -> NDArray[np.float32]:
+        rng = step_rng("motion", seed, int(video.content_sha256[:16], 16))
+        return _of_segments(stem, video, rng, num_draws=num_draws, flip=flip, device=device)
+
+    return _kept(f"motion-{digest.hexdigest()[:16]}.npy", videos, compute)
+
+
+def cached_statistics(
+    stem: Stem,
+    videos: Sequence[CachedVideo],
+    *,
+    num_draws: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+) -> Kept:
+    """Return the statistics of every cached clip by cache folder.
+
+    Args:
+        stem: normalised fragments (n, 3, d, h, w) -> (n, s, d / 2, g, g).
+        videos: cached.
+        num_draws: guardian maps of each clip; at least 2 with `flip`.
+        flip: mirror the fragments of odd draws.
+        seed: decides the guardian maps.
+        device: where to compute.
+
+    Returns:
+        (num_draws, cached draws, clips, s, d / 2, g, g) float32 for each folder, mapped.
+
+    Raises:
+        ConfigurationError: `num_draws` leaves one of the two directions without any.
+        OutputError: the cache cannot be written.
+    """
+    _require_draws("num_statistics_draws", num_draws, flip=flip)
+    side = videos[0].config.sampling.fragment_side
+    digest = hashlib.sha256(repr((num_draws, flip, seed)).encode() + _probe(stem, (1, 3, 2, side, side)))
+
+    def compute(video: CachedVideo) -> NDArray[np.float32]:
+        rng = step_rng("statistics", seed, int(video.content_sha256[:16], 16))
+        amplitude, found = video.config.sampling.guardian_amplitude, []
+        for draw in range(num_draws):
+            fragments = mirrored(video.fragments(), flip and draw % 2 == 1)
+            guarded = np.array(add_guardian_map(fragments, rng, amplitude=amplitude))
+            with torch.no_grad():
+                one = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(device)))
+            found.append(one.view(*fragments.shape[:2], *one.shape[1:]).cpu().numpy())
+        return np.stack(found)
+
+    return _kept(f"statistics-{digest.hexdigest()[:16]}.npy", videos, compute)
+
+
+def _require_draws(name: str, num_draws: int, *, flip: bool) -> None:
+    if num_draws < 1 + flip:
+        raise ConfigurationError(f"{name} must be >= 2 where clips are flipped, got {num_draws}")
+
+
+def _probe(stem: Stem, shape: tuple[int, ...]) -> bytes:
+    """Return what the stem makes of one picture: it stands for its code, so that none of another is used."""
+    size = int(np.prod(shape))
+    return stem(torch.linspace(-2, 2, size).sin().view(shape)).numpy().tobytes()
+
+
+def _of_segments(
+    branch: Callable[[Tensor], Tensor],
+    video: CachedVideo,
+    rng: np.random.Generator,
+    *,
+    num_draws: int,
+    flip: bool,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """Return (num_draws, num_segments, ...), what `branch` makes of each segment under each guardian map."""
+    amplitude, rows = video.config.sampling.guardian_amplitude, []
+    for draw in range(num_draws):
+        frames = mirrored(video.frames(), flip and draw % 2 == 1)
+        for segment in video.segments():
+            guarded = add_guardian_map(frames[segment], rng, amplitude=amplitude)
+            with torch.no_grad():
+                rows.append(branch(normalise(torch.from_numpy(guarded[None]).to(device)))[0].float().cpu())
+    stacked = torch.stack(rows)
+    return stacked.view(num_draws, -1, *stacked.shape[1:]).numpy()
+
+
+def _kept(
+    name: str, videos: Sequence[CachedVideo], compute: Callable[[CachedVideo], NDArray[np.float32]]
+) -> Kept:
+    """Return the array `name` of every cache folder, computed where it is not there yet."""
+    kept = {}
+    for video in videos:
+        path = video.folder / name
+        if not path.exists():
+            _save(path, compute(video))
+        kept[video.folder] = np.load(path, mmap_mode="r")
+    return kept
+
+
+def _save(path: Path, array: NDArray[np.float32]) -> None:
+    part = path.with_name(f".part-{path.name}")
+    try:
+        with part.open("wb") as file:
+            np.save(file, array)
+        part.rename(path)
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} cannot be written: {error.strerror}") from error
