@@ -80,12 +80,13 @@ def _close_up(
         raise ConfigurationError(
             f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {found.checkpoint_id}"
         )
-    key = Key.from_file(key_file) if key_file is not None else Key.from_environment()
-    is_own = key is not None and key.key_id == provenance.get("key_id")
-    words = "The scores that the report's first draw was made of." if is_own else _ANOTHER_DRAW
-    return look_closely(video, uris[video], checkpoint=found, key=key or Key.public(0), words=words)
+    given = Key.from_file(key_file) if key_file is not None else Key.from_environment()
+    key = given or Key.public(0)
+    words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
+    return look_closely(video, uris[video], checkpoint=found, key=key, words=words)
 
 
+_OWN_DRAW = "The scores that the report's first draw was made of."
 _ANOTHER_DRAW = "Another draw than the report's, as its key was not given: scores differ by chance."
 
 
