@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import importlib
+import io
 import os
+import pkgutil
 import resource
+import socket
 import sys
 from typing import IO
 
-from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, extract_sample
+import av
+from av.video.frame import VideoFrame
+
+from securevqa_core.decoding.decord_backend import load_decord
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.decoding.seccomp import forbid_system_calls
 from securevqa_core.decoding.wire import read_request, write_error, write_sample
 from securevqa_core.errors import DecodeError
+from securevqa_core.types import SamplingConfig
 
 __all__ = ["ACCEPTED", "READY", "answer", "confine"]
 
@@ -23,7 +33,11 @@ _MAX_OPEN_FILES = 64
 
 
 def confine(memory_bytes: int) -> None:
-    """Give up, for good, what decoding does not need; called once as the process starts."""
+    """Give up, for good, what decoding does not need; called once as the process starts.
+
+    Raises:
+        OSError: the kernel refuses; nothing may be decoded then.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
@@ -35,6 +49,15 @@ def confine(memory_bytes: int) -> None:
     }
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
+    forbid_system_calls()
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """Have the kernel end this process once it has used `seconds` more, should nobody else do so."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    total = int(used.ru_utime + used.ru_stime + seconds) + 2
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (total, hard))
 
 
 def _die_with(lifeline: int) -> None:
@@ -47,14 +70,14 @@ def _die_with(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def answer(path: str, request: DecodeRequest) -> DecodedSample:
+def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
     """Decode one file; every failure that Python can see becomes a DecodeError.
 
     Raises:
         DecodeError: as `extract_sample`; decode_memory where memory ran out, decode_failed for the rest.
     """
     try:
-        return extract_sample(path, request)
+        return extract_sample(descriptor, request)
     except DecodeError:
         raise
     except MemoryError as error:
@@ -64,17 +87,21 @@ def answer(path: str, request: DecodeRequest) -> DecodedSample:
         raise DecodeError("decode_failed", f"unexpected {type(error).__name__} while decoding") from error
 
 
-def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+def _serve(requests: socket.socket, replies: IO[bytes]) -> None:
     _say(replies, READY)
     while (asked := read_request(requests)) is not None:
+        descriptor, request = asked
+        _limit_processor_time(request.limits.timeout_seconds)
         _say(replies, ACCEPTED)
         try:
-            sample = answer(*asked)
+            sample = answer(descriptor, request)
         except DecodeError as error:
             write_error(replies, error)
         else:
             write_sample(replies, sample)
             del sample  # its pixels would count against the next video's memory
+        finally:
+            os.close(descriptor)
 
 
 def _say(replies: IO[bytes], message: bytes) -> None:
@@ -82,13 +109,40 @@ def _say(replies: IO[bytes], message: bytes) -> None:
     replies.flush()
 
 
+def _load_everything() -> None:
+    """Import what would be imported on the way; once confined, this process can open no file."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith(("__main__", ".datasets")):
+            importlib.import_module(module.name)
+    importlib.import_module("numpy.ma")  # np.isin asks whether it was given a masked array
+    load_decord()
+    descriptor = os.memfd_create("warm_up")
+    os.write(descriptor, _tiny_video())
+    draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
+    sampling = SamplingConfig(num_clips=1, clip_frames=2, grid_size=1, num_segments=1, segment_frames=2)
+    extract_sample(descriptor, DecodeRequest(sampling=sampling, draws=(draw,)))
+    os.close(descriptor)
+
+
+def _tiny_video() -> bytes:
+    content = io.BytesIO()
+    with av.open(content, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for frame in (VideoFrame(64, 64, "yuv420p"), VideoFrame(64, 64, "yuv420p"), None):
+            container.mux(stream.encode(frame))
+    return content.getvalue()
+
+
 def main(memory_bytes: int, lifeline: int) -> None:
-    """Answer requests on standard input until it closes."""
-    _die_with(lifeline)
-    confine(memory_bytes)
+    """Answer requests on standard input, a socket, until it closes."""
+    _load_everything()
+    requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not end up in an answer
-    _serve(sys.stdin.buffer, replies)
+    _die_with(lifeline)
+    confine(memory_bytes)
+    _serve(requests, replies)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -58,14 +61,28 @@ class DecodeSandbox:
     def decode(self, path: str, request: DecodeRequest) -> DecodedSample:
         """Decode the file at `path` within the limits.
 
+        Where PyAV's decoder crashes and the request leaves the choice, decord is tried in a new process.
+
         Raises:
             DecodeError: as `extract_sample`, and decode_timeout, decode_crashed, decode_memory.
         """
+        with _open_regular(path) as descriptor:
+            try:
+                return self._decode(descriptor, request)
+            except DecodeError as error:
+                if error.code != "decode_crashed" or request.decoder != "auto":
+                    raise
+                try:
+                    return self._decode(descriptor, replace(request, has_crashed_pyav=True))
+                except DecodeError:
+                    raise error from None
+
+    def _decode(self, descriptor: int, request: DecodeRequest) -> DecodedSample:
         for _ in range(_MAX_STARTS):
             if self._process is None:
                 self._process = _Process(self._limits.memory_bytes)
             try:
-                return self._process.decode(path, request, self._limits.timeout_seconds)
+                return self._process.decode(descriptor, request, self._limits.timeout_seconds)
             except _NotAcceptedError:  # it died between two videos, which is not this one's fault
                 self.close()
             except _EndedError as error:
@@ -78,6 +95,22 @@ class DecodeSandbox:
         raise DecodeError(
             "decode_crashed", f"the decoding process cannot be started, tried {_MAX_STARTS} times"
         )
+
+
+@contextlib.contextmanager
+def _open_regular(path: str) -> Iterator[int]:
+    """Open a file for the decoding process, which can open none itself."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise DecodeError("decode_failed", f"the file cannot be opened: {reason}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DecodeError("decode_failed", "the file cannot be opened: it is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class _NotAcceptedError(Exception):
@@ -97,19 +130,23 @@ class _Process:
 
     def __init__(self, memory_bytes: int) -> None:
         lifeline, self._held_end = os.pipe()
+        self._requests, theirs = socket.socketpair()  # a pipe passes no open files
         self._popen = subprocess.Popen(  # noqa: S603 - no part of the command comes from outside
             [sys.executable, "-P", "-m", "securevqa_core.decoding.child", str(memory_bytes), str(lifeline)],
-            stdin=subprocess.PIPE,
+            stdin=theirs.fileno(),
             stdout=subprocess.PIPE,
             env=_clean_environment(),
             pass_fds=(lifeline,),
         )
         os.close(lifeline)
+        theirs.close()
         self.pid = self._popen.pid
         self._is_ready = False
-        self.end = weakref.finalize(self, _end, self._popen, self._held_end)  # also as this process exits
+        self.end = weakref.finalize(
+            self, _end, self._popen, self._requests, self._held_end
+        )  # also as this process exits
 
-    def decode(self, path: str, request: DecodeRequest, timeout_seconds: float) -> DecodedSample:
+    def decode(self, descriptor: int, request: DecodeRequest, timeout_seconds: float) -> DecodedSample:
         """Return the process's answer.
 
         Raises:
@@ -119,12 +156,15 @@ class _Process:
         self._wait_until_ready()
         with self._time_limit(timeout_seconds) as has_expired:
             try:
-                return self._ask(path, request)
+                return self._ask(descriptor, request)
             except (EOFError, BadAnswerError) as error:
                 if has_expired.is_set():
                     message = f"decoding took longer than {timeout_seconds:g} s"
                     raise _EndedError("decode_timeout", message) from error
                 is_bad = isinstance(error, BadAnswerError)
+                if not is_bad and self._ended_by() == signal.SIGXCPU:
+                    message = f"decoding took more processor time than {timeout_seconds:g} s"
+                    raise _EndedError("decode_timeout", message) from error
                 what = f"broke the rules: {error}" if is_bad else self._how_it_ended()
                 raise _EndedError("decode_crashed", f"the decoding process {what}") from error
 
@@ -134,9 +174,9 @@ class _Process:
                 self._expect(READY)
         self._is_ready = True
 
-    def _ask(self, path: str, request: DecodeRequest) -> DecodedSample:
+    def _ask(self, descriptor: int, request: DecodeRequest) -> DecodedSample:
         try:
-            write_request(self._stdin, path, request)
+            write_request(self._requests, descriptor, request)
         except OSError as error:
             raise _NotAcceptedError from error
         self._expect(ACCEPTED)
@@ -147,14 +187,10 @@ class _Process:
             raise _NotAcceptedError
 
     @property
-    def _stdin(self) -> IO[bytes]:
-        assert self._popen.stdin is not None
-        return self._popen.stdin
-
-    @property
     def _stdout(self) -> IO[bytes]:
-        assert self._popen.stdout is not None
-        return self._popen.stdout
+        stdout: IO[bytes] | None = self._popen.stdout
+        assert stdout is not None
+        return stdout
 
     @contextlib.contextmanager
     def _time_limit(self, seconds: float) -> Iterator[threading.Event]:
@@ -173,21 +209,27 @@ class _Process:
         finally:
             timer.cancel()
 
-    def _how_it_ended(self) -> str:
+    def _ended_by(self) -> signal.Signals | None:
+        """Return what ended the process; None where nothing did, or it ended itself."""
         try:
             code = self._popen.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "closed its pipe"
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            return None
+        return signal.Signals(-code) if code < 0 else None
+
+    def _how_it_ended(self) -> str:
+        ended_by, code = self._ended_by(), self._popen.returncode
+        if ended_by is not None:
+            return f"was ended by {ended_by.name}"
+        return "closed its pipe" if code is None else f"ended with exit code {code}"
 
 
-def _end(popen: subprocess.Popen[bytes], held_end: int) -> None:
+def _end(popen: subprocess.Popen[bytes], requests: socket.socket, held_end: int) -> None:
     popen.kill()
     os.close(held_end)
-    for pipe in (popen.stdin, popen.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # what could not be written to a dead process
-                pipe.close()
+    requests.close()
+    if popen.stdout is not None:
+        popen.stdout.close()
     popen.wait()
 
 

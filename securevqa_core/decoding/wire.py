@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import socket
 import struct
 from dataclasses import asdict
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,18 +32,22 @@ class BadAnswerError(Exception):
     """The decoding process answered something that no honest one does."""
 
 
-def write_request(stream: IO[bytes], path: str, request: DecodeRequest) -> None:
-    """Ask for one file; the worker is trusted, so a pickle will do."""
-    _write_block(stream, pickle.dumps((path, request)))
+def write_request(connection: socket.socket, descriptor: int, request: DecodeRequest) -> None:
+    """Ask for one open file; the worker is trusted, so a pickle will do."""
+    content = pickle.dumps(request)
+    socket.send_fds(connection, [_LENGTH.pack(len(content))], [descriptor])
+    connection.sendall(content)
 
 
-def read_request(stream: IO[bytes]) -> tuple[str, DecodeRequest] | None:
-    """Return the next request, None once the worker has closed its end."""
-    try:
-        path, request = pickle.loads(_read_block(stream))  # noqa: S301 - from the worker that started this process
-    except EOFError:
+def read_request(connection: socket.socket) -> tuple[int, DecodeRequest] | None:
+    """Return the next request and its file, None once the worker has closed its end."""
+    header, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 1)
+    if len(header) < _LENGTH.size or not descriptors:
         return None
-    return path, request
+    with connection.makefile("rb", buffering=0) as stream:
+        content = _read_exactly(cast("IO[bytes]", stream), _LENGTH.unpack(header)[0])
+    request: DecodeRequest = pickle.loads(content)  # noqa: S301 - from the worker that started this process
+    return descriptors[0], request
 
 
 def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:

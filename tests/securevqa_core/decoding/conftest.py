@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,37 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         return path if path.exists() else media.make_numbered(path, 100, options)
 
     return make
+
+
+FAULT = b"FAULT "  # a file that begins so is not decoded: the rest is run as Python in the decoding process
+_SITE = """
+import importlib, os, sys
+if "securevqa_core.decoding.child" in sys.orig_argv:
+    extract = importlib.import_module("securevqa_core.decoding.extract")
+    sound = extract.extract_sample
+
+    def extract_sample(descriptor, request):
+        head = os.pread(descriptor, 4096, 0)
+        if not head.startswith(b"FAULT "):
+            return sound(descriptor, request)
+        exec(head[6:].decode(), {"request": request})
+        raise AssertionError("the fault passed")
+
+    extract.extract_sample = extract_sample
+"""
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Make files whose content is run in the real, confined decoding process in place of decoding."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(_SITE)
+
+    def make(code: str) -> str:
+        path = folder / f"fault{len(list(folder.iterdir()))}"
+        path.write_bytes(FAULT + code.encode())
+        return str(path)
+
+    sys.path.insert(0, str(folder))  # decoding processes are given the worker's path
+    yield make
+    sys.path.remove(str(folder))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from processes import is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest
 from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.decoding.seccomp import forbid_system_calls
 from securevqa_core.types import DecodeLimits
 
 RequestMaker = Callable[..., DecodeRequest]
@@ -53,19 +56,60 @@ def test_the_process_has_given_up_what_it_does_not_need(
     assert limits["Max file size"] == ["0", "0"]
     assert limits["Max core file size"] == ["0", "0"]
     assert limits["Max open files"] == ["64", "64"]
-    assert not any("socket" in target or target.endswith((".mp4", ".mkv")) for target in inherited)
+    assert status["Seccomp"] == "2"  # a filter is in force
+    # The one socket is its standard input, from which it is handed files.
+    assert sum("socket" in target for target in inherited) == 2
+    assert not any(target.endswith((".mp4", ".mkv")) for target in inherited)
 
 
-def test_a_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
+FORBIDDEN = {
+    "read_a_file": "open('/etc/hostname', 'rb')",
+    "write_a_file": "open('/tmp/x', 'wb')",
+    "remove_a_file": "os.unlink('/tmp/x')",
+    "rename_a_file": "os.rename('/tmp/x', '/tmp/y')",
+    "make_a_folder": "os.mkdir('/tmp/x')",
+    "make_a_socket": "socket.socket()",
+    "make_a_local_socket": "socket.socketpair()",
+    "fork": "os.fork()",
+    "run_a_program": "os.execv('/bin/true', ['true'])",
+    "signal_another_process": "os.kill(os.getppid(), 0)",
+    "read_another_process": "libc_call(310, os.getppid())",
+    "limit_another_process": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+    "trace": "libc_call(101, 0)",
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_confined_process_cannot(name: str) -> None:
     code = (
-        "import sys; from securevqa_core.decoding.child import confine; confine(1 << 30);"
-        "open(sys.argv[1], 'wb', buffering=0).write(b'x')"
+        "import ctypes, os, resource, socket\n"
+        "from securevqa_core.decoding.child import confine\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def libc_call(*arguments):\n"
+        "    if libc.syscall(*arguments) < 0: raise OSError(ctypes.get_errno(), 'refused')\n"
+        "confine(1 << 30)\n"
+        f"try: {FORBIDDEN[name]}\n"
+        "except OSError as error: os._exit(40 + error.errno)\n"
+        "os._exit(1)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "written")], capture_output=True, timeout=60, check=False
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 40 + errno.EPERM
+
+
+def test_a_confined_process_can_still_start_threads_and_end_itself() -> None:
+    code = (
+        "import os, threading; from securevqa_core.decoding.child import confine; confine(1 << 30)\n"
+        "done = []; thread = threading.Thread(target=lambda: done.append(1)); thread.start(); thread.join()\n"
+        "os.abort() if done else None"
     )
-    assert b"File too large" in done.stderr or -done.returncode == signal.SIGXFSZ
-    assert (tmp_path / "written").read_bytes() == b""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert -done.returncode == signal.SIGABRT
+
+
+def test_on_an_unknown_machine_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    with pytest.raises(OSError, match="no filter of system calls for machine 'vax'"):
+        forbid_system_calls()
 
 
 def test_a_confined_process_cannot_widen_its_limits() -> None:
@@ -79,11 +123,13 @@ def test_a_confined_process_cannot_widen_its_limits() -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
-def test_the_process_dies_with_its_worker(tmp_path: Path, videos: dict[str, Path], is_busy: bool) -> None:
-    fifo = tmp_path / "file"
-    os.mkfifo(fifo)
+def test_the_process_dies_with_its_worker(
+    videos: dict[str, Path], faults: Callable[[str], str], is_busy: bool
+) -> None:
+    fault = faults("import time; time.sleep(60)")
+    site = str(Path(fault).parent)
     done = subprocess.run(
-        [sys.executable, "-c", _WORKER, str(videos["carphone_h264.mkv"]), str(fifo) if is_busy else ""],
+        [sys.executable, "-c", _WORKER, str(videos["carphone_h264.mkv"]), fault if is_busy else "", site],
         capture_output=True,
         text=True,
         timeout=60,
@@ -99,6 +145,7 @@ def test_the_process_dies_with_its_worker(tmp_path: Path, videos: dict[str, Path
 
 _WORKER = """
 import os, signal, sys, threading
+sys.path.insert(0, sys.argv[3])
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.types import DecodeLimits, SamplingConfig

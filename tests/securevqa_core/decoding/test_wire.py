@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,10 +52,20 @@ def _answer(header: object, payload: bytes = b"") -> io.BytesIO:
     return io.BytesIO(struct.pack("<Q", len(content)) + content + payload)
 
 
-def test_a_request_arrives_as_it_was_sent(request_: DecodeRequest) -> None:
-    stream = _written(write_request, "/some/path", request_)
-    assert read_request(stream) == ("/some/path", request_)
-    assert read_request(stream) is None  # nothing follows
+def test_a_request_arrives_as_it_was_sent_with_its_file(request_: DecodeRequest, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (tmp_path / "file").open("rb") as file:
+        write_request(ours, file.fileno(), request_)
+        arrived = read_request(theirs)
+        assert arrived is not None
+        descriptor, request = arrived
+        assert request == request_
+        assert descriptor != file.fileno()
+        assert os.pread(descriptor, 10, 0) == b"content"
+        os.close(descriptor)
+        ours.close()
+        assert read_request(theirs) is None  # nothing follows
 
 
 def test_a_sample_arrives_as_it_was_sent(request_: DecodeRequest, sample: DecodedSample) -> None:
