@@ -17,6 +17,7 @@ from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.decoding.probe import check_stream, index_frames, open_container, open_file
 from securevqa_core.errors import ConfigurationError, DecodeError
+from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
@@ -130,6 +131,9 @@ def benchmark(clip: BenchClip, config: BenchConfig, folder: Path) -> Timing:
         return 1000 * seconds / num_frames
 
     fragments = replace(config.sampling, num_segments=0)
+    # Reading ends with the last frame that is wanted, so that is how many it is divided by.
+    last = int(skip_sample(num_frames, fragments, generator(bytes(32))).max())
+    of_all = num_frames / (last + 1)
     can_decord = _decord_reads(path)
     start = best(lambda: _ffmpeg_null(path, "-frames:v 1"))  # what an executable costs before it decodes
     return Timing(
@@ -137,10 +141,10 @@ def benchmark(clip: BenchClip, config: BenchConfig, folder: Path) -> Timing:
         num_frames=num_frames,
         ffmpeg=best(lambda: _ffmpeg_null(path)) - start,
         pyav=best(lambda: _decode_all(path)),
-        pyav_fragments=best(lambda: extract_sample(path, _request(fragments))),
+        pyav_fragments=of_all * best(lambda: extract_sample(path, _request(fragments))),
         pyav_both=best(lambda: extract_sample(path, _request(config.sampling))),
         decord=best(lambda: _decord_all(path)) if can_decord else None,
-        decord_fragments=best(lambda: extract_sample(path, _request(fragments, is_decord=True)))
+        decord_fragments=of_all * best(lambda: extract_sample(path, _request(fragments, is_decord=True)))
         if can_decord
         else None,
         decord_windows=1000
