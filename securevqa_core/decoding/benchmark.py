@@ -97,8 +97,13 @@ class Timing:
         return self.ffmpeg / self.pyav_both
 
     @property
-    def gain(self) -> float | None:
-        """Speed of decoding for both branches, by that of decord's full frames of the same windows."""
+    def by_decord_once(self) -> float | None:
+        """Speed of decoding for both branches, by that of decord's full frames, each read once."""
+        return None if self.decord is None else self.decord / self.pyav_both
+
+    @property
+    def by_decord_windows(self) -> float | None:
+        """Likewise, by decord's `get_batch` over every window, which reads shared frames again."""
         return None if self.decord_windows is None else self.decord_windows / self.pyav_both
 
 
