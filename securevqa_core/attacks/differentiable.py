@@ -1,0 +1,188 @@
+"""Owns scoring as one differentiable function of decoded frames: what an attacker computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.fragments import grid_corners, sampled_size
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.randomness import Key, generator
+from securevqa_core.sampling import continuous_sample, skip_sample
+from securevqa_core.scoring import normalise
+from securevqa_core.types import SamplingConfig, require_range
+
+__all__ = ["FrameScorer", "VideoDraw", "fresh_draws", "keyed_draws"]
+
+_MIDDLE = 128  # a level that no guardian map clamps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoDraw:
+    """The 32-byte seeds of everything random in one draw of one video."""
+
+    skip_sampling: bytes = field(repr=False)
+    grid_sampling: bytes = field(repr=False)
+    guardian_intra: bytes = field(repr=False)
+    guardian_inter: bytes = field(repr=False)
+
+
+def keyed_draws(key: Key, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:
+    """Return the draws that a scoring run with `key` makes of a file."""
+    require_range("num_draws", num_draws, low=1, high=4096)
+    return tuple(
+        VideoDraw(
+            skip_sampling=key.seed(content_sha256, "skip_sampling", draw),
+            grid_sampling=key.seed(content_sha256, "grid_sampling", draw),
+            guardian_intra=key.seed(content_sha256, "guardian_intra", draw),
+            guardian_inter=key.seed(content_sha256, "guardian_inter", draw),
+        )
+        for draw in range(num_draws)
+    )
+
+
+def fresh_draws(rng: np.random.Generator, num_draws: int) -> tuple[VideoDraw, ...]:
+    """Return draws that no key made: an attacker's guesses, or a file's whose bytes have changed."""
+    require_range("num_draws", num_draws, low=1, high=4096)
+    return tuple(VideoDraw(**{name: rng.bytes(32) for name in VideoDraw.__slots__}) for _ in range(num_draws))
+
+
+class FrameScorer:
+    """A model of the zoo with all that lies between decoded frames and its scores.
+
+    Values are rounded to 8 bits and clamped where scoring does so; gradients pass straight through both.
+
+    Args:
+        model: in eval mode; its parameters stop asking for gradients.
+        sampling: which pixels it looks at, and the amplitude of its guardian map.
+        rounds: False leaves rounding and clamping out, to compare gradients with differences.
+
+    Raises:
+        ConfigurationError: a part of the model is in training mode: dropout would be an unreported defence.
+    """
+
+    def __init__(self, model: nn.Module, sampling: SamplingConfig, *, rounds: bool = True) -> None:
+        training = [name or "model" for name, part in model.named_modules() if part.training]
+        if training:
+            raise ConfigurationError(f"model must be in eval mode, got {training[0]} in training mode")
+        self._model: Any = model.requires_grad_(requires_grad=False)
+        self.sampling = sampling
+        self._rounds = rounds
+
+    def __call__(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
+        """Return raw scores (draws, clips): the mean over temporal positions, on the model's own scale.
+
+        Args:
+            frames: (t, h, w, 3) float RGB, 0..255: the whole video.
+            draws: at least one.
+
+        Raises:
+            ConfigurationError: frames of another shape or type, or no draws.
+        """
+        if frames.ndim != 4 or frames.shape[3] != 3 or not frames.is_floating_point() or not len(frames):
+            raise ConfigurationError(
+                f"frames must be float (t >= 1, h, w, 3), got {frames.dtype} {tuple(frames.shape)}"
+            )
+        if not draws:
+            raise ConfigurationError("draws must hold at least 1 draw, got 0")
+        return torch.stack([self._score(frames, draw) for draw in draws])
+
+    def gradient(self, frames: Tensor, draws: Sequence[VideoDraw]) -> tuple[float, Tensor]:
+        """Return the mean raw score over draws and clips and its gradient, one draw in memory at a time."""
+        total, slope = 0.0, torch.zeros_like(frames)
+        for draw in draws:
+            leaf = frames.detach().requires_grad_()
+            score = self(leaf, (draw,)).mean()
+            slope += torch.autograd.grad(score, leaf)[0]
+            total += float(score.detach())
+        return total / len(draws), slope / len(draws)
+
+    def measure(self, frames: NDArray[np.uint8], draws: Sequence[VideoDraw]) -> NDArray[np.float64]:
+        """Return raw scores (draws, clips) of 8-bit frames (t, h, w, 3), without gradients."""
+        with torch.no_grad():
+            pixels = torch.from_numpy(np.asarray(frames).astype(np.float32)).to(self.device)
+            return self(pixels, draws).double().cpu().numpy()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and frames have to be."""
+        return next((one.device for one in self._model.parameters()), torch.device("cpu"))
+
+    def fragments(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+        """Return (clips, d, G S, G S, 3), what the intra backbone sees before normalisation (Eqs. 1-5)."""
+        sampling = self.sampling
+        clips = skip_sample(len(frames), sampling, generator(draw.skip_sampling))
+        height, width = sampled_size(frames.shape[1], frames.shape[2], sampling)
+        corners = grid_corners(height, width, sampling, generator(draw.grid_sampling))
+        used, places = np.unique(clips, return_inverse=True)
+        pixels = self._resized(frames[self._index(used)], height, width)
+        rows, columns = (self._index(one) for one in _pixel_places(corners, sampling))
+        spliced = pixels[self._index(places.reshape(clips.shape))[..., None, None], rows, columns]
+        (guarded,) = self._guarded((spliced,), draw.guardian_intra)
+        return guarded
+
+    def segments(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+        """Return (segments, d, side, side, 3), the inter backbone's input before it is normalised (Eqs. 7-9)."""
+        sampling = self.sampling
+        chosen = continuous_sample(len(frames), sampling)
+        used, places = np.unique(chosen, return_inverse=True)
+        side = sampling.segment_side
+        pixels = self._resized(frames[self._index(used)], side, side)
+        segments = (pixels[self._index(one)] for one in places.reshape(chosen.shape))
+        return torch.stack(list(self._guarded(segments, draw.guardian_inter)))
+
+    def _score(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+        intra = self._model.intra(normalise(self.fragments(frames, draw)))
+        inter = None
+        if self.sampling.num_segments:
+            features = self._model.inter(normalise(self.segments(frames, draw)))
+            inter = features[None].expand(len(intra), *features.shape)
+        scores: Tensor = self._model.head(intra, inter)
+        return scores.flatten(1).mean(dim=1)
+
+    def _resized(self, frames: Tensor, height: int, width: int) -> Tensor:
+        """Resample (k, h, w, 3) to 8-bit (k, height, width, 3), antialiased bilinear as in decoding."""
+        if frames.shape[1:3] != (height, width):
+            planes = frames.permute(0, 3, 1, 2)
+            resized = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+            frames = resized.permute(0, 2, 3, 1)
+        return self._eight_bit(frames)
+
+    def _guarded(self, clips: Iterator[Tensor] | tuple[Tensor, ...], seed: bytes) -> Iterator[Tensor]:
+        """Add guardian maps (Eqs. 5 and 9), the same ones as in scoring."""
+        amplitude, rng = self.sampling.guardian_amplitude, generator(seed)
+        for pixels in clips:
+            if not amplitude:
+                yield pixels
+                continue
+            level = np.full(tuple(pixels.shape), _MIDDLE, dtype=np.uint8)
+            signs = add_guardian_map(level, rng, amplitude=amplitude).astype(np.float32) - _MIDDLE
+            yield self._eight_bit(pixels + torch.from_numpy(signs).to(pixels.device))
+
+    def _eight_bit(self, pixels: Tensor) -> Tensor:
+        """Round and clamp to 0..255; the gradient is that of the identity."""
+        if not self._rounds:
+            return pixels
+        return pixels + (pixels.detach().round().clamp(0, 255) - pixels.detach())
+
+    def _index(self, numbers: NDArray[np.integer[Any]]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+
+def _pixel_places(
+    corners: NDArray[np.int64], sampling: SamplingConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and columns (clips, d, G S, G S) of a spliced frame's pixels (Eqs. 3, 4)."""
+    groups = np.arange(sampling.clip_frames) * sampling.num_offset_groups // sampling.clip_frames
+    side = sampling.patch_side
+    across = corners[:, groups].repeat(side, axis=2).repeat(side, axis=3)
+    inside = np.arange(sampling.fragment_side) % side
+    return across[..., 0] + inside[:, None], across[..., 1] + inside
