@@ -130,7 +130,7 @@ class FrameScorer:
         return guarded
 
     def segments(self, frames: Tensor, draw: VideoDraw) -> Tensor:
-        """Return (segments, d, side, side, 3), the inter backbone's input before it is normalised (Eqs. 7-9)."""
+        """Return (segments, d, side, side, 3), the inter backbone's input, not yet normalised (Eqs. 7-9)."""
         sampling = self.sampling
         chosen = continuous_sample(len(frames), sampling)
         used, places = np.unique(chosen, return_inverse=True)

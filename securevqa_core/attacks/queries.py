@@ -1,0 +1,95 @@
+"""Owns the attacks of those who only see scores: Square and NES, with averaged and repeated measurements."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from securevqa_core.attacks.attack import Attack
+
+__all__ = ["nes", "square"]
+
+_FIRST_SHARE = 0.3  # of a frame that the first squares cover; falls as the budget is spent
+_HALVINGS = 6  # of that share until the budget is spent
+_PAIRS = 5  # antithetic pairs an NES estimate is made from
+_SMOOTHING = 1.0  # standard deviation of NES's noise, 8-bit levels; smaller ones are rounded away
+_STEP_SHARE = 0.2  # of the radius, one step of NES
+
+
+def square(attack: Attack) -> tuple[Tensor, list[float]]:
+    """Try squares of one colour in runs of frames; keep what raises the score (Andriushchenko et al., 2020).
+
+    Against a random victim the place that is kept is measured anew beside every candidate: one lucky
+    measurement would otherwise stand for ever.
+    """
+    config, trace = attack.config, list[float]()
+    kept = torch.zeros_like(attack.clean)
+    candidate = attack.inside(config.epsilon * _signs(attack, (1, 1, *attack.clean.shape[2:])))
+    known: float | None = None
+    while attack.victim.num_queries + _cost(attack, known) <= config.queries:
+        score = _measured(attack, kept) if known is None else known
+        rival = _measured(attack, candidate)
+        if config.sign * rival > config.sign * score:
+            kept, score = candidate, rival
+        known = None if attack.victim.is_random else score
+        trace.append(score)
+        candidate = attack.inside(_with_square(attack, kept))
+    return kept, trace
+
+
+def nes(attack: Attack) -> tuple[Tensor, list[float]]:
+    """Estimate the gradient from antithetic Gaussian noise and climb (Ilyas et al., 2018)."""
+    config, trace = attack.config, list[float]()
+    perturbation = torch.zeros_like(attack.clean)
+    cost = 2 * _PAIRS * config.repeats
+    while attack.victim.num_queries + cost <= config.queries:
+        slope, scores = torch.zeros_like(attack.clean), []
+        for _ in range(_PAIRS):
+            noise = _SMOOTHING * torch.randn(attack.clean.shape, generator=attack.rng).to(slope.device)
+            ahead, behind = (_measured(attack, perturbation + sign * noise) for sign in (1, -1))
+            slope += (ahead - behind) * noise
+            scores += [ahead, behind]
+        trace.append(sum(scores) / len(scores))
+        step = _STEP_SHARE * config.epsilon * attack.norm.steepest(config.sign * slope)
+        perturbation = attack.inside(perturbation + step)
+    return perturbation, trace
+
+
+def _cost(attack: Attack, known: float | None) -> int:
+    """Return the queries that the next comparison takes."""
+    repeats = attack.config.repeats if attack.victim.is_random else 1
+    return repeats if known is not None else 2 * repeats
+
+
+def _measured(attack: Attack, perturbation: Tensor) -> float:
+    repeats = attack.config.repeats if attack.victim.is_random else 1
+    frames = attack.clean + attack.norm.whole_levels(attack.inside(perturbation), attack.config.epsilon)
+    return sum(attack.victim.query(frames) for _ in range(repeats)) / repeats
+
+
+def _with_square(attack: Attack, kept: Tensor) -> Tensor:
+    """Return `kept` with one more square of +-epsilon, smaller the more of the budget is spent."""
+    frames, height, width, _ = kept.shape
+    spent = attack.victim.num_queries / attack.config.queries
+    share = _FIRST_SHARE * 2.0 ** -math.floor(_HALVINGS * spent)
+    side = max(1, round(math.sqrt(share * height * width)))
+    run = max(1, round(math.sqrt(share) * frames))
+    (first, end), (top, bottom), (left, right) = (
+        _span(attack, length, size) for length, size in ((frames, run), (height, side), (width, side))
+    )
+    changed = kept.clone()
+    changed[first:end, top:bottom, left:right] = attack.config.epsilon * _signs(attack, (1, 1, 1, 3))
+    return changed
+
+
+def _span(attack: Attack, length: int, size: int) -> tuple[int, int]:
+    size = min(size, length)
+    first = int(torch.randint(length - size + 1, (1,), generator=attack.rng))
+    return first, first + size
+
+
+def _signs(attack: Attack, shape: tuple[int, ...]) -> Tensor:
+    ones = torch.randint(2, shape, generator=attack.rng) * 2 - 1
+    return ones.to(attack.clean)
