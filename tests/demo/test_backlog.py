@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import av
 import numpy as np
-import pytest
 from numpy.typing import NDArray
-
-
-@pytest.fixture(scope="module")
-def demo() -> ModuleType:
-    path = Path(__file__).parents[2] / "demo" / "run.py"
-    spec = importlib.util.spec_from_file_location("securevqa_demo", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def luma(path: Path) -> NDArray[np.float32]:
