@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from pipeline.commands.attack import attack_command
 from pipeline.commands.bench import bench_app
 from pipeline.commands.calibrate import calibrate_command
 from pipeline.commands.dataset import dataset_app
@@ -40,6 +41,7 @@ def _about() -> None:
 
 
 app.command("score")(score_command)
+app.command("attack")(attack_command)
 app.command("evaluate")(evaluate_command)
 app.command("extract")(extract_command)
 app.command("gate")(gate_command)
