@@ -20,7 +20,7 @@ from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
-__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape"]
+__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
 MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
 
@@ -39,6 +39,16 @@ def patches_shape(num_draws: int, config: SamplingConfig) -> tuple[int, ...]:
     return (num_draws, config.num_clips, config.clip_frames, grid, grid, side, side, 3)
 
 
+def wanted_frames(num_frames: int, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+    """Return the frames that a `Collector` wants, (k,) ascending and unique."""
+    return np.union1d(_clips(num_frames, config, draws), continuous_sample(num_frames, config))
+
+
+def _clips(num_frames: int, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+    """Return the frames of every clip, (draws, clips, d)."""
+    return np.stack([skip_sample(num_frames, config, generator(draw.skip_sampling)) for draw in draws])
+
+
 class Collector:
     """Cuts patches out of, and shrinks, each frame as it comes.
 
@@ -55,8 +65,7 @@ class Collector:
     ) -> None:
         self._config, self._draws, self._limits = config, draws, limits
         self._pixel_aspect = pixel_aspect
-        clips = [skip_sample(num_frames, config, generator(draw.skip_sampling)) for draw in draws]
-        self._clips = np.stack(clips)  # (draws, clips, d)
+        self._clips = _clips(num_frames, config, draws)
         chosen = continuous_sample(num_frames, config)
         self._inter, segments = np.unique(chosen, return_inverse=True)
         self.segments = segments.reshape(chosen.shape).astype(np.int64)

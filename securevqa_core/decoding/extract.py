@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
 from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
-from securevqa_core.decoding.collect import MAX_DAMAGED_SHARE, Collector, DrawSeeds, patches_shape
+from securevqa_core.decoding.collect import (
+    MAX_DAMAGED_SHARE,
+    Collector,
+    DrawSeeds,
+    patches_shape,
+    wanted_frames,
+)
+from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.probe import (
+    FrameIndex,
     check_stream,
     header_warnings,
     index_frames,
@@ -73,7 +83,7 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
     """
     with open_file(path) as descriptor, open_container(descriptor) as container:
         stream = check_stream(container, request.limits)
-        index = index_frames(container, stream)
+        index = _index(container, stream, descriptor, request)
         if index.pts is None:
             index = pyav_backend.count_frames(container, stream, index)
         video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
@@ -90,6 +100,16 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
                 return _extract_unchecked(video, request, str(error))
             except DecodeError:
                 raise error from None
+
+
+def _index(
+    container: InputContainer, stream: VideoStream, descriptor: int, request: DecodeRequest
+) -> FrameIndex:
+    def choose(num_frames: int) -> NDArray[np.int64]:
+        return wanted_frames(num_frames, request.sampling, request.draws)
+
+    film = index_film(container, stream, descriptor, choose)
+    return film if film is not None else index_frames(container, stream)
 
 
 def _extract_unchecked(video: OpenVideo, request: DecodeRequest, reason: str) -> DecodedSample:

@@ -26,6 +26,7 @@ __all__ = [
     "index_frames",
     "open_container",
     "open_file",
+    "trusted_times",
     "video_info",
 ]
 
@@ -37,14 +38,31 @@ _SHORT_SECONDS = 0.5  # containers round
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameIndex:
-    """The frames of a stream in the order they are shown, read from packets without decoding."""
+    """The frames of a stream in the order they are shown, read from packets without decoding.
 
-    pts: (
-        NDArray[np.int64] | None
-    )  # (num_frames,) ascending, in stream time base; None where not to be trusted
-    is_keyframe: NDArray[np.bool_]  # (num_frames,)
+    Of a long film only some frames are known, those that `numbers` names.
+    """
+
+    pts: NDArray[np.int64] | None  # (k,) ascending, in stream time base; None where not to be trusted
+    is_keyframe: NDArray[np.bool_]  # (k,)
     num_frames: int
     num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
+    numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
+    duration: int | None = None  # in stream time base, where some frames are unknown
+
+    def place_of(self, pts: int) -> tuple[int, bool]:
+        """Return the first known frame at or after `pts`, `num_frames` for none, and whether it is at `pts`.
+
+        Raises:
+            ValueError: the index has no time stamps.
+        """
+        if self.pts is None:
+            raise ValueError(f"the index has no time stamps, so none to find {pts} by")
+        row = int(np.searchsorted(self.pts, pts))
+        if row == len(self.pts):
+            return self.num_frames, False
+        number = row if self.numbers is None else int(self.numbers[row])
+        return number, bool(self.pts[row] == pts)
 
 
 @contextlib.contextmanager
@@ -164,14 +182,14 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
             raise DecodeError("no_frames", f"no packet can be read: {_reason(error)}") from error
     if not pts:
         raise DecodeError("no_frames", "the video stream holds no packet")
-    flags, times = np.array(keyframes), _trusted_times(pts, reorders=stream.codec_context.has_b_frames)
+    flags, times = np.array(keyframes), trusted_times(pts, reorders=stream.codec_context.has_b_frames)
     if times is not None:
         order = np.argsort(times)
         flags, times = flags[order], times[order]
     return FrameIndex(pts=times, is_keyframe=flags, num_frames=len(pts), num_packets=num_packets)
 
 
-def _trusted_times(pts: list[int | None], *, reorders: bool) -> NDArray[np.int64] | None:
+def trusted_times(pts: list[int | None], *, reorders: bool) -> NDArray[np.int64] | None:
     """Return the packets' time stamps, None where they do not tell frames apart or give the wrong order."""
     known = [stamp for stamp in pts if stamp is not None]
     if len(set(known)) < len(pts):
@@ -192,7 +210,9 @@ def video_info(stream: VideoStream, index: FrameIndex) -> VideoInfo:
     rate = stream.average_rate or stream.guessed_rate
     fps = float(rate) if rate else None
     duration = None
-    if index.pts is not None and stream.time_base is not None and index.num_frames > 1:
+    if index.duration is not None and stream.time_base is not None:
+        duration = float(index.duration) * float(stream.time_base)
+    elif index.pts is not None and stream.time_base is not None and index.num_frames > 1:
         times = index.pts.astype(np.float64)  # absurd time stamps would overflow integers
         duration = float(times[-1] - times[0] + np.median(np.diff(times))) * float(stream.time_base)
     elif fps:

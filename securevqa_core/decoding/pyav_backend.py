@@ -77,18 +77,19 @@ def _by_seeking(
 
 
 def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return (keyframe to seek to, last frame to decode) of every run of wanted frames worth its own seek."""
+    """Return (row of the keyframe to seek to, last frame to decode) of every run of frames worth a seek."""
+    numbers = np.arange(index.num_frames) if index.numbers is None else index.numbers
     keyframes = np.flatnonzero(index.is_keyframe)
     if not len(keyframes):
         return []
-    before = np.searchsorted(keyframes, wanted, side="right") - 1
+    before = np.searchsorted(numbers[keyframes], wanted, side="right") - 1
     entries = np.where(before < 0, 0, keyframes[before])  # the first keyframe may lie before what is shown
     windows: list[tuple[int, int]] = []
-    for keyframe, number in zip(entries.tolist(), wanted.tolist(), strict=True):
-        if windows and keyframe - windows[-1][1] <= _MIN_SKIP_FRAMES:
+    for row, number in zip(entries.tolist(), wanted.tolist(), strict=True):
+        if windows and numbers[row] - windows[-1][1] <= _MIN_SKIP_FRAMES:
             windows[-1] = (windows[-1][0], number)
         else:
-            windows.append((keyframe, number))
+            windows.append((row, number))
     return windows
 
 
@@ -126,12 +127,11 @@ def _rewind(container: InputContainer) -> bool:
 def _decode_until(
     container: InputContainer, stream: VideoStream, index: FrameIndex, last: int
 ) -> Iterator[FoundFrame]:
-    assert index.pts is not None
     for decoded in _decode(container, stream):
         if decoded.picture.pts is None:
             continue
-        number = int(np.searchsorted(index.pts, decoded.picture.pts))
-        if number < index.num_frames and index.pts[number] == decoded.picture.pts:
+        number, is_it = index.place_of(decoded.picture.pts)
+        if is_it:
             yield _found(number, decoded)
         if number >= last:
             return
