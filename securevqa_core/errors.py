@@ -70,6 +70,8 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "no_video_stream": _code("decode", "the file holds no video stream (audio only, for example)"),
     "no_frames": _code("decode", "the video stream holds no frame that can be decoded"),
     "too_many_pixels": _code("decode", "a frame has more pixels than the limit"),
+    "too_many_streams": _code("decode", "the file has more streams than the limit"),
+    "too_long": _code("decode", "the video lasts longer than the limit"),
     "decode_corrupt": _code("decode", "too few of the sampled frames could be decoded"),
     "decode_failed": _code("decode", "the decoder refused the file"),
     "decode_timeout": _code("decode", "decoding outlasted --decode-timeout and was killed"),

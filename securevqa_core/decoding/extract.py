@@ -21,6 +21,7 @@ from securevqa_core.decoding.collect import (
 from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.probe import (
     FrameIndex,
+    check_duration,
     check_stream,
     header_warnings,
     index_frames,
@@ -123,6 +124,7 @@ def _extract(
 ) -> DecodedSample:
     stream, index = video.stream, video.index
     info = video_info(stream, index)
+    check_duration(info)
     collector = Collector(
         info.num_frames, request.sampling, request.draws, request.limits, stream.sample_aspect_ratio
     )

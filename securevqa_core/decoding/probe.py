@@ -19,7 +19,10 @@ from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, VideoInfo
 
 __all__ = [
+    "MAX_DURATION_SECONDS",
+    "MAX_STREAMS",
     "FrameIndex",
+    "check_duration",
     "check_frame_size",
     "check_stream",
     "header_warnings",
@@ -30,6 +33,8 @@ __all__ = [
     "video_info",
 ]
 
+MAX_STREAMS = 128  # of all kinds; FFmpeg looks into each one as it opens a file
+MAX_DURATION_SECONDS = 48 * 3600.0  # more than a transport stream's clock, which begins anew after 26.5 hours
 _NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
 _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
@@ -113,8 +118,12 @@ def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream
     """Return the video stream to score, checked against the allow-list and the limits.
 
     Raises:
-        DecodeError: no_video_stream, codec_not_allowed, too_many_pixels, no_frames.
+        DecodeError: too_many_streams, no_video_stream, codec_not_allowed, too_many_pixels, no_frames.
     """
+    if len(container.streams) > MAX_STREAMS:
+        raise DecodeError(
+            "too_many_streams", f"a file may have at most {MAX_STREAMS} streams, got {len(container.streams)}"
+        )
     stream = _choose_stream(container)
     context = stream.codec_context
     if context is None:
@@ -140,6 +149,18 @@ def check_frame_size(width: int, height: int, limits: DecodeLimits) -> None:
     if width * height > limits.max_pixels:
         raise DecodeError(
             "too_many_pixels", f"a frame may have at most {limits.max_pixels} pixels, got {width} x {height}"
+        )
+
+
+def check_duration(info: VideoInfo) -> None:
+    """Hold a video to the limit, by what its packets say.
+
+    Raises:
+        DecodeError: too_long.
+    """
+    if info.duration_seconds is not None and info.duration_seconds > MAX_DURATION_SECONDS:
+        raise DecodeError(
+            "too_long", f"a video may last {MAX_DURATION_SECONDS:.0f} s, got {info.duration_seconds:.0f} s"
         )
 
 

@@ -15,7 +15,7 @@ import pytest
 from securevqa_core.decoding.allowlist import CODECS, CONTAINERS, open_options
 from securevqa_core.decoding.child import answer
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
-from securevqa_core.decoding.probe import open_container, open_file
+from securevqa_core.decoding.probe import MAX_STREAMS, open_container, open_file
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
 
@@ -118,6 +118,33 @@ def test_the_limit_on_pixels_is_inclusive(videos: dict[str, Path], make_request:
         "too_many_pixels",
         "a frame may have at most 6335 pixels, got 88 x 72",
     )
+
+
+def test_the_limit_on_streams_is_inclusive(
+    videos: dict[str, Path], make_request: RequestMaker, tmp_path: Path
+) -> None:
+    most, more = tmp_path / "most.mkv", tmp_path / "more.mkv"
+    for path, num_streams in ((most, MAX_STREAMS), (more, MAX_STREAMS + 1)):
+        maps = " -map 0:v" * num_streams
+        media.run_ffmpeg(*f"-i {videos['one_frame.mp4']}{maps} -c copy {path}".split())
+    assert "several_video_streams" in _warnings(most, make_request())
+    error = _refusal(more, make_request())
+    assert (error.code, str(error)) == ("too_many_streams", "a file may have at most 128 streams, got 129")
+
+
+def test_a_video_that_lasts_for_days_is_refused(
+    videos: dict[str, Path], make_request: RequestMaker, tmp_path: Path
+) -> None:
+    for stretch, is_refused in ((80_000, False), (90_000, True)):  # two seconds become 44 and 50 hours
+        path = tmp_path / f"{stretch}.mkv"
+        stretched = f"setts=pts=PTS*{stretch}:dts=DTS*{stretch}"
+        media.run_ffmpeg(*f"-i {videos['carphone_h264.mkv']} -c copy -bsf:v {stretched} {path}".split())
+        if is_refused:
+            error = _refusal(path, make_request())
+            assert error.code == "too_long"
+            assert "a video may last 172800 s, got 18" in str(error)
+        else:
+            assert extract_sample(str(path), make_request()).info.num_frames == 60
 
 
 def test_a_later_header_cannot_claim_more_pixels_than_the_first(
