@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators.model import FusedScore, ModelSetup
 from operators.schema import OUTCOME, Row, row_table, rows_of
 from operators.stage import run_stage
+from operators.telemetry import TelemetrySetup
 from securevqa_core.embeddings import EmbeddingConfig, EmbeddingReader, Feature
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
@@ -55,11 +56,11 @@ class ScoreAndEmbed(FusedScore):
         *,
         provenance: Row,
         thresholds: Thresholds,
-        tally: Any,
+        telemetry: TelemetrySetup,
         embeddings: EmbeddingConfig,
         fields: list[pa.Field[Any]],
     ) -> None:
-        super().__init__(setup, provenance=provenance, thresholds=thresholds, tally=tally)
+        super().__init__(setup, provenance=provenance, thresholds=thresholds, telemetry=telemetry)
         self._config = embeddings
         self._schema = pa.schema([*OUTCOME, *fields])
         self._reader = EmbeddingReader(self._model)
@@ -69,7 +70,7 @@ class ScoreAndEmbed(FusedScore):
         for outcome in run_stage(table, self._score_and_embed, stage="score", schema=self._schema):
             (row,) = rows_of(outcome)
             finished = self._finish(row)
-            self._tally.add.remote(finished["status"])
+            self._telemetry.tell(finished)
             yield row_table(finished, self._schema)
 
     def _score_and_embed(self, row: Row) -> Row:

@@ -15,6 +15,7 @@ import torch
 
 from operators.schema import FEATURED, OUTCOME, Row, pixels_of, rows_of
 from operators.stage import FAILED, SCORED, run_stage
+from operators.telemetry import Telemetry, TelemetrySetup
 from securevqa_core import weights
 from securevqa_core.scoring import (
     Precision,
@@ -76,18 +77,20 @@ class InterFeature(_ModelStage):
 class FusedScore(_ModelStage):
     """fragments, features -> score, spread and verdict; the last stage before the rows are written."""
 
-    def __init__(self, setup: ModelSetup, *, provenance: Row, thresholds: Thresholds, tally: Any) -> None:
+    def __init__(
+        self, setup: ModelSetup, *, provenance: Row, thresholds: Thresholds, telemetry: TelemetrySetup
+    ) -> None:
         super().__init__(setup)
         self._provenance = provenance
         self._thresholds = thresholds
-        self._tally = tally
+        self._telemetry = Telemetry(telemetry)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `OUTCOME` for every row of `FEATURED`."""
         for outcome in run_stage(table, self._score, stage="score", schema=OUTCOME):
             (row,) = rows_of(outcome)
             finished = self._finish(row)
-            self._tally.add.remote(finished["status"])
+            self._telemetry.tell(finished)
             yield pa.Table.from_pylist([finished], schema=OUTCOME)
 
     def _score(self, row: Row) -> Row:

@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from operators.metrics import MetricSet, Observation
+
 __all__ = ["new_tally", "shown_progress", "skipped_rows"]
 
 TERMINAL_SECONDS = 0.5
@@ -83,6 +85,7 @@ class _Gauge:
         self._tally = tally
         self._done_before = done_before
         self._started = time.monotonic()
+        self._metrics = MetricSet()
 
     def read(self) -> _Reading:
         try:
@@ -90,6 +93,8 @@ class _Gauge:
         except (ray.exceptions.RayError, TimeoutError):
             counts = {}
         finished = sum(counts.values())
+        left = self.total - self._done_before - finished
+        self._metrics.record(Observation("securevqa_videos_left", max(0, left)))
         return _Reading(
             done=min(self._done_before + finished, self.total),
             failed=counts.get("failed", 0),
@@ -110,6 +115,7 @@ def shown_progress(tally: Any, *, total: int, done_before: int, console: Console
     finally:
         stop.set()
         thread.join(timeout=10)
+        gauge.read()  # so that the last word to Prometheus is of the end
 
 
 def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:

@@ -22,6 +22,7 @@ from operators.fragment import Fragment
 from operators.model import FusedScore, InterFeature, ModelSetup
 from operators.read import ReadManifest
 from operators.schema import ROW_KEY, Row
+from operators.telemetry import TelemetrySetup
 from pipeline.config import ScoreConfig
 from pipeline.rundir import RunDirectory
 from pipeline.session import cluster_resources
@@ -47,6 +48,11 @@ class Resources:
     num_gpus: float  # of one actor
     num_actors: int  # of one stage
 
+    def slots(self, num_cpus: float) -> dict[str, float]:
+        """Return how many videos a cluster of `num_cpus` works on at once: decoding them, and in a model."""
+        decoding = max(1.0, num_cpus - 2 * self.num_actors * CPUS_PER_ACTOR)
+        return {"decode": decoding, "model": 2.0 * self.num_actors}
+
 
 def build_pipeline(
     rows: pa.Table,
@@ -55,7 +61,7 @@ def build_pipeline(
     checkpoint: Checkpoint,
     sampling: SamplingConfig,
     provenance: Row,
-    tally: Any,
+    telemetry: TelemetrySetup,
     deadline: float | None = None,
     more_columns: Sequence[pa.Field[Any]] = (),
 ) -> Dataset:
@@ -67,7 +73,7 @@ def build_pipeline(
         checkpoint: weights of both backbones and the head.
         sampling: what the model looks at.
         provenance: columns that every row is given.
-        tally: actor that counts finished videos.
+        telemetry: who is told of finished videos, and of those not begun.
         deadline: seconds since the epoch after which no video is begun.
         more_columns: of the embeddings, where the configuration asks for them.
 
@@ -91,7 +97,10 @@ def build_pipeline(
         decoder=config.decoder,
     )
     source = ReadManifest(
-        rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS), deadline=deadline, tally=tally
+        rows,
+        rows_per_task=math.ceil(rows.num_rows / MAX_TASKS),
+        deadline=deadline,
+        tally=telemetry.tally,
     )
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}
@@ -102,7 +111,12 @@ def build_pipeline(
         "max_restarts": MAX_RETRIES,
         "max_task_retries": MAX_RETRIES,
     }
-    final = {"setup": setup, "provenance": provenance, "thresholds": config.thresholds, "tally": tally}
+    final = {
+        "setup": setup,
+        "provenance": provenance,
+        "thresholds": config.thresholds,
+        "telemetry": telemetry,
+    }
     last: type[FusedScore] = FusedScore
     if config.embeddings is not None:
         last, final = ScoreAndEmbed, final | {"embeddings": config.embeddings, "fields": list(more_columns)}

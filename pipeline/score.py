@@ -5,38 +5,38 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import importlib.metadata
-import platform
 import time
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 
 from operators.embed import embedding_fields
-from operators.fetch import content_versions
 from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
 from operators.storage import StorageError, join, read_bytes, redact
+from operators.telemetry import TelemetrySetup
 from pipeline.backlog import Tries, adopt, plan, read_tries, untouched
 from pipeline.config import ScoreConfig
 from pipeline.lock import Lock, locked
 from pipeline.manifest import read_manifest
 from pipeline.manifest_formats import suffix_of
 from pipeline.progress import new_tally, shown_progress, skipped_rows
-from pipeline.report import Summary, require_parquet, write_report
-from pipeline.run import build_pipeline, execute
+from pipeline.record import bottleneck, run_record, stage_timings
+from pipeline.report import STAGE_SECONDS, require_parquet, write_report
+from pipeline.row_keys import SHARED, row_keys
+from pipeline.run import build_pipeline, execute, model_resources
 from pipeline.rundir import RunDirectory
-from pipeline.session import ray_session
+from pipeline.session import cluster_resources, ray_session
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["Outcome", "row_keys", "score"]
+__all__ = ["Outcome", "score"]
 
 CHECKPOINT_SECONDS = 60.0  # for each piece of the file
-_SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 MAX_PASSES = 2  # over rows that no worker returned
 
 
@@ -59,6 +59,16 @@ class _Job:
     provenance: Row
     directory: RunDirectory
     state: RunDirectory  # where rows are committed: the same, unless several outputs share it
+
+
+@dataclass(slots=True)
+class _Ran:
+    """What the pipeline came to in this call."""
+
+    run_id: str  # of this call, in run.json and in every line of log
+    skipped: set[str] = field(default_factory=set)  # row keys that the deadline left undone
+    slots: dict[str, float] = field(default_factory=dict)  # videos worked on at once, when it began
+    seconds: float = 0.0
 
 
 def score(config: ScoreConfig, *, console: Console) -> Outcome:
@@ -100,22 +110,33 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and is_finished and not planned.now.num_rows:
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
-    skipped: set[str] = set()
+    ran = _Ran(run_id=uuid.uuid4().hex[:12])
     if planned.now.num_rows:
         budget = backlog.time_budget_seconds
         deadline = None if budget is None else started + budget
-        skipped = _run(job, planned.now, tries, total=manifest.num_rows, deadline=deadline, console=console)
+        _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
     for lock in locks:
         lock.require_held()
     generation = job.directory.last_generation(previous) + 1
     if previous:
         job.directory.archive_report(previous)
-    later = skipped | planned.later
+    later = ran.skipped | planned.later
     summary = write_report(job.directory, manifest, provenance=job.provenance, state=job.state, pending=later)
-    run = _run_record(job, summary, started=started) | {
+    record = run_record(
+        config,
+        provenance=job.provenance,
+        architecture=job.checkpoint.architecture,
+        summary=summary,
+        started=started,
+    )
+    timings = _timings(job, planned.now, ran, started=started)
+    run = record | {
+        "run_id": ran.run_id,
+        "stages": timings,
+        "bottleneck": bottleneck(timings),
         "fingerprint": fingerprint,
         "generation": generation,
-        "num_scored_now": planned.now.num_rows - len(skipped),
+        "num_scored_now": planned.now.num_rows - len(ran.skipped),
         "num_left": len(later),
     }
     job.directory.write_json(run, "run.json")
@@ -129,7 +150,7 @@ def _places(job: _Job) -> list[RunDirectory]:
 
 
 def _shared(job: _Job) -> Row:
-    return {name: job.provenance[name] for name in _SHARED}
+    return {name: job.provenance[name] for name in SHARED}
 
 
 def _require_apart(config: ScoreConfig) -> None:
@@ -207,11 +228,21 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
 
 
 def _run(
-    job: _Job, rows: pa.Table, before: Tries, *, total: int, deadline: float | None, console: Console
-) -> set[str]:
-    """Score `rows`, and once more what a worker took down with it; return what the deadline left undone."""
-    left, skipped = rows, set[str]()
+    job: _Job,
+    rows: pa.Table,
+    before: Tries,
+    ran: _Ran,
+    *,
+    total: int,
+    deadline: float | None,
+    console: Console,
+) -> None:
+    """Score `rows`, and once more what a worker took down with it; fill `ran`."""
+    left, began = rows, time.time()
     with ray_session(job.config.address):
+        cluster = cluster_resources()
+        resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
+        ran.slots = resources.slots(cluster["CPU"])
         for _ in range(MAX_PASSES):
             tally = new_tally()
             pipeline = build_pipeline(
@@ -220,50 +251,32 @@ def _run(
                 checkpoint=job.checkpoint,
                 sampling=job.sampling,
                 provenance=job.provenance,
-                tally=tally,
+                telemetry=TelemetrySetup(run_id=ran.run_id, num_clips=job.sampling.num_clips, tally=tally),
                 deadline=deadline,
                 more_columns=list(job.state.outcome)[len(OUTCOME) :],
             )
             with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
                 execute(pipeline, job.state, num_rows=left.num_rows)
-            skipped |= skipped_rows(tally)
-            left = untouched(rows, before, read_tries(job.state, rows), skipped)
+            ran.seconds = time.time() - began
+            ran.skipped |= skipped_rows(tally)
+            left = untouched(rows, before, read_tries(job.state, rows), ran.skipped)
             if not left.num_rows:
-                return skipped
+                return
             if deadline is not None and time.time() >= deadline:
                 break
     job.state.record_lost(texts(left, ROW_KEY))
-    if left.num_rows + len(skipped) == rows.num_rows:
+    if left.num_rows + len(ran.skipped) == rows.num_rows:
         raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
-    return skipped
 
 
-def row_keys(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> list[str]:
-    """Digest video, content version, checkpoint and configuration: what is scored once and no more.
-
-    Where a store does not tell the version now, a video keeps the key it had: a store that is down for a
-    moment does not make every video of it a new one.
-    """
-    uris = texts(manifest, "uri")
-    shared = tuple(provenance[name] for name in _SHARED)
-    videos = [(*video, *shared) for video in zip(texts(manifest, "video_id"), uris, strict=True)]
-    versions = content_versions(uris)
-    earlier = _earlier_keys(directory) if None in versions else {}
-    return [
-        earlier[video] if version is None and video in earlier else _digest(video, version)
-        for video, version in zip(videos, versions, strict=True)
-    ]
-
-
-def _digest(video: tuple[str, ...], version: str | None) -> str:
-    return hashlib.sha256(repr((video, version)).encode()).hexdigest()[:32]
-
-
-def _earlier_keys(directory: RunDirectory) -> dict[tuple[str, ...], str]:
-    """Return the newest row key of every video, by the rest of what the key is made of."""
-    rows = directory.committed_rows(["video_id", "uri", *_SHARED])
-    videos = zip(*(texts(rows, name) for name in ("video_id", "uri", *_SHARED)), strict=True)
-    return dict(zip(videos, texts(rows, ROW_KEY), strict=True))
+def _timings(job: _Job, rows: pa.Table, ran: _Ran, *, started: float) -> dict[str, dict[str, float]]:
+    """Return the timings of the rows that came back of those that this call began."""
+    if not ran.seconds:
+        return {}
+    back = job.state.committed_rows(list(STAGE_SECONDS.values()), keys=texts(rows, ROW_KEY))
+    since = datetime.datetime.fromtimestamp(started, datetime.UTC)
+    new = [when is not None and when >= since for when in back["scored_at"].to_pylist()]
+    return stage_timings(back.filter(pa.array(new, pa.bool_())), ran.slots, wall_seconds=ran.seconds)
 
 
 def _fingerprint(manifest: pa.Table) -> str:
@@ -275,26 +288,3 @@ def _fingerprint(manifest: pa.Table) -> str:
     except (OverflowError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error
     return digest.hexdigest()[:32]
-
-
-def _run_record(job: _Job, summary: Summary, *, started: float) -> dict[str, Any]:
-    packages = ("securevqa", "ray", "torch", "av", "numpy", "pyarrow")
-    return {
-        "config": job.config.public_settings(),
-        "provenance": job.provenance,
-        "architecture": job.checkpoint.architecture,
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-        "rows": summary.rows,
-        "files": summary.files,
-        "counts": {
-            "status": dict(summary.by_status),
-            "verdict": dict(summary.by_verdict),
-            "error_code": dict(summary.by_error),
-        },
-        "stage_seconds": {stage: round(seconds, 3) for stage, seconds in summary.seconds.items()},
-        "slowest_stage": max(summary.seconds, key=lambda stage: summary.seconds[stage]),
-        "started_at": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(),
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(),
-        "wall_seconds": round(time.time() - started, 3),
-    }

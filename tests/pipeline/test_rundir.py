@@ -10,7 +10,7 @@ import pytest
 from operators.schema import OUTCOME
 from pipeline.report import write_report
 from pipeline.rundir import RunDirectory
-from pipeline.score import row_keys
+from pipeline.row_keys import row_keys
 from securevqa_core.errors import ConfigurationError, OutputError
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}

@@ -1,0 +1,62 @@
+"""Owns what is said of a finished video while a run goes on: its count, its metrics and its line of log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from operators.metrics import MetricSet, observations
+from operators.schema import Row
+
+__all__ = ["Telemetry", "TelemetrySetup", "log_line"]
+
+_SAID = (
+    "video_id",
+    "status",
+    "stage",
+    "error_code",
+    "verdict",
+    "score_lower",
+    "decoder",
+    "fetch_seconds",
+    "decode_seconds",
+    "model_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySetup:
+    """What a worker's telemetry is made from."""
+
+    run_id: str
+    num_clips: int  # of one draw
+    tally: Any  # actor that counts finished videos
+
+
+class Telemetry:
+    """Tells of finished videos: the tally, Prometheus and, on standard output, the log that Ray keeps."""
+
+    def __init__(self, setup: TelemetrySetup, *, log: TextIO | None = None) -> None:
+        self._setup = setup
+        self._metrics = MetricSet()
+        self._log = log or sys.stdout
+
+    def tell(self, row: Row) -> None:
+        """Tell of one row of `operators.schema.OUTCOME`."""
+        self._setup.tally.add.remote(row["status"])
+        for observation in observations(row, num_clips=self._setup.num_clips):
+            self._metrics.record(observation)
+        print(log_line(row, run_id=self._setup.run_id), file=self._log, flush=True)
+
+
+def log_line(row: Row, *, run_id: str) -> str:
+    """Return one line of JSON with the ids of run and video; what is not known of it is left out.
+
+    There is no error message in it and no URI: both hold names that uploaders chose. The report has them.
+    """
+    said = {name: row[name] for name in _SAID if row.get(name) is not None}
+    when = row.get("scored_at")
+    moment = {} if when is None else {"time": when.isoformat()}
+    return json.dumps({"event": "video_finished", "run_id": run_id} | moment | said)
