@@ -35,6 +35,7 @@ __all__ = [
     "read",
     "save",
     "seeded",
+    "shipped",
 ]
 
 FORMAT_VERSION = 1
@@ -138,9 +139,18 @@ def default(architecture: str) -> Checkpoint:
         ConfigurationError: no such architecture.
         CheckpointError: the package is damaged.
     """
-    zoo.spec(architecture)
-    path = SHIPPED / f"{architecture}.safetensors"
+    path = shipped(architecture)
     return read(path, architecture=architecture) if path.exists() else seeded(architecture)
+
+
+def shipped(architecture: str) -> Path:
+    """Return where the trained checkpoint of an architecture lies in this package, if one ships.
+
+    Raises:
+        ConfigurationError: no such architecture.
+    """
+    zoo.spec(architecture)
+    return SHIPPED / f"{architecture}.safetensors"
 
 
 def seeded(architecture: str, *, seed: int = 0) -> Checkpoint:

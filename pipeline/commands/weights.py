@@ -24,7 +24,7 @@ CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 
 weights_app = typer.Typer(no_args_is_help=True)
 
-_Checkpoint = Annotated[str, typer.Argument(help="Checkpoint file, local or remote.")]
+_Checkpoint = Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")]
 
 
 @weights_app.callback()
@@ -42,12 +42,12 @@ class StoredCheckpoint:
 
 
 def read_checkpoint(uri: str) -> StoredCheckpoint:
-    """Read a checkpoint from anywhere that videos can be read from.
+    """Read a checkpoint from anywhere that videos can be read from; a model's name means what ships of it.
 
     Raises:
         CheckpointError: it cannot be read or is not one.
     """
-    content = _content(uri)
+    content = _content(str(weights.shipped(uri)) if uri in zoo.names() else uri)
     return StoredCheckpoint(
         checkpoint=weights.read(content, name=redact(uri)),
         sha256=hashlib.sha256(content).hexdigest(),

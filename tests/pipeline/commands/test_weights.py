@@ -61,6 +61,16 @@ def test_show_says_what_it_is_to_people_and_to_programs(
         assert said in shown
 
 
+@pytest.mark.parametrize("name", ["secure-vqa-compact", "nss-svr"])
+def test_a_model_s_name_means_the_checkpoint_that_ships(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("weights", "show", name, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["architecture"], facts["status"]) == (name, "trained")
+    assert facts["checkpoint_id"] == weights.default(name).checkpoint_id
+
+
 def test_verify_compares_with_the_card_and_with_a_digest(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
