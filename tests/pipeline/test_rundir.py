@@ -9,8 +9,8 @@ import pytest
 
 from operators.schema import OUTCOME
 from pipeline.report import write_report
-from pipeline.rundir import RunDirectory
 from pipeline.row_keys import row_keys
+from pipeline.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
