@@ -12,7 +12,7 @@ from cli import finish, read_json, read_report, securevqa, start, wait_until
 from processes import descendants, title
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
-NUM_VIDEOS = 8
+NUM_VIDEOS = 16
 
 
 @pytest.fixture
