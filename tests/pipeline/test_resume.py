@@ -60,7 +60,10 @@ def test_a_killed_driver_is_resumed_without_scoring_anything_twice(
     securevqa("score", str(backlog), "--output", str(output), env=KEY)
     require_complete(output, backlog)
     assert 2 <= survived < NUM_VIDEOS
-    assert read_json(f"{output}/run.json")["num_scored_now"] == NUM_VIDEOS - survived
+    scored_now = read_json(f"{output}/run.json")["num_scored_now"]
+    left = NUM_VIDEOS - survived
+    # What a killed driver leaves behind may still commit what it has at hand; nobody scores that again.
+    assert scored_now == left or (number == signal.SIGKILL and scored_now < left)
     kept = [path for path, content in before.items() if path.exists() and path.read_bytes() == content]
     assert len(kept) >= survived
 
