@@ -10,8 +10,7 @@ from rich import box
 from rich.table import Table
 
 from pipeline.attack import AttackRunConfig, attack_videos
-from pipeline.commands.terminal import console, resumable
-from pipeline.show import literal
+from pipeline.commands.terminal import console, resumable, say
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig
 
 __all__ = ["attack_command"]
@@ -71,7 +70,7 @@ def attack_command(
         uri_column=uri_column,
     )
     with resumable():
-        _show(attack_videos(config, tell=_say), output)
+        _show(attack_videos(config, tell=say), output)
 
 
 def _show(record: dict[str, Any], output: Path) -> None:
@@ -82,7 +81,7 @@ def _show(record: dict[str, Any], output: Path) -> None:
         for name, key in _MEASURES.items():
             table.add_row(name, *(_cell(record[one][key]) for one in ("attack", "noise_floor")))
         console.print(table)
-    _say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
+    say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
 
 
 def _cell(found: dict[str, Any]) -> str:
@@ -91,7 +90,3 @@ def _cell(found: dict[str, Any]) -> str:
     if found["low"] is None:
         return f"{found['value']:.2f}"
     return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
-
-
-def _say(line: str) -> None:
-    console.print(literal(line, console), soft_wrap=True)

@@ -13,13 +13,12 @@ from operators.stage import SCORED
 from operators.storage import scheme_of
 from pipeline.commands.evaluate import LabelOptions
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import console, resumable
+from pipeline.commands.terminal import console, resumable, say
 from pipeline.config import ScoreConfig
 from pipeline.evaluate import Contestant, read_labelled, score_contestants
 from pipeline.labelled import EvaluationSettings, Scored, read_scored
 from pipeline.rundir import RunDirectory
 from pipeline.score import load_checkpoint
-from pipeline.show import literal
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import CheckpointError, ConfigurationError
@@ -91,7 +90,7 @@ def calibrate_command(
         card=card,
     )
     _show(found, loaded, thresholds=(options.pass_at, options.reject_below))
-    _say(f"written: {target}, checkpoint_id {written}")
+    say(f"written: {target}, checkpoint_id {written}")
 
 
 def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
@@ -148,14 +147,14 @@ def _note(
 
 def _show(found: Refit, checkpoint: weights.Checkpoint, *, thresholds: tuple[float, float]) -> None:
     old, new = checkpoint.calibration, found.calibration
-    _say(f"{len(found.raw)} labelled rows; calibration low, high, midpoint, scale:")
+    say(f"{len(found.raw)} labelled rows; calibration low, high, midpoint, scale:")
     for name, one in (("before", old), ("after", new)):
         figures = ", ".join(f"{value:.6g}" for value in one.as_dict().values())
         error = rmse(one.to_score(found.raw), found.labels)
-        _say(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
+        say(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
     scores = np.asarray(new.to_score(found.raw))
     for option, label in zip(("--pass-at", "--reject-below"), thresholds, strict=True):
-        _say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, found.labels)}")
+        say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, found.labels)}")
 
 
 def _suggestion(option: str, label: float, old: Calibration, new: Calibration) -> str:
@@ -180,7 +179,3 @@ def _shares(option: str, label: float, scores: Floats, labels: Floats) -> str:
     side = f"{label:g} or more" if is_pass else f"below {label:g}"
     share = float(right[beyond].mean())
     return f"; {share:.0%} of the {int(beyond.sum())} rows that score {side} are labelled {side}"
-
-
-def _say(line: str) -> None:
-    console.print(literal(line, console), soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipeline.commands.terminal import complaints, console, resumable
+from pipeline.commands.terminal import complaints, console, resumable, say
 from pipeline.dataset import Budget, Built, build_dataset
 from pipeline.dataset_manifest import read_row
 from pipeline.show import literal
@@ -85,20 +85,20 @@ def rebuild_command(
     if not output.absolute().parent.is_dir():
         raise ConfigurationError(f"output must be in a folder that is there, got {str(output)!r}")
     rebuild_clip(read_row(manifest, row_uri), output, roots=sources or [], any_ffmpeg=any_ffmpeg)
-    _print(f"written: {output}")
+    say(f"written: {output}")
 
 
 def _show(built: Built) -> None:
     console.print(_table(built))
     for group in built.groups:
-        _print(f"one group, so one split: {', '.join(group)}")
+        say(f"one group, so one split: {', '.join(group)}")
     for item in built.left_out:
         complaints.print(literal(f"left out {item.name}: {item.reason}", complaints), soft_wrap=True)
     if built.left_out:
-        _print(f"{len(built.left_out)} left out, named above")
+        say(f"{len(built.left_out)} left out, named above")
     if built.num_views_left:
-        _print(f"{built.num_views_left} views left: the same command without its budget makes the rest")
-    _print(f"manifest: {built.manifest}")
+        say(f"{built.num_views_left} views left: the same command without its budget makes the rest")
+    say(f"manifest: {built.manifest}")
 
 
 def _table(built: Built) -> Table:
@@ -117,7 +117,3 @@ def _table(built: Built) -> Table:
     table.add_row("clips", *(str(of_splits[split]) for split in _SPLITS), str(of_splits.total()))
     table.add_row("sources", *(str(sources[split]) for split in _SPLITS), str(sources.total()))
     return table
-
-
-def _print(text: str) -> None:
-    console.print(literal(text, console), soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from operators.schema import Row
 from pipeline.commands.options import ScoreOptions, spread
-from pipeline.commands.terminal import console, resumable
+from pipeline.commands.terminal import console, resumable, say
 from pipeline.config import ScoreConfig
 from pipeline.evaluate import (
     Contestant,
@@ -144,17 +144,17 @@ def _show(record: dict[str, Any], directory: RunDirectory) -> None:
     console.print(table)
     for model in record["models"]:
         for line in _remarks(model):
-            _say(f"{model['name']}: {line}")
+            say(f"{model['name']}: {line}")
     for one in record["differences"]:
-        _say(f"SRCC of {one['name']} minus {one['minus']}: {_interval(one['srcc'])}, on the same resamples")
+        say(f"SRCC of {one['name']} minus {one['minus']}: {_interval(one['srcc'])}, on the same resamples")
     counts = record["rows"]
     left = ", ".join(
         f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in _KEPT
     )
-    _say(f"{counts['compared']} of {counts['total']} rows compared; left out: {left}")
+    say(f"{counts['compared']} of {counts['total']} rows compared; left out: {left}")
     drawn = f"whole {cluster} values" if cluster else "rows"
-    _say(f"labels and RMSE in points of 100; 95% intervals from {num_resamples} resamples of {drawn}")
-    _say(f"written: {directory.shown('evaluation.json')}, scatter.png, residuals.png")
+    say(f"labels and RMSE in points of 100; 95% intervals from {num_resamples} resamples of {drawn}")
+    say(f"written: {directory.shown('evaluation.json')}, scatter.png, residuals.png")
 
 
 _KEPT = ("total", "compared")
@@ -207,7 +207,3 @@ def _interval(found: Row) -> str:
     if found["low"] is None:
         return f"{found['value']:.3f} ({found['undefined']})"
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def _say(line: str) -> None:
-    console.print(literal(line, console), soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from rich.table import Table
 
 from operators.storage import join
-from pipeline.commands.terminal import console
+from pipeline.commands.terminal import console, print_json, say
 from pipeline.gate import WhatIf, decide, what_if
 from pipeline.gate_lists import FORMATS, list_tables, summary, write_lists
 from pipeline.gate_policy import read_policy
@@ -59,7 +58,7 @@ def gate_command(
         about = write_lists(directory, lists, about, formats=formats or ["parquet"])
         about |= {"output": directory.shown()}
     if as_json:
-        console.print(json.dumps(about, indent=2), markup=False, highlight=False, soft_wrap=True)
+        print_json(about)
     else:
         _show(about, lists.values())
     if gated.broken_limits:
@@ -98,7 +97,7 @@ def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:
         found = "no rows" if one["found"] is None else f"{one['found']:.4g}"
         console.print(f"limit {one['limit']} = {one['wanted']:g} is broken: {found}; nothing is published")
     done = "dry run, nothing written" if about["dry_run"] else f"written: {about['output']}"
-    console.print(literal(done, console), soft_wrap=True)
+    say(done)
 
 
 _LABELS = {"decisions": "decision", "rules": "rule", "withheld": "withheld"}
@@ -113,8 +112,7 @@ def _first_rows(lists: Iterable[pa.Table]) -> list[dict[str, Any]]:
 
 def _show_what_if(found: list[WhatIf], *, as_json: bool) -> None:
     if as_json:
-        content = json.dumps([asdict(one) for one in found], indent=2)
-        console.print(content, markup=False, highlight=False, soft_wrap=True)
+        print_json([asdict(one) for one in found])
         return
     table = Table()
     for name in ("group", "threshold", "publish", "hold", "review"):

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from operators.storage import redact
-from pipeline.commands.terminal import console
+from pipeline.commands.terminal import console, say
 from pipeline.rundir import RunDirectory
-from pipeline.show import DEFAULT_ROWS, literal, read_finished_run, show_report
+from pipeline.show import DEFAULT_ROWS, read_finished_run, show_report
 from securevqa_core.errors import ConfigurationError, OutputError
 from securevqa_core.randomness import Key
 
@@ -60,7 +60,7 @@ def report_command(
         close_up=None if video is None else _close_up(table, run, video, checkpoint, key_file),
     )
     _write(html, page)
-    console.print(literal(f"written: {html}", console), soft_wrap=True)
+    say(f"written: {html}")
 
 
 def _close_up(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from rich.table import Table
 
 from pipeline.changes import Changes, changes
-from pipeline.commands.terminal import console
+from pipeline.commands.terminal import console, print_json, say
 from pipeline.rundir import RunDirectory
 from pipeline.runs import RunEntry, find_runs
 from pipeline.show import literal
@@ -31,7 +30,7 @@ def runs_command(
     """List the runs in LOCATION with their counts, earlier reports included."""
     found = find_runs(location)
     if as_json:
-        _print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in found])
         return
     table = Table()
     for name in ("run", "report", "finished", "videos", "verdicts"):
@@ -71,7 +70,7 @@ def compare_command(
     if output is not None:
         _write(RunDirectory(output), changed)
     if as_json:
-        _print_json(found.record)
+        print_json(found.record)
     else:
         _show(found, changed, rows)
 
@@ -86,22 +85,22 @@ def _write(directory: RunDirectory, changed: pa.Table) -> None:
 def _show(found: Changes, changed: pa.Table, num_rows: int) -> None:
     record = found.record
     for name, (one, other) in record["differs_in"].items():
-        _print(f"{name}: {one} -> {other}")
+        say(f"{name}: {one} -> {other}")
     counts = record["videos"]
-    _print(
+    say(
         f"{counts['in_both']} videos in both, {counts['only_in_a']} only in a, "
         f"{counts['only_in_b']} only in b, {counts['changed']} changed"
     )
     for kind in ("verdicts", "statuses"):
         for one in record[kind]:
             if one["a"] != one["b"]:
-                _print(f"{one['videos']} went from {one['a']} to {one['b']}")
+                say(f"{one['videos']} went from {one['a']} to {one['b']}")
     score = record["score"]
     if score["videos"]:
         said = ", ".join(
             f"{name} {_number(score[name])}" for name in ("mean", "sd", "median", "largest", "srcc")
         )
-        _print(f"score b - a over {score['videos']} videos: {said}")
+        say(f"score b - a over {score['videos']} videos: {said}")
     if changed.num_rows and num_rows:
         console.print(_table(changed, num_rows))
 
@@ -130,11 +129,3 @@ def _side(row: dict[str, Any], suffix: str) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
-
-
-def _print(text: str) -> None:
-    console.print(literal(text, console), soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    console.print(json.dumps(value, indent=2), markup=False, highlight=False, soft_wrap=True)

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import console, resumable
+from pipeline.commands.terminal import console, resumable, say
 from pipeline.evaluate import LabelledSource, read_labelled
 from pipeline.labelled import EvaluationSettings
 from pipeline.labels import LABEL_FORMATS, LabelRange
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
-from pipeline.show import literal
 from pipeline.train_config import TrainRun
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.types import DecodeLimits
@@ -169,21 +168,17 @@ def train_command(
 def _show(result: dict[str, Any], run: TrainRun) -> None:
     if run.finetune:
         for name, found in result["test"].items():
-            _say(
+            say(
                 f"{name}: mean {_number(found['mean'])}, sd {_number(found['sd'])}, "
                 f"{found['num_splits']} splits"
             )
-        _say(f"written: {run.output}/finetune.json")
+        say(f"written: {run.output}/finetune.json")
         return
-    _say(f"best epoch {result['best_epoch']}, on validation:")
+    say(f"best epoch {result['best_epoch']}, on validation:")
     for name, value in result["validation"].items():
-        _say(f"  {name}: {_number(value)}")
-    _say(f"written: {run.output}/checkpoint.safetensors, checkpoint_id {result['checkpoint_id']}")
+        say(f"  {name}: {_number(value)}")
+    say(f"written: {run.output}/checkpoint.safetensors, checkpoint_id {result['checkpoint_id']}")
 
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
-
-
-def _say(line: str) -> None:
-    console.print(literal(line, console), soft_wrap=True)
