@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,9 @@ from operators.schema import MANIFEST, ROW_KEY, Row, pixels_of, rows_of
 from operators.stage import FAILED
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, RunError
-from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import Key, generator
-from securevqa_core.sampling import skip_sample
-from securevqa_core.scoring import normalise
+from securevqa_core.sampling import continuous_sample, skip_sample
+from securevqa_core.scoring import inter_features, normalise
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["CloseUp", "look_closely"]
@@ -32,9 +30,7 @@ class CloseUp:
 
     video_id: str
     words: str  # what these scores are, for people
-    seconds: NDArray[
-        np.float64
-    ]  # (n,) into the video, of each temporal position; frame numbers without a rate
+    seconds: NDArray[np.float64]  # (n,) into the video, of each position; frame numbers without a rate
     scores: NDArray[np.float64]  # (n,)
     local_scores: NDArray[np.float64]  # (n, h, w): the head on each place of the picture alone
     pictures: NDArray[np.uint8]  # (n, side, side, 3), the nearest frame that the model saw whole
@@ -69,8 +65,7 @@ def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key
         e = _inter(model, row, sampling)
         scored = [_score(model, clip, e) for clip in clips]
     calibrated = [np.asarray(checkpoint.calibration.to_score(one)) for one in np.concatenate(scored)]
-    close_up = _in_time(video_id, np.stack(calibrated), row, sampling, key)
-    return dataclasses.replace(close_up, words=words)
+    return _in_time(video_id, np.stack(calibrated), row, sampling, key, words=words)
 
 
 def _sampled(video_id: str, uri: str, sampling: SamplingConfig, key: Key) -> Row:
@@ -89,15 +84,22 @@ def _inter(model: Any, row: Row, sampling: SamplingConfig) -> torch.Tensor | Non
     """Return (1, segments, channels), as scoring has it."""
     if not sampling.num_segments:
         return None
-    side = sampling.segment_side
-    frames = pixels_of(row, "frames", np.uint8, -1, side, side, 3)
     segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
-    rng = generator(row["inter_seeds"][0])
-    features = []
-    for segment in segments:
-        guarded = add_guardian_map(frames[segment], rng, amplitude=sampling.guardian_amplitude)
-        features.append(model.inter(normalise(torch.from_numpy(np.array(guarded))[None])))
-    return torch.stack(features, dim=1)
+    features = inter_features(
+        model.inter,
+        _frames(row, sampling),
+        segments,
+        row["inter_seeds"][:1],
+        sampling=sampling,
+        device=torch.device("cpu"),
+        precision="float32",
+    )
+    return torch.from_numpy(features)
+
+
+def _frames(row: Row, sampling: SamplingConfig) -> NDArray[np.uint8]:
+    side = sampling.segment_side
+    return pixels_of(row, "frames", np.uint8, -1, side, side, 3)
 
 
 def _score(model: Any, clip: NDArray[np.uint8], e: torch.Tensor | None) -> NDArray[np.float64]:
@@ -116,7 +118,7 @@ def _head(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> torch.Tensor:
 
 
 def _in_time(
-    video_id: str, scores: NDArray[np.float64], row: Row, sampling: SamplingConfig, key: Key
+    video_id: str, scores: NDArray[np.float64], row: Row, sampling: SamplingConfig, key: Key, *, words: str
 ) -> CloseUp:
     """Put the positions of all clips in order of the frames that they stand for."""
     rng = generator(key.seed(row["content_sha256"], "skip_sampling", 0))
@@ -127,7 +129,7 @@ def _in_time(
     grid = round((scores.shape[1] - 1) ** 0.5)
     return CloseUp(
         video_id=video_id,
-        words="",
+        words=words,
         seconds=centres[order] / (row["fps"] or 1.0),
         scores=scores[order, 0],
         local_scores=scores[order, 1:].reshape(len(order), grid, grid),
@@ -144,10 +146,8 @@ def _centres(clip: NDArray[np.int64], num_positions: int) -> NDArray[np.float64]
 def _pictures(centres: NDArray[np.float64], row: Row, sampling: SamplingConfig) -> NDArray[np.uint8]:
     if not sampling.num_segments:
         return np.zeros((len(centres), 1, 1, 3), np.uint8)
-    side = sampling.segment_side
-    frames = pixels_of(row, "frames", np.uint8, -1, side, side, 3)
     segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
-    starts = np.arange(sampling.num_segments) * (row["num_frames"] // sampling.num_segments)
+    starts = continuous_sample(row["num_frames"], sampling)[:, 0]
     nearest = np.abs(starts[None] - centres[:, None]).argmin(axis=1)
-    chosen: NDArray[np.uint8] = frames[segments[nearest, 0]]
+    chosen: NDArray[np.uint8] = _frames(row, sampling)[segments[nearest, 0]]
     return chosen
