@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from operators.fetch import fetch
 from operators.schema import Row
 from operators.storage import redact
+from pipeline.files import write_json, write_rows
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.attack import AttackConfig, Victim
@@ -103,12 +101,12 @@ def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> di
         kept = folder / f"{hashlib.sha256(f'{video_id} {uri}'.encode()).hexdigest()[:24]}.json"
         if not kept.exists():
             row = {"video_id": video_id, "uri": redact(uri)} | _attacked_row(uri, scorer, checkpoint, config)
-            _write(kept, row)
+            write_json(kept, row)
         rows.append(json.loads(kept.read_text()))
         tell(f"{number} of {table.num_rows}: {_line(rows[-1])}")
-    _write_table(config.output / "attack.parquet", rows)
+    write_rows(config.output / "attack.parquet", rows)
     record = {"settings": settings} | summary(rows, config)
-    _write(config.output / "attack.json", record)
+    write_json(config.output / "attack.json", record)
     return record
 
 
@@ -139,8 +137,9 @@ def _attacked_row(
     try:
         with tempfile.TemporaryFile() as target:
             fetched = fetch(uri, target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
-            num_frames = max(1, math.ceil(config.seconds * _fps(target.fileno())))
-            frames = read_frames(target.fileno(), max_frames=num_frames, max_height=config.max_height).pixels
+            frames = read_frames(
+                target.fileno(), max_seconds=config.seconds, max_height=config.max_height
+            ).pixels
     except VideoError as error:
         return {"status": "failed", "error_code": error.code, "error_message": str(error)}
     rng = np.random.default_rng([config.seed, int(fetched.content_sha256[:16], 16)])
@@ -170,10 +169,6 @@ def _attacked_row(
     }
 
 
-def _fps(descriptor: int) -> float:
-    return read_frames(descriptor, max_frames=1).fps or 25.0
-
-
 def _checkpoint(config: AttackRunConfig) -> weights.Checkpoint:
     if config.checkpoint is not None:
         return weights.read(config.checkpoint, architecture=config.model)
@@ -186,7 +181,7 @@ def _opened(output: Path, settings: dict[str, Any]) -> Path:
     try:
         (output / "rows").mkdir(parents=True, exist_ok=True)
         if not known.exists():
-            _write(known, settings)
+            write_json(known, settings)
         found = json.loads(known.read_text())
     except (OSError, ValueError) as error:
         raise OutputError(f"output {str(output)!r} cannot be used: {error}") from error
@@ -194,21 +189,6 @@ def _opened(output: Path, settings: dict[str, Any]) -> Path:
     if differing:
         raise OutputError(f"output {str(output)!r} holds rows of other settings: {', '.join(differing)}")
     return output / "rows"
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON that is there as a whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
-
-
-def _write_table(path: Path, rows: list[Row]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
-    part = path.with_suffix(".part")
-    pq.write_table(table, part)
-    part.replace(path)
 
 
 def _line(row: Row) -> str:

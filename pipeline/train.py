@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 
 from operators.storage import StorageError, local_path, read_bytes, redact
+from pipeline.files import write_json
 from pipeline.session import ray_session
 from pipeline.show import literal
 from pipeline.train_cache import fill_cache
@@ -114,16 +115,9 @@ def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> N
                 f"output {str(output)!r} is of another training: "
                 + ", ".join(f"{name} was {earlier.get(name)!r}, got {settings[name]!r}" for name in names)
             )
-        _write_json(path, settings)
+        write_json(path, settings)
     except (OSError, ValueError) as error:
         raise OutputError(f"output {str(output)!r} cannot be written: {error}") from error
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
 
 
 def _folders(run: TrainRun, output: Path) -> list[Path]:
@@ -134,7 +128,7 @@ def _folders(run: TrainRun, output: Path) -> list[Path]:
 
 def _record_split(folder: Path, split: Split) -> None:
     parts = {part: [video.uri for video in getattr(split, part)] for part in Split.__slots__}
-    _write_json(folder / "split.json", parts)
+    write_json(folder / "split.json", parts)
 
 
 def _jobs(
@@ -202,7 +196,7 @@ def _kept(videos: Sequence[LabelledVideo], cached: dict[str, CachedVideo]) -> li
 
 
 def _report_failures(output: Path, failures: Sequence[Failure], console: Console) -> None:
-    _write_json(output / LEFT_OUT_FILE, [asdict(failure) for failure in failures])
+    write_json(output / LEFT_OUT_FILE, [asdict(failure) for failure in failures])
     if failures:
         _say(f"{len(failures)} videos cannot be read and are left out, see {LEFT_OUT_FILE}:", console)
     for failure in failures[:NAMED_AT_MOST]:
@@ -238,7 +232,7 @@ def _summary(output: Path, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "num_splits": len(values),
         }
     summary = {"test": measures, "splits": list(results)}
-    _write_json(output / FINETUNE_FILE, summary)
+    write_json(output / FINETUNE_FILE, summary)
     return summary
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ray.train import get_context
 from ray.train.torch import get_device
 from torch import Tensor
 
+from pipeline.files import write_json
 from securevqa_core import metrics, weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import OutputError, UndefinedError
@@ -154,9 +154,7 @@ def _train(
             "data_digest": data.digest,
         }
         checkpoint_id = _save(job, model.cpu(), architecture, fitted, result)
-        part = job.output / f".{RESULT_FILE}.part"
-        part.write_text(json.dumps(result | {"checkpoint_id": checkpoint_id}, indent=2) + "\n")
-        part.replace(job.output / RESULT_FILE)
+        write_json(job.output / RESULT_FILE, result | {"checkpoint_id": checkpoint_id})
     group.gather(None)  # nobody starts the next one before this one is written
 
 

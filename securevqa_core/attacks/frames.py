@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from securevqa_core.decoding.probe import (
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, require_range
 
-__all__ = ["WholeFrames", "read_frames"]
+__all__ = ["DEFAULT_FPS", "MAX_FRAMES", "WholeFrames", "read_frames"]
+
+DEFAULT_FPS = 25.0
+MAX_FRAMES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,7 +41,8 @@ class WholeFrames:
 def read_frames(
     path: str | Path | int,
     *,
-    max_frames: int,
+    max_frames: int = MAX_FRAMES,
+    max_seconds: float | None = None,
     max_height: int | None = None,
     limits: DecodeLimits | None = None,
 ) -> WholeFrames:
@@ -46,14 +51,16 @@ def read_frames(
     Args:
         path: of the file, or a descriptor of it that is open for reading.
         max_frames: how many are read at most.
+        max_seconds: likewise; None is no limit. Files that tell no frame rate have `DEFAULT_FPS`.
         max_height: higher pictures are shrunk to it; None shrinks none.
         limits: pixels a frame may have.
 
     Raises:
         DecodeError: the file is not allowed, or its first frame cannot be decoded.
-        ConfigurationError: `max_frames` or `max_height` is out of range.
+        ConfigurationError: `max_frames`, `max_seconds` or `max_height` is out of range.
     """
-    require_range("max_frames", max_frames, low=1, high=100_000)
+    require_range("max_frames", max_frames, low=1, high=MAX_FRAMES)
+    require_range("max_seconds", 1.0 if max_seconds is None else max_seconds, low=0.001, high=86_400)
     require_range("max_height", max_height or 16, low=16, high=16_384)
     limits = limits or DecodeLimits()
     descriptor_or_path = path if isinstance(path, int) else str(path)
@@ -64,6 +71,8 @@ def read_frames(
             index = pyav_backend.count_frames(container, stream, index)
         info = video_info(stream, index)
         video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
+        if max_seconds is not None:
+            max_frames = min(max_frames, math.ceil(max_seconds * (info.fps or DEFAULT_FPS)))
         wanted = np.arange(min(max_frames, info.num_frames), dtype=np.int64)
         pixels = _read(video, wanted, max_height=max_height, limits=limits)
     return WholeFrames(pixels=pixels, fps=info.fps)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from media import bundled_clip, run_ffmpeg
+from media import bundled_clip, run_ffmpeg, spoil_packets
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from securevqa_core.attacks.attack import Victim
 from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws, keyed_draws
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
@@ -177,6 +179,31 @@ def test_what_scoring_refuses_is_refused(name: str, code: str, videos: dict[str,
     assert refused.value.code == code
 
 
+def test_seconds_are_counted_in_frames_of_the_file(videos: dict[str, Path]) -> None:
+    one = read_frames(videos["bikes_h264.mp4"], max_frames=1)
+    assert one.fps is not None
+    assert len(read_frames(videos["bikes_h264.mp4"], max_seconds=0.3).pixels) == math.ceil(0.3 * one.fps)
+
+
 def test_no_frames_at_all_are_refused(videos: dict[str, Path]) -> None:
     with pytest.raises(ConfigurationError, match=r"max_frames must be in 1\.\.100000, got 0"):
         read_frames(videos["bikes_h264.mp4"], max_frames=0)
+    with pytest.raises(ConfigurationError, match=r"max_seconds must be in 0\.001\.\.86400, got -1"):
+        read_frames(videos["bikes_h264.mp4"], max_seconds=-1)
+
+
+def test_a_file_whose_first_frame_is_broken_says_so(videos: dict[str, Path], tmp_path: Path) -> None:
+    broken = spoil_packets(videos["bikes_h264.mp4"], tmp_path / "broken.mp4", list(range(10)))
+    with pytest.raises(DecodeError, match="none of the first 5 frames") as refused:
+        read_frames(broken, max_frames=5)
+    assert refused.value.code == "no_frames"
+
+
+def test_draws_out_of_range_are_refused(scorer: FrameScorer) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ConfigurationError, match=r"num_draws must be in 1\.\.4096, got 0"):
+        fresh_draws(rng, 0)
+    with pytest.raises(ConfigurationError, match=r"num_draws must be in 1\.\.4096, got 5000"):
+        keyed_draws(Key.public(3), "ab" * 32, 5000)
+    with pytest.raises(ConfigurationError, match=r"num_draws must be in 1\.\.1024, got 0"):
+        Victim(scorer, known_draws=None, num_draws=0, rng=rng)
