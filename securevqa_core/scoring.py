@@ -25,6 +25,7 @@ __all__ = [
     "inter_features",
     "normalise",
     "raw_scores",
+    "segment_features",
     "summarise",
     "verdict",
 ]
@@ -70,13 +71,47 @@ def inter_features(
     Returns:
         (draws, num_segments, ...) float32: what `branch` makes of each segment.
     """
+    features = [
+        segment_features(
+            branch,
+            frames,
+            segments,
+            generator(seed),
+            amplitude=sampling.guardian_amplitude,
+            device=device,
+            precision=precision,
+        )
+        for seed in seeds
+    ]
+    return np.stack(features)
+
+
+def segment_features(
+    branch: Callable[[torch.Tensor], torch.Tensor],
+    frames: NDArray[np.uint8],
+    segments: NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    amplitude: int,
+    device: torch.device,
+    precision: Precision,
+) -> NDArray[np.float32]:
+    """Return (num_segments, ...), what `branch` makes of each segment under a fresh guardian map.
+
+    Args:
+        branch: takes normalised pixels, in eval mode.
+        frames: (k, side, side, 3) uint8, RGB.
+        segments: (num_segments, segment_frames) indices into `frames`.
+        rng: decides the guardian maps.
+        amplitude: of the guardian map, 8-bit levels.
+        device: where `branch` is.
+        precision: of the branch's arithmetic.
+    """
     features = []
-    for seed in seeds:
-        rng = generator(seed)
-        for segment in segments:  # one at a time: a segment is 5 MB here and 200 MB inside the backbone
-            guarded = add_guardian_map(frames[segment], rng, amplitude=sampling.guardian_amplitude)
-            features.append(_forward(branch, guarded[None], device=device, precision=precision)[0])
-    return torch.stack(features).view(len(seeds), len(segments), *features[0].shape).cpu().numpy()
+    for segment in segments:  # one at a time: a segment is 5 MB here and 200 MB inside the backbone
+        guarded = add_guardian_map(frames[segment], rng, amplitude=amplitude)
+        features.append(_forward(branch, guarded[None], device=device, precision=precision)[0])
+    return torch.stack(features).cpu().numpy()
 
 
 def raw_scores(

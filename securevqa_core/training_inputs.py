@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError, OutputError
 from securevqa_core.guardian import add_guardian_map
-from securevqa_core.scoring import Precision, normalise
+from securevqa_core.scoring import Precision, normalise, segment_features
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import BatchMaker, mirrored, step_rng
@@ -126,13 +126,14 @@ def cached_features(
         digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
 
     def of_segment(x: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            features: Tensor = backbone(x.contiguous(memory_format=torch.channels_last_3d))
+        features: Tensor = backbone(x.contiguous(memory_format=torch.channels_last_3d))
         return features
 
     def compute(video: CachedVideo) -> NDArray[np.float32]:
         rng = step_rng("features", seed, int(video.content_sha256[:16], 16))
-        return _of_segments(of_segment, video, rng, num_draws=num_draws, flip=flip, device=device)
+        return _of_segments(
+            of_segment, video, rng, num_draws=num_draws, flip=flip, device=device, precision=precision
+        )
 
     return _kept(f"features-{digest.hexdigest()[:16]}.npy", videos, compute)
 
@@ -170,7 +171,9 @@ def cached_motion(
 
     def compute(video: CachedVideo) -> NDArray[np.float32]:
         rng = step_rng("motion", seed, int(video.content_sha256[:16], 16))
-        return _of_segments(stem, video, rng, num_draws=num_draws, flip=flip, device=device)
+        return _of_segments(
+            stem, video, rng, num_draws=num_draws, flip=flip, device=device, precision="float32"
+        )
 
     return _kept(f"motion-{digest.hexdigest()[:16]}.npy", videos, compute)
 
@@ -231,24 +234,30 @@ def _probe(stem: Stem, shape: tuple[int, ...]) -> bytes:
 
 
 def _of_segments(
-    branch: Callable[[Tensor], Tensor],
+    branch: Stem,
     video: CachedVideo,
     rng: np.random.Generator,
     *,
     num_draws: int,
     flip: bool,
     device: torch.device,
+    precision: Precision,
 ) -> NDArray[np.float32]:
     """Return (num_draws, num_segments, ...), what `branch` makes of each segment under each guardian map."""
-    amplitude, rows = video.config.sampling.guardian_amplitude, []
-    for draw in range(num_draws):
-        frames = mirrored(video.frames(), flip and draw % 2 == 1)
-        for segment in video.segments():
-            guarded = add_guardian_map(frames[segment], rng, amplitude=amplitude)
-            with torch.no_grad():
-                rows.append(branch(normalise(torch.from_numpy(guarded[None]).to(device)))[0].float().cpu())
-    stacked = torch.stack(rows)
-    return stacked.view(num_draws, -1, *stacked.shape[1:]).numpy()
+    amplitude, segments = video.config.sampling.guardian_amplitude, video.segments()
+    draws = [
+        segment_features(
+            branch,
+            mirrored(video.frames(), flip and draw % 2 == 1),
+            segments,
+            rng,
+            amplitude=amplitude,
+            device=device,
+            precision=precision,
+        )
+        for draw in range(num_draws)
+    ]
+    return np.stack(draws)
 
 
 def _kept(
