@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check constraints clean
+.PHONY: help install tools demo test check constraints clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -34,6 +34,7 @@ export PINS
 
 help:
 	@echo "make install      .venv with the pinned versions, and securevqa in it: $(BIN)/securevqa"
+	@echo "make tools        Chromium and Prometheus from Debian, which some tests run: without them they are skipped"
 	@echo "make demo         score a small backlog of real clips through a real S3 server"
 	@echo "make test         the tests"
 	@echo "make check        lint, format, types and the tests"
@@ -57,6 +58,13 @@ install:
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,train]'
 	printf '%s\n' "$$wanted" > $(STAMP).part
 	mv $(STAMP).part $(STAMP)
+
+tools:
+	@missing=()
+	for name in chromium prometheus; do command -v $$name > /dev/null || missing+=($$name); done
+	if (( ! $${#missing[@]} )); then exit; fi
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$${missing[@]}"
 
 demo: install
 	@exec $(BIN)/python demo/run.py

@@ -47,6 +47,12 @@ METRICS = (
         boundaries=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
     ),
     Metric(
+        name="securevqa_busy_seconds",
+        kind="counter",  # as the _sum that Ray exports of a histogram adds up the middles of its buckets
+        meaning="Seconds that videos took in a stage, all together.",
+        labels=("stage",),
+    ),
+    Metric(
         name="securevqa_score",
         kind="histogram",
         meaning="Scores of videos, 0 to 100.",
@@ -82,6 +88,7 @@ def observations(row: Row, *, num_clips: int) -> Iterator[Observation]:
         seconds = row.get(f"{stage}_seconds")
         if seconds is not None:
             yield Observation("securevqa_stage_seconds", seconds, (stage,))
+            yield Observation("securevqa_busy_seconds", seconds, (stage,))
     if row["status"] == SCORED:
         yield Observation("securevqa_score", row["score"])
         yield Observation("securevqa_draws", len(row["clip_scores"]) // num_clips)

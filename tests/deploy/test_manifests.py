@@ -12,12 +12,12 @@ import jsonschema
 import pytest
 import yaml
 from kuberay import RAYCRONJOB, RAYJOB
+from programs import needs
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "deploy" / "kuberay"
 RENDERED = sorted((KUBERAY / "rendered").glob("*.yaml"))
 KUBECTL = shutil.which("kubectl")
-PROMTOOL = shutil.which("promtool")
 
 Resource = dict[str, Any]
 
@@ -149,10 +149,10 @@ def test_gpus_are_asked_for_where_the_models_run_and_nowhere_else() -> None:
             assert has_gpu == (name == "gpu")
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="no promtool (apt-get install prometheus)")
+@needs("promtool")
 @pytest.mark.parametrize("arguments", [("config", "prometheus.yml"), ("rules", "alerts.yml")])
 def test_promtool_accepts_the_configuration(arguments: tuple[str, str]) -> None:
     kind, name = arguments
-    command = [str(PROMTOOL), "check", kind, str(ROOT / "deploy" / "prometheus" / name)]
+    command = ["promtool", "check", kind, str(ROOT / "deploy" / "prometheus" / name)]
     done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -44,8 +44,11 @@ def test_a_scored_row_adds_all_that_is_known_of_it() -> None:
     assert set(observations(SCORED, num_clips=2)) == {
         Observation("securevqa_videos", 1, ("scored", "pass", "")),
         Observation("securevqa_stage_seconds", 0.0, ("fetch",)),
+        Observation("securevqa_busy_seconds", 0.0, ("fetch",)),
         Observation("securevqa_stage_seconds", 1.5, ("decode",)),
+        Observation("securevqa_busy_seconds", 1.5, ("decode",)),
         Observation("securevqa_stage_seconds", 2.0, ("model",)),
+        Observation("securevqa_busy_seconds", 2.0, ("model",)),
         Observation("securevqa_score", 71.5),
         Observation("securevqa_draws", 2),
         Observation("securevqa_decoder_fallbacks", 1),

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import browser, inspect_page
+from browser import BROWSERS, inspect_page
 from cli import call
 from matplotlib.image import imread
+from programs import needs
 from runs import make_run
 
 from pipeline.close_up import CloseUp
@@ -162,7 +163,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.
     assert "absent/out.html" in capsys.readouterr().err.replace("\n", "")
 
 
-@pytest.mark.skipif(browser() is None, reason="no browser on this machine")
+@needs(*BROWSERS)
 def test_a_browser_shows_it_alone_by_keyboard_in_the_dark_and_on_a_phone(tmp_path: Path) -> None:
     picture = np.full((8, 8, 3), 128, np.uint8)
     target = tmp_path / "page.html"

@@ -10,10 +10,10 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-__all__ = ["browser", "inspect_page", "screenshot"]
+__all__ = ["BROWSERS", "browser", "inspect_page", "screenshot"]
 
 SECONDS = 90
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _WRAPPER = """<!doctype html><body>
 <iframe id="f" src="{page}" style="width: {width}px; height: 3000px; border: 0"></iframe>
 <pre id="answer"></pre><script>
@@ -44,7 +44,7 @@ document.getElementById("f").onload = () => {{
 
 def browser() -> str | None:
     """The path of a browser, None where there is none."""
-    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 def inspect_page(page: Path, folder: Path, *, width: int = 1000, dark: bool = False) -> dict[str, Any]:

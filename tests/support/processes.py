@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from pathlib import Path
 
-__all__ = ["cpu_ticks", "descendants", "is_alive", "peak_megabytes", "title"]
+__all__ = ["cpu_ticks", "descendants", "is_alive", "kill_tree", "peak_megabytes", "title"]
 
 
 def is_alive(pid: int) -> bool:
@@ -33,6 +35,13 @@ def descendants(ancestor: int) -> list[int]:
         found += (born := children.get(open_ends.pop(), []))
         open_ends += born
     return found
+
+
+def kill_tree(ancestor: int) -> None:
+    """Kill a process and all that it started, at once."""
+    for pid in (ancestor, *descendants(ancestor)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def title(pid: int) -> str:
