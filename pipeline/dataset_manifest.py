@@ -39,8 +39,8 @@ MANIFEST = pa.schema(
         _column(
             "quality_factor", pa.float64(), "label = vmaf_neg x quality_factor; null where VMAF is right"
         ),
-        _column("family", pa.string(), "kind of fault, pristine or mixture"),
-        _column("level", pa.int64(), "of the fault, 1 is mild; 0 of a pristine clip; number of a mixture"),
+        _column("family", pa.string(), "kind of fault, or pristine, mixture, edit"),
+        _column("level", pa.int64(), "of the fault, 1 is mild; 0 of a pristine clip; else a number"),
         _column("ladder", pa.string(), "clips that differ by level alone; null for other clips"),
         _column("source", pa.string(), "the file that the clip was taken from"),
         _column("view", pa.string(), "the place and time in the source"),

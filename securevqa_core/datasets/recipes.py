@@ -66,14 +66,12 @@ def mixture(rng: np.random.Generator, *, number: int) -> Recipe:
         rng: decides both and their levels.
         number: told apart by it in names.
     """
-    first = ladder(str(rng.choice(_SPATIAL_FIRST)))
-    second = ladder(str(rng.choice(_CODECS)))
-    chosen = first[int(rng.integers(0, 3))], second[int(rng.integers(0, 4))]
+    fault, encoding = _drawn(rng, (_SPATIAL_FIRST, slice(0, 3)), (_CODECS, slice(0, 4)))
     return Recipe(
         family="mixture",
         level=number,
-        steps=chosen[0].steps + chosen[1].steps,
-        quality_factor=chosen[0].quality_factor,
+        steps=fault.steps + encoding.steps,
+        quality_factor=fault.quality_factor,
     )
 
 
@@ -84,10 +82,8 @@ def edit(rng: np.random.Generator, *, number: int) -> Recipe:
         rng: decides both and their levels.
         number: told apart by it in names.
     """
-    first = ladder(str(rng.choice(_CODECS)))
-    second = ladder(str(rng.choice(_EDITS)))
-    chosen = first[int(rng.integers(1, len(first)))], second[int(rng.integers(0, 4))]
-    return Recipe(family="edit", level=number, steps=chosen[0].steps + chosen[1].steps)
+    encoding, change = _drawn(rng, (_CODECS, slice(1, None)), (_EDITS, slice(0, 4)))
+    return Recipe(family="edit", level=number, steps=encoding.steps + change.steps)
 
 
 def table_digest(*, num_frames: int) -> str:
@@ -99,6 +95,12 @@ def table_digest(*, num_frames: int) -> str:
     ]
     content = json.dumps([table, _SPATIAL_FIRST, _CODECS, _EDITS])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _drawn(rng: np.random.Generator, *parts: tuple[tuple[str, ...], slice]) -> list[Recipe]:
+    """Return for each part one of its levels of one of its families."""
+    ladders = [ladder(str(rng.choice(families)))[levels] for families, levels in parts]
+    return [rungs[int(rng.integers(len(rungs)))] for rungs in ladders]
 
 
 def _as_steps(made: Step | tuple[Step, ...]) -> tuple[Step, ...]:

@@ -30,6 +30,8 @@ from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_state import METRICS_FILE, STATE_FILE
 from securevqa_core.training_validation import Scorer, correlations
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(epochs=2, batch_size=4, warmup_epochs=0.5, train_segments=2)
 
@@ -42,15 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(folder: Path) -> TrainingData:
     return data_of(cached(folder))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Last bits depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def data_of(videos: list[CachedVideo]) -> TrainingData:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,9 @@ from securevqa_core.training import Fitted, TrainingData
 from securevqa_core.training_baseline import CHOICES_OF_C, EPSILON, fit_baseline
 from securevqa_core.training_validation import Scorer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MODEL = "nss-svr"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Last bits depend on the number of threads, and on a busy machine two wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,13 @@ from securevqa_core.training_data import step_rng
 from securevqa_core.training_inputs import batch_maker, cached_features, cached_motion, cached_statistics
 from securevqa_core.training_steps import ALONE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 MODEL: Any = zoo.build("secure-vqa-compact")
 with torch.random.fork_rng(devices=[]):
     torch.manual_seed(0)
     FROZEN = FastPathway()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
