@@ -1,13 +1,12 @@
-"""Owns small objects that one writer at a time may change: created once, replaced only as last seen."""
+"""Owns small objects of S3 that one writer at a time may change: created once, replaced only as last seen."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from fsspec.asyn import sync
 
-from operators.storage import open_filesystem, scheme_of, translated
+from operators.storage import open_filesystem, translated
 
 __all__ = ["ExclusiveObject", "Seen"]
 
@@ -19,19 +18,14 @@ class Seen:
     """An object as it was read or written."""
 
     content: bytes
-    version: str  # ETag on S3, else a digest of the content
+    version: str  # ETag
 
 
 class ExclusiveObject:
-    """One object of a remote store.
-
-    On S3 every change is a conditional request, so two writers never both succeed. Other stores are asked to
-    create exclusively, and for the rest the object is looked at just before: a small gap remains there.
-    """
+    """One object on S3; every change is a conditional request, so two writers never both succeed."""
 
     def __init__(self, uri: str) -> None:
         self._fs, self._path = open_filesystem(uri)
-        self._is_s3 = scheme_of(uri) == "s3"
 
     def read(self) -> Seen | None:
         """Return the object, None where there is none.
@@ -41,8 +35,6 @@ class ExclusiveObject:
         """
         with translated():
             try:
-                if not self._is_s3:
-                    return _seen(self._fs.cat_file(self._path))
                 answer = self._fs.call_s3("get_object", **self._place)
                 content = bytes(sync(self._fs.loop, answer["Body"].read))
             except FileNotFoundError:
@@ -56,13 +48,7 @@ class ExclusiveObject:
             StorageError: the store failed.
         """
         with translated():
-            if self._is_s3:
-                return self._put(content, IfNoneMatch="*")
-            try:
-                self._fs.pipe_file(self._path, content, mode="create")
-            except FileExistsError:
-                return None
-            return _seen(content)
+            return self._put(content, IfNoneMatch="*")
 
     def replace(self, content: bytes, last: Seen) -> Seen | None:
         """Write the object if it is as it was last seen; None where it has changed or gone.
@@ -71,12 +57,7 @@ class ExclusiveObject:
             StorageError: the store failed.
         """
         with translated():
-            if self._is_s3:
-                return self._put(content, IfMatch=last.version)
-            if self.read() != last:
-                return None
-            self._fs.pipe_file(self._path, content)
-            return _seen(content)
+            return self._put(content, IfMatch=last.version)
 
     def remove(self, last: Seen) -> None:
         """Remove the object if it is as it was last seen.
@@ -103,10 +84,6 @@ class ExclusiveObject:
                 return None
             raise
         return Seen(content, answer["ETag"])
-
-
-def _seen(content: bytes) -> Seen:
-    return Seen(content, hashlib.sha256(content).hexdigest())
 
 
 def _code(error: OSError) -> str | None:

@@ -108,9 +108,10 @@ def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_faile
         for index, key in enumerate(keys)
         if tries.counts.get(key) and _may_pass(key, tries, limit, retry_failed or config.is_nightly)
     ]
-    chosen = (new + again)[: config.max_videos]
-    later = frozenset(keys[index] for index in (new + again)[len(chosen) :])
-    return Plan(now=manifest.take(pa.array(chosen, pa.int64())), later=later)
+    wanted = new + again
+    now = wanted[: config.max_videos]
+    later = frozenset(keys[index] for index in wanted[len(now) :])
+    return Plan(now=manifest.take(pa.array(now, pa.int64())), later=later)
 
 
 def _may_pass(key: str, tries: Tries, limit: int | None, retries: bool) -> bool:

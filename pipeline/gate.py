@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ BY_DEFAULT = -1  # in place of a rule's number
 WHAT_IF_STEPS = 20
 
 _Numbers = NDArray[np.int64]
+_DECISIONS: tuple[Decision, ...] = get_args(Decision)  # publish first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,19 +122,28 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
     number, place = _varied(policy, rule)
     condition = policy.rules[number].conditions[place]
     by = condition.threshold.by if condition.threshold else None
-    groups = None if by is None else np.array([str(one) for one in report[by].to_pylist()], dtype=object)
+    names, member = _groups(report, by)
     publishable = np.array([not list(_guards(row, policy)) for row in _rows(report.select(GUARD_COLUMNS))])
     found = []
     for threshold in thresholds or _steps(report, condition):
         trial = _with_threshold(policy, number, place, threshold)
         chosen, doubted = _choose(report, trial)
-        decisions = np.array(_decisions(chosen, trial), dtype=object)
-        decisions[(decisions == "publish") & ~(publishable & (doubted == BY_DEFAULT))] = "review"
-        found.append(_counted(None, threshold, decisions))
-        if groups is not None:
-            every = sorted(set(groups))
-            found += [_counted(group, threshold, decisions[groups == group]) for group in every]
+        codes = np.array([_DECISIONS.index(one) for one in _by_number(trial)])[chosen]
+        codes[(codes == 0) & ~(publishable & (doubted == BY_DEFAULT))] = _DECISIONS.index("review")
+        counts = np.bincount(3 * member + codes, minlength=3 * max(1, len(names))).reshape(-1, 3)
+        found.append(_counted(None, threshold, counts.sum(axis=0)))
+        found += [_counted(name, threshold, row) for name, row in zip(names, counts, strict=False)]
     return found
+
+
+def _groups(report: pa.Table, by: str | None) -> tuple[list[str], _Numbers]:
+    """Return the values of a column in order, and for every row the place of its own among them."""
+    if by is None:
+        return [], np.zeros(report.num_rows, np.int64)
+    names, member = np.unique(
+        np.array([str(one) for one in report[by].to_pylist()], dtype=object), return_inverse=True
+    )
+    return names.tolist(), member
 
 
 def _choose(report: pa.Table, policy: Policy) -> tuple[_Numbers, _Numbers]:
@@ -156,8 +166,13 @@ def _choose(report: pa.Table, policy: Policy) -> tuple[_Numbers, _Numbers]:
 
 
 def _decisions(chosen: _Numbers, policy: Policy) -> list[Decision]:
-    by_number = [*(rule.decision for rule in policy.rules), policy.default]  # -1 is the last
+    by_number = _by_number(policy)
     return [by_number[number] for number in chosen]
+
+
+def _by_number(policy: Policy) -> list[Decision]:
+    """Return the decision of every rule, and last, where BY_DEFAULT finds it, the policy's own."""
+    return [*(rule.decision for rule in policy.rules), policy.default]
 
 
 def _guards(row: Row, policy: Policy) -> Iterator[tuple[str, str]]:
@@ -247,15 +262,9 @@ def _with_threshold(policy: Policy, number: int, place: int, threshold: float) -
     return dataclasses.replace(policy, rules=tuple(rules))
 
 
-def _counted(group: str | None, threshold: float, decisions: NDArray[Any]) -> WhatIf:
-    counts = Counter(decisions.tolist())
-    return WhatIf(
-        group=group,
-        threshold=float(threshold),
-        publish=counts["publish"],
-        hold=counts["hold"],
-        review=counts["review"],
-    )
+def _counted(group: str | None, threshold: float, counts: _Numbers) -> WhatIf:
+    by_decision = dict(zip(_DECISIONS, counts.tolist(), strict=True))
+    return WhatIf(group=group, threshold=float(threshold), **by_decision)
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:

@@ -136,7 +136,7 @@ def _known(column: Column) -> Column:
 
 
 def _operand(threshold: Threshold, table: pa.Table, kind: pa.DataType) -> Any:
-    if threshold.by is None:
+    if threshold.by is None or not threshold.values:
         return _operands([threshold.default], kind)[0]
     groups = table[threshold.by].to_pylist()
     return _operands([threshold.of_group(group) for group in groups], kind)

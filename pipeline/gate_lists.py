@@ -20,6 +20,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from pipeline.gate import Gated
+from pipeline.gate_conditions import kind_of_column
 from pipeline.gate_policy import Decision, Policy
 from pipeline.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError
@@ -27,6 +28,7 @@ from securevqa_core.errors import ConfigurationError
 __all__ = ["FORMATS", "list_tables", "summary", "write_lists"]
 
 SUMMARY_NAME = "gate.json"
+_FORMULA_STARTS = "=+-@\t\r\n"  # OWASP, "CSV injection"
 # Of the report, in every list; content_sha256 says which bytes were judged.
 COLUMNS = (
     "video_id",
@@ -107,10 +109,15 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _csv(table: pa.Table) -> bytes:
+    """Encode for spreadsheets: an apostrophe keeps them from running text that begins as a formula does."""
     for place, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):  # which CSV has no place for
             texts = [None if value is None else _json(value) for value in table[field.name].to_pylist()]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+        elif kind_of_column(field.type) == "text":
+            texts = table[field.name].cast(pa.string()).to_pylist()
+            guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
+            table = table.set_column(place, field.name, pa.array(guarded, pa.string()))
     sink = io.BytesIO()
     pacsv.write_csv(table, sink)
     return sink.getvalue()

@@ -1,8 +1,8 @@
 """Owns the lock on an output: one writer at a time, and none shut out by a writer that has crashed.
 
-On a local disk the kernel holds the lock and lets go of it with the process. In object storage it is a small
-object that its writer renews; another one watches, by its own clock, whether it is still renewed, so
-that no two clocks need to agree.
+On a local disk the kernel holds the lock and lets go of it with the process. On S3 it is a small object that
+its writer renews; another one watches, by its own clock, whether it is still renewed, so that no two clocks
+need to agree. Other stores are refused: nothing here has shown that two writers cannot both succeed there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOCK_NAME = ".lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """How long a lock in object storage outlives its writer."""
+    """How long a lock on S3 outlives its writer."""
 
     renew_seconds: float = 10.0
     expire_seconds: float = 45.0  # without a renewal, as another writer sees it
@@ -44,7 +44,7 @@ class Lock:
     """The right to write an output, for as long as it is held."""
 
     def __init__(self, shown: str) -> None:
-        self._shown = shown
+        self.shown = shown  # the output, for people
         self._is_lost = threading.Event()
 
     def lose(self) -> None:
@@ -59,7 +59,7 @@ class Lock:
         """
         if self._is_lost.is_set():
             raise OutputError(
-                f"output {self._shown!r} was taken over by another writer; nothing more is written"
+                f"output {self.shown!r} was taken over by another writer; nothing more is written"
             )
 
 
@@ -68,11 +68,15 @@ def locked(directory: RunDirectory, *, lease: Lease | None = None) -> Iterator[L
     """Hold the lock of a run directory for as long as the block runs.
 
     Raises:
-        OutputError: another writer holds it, or the store failed.
+        OutputError: another writer holds it, the store failed, or it is neither a disk nor S3.
     """
     lock = Lock(directory.shown())
-    is_local = scheme_of(directory.uri) == "file"
-    with _held_by_kernel(directory) if is_local else _held_by_lease(directory, lock, lease or Lease()):
+    scheme = scheme_of(directory.uri)
+    if scheme not in {"file", "s3"}:
+        raise OutputError(f"output must be a local path or s3://, where it can be locked, got {lock.shown!r}")
+    with (
+        _held_by_kernel(directory) if scheme == "file" else _held_by_lease(directory, lock, lease or Lease())
+    ):
         yield lock
 
 

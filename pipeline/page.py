@@ -34,7 +34,7 @@ from pipeline.report import STAGE_SECONDS
 from pipeline.show import printable
 from securevqa_core.errors import ERROR_CODES, ConfigurationError
 
-__all__ = ["PAGE_COLUMNS", "render_page", "shown_videos"]
+__all__ = ["PAGE_COLUMNS", "page_columns", "render_page", "shown_videos"]
 
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
@@ -61,6 +61,19 @@ _MEANINGS = {
 }
 
 
+def page_columns(report: pa.Table, group_column: str | None) -> list[str]:
+    """Return the columns of a report that its page needs.
+
+    Raises:
+        ConfigurationError: there is no such group column.
+    """
+    if group_column is None:
+        return list(PAGE_COLUMNS)
+    if group_column not in report.column_names:
+        raise ConfigurationError(f"group must be a column of the report, got {group_column!r}")
+    return list(dict.fromkeys([*PAGE_COLUMNS, group_column]))
+
+
 def shown_videos(report: pa.Table, count: int) -> tuple[list[Row], list[Row]]:
     """Return the `count` scored rows with the lowest score_lower and with the highest, from the ends on."""
     scored = report.filter(pc.is_valid(report["score_lower"])).sort_by("score_lower")
@@ -83,15 +96,12 @@ def render_page(
 
     Args:
         run: run.json.
-        report: has `PAGE_COLUMNS`, and the group column.
+        report: has the columns of `page_columns`.
         uri: of the run directory, for people.
         group_column: whose values verdicts are counted by; None: none.
         count: most videos among the worst, and among the best.
         pictures: video_id -> (h, w, 3) RGB, of those that have one.
         close_up: one video's scores in time and space; None: none.
-
-    Raises:
-        ConfigurationError: there is no such group column.
     """
     worst, best = shown_videos(report, count)
     groups = {} if group_column is None else _groups(report, group_column)
@@ -166,8 +176,6 @@ def _scores_words(report: pa.Table) -> str:
 
 def _groups(report: pa.Table, column: str) -> dict[str, Counter[str]]:
     """Count verdicts by group, the largest group first."""
-    if column not in report.column_names:
-        raise ConfigurationError(f"group must be a column of the report, got {column!r}")
     groups: dict[str, Counter[str]] = {}
     for group, verdict in zip(report[column].to_pylist(), report["verdict"].to_pylist(), strict=True):
         groups.setdefault("(none)" if group is None else str(group), Counter())[str(verdict)] += 1

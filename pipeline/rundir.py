@@ -29,7 +29,7 @@ from operators.schema import OUTCOME, ROW_KEY, texts
 from operators.storage import StorageError, join, open_filesystem, redact, scheme_of, storage_error
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
 
-__all__ = ["RunDirectory"]
+__all__ = ["ForeignRunError", "RunDirectory"]
 
 _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
@@ -38,6 +38,10 @@ COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class ForeignRunError(OutputError):
+    """There is a run.json, and it is something else's."""
 
 
 def _stored(method: _Method) -> _Method:
@@ -114,7 +118,7 @@ class RunDirectory:
         """Return the contents of run.json, None where there is none.
 
         Raises:
-            OutputError: it is there and is not ours.
+            ForeignRunError: it is there and is not ours.
         """
         try:
             content = self._fs.cat_file(self.path("run.json"))
@@ -124,7 +128,7 @@ class RunDirectory:
             run: dict[str, Any] = json.loads(content)
             run["generation"] = int(run["generation"])
         except (ValueError, KeyError, TypeError) as error:
-            raise OutputError(f"{self.shown('run.json')!r} is not the run.json of a run") from error
+            raise ForeignRunError(f"{self.shown('run.json')!r} is not the run.json of a run") from error
         return run
 
     @_stored
@@ -200,15 +204,9 @@ class RunDirectory:
         pq.write_table(table, self.path("report", name), filesystem=self.arrow_filesystem, compression="zstd")
         return f"report/{name}"
 
-    @_stored
     def last_generation(self, run: dict[str, Any] | None) -> int:
         """Return the number of the latest report, current or archived; 0 where there is none."""
-        try:
-            names = self._fs.ls(self.path("generations"), detail=False)
-        except FileNotFoundError:
-            names = []
-        names = [name.rstrip("/").rpartition("/")[2] for name in names]
-        archived = [int(name) for name in names if name.isdigit()]
+        archived = [int(name) for name in self.folders("generations") if name.isdigit()]
         return max([*archived, run["generation"] if run else 0], default=0)
 
     @_stored

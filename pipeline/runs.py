@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from operators.storage import join
-from pipeline.rundir import RunDirectory
+from pipeline.rundir import ForeignRunError, RunDirectory
 from securevqa_core.errors import OutputError
 
 __all__ = ["RunEntry", "find_runs"]
@@ -64,12 +64,9 @@ def _entries(uri: str) -> Iterator[RunEntry]:
 def _record(directory: RunDirectory) -> dict[str, Any] | None:
     """Return run.json, None where there is none or it is something else's."""
     try:
-        record = directory.read_run()
-    except OutputError as error:
-        if "not the run.json of a run" in str(error):
-            return None
-        raise
-    return record
+        return directory.read_run()
+    except ForeignRunError:
+        return None
 
 
 def _entry(uri: str, state: RunState, record: dict[str, Any]) -> RunEntry:

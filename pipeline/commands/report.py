@@ -39,16 +39,13 @@ def report_command(
         show_report(directory, num_rows=rows, console=console)
         return
     # Seconds of imports that other commands need not wait for.
-    from pipeline.page import PAGE_COLUMNS, render_page, shown_videos  # noqa: PLC0415
+    from pipeline.page import page_columns, render_page, shown_videos  # noqa: PLC0415
     from pipeline.thumbnails import thumbnails  # noqa: PLC0415
 
     if pictures < 0:
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
-    columns = list(dict.fromkeys([*PAGE_COLUMNS, *([group] if group else [])]))
     run, table = read_finished_run(directory, columns=None)
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise ConfigurationError(f"group must be a column of the report, got {missing[0]!r}")
+    columns = page_columns(table, group)
     chosen = [row for rows_ in shown_videos(table, pictures) for row in rows_]
     page = render_page(
         run,

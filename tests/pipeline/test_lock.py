@@ -32,14 +32,6 @@ with locked(RunDirectory(sys.argv[1])):
 """
 
 
-@pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path)
-    server: S3Server = request.getfixturevalue("s3")
-    return f"{server.bucket_uri}/{tmp_path.name}"
-
-
 def test_a_second_writer_is_refused_and_told_who_the_first_is(place: str) -> None:
     with locked(RunDirectory(place), lease=FAST) as lock:
         started = time.monotonic()
@@ -119,12 +111,8 @@ def test_of_many_that_find_an_expired_lock_one_takes_it(s3: S3Server, tmp_path: 
     assert (sum(took) >= 1, most[0]) == (True, 1)
 
 
-@pytest.mark.parametrize("scheme", ["s3", "memory"])
-def test_an_exclusive_object_changes_only_as_it_was_last_seen(
-    scheme: str, s3: S3Server, tmp_path: Path
-) -> None:
-    uri = f"{s3.bucket_uri if scheme == 's3' else 'memory://bucket'}/{tmp_path.name}/object"
-    one = ExclusiveObject(uri)
+def test_an_exclusive_object_changes_only_as_it_was_last_seen(s3: S3Server, tmp_path: Path) -> None:
+    one = ExclusiveObject(f"{s3.bucket_uri}/{tmp_path.name}/object")
     assert one.read() is None
     first = one.create(b"1")
     assert first is not None
@@ -139,14 +127,8 @@ def test_an_exclusive_object_changes_only_as_it_was_last_seen(
     assert one.replace(b"3", second) is None
 
 
-def test_a_store_that_does_not_answer_gives_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "ACCESS_KEY_ID": "a",
-        "SECRET_ACCESS_KEY": "b",
-        "ENDPOINT_URL": "http://127.0.0.1:1",
-    }.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    with pytest.raises(OutputError, match="s3://bucket/run"), locked(RunDirectory("s3://bucket/run")):
+def test_a_store_that_does_not_answer_gives_no_lock(silent_store: str) -> None:
+    with pytest.raises(OutputError, match=silent_store), locked(RunDirectory(silent_store)):
         pytest.fail("no store")
 
 
@@ -155,6 +137,11 @@ def test_a_place_that_holds_no_file_gives_no_lock(name: str, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=name), locked(RunDirectory(str(tmp_path / name / "run"))):
         pytest.fail("no folder")
+
+
+def test_a_store_whose_locks_nobody_has_tried_is_refused() -> None:
+    with pytest.raises(OutputError, match="memory://bucket/run"), locked(RunDirectory("memory://bucket/run")):
+        pytest.fail("no lock")
 
 
 def test_a_lock_is_held_until_it_is_lost() -> None:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from cli import call
 from runs import make_run
-from s3server import S3Server
 from scipy import stats
 
 from pipeline.changes import changes
@@ -107,14 +106,6 @@ def test_a_comparison_is_printed_and_written(tmp_path: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["videos"]["changed"] == 6
     assert call(*call_, "--rows", "-1") == 2
     assert "got -1" in capsys.readouterr().err
-
-
-@pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path)
-    server: S3Server = request.getfixturevalue("s3")
-    return f"{server.bucket_uri}/{tmp_path.name}"
 
 
 def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(place: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from cli import call, read_json
 from runs import make_run
 from s3server import S3Server
+
+from pipeline.gate_lists import FORMATS
 
 CHECKPOINT = "secure-vqa-compact-0123456789abcdef"
 POLICY = f"""version = 1
@@ -88,6 +92,21 @@ def test_every_format_lists_every_video_once_with_its_reason(
     assert about["rules"] == {"good": 2, "poor": 1}
     assert (about["rows"], about["by_default"], len(about["files"])) == (5, 2, 9)
     assert "decision publish" in capsys.readouterr().out
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula_and_programs_get_it_unchanged() -> None:
+    names = ["=1+1", "-x", "+y", "@z", "\t=1", "a=b", "", None]
+    table = pa.table(
+        {"name": pa.array(names).dictionary_encode(), "tags": [["=1"]] * 8, "number": [-1.5] * 8}
+    )
+    written = pacsv.read_csv(
+        io.BytesIO(FORMATS["csv"](table)),
+        convert_options=pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
+    )
+    assert written["name"].to_pylist() == ["'=1+1", "'-x", "'+y", "'@z", "'\t=1", "a=b", "", None]
+    assert written["number"].to_pylist() == [-1.5] * 8
+    lines = FORMATS["jsonl"](table).splitlines()
+    assert [json.loads(line)["name"] for line in lines] == names
 
 
 def test_a_policy_that_is_wrong_exits_2_and_writes_nothing(
