@@ -48,6 +48,7 @@ class BacklogConfig:
     max_tries: int = DEFAULT_MAX_TRIES  # of a video that fails for a reason that may pass
     max_videos: int | None = None  # worked on by one call; None: all
     time_budget_seconds: float | None = None  # after which no video is started; None: no end
+    keep_days: float | None = None  # of rows that the manifest names no more; None: for ever
 
     def __post_init__(self) -> None:
         if self.incremental is not None and self.since_run is not None:
@@ -61,6 +62,8 @@ class BacklogConfig:
             raise ConfigurationError(f"max_videos must be >= 1, got {self.max_videos}")
         if self.time_budget_seconds is not None and not self.time_budget_seconds > 0:
             raise ConfigurationError(f"time_budget must be > 0 s, got {self.time_budget_seconds}")
+        if self.keep_days is not None and not self.keep_days > 0:
+            raise ConfigurationError(f"keep_days must be > 0, got {self.keep_days:g}")
 
     @property
     def is_nightly(self) -> bool:

@@ -13,10 +13,11 @@ What lies below checkpoint/ may lie elsewhere instead, where several outputs sha
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -142,12 +143,12 @@ class RunDirectory:
             keys: the row keys to look for; None for all.
             newest_only: of several rows with one key return the newest.
         """
-        files = self._committed_files()
+        files = [path for paths in self._commits().values() for path in paths]
         wanted = list(dict.fromkeys([ROW_KEY, "scored_at", *columns]))
         if not files:
             return pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
-        rows = pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
-        chosen = None if keys is None else pads.field(ROW_KEY).isin(list(keys))
+        rows = self._dataset(files)
+        chosen = None if keys is None else pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
         table = rows.to_table(columns=wanted, filter=chosen).sort_by("scored_at")
         if not newest_only:
             return table
@@ -171,17 +172,28 @@ class RunDirectory:
     def compact_commits(self, *, min_files: int = COMPACT_FILES) -> None:
         """Put many small files of committed rows into one, so that the next run reads few."""
         sizes = self._sizes("checkpoint", "rows")
-        files = [path for path in self._committed_files() if sizes[path] < COMPACT_BYTES]
-        if len(files) < min_files:
-            return
-        rows = pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
-        self.commit(rows.to_table(), f"compacted-{uuid.uuid4().hex}")
-        stems = {_stem(path).rpartition("-")[0] for path in files}
-        for path in self._list("checkpoint", "ids"):
-            if _stem(path) in stems:
-                self._fs.rm_file(path)
-        for path in files:
-            self._fs.rm_file(path)
+        small = {
+            stem: paths
+            for stem, paths in self._commits().items()
+            if all(sizes[path] < COMPACT_BYTES for path in paths)
+        }
+        files = [path for paths in small.values() for path in paths]
+        if len(files) >= min_files:
+            self.commit(self._dataset(files).to_table(), f"compacted-{uuid.uuid4().hex}")
+            self._remove_commits(small)
+
+    @_stored
+    def forget_commits(self, *, before: datetime.datetime, keep: Collection[str]) -> None:
+        """Remove rows that were finished before a moment, save those of some row keys."""
+        is_old = (pads.field("scored_at") < before) & ~pads.field(ROW_KEY).isin(pa.array(list(keep), pa.string()))
+        for stem, paths in self._commits().items():
+            rows = self._dataset(paths)
+            if not rows.count_rows(filter=is_old):
+                continue
+            left = rows.to_table(filter=~is_old)
+            if left.num_rows:  # first, as a row that is there twice counts once
+                self.commit(left, f"kept-{uuid.uuid4().hex}")
+            self._remove_commits({stem: paths})
 
     @_stored
     def record_lost(self, keys: Collection[str], *, name: str | None = None) -> None:
@@ -256,10 +268,25 @@ class RunDirectory:
         if self._fs.exists(self.path(*names)):
             self._fs.rm_file(self.path(*names))
 
-    def _committed_files(self) -> list[str]:
-        stems = {_stem(path) for path in self._list("checkpoint", "ids") if not path.endswith(_PENDING)}
-        # Ray calls the rows of ids/X.parquet X-0.parquet, ...; other files were being written when it died.
-        return [path for path in self._list("checkpoint", "rows") if _stem(path).rpartition("-")[0] in stems]
+    def _dataset(self, files: list[str]) -> pads.Dataset:
+        return pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
+
+    def _commits(self) -> dict[str, list[str]]:
+        """Return the files of rows of every commit, by the name of its ids."""
+        names = [_stem(path) for path in self._list("checkpoint", "ids") if not path.endswith(_PENDING)]
+        commits: dict[str, list[str]] = {name: [] for name in names}
+        for path in self._list("checkpoint", "rows"):
+            # Ray calls the rows of ids/X.parquet X-0.parquet, ...; others were being written when it died.
+            commits.get(_stem(path).rpartition("-")[0], []).append(path)
+        return {name: paths for name, paths in commits.items() if paths}
+
+    def _remove_commits(self, commits: Mapping[str, list[str]]) -> None:
+        """Remove commits, their ids first: without these the rows do not count."""
+        for name in commits:
+            self._fs.rm_file(self.path("checkpoint", "ids", f"{name}{_COMMITTED}"))
+        for paths in commits.values():
+            for path in paths:
+                self._fs.rm_file(path)
 
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo

@@ -141,6 +141,9 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     }
     job.directory.write_json(run, "run.json")
     job.state.compact_commits()
+    if backlog.keep_days is not None:
+        oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
+        job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
     return Outcome(run=run, is_new=True, report_uri=report_uri)
 
 

@@ -33,6 +33,10 @@ class NightlyOptions(ScoreOptions):
     time_budget: Annotated[
         str | None, typer.Option(help="No video is begun after 6h, 90m or 30s, as given.")
     ] = None
+    keep_days: Annotated[
+        float | None,
+        typer.Option(help="Forget rows older than this that MANIFEST names no more; default: never."),
+    ] = None
 
     def config(
         self, *, manifest: str, output: str, key: Key, model: str | None, checkpoint: str | None
@@ -48,6 +52,7 @@ class NightlyOptions(ScoreOptions):
             max_tries=self.max_tries,
             max_videos=self.max_videos,
             time_budget_seconds=None if self.time_budget is None else seconds_of(self.time_budget),
+            keep_days=self.keep_days,
         )
         # Not super(): a dataclass with slots is another class than the one this method was defined in.
         config = ScoreOptions.config(

@@ -122,6 +122,29 @@ def test_compacting_keeps_every_row_and_leaves_one_file(tmp_path: Path) -> None:
     assert read_tries(state, manifest("a")).counts == {"a": 5}
 
 
+def test_rows_that_are_old_and_in_no_manifest_are_forgotten(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("old", 1), row("old and listed", 2), row("new", 30)), "mixed")
+    state.commit(table(row("old too", 3)), "old")
+    state.commit(table(row("newer", 40)), "new")
+    untouched_file = (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat()
+    before = datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC)
+    for _ in range(2):
+        state.forget_commits(before=before, keep=["old and listed"])
+        left = state.committed_rows(OUTCOME.names, newest_only=False)
+        assert left["row_key"].to_pylist() == ["old and listed", "new", "newer"]
+    assert len(list(tmp_path.glob("checkpoint/*/*"))) == 4
+    assert (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat() == untouched_file
+
+
+def test_a_commit_of_several_files_is_compacted_and_forgotten_as_one(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("a", 1)), "night")
+    pq.write_table(table(row("b", 30)), tmp_path / "checkpoint" / "rows" / "night-1.parquet")
+    state.forget_commits(before=datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC), keep=[])
+    assert state.committed_rows([])["row_key"].to_pylist() == ["b"]
+
+
 def finished(uri: Path, *rows: dict[str, Any], **config: Any) -> RunDirectory:
     directory = RunDirectory(str(uri))
     directory.require_writable()
@@ -208,6 +231,7 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
         ({"max_videos": 0}, "max_videos must be >= 1, got 0"),
         ({"time_budget_seconds": 0.0}, r"time_budget must be > 0 s, got 0\.0"),
         ({"time_budget_seconds": float("nan")}, "got nan"),
+        ({"keep_days": 0.0}, "keep_days must be > 0, got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], named: str) -> None:
