@@ -185,7 +185,9 @@ class RunDirectory:
     @_stored
     def forget_commits(self, *, before: datetime.datetime, keep: Collection[str]) -> None:
         """Remove rows that were finished before a moment, save those of some row keys."""
-        is_old = (pads.field("scored_at") < before) & ~pads.field(ROW_KEY).isin(pa.array(list(keep), pa.string()))
+        is_old = (pads.field("scored_at") < before) & ~pads.field(ROW_KEY).isin(
+            pa.array(list(keep), pa.string())
+        )
         for stem, paths in self._commits().items():
             rows = self._dataset(paths)
             if not rows.count_rows(filter=is_old):
