@@ -103,7 +103,7 @@ def build_pipeline(
         tally=telemetry.tally,
     )
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
-    arrow = {"batch_format": "pyarrow", "batch_size": None}
+    arrow = {"batch_format": "pyarrow", "batch_size": 1}  # Ray wants a number where there are GPUs
     actor = {
         "compute": ActorPoolStrategy(size=resources.num_actors),
         "num_cpus": CPUS_PER_ACTOR,

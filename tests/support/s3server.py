@@ -52,8 +52,8 @@ class S3Server:
     bucket: str
     access_key: str
     secret_key: str
-    pid: int
     fs: Any  # s3fs.S3FileSystem without a listing cache
+    program: _Program
 
     @property
     def bucket_uri(self) -> str:
@@ -72,6 +72,42 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let nobody answer for as long as the block runs; afterwards all is as it was."""
+        self.program.stop()
+        try:
+            yield
+        finally:
+            self.program.start()
+            _answers(self.program, self.endpoint, self.bucket, self.access_key, self.secret_key)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Program:
+    """The server's process, started again as it was."""
+
+    command: list[str]
+    environment: dict[str, str]
+    folder: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                self.command, stdout=sink, stderr=sink, env=self.environment, cwd=self.folder
+            )
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(STOP_SECONDS)
+
 
 @contextlib.contextmanager
 def running_s3_server(directory: Path, *, bucket: str = "videos") -> Iterator[S3Server]:
@@ -82,7 +118,7 @@ def running_s3_server(directory: Path, *, bucket: str = "videos") -> Iterator[S3
     """
     directory.mkdir(parents=True, exist_ok=True)
     access_key, secret_key = "test-access-key", "test-secret-key"
-    process, endpoint = _start(directory, bucket, access_key, secret_key)
+    program, endpoint = _start(directory, bucket, access_key, secret_key)
     try:
         fs = _client(endpoint, access_key, secret_key)
         yield S3Server(
@@ -90,16 +126,14 @@ def running_s3_server(directory: Path, *, bucket: str = "videos") -> Iterator[S3
             bucket=bucket,
             access_key=access_key,
             secret_key=secret_key,
-            pid=process.pid,
             fs=fs,
+            program=program,
         )
     finally:
-        _stop(process)
+        program.stop()
 
 
-def _start(
-    directory: Path, bucket: str, access_key: str, secret_key: str
-) -> tuple[subprocess.Popen[bytes], str]:
+def _start(directory: Path, bucket: str, access_key: str, secret_key: str) -> tuple[_Program, str]:
     for attempt in range(1, STARTS + 1):
         ports = _free_ports(len(PORT_FLAGS))
         endpoint = f"http://127.0.0.1:{ports[PORT_FLAGS.index('s3.port')]}"
@@ -117,11 +151,11 @@ def _start(
             *flags,
         ]
         environment = os.environ | {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
-        with log.open("wb") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment, cwd=directory)
-        if _answers(process, endpoint, bucket, access_key, secret_key):
-            return process, endpoint
-        _stop(process)
+        program = _Program(command=command, environment=environment, folder=directory, log=log)
+        program.start()
+        if _answers(program, endpoint, bucket, access_key, secret_key):
+            return program, endpoint
+        program.stop()
     tail = log.read_text(errors="replace")[-2000:]
     raise RuntimeError(f"the S3 server at {endpoint} did not answer within {START_SECONDS} s: {tail}")
 
@@ -146,14 +180,12 @@ def _client(endpoint: str, access_key: str, secret_key: str) -> Any:
     )
 
 
-def _answers(
-    process: subprocess.Popen[bytes], endpoint: str, bucket: str, access_key: str, secret_key: str
-) -> bool:
+def _answers(program: _Program, endpoint: str, bucket: str, access_key: str, secret_key: str) -> bool:
     """Whether a put and a get succeeded before the deadline; the first requests after a start may fail."""
     fs = _client(endpoint, access_key, secret_key)
     port = int(endpoint.rsplit(":", 1)[1])
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and program.process and program.process.poll() is None:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             fs.pipe_file(f"{bucket}/.ready", b"ready")
@@ -162,15 +194,6 @@ def _answers(
                 return True
         time.sleep(0.1)
     return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_SECONDS)
 
 
 def _free_ports(count: int) -> list[int]:
