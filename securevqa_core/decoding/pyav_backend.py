@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
-from securevqa_core.decoding.geometry import geometry_of
+from securevqa_core.decoding.damage import DamageMark
 from securevqa_core.decoding.probe import FrameIndex
 from securevqa_core.errors import DecodeError
 
@@ -23,6 +24,8 @@ __all__ = ["count_frames", "read_frames"]
 # interpolates stamps from where it began to read.
 _SEEKABLE = frozenset({"mov", "matroska", "avi"})
 _MIN_SKIP_FRAMES = 16  # decoding on is cheaper than a seek over fewer
+# Codecs of which FFmpeg leaves out frames that no other frame is predicted from, if told to, and no more.
+_WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,16 @@ def count_frames(container: InputContainer, stream: VideoStream, index: FrameInd
 
 def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Yield the frames of `wanted`, (k,) ascending and unique, that can be decoded, each at most once."""
-    container, stream, index = video.container, video.stream, video.index
     missing = set(wanted.tolist())
-    if index.pts is None:
+    if video.index.pts is None:
         passes = [_by_position]
-    elif _SEEKABLE.isdisjoint(container.format.name.split(",")):
+    elif _SEEKABLE.isdisjoint(video.container.format.name.split(",")):
         passes = [_by_time]
     else:
         passes = [_by_seeking, _by_time]  # what seeking misses or damages is read once more from the start
     for read_pass in passes:
         is_last = read_pass is passes[-1]
-        for found in read_pass(container, stream, index, np.array(sorted(missing), dtype=np.int64)):
+        for found in read_pass(video, np.array(sorted(missing), dtype=np.int64)):
             if found.number in missing and (is_last or not found.is_damaged):
                 missing.remove(found.number)
                 yield found
@@ -63,17 +65,15 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
             return
 
 
-def _by_seeking(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, wanted: NDArray[np.int64]
-) -> Iterator[FoundFrame]:
+def _by_seeking(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode window by window, from the keyframe before each."""
-    assert index.pts is not None
-    for keyframe, last in _windows(index, wanted):
+    assert video.index.pts is not None
+    for keyframe, last in _windows(video.index, wanted):
         try:
-            container.seek(int(index.pts[keyframe]), stream=stream)
+            video.container.seek(int(video.index.pts[keyframe]), stream=video.stream)
         except av.error.FFmpegError:
             return
-        yield from _decode_until(container, stream, index, last)
+        yield from _decode_until(video, wanted[wanted <= last])
 
 
 def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -93,22 +93,17 @@ def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, in
     return windows
 
 
-def _by_time(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, wanted: NDArray[np.int64]
-) -> Iterator[FoundFrame]:
+def _by_time(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode from the start, telling frames apart by their time stamps."""
-    if _rewind(container):
-        yield from _decode_until(container, stream, index, int(wanted[-1]))
+    if _rewind(video.container):
+        yield from _decode_until(video, wanted)
 
 
-def _by_position(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, wanted: NDArray[np.int64]
-) -> Iterator[FoundFrame]:
+def _by_position(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode from the start, counting frames: for streams whose packets carry no usable time stamps."""
-    del index  # it has no time stamps
-    if not _rewind(container):
+    if not _rewind(video.container):
         return
-    for number, decoded in enumerate(_decode(container, stream)):
+    for number, decoded in enumerate(_decode(video.container, video.stream)):
         yield _found(number, decoded)
         if number >= wanted[-1]:
             return
@@ -124,16 +119,15 @@ def _rewind(container: InputContainer) -> bool:
     return False
 
 
-def _decode_until(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, last: int
-) -> Iterator[FoundFrame]:
-    for decoded in _decode(container, stream):
-        if decoded.picture.pts is None:
-            continue
-        number, is_it = index.place_of(decoded.picture.pts)
-        if is_it:
-            yield _found(number, decoded)
-        if number >= last:
+def _decode_until(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
+    """Decode from here to the last frame of `wanted`, whose others may lie before this."""
+    times = video.index.times_of(wanted).tolist()
+    number_at = dict(zip(times, wanted.tolist(), strict=True))
+    for decoded in _decode(video.container, video.stream, number_at):
+        time = decoded.picture.pts
+        if time in number_at:
+            yield _found(number_at[time], decoded)
+        if time is not None and time >= times[-1]:
             return
 
 
@@ -141,31 +135,44 @@ def _found(number: int, decoded: _Decoded) -> FoundFrame:
     return FoundFrame(
         number=number,
         picture=decoded.picture,
-        geometry=geometry_of(decoded.picture),
         is_damaged=decoded.is_damaged,
         is_interlaced=decoded.picture.interlaced_frame,
     )
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[_Decoded]:
+def _decode(
+    container: InputContainer, stream: VideoStream, wanted_times: Container[int] | None = None
+) -> Iterator[_Decoded]:
     """Yield every frame from here on, passing over packets the decoder refuses.
 
-    Damage lasts until the next keyframe: decoders predict from a bad frame and say nothing.
+    Args:
+        container: read on from where it is.
+        stream: of it.
+        wanted_times: other frames are left out where none is predicted from them; None leaves out none.
     """
-    packets = container.demux(stream)
-    is_damaged = False
-    while True:
-        try:
-            packet = next(packets)
-        except MemoryError:
-            raise
-        except (StopIteration, av.error.FFmpegError):
-            return
+    context, mark = stream.codec_context, DamageMark()
+    can_skip = wanted_times is not None and context.codec.canonical_name in _WITH_DISPOSABLE_FRAMES
+    context.skip_frame = "DEFAULT"
+    context.copy_opaque = True
+    for packet in _packets(container, stream):
+        packet.opaque = mark.next_place()
+        if can_skip:
+            is_wanted = packet.pts is None or packet.pts in wanted_times
+            context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         try:
             for picture in packet.decode():
-                is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
-                yield _Decoded(picture, is_damaged)
+                yield _Decoded(picture, mark.covers(picture))
         except MemoryError:
             raise
         except av.error.FFmpegError:
-            is_damaged = True
+            mark.strike()
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Yield packets up to the last that can be read."""
+    try:
+        yield from container.demux(stream)
+    except MemoryError:
+        raise
+    except av.error.FFmpegError:
+        return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import media
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
 from torch.nn.functional import interpolate
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
@@ -140,6 +142,18 @@ def test_frames_below_the_grid_are_upsampled(videos: dict[str, Path], make_reque
         assert sample.patches.any()
         assert sample.frames.shape[1:] == (224, 224, 3)
         assert sample.warnings == ()
+
+
+def test_pictures_go_back_to_the_decoder_at_once(videos: dict[str, Path], make_request: RequestMaker) -> None:
+    """Left to the garbage collector they would pile up, and the decoder would allocate every frame."""
+    gc.collect()
+    gc.disable()
+    try:
+        extract_sample(str(videos["bikes_h264.mp4"]), make_request(SamplingConfig()))
+        left = sum(type(thing) is VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 1  # the one that was asked which side is up
 
 
 def test_the_same_request_takes_the_same_pixels(videos: dict[str, Path], make_request: RequestMaker) -> None:

@@ -84,7 +84,7 @@ def test_only_the_frames_around_are_looked_at(numbered: Callable[[str, str], Pat
     with _opened(numbered("film_gop12.mp4", WITH_TABLE["gop12.mp4"]), [50]) as (video, _):
         assert video.index.pts is not None
         assert len(video.index.pts) < 50
-        assert video.index.place_of(int(video.index.pts[-1]) + 1) == (100, False)
+        assert video.index.times_of(np.array([50])) in video.index.pts
 
 
 @pytest.mark.usefixtures("short_films")
@@ -134,8 +134,8 @@ def test_a_lie_about_keyframes_changes_no_frame(numbered: Callable[[str, str], P
 
 def test_an_index_without_time_stamps_is_not_asked_for_them() -> None:
     index = FrameIndex(pts=None, is_keyframe=np.zeros(3, dtype=bool), num_frames=3, num_packets=3)
-    with pytest.raises(ValueError, match="to find 17 by"):
-        index.place_of(17)
+    with pytest.raises(ValueError, match=r"none for \[17\]"):
+        index.times_of(np.array([17]))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import media
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
 
 from securevqa_core.decoding.pixels import Scaler, TileCutter
 from securevqa_core.fragments import crop_patches, grid_corners
@@ -57,6 +58,40 @@ def _corners(picture: VideoFrame) -> list[np.ndarray]:
     extreme[0, 0], extreme[-1, -1] = (0, 0), (height - 32, width - 32)
     extreme[0, -1], extreme[-1, 0], extreme[1, 1] = (0, width - 32), (height - 32, 0), (107, 163)
     return [drawn, extreme]
+
+
+def _rgb24(picture: VideoFrame) -> np.ndarray:
+    """The whole picture as FFmpeg's scaler converts it in one step."""
+    flags = (
+        Interpolation.BILINEAR
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.BITEXACT
+    )
+    return picture.reformat(format="rgb24", interpolation=flags, threads=1).to_ndarray()
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_patches_hold_the_bits_that_converting_the_whole_picture_in_one_step_gives(
+    encoded: dict[str, Path], name: str
+) -> None:
+    """Models are trained on these."""
+    cutter, scaler = TileCutter(3, 32), Scaler()
+    for picture in _pictures(encoded[name]):
+        expected = _rgb24(picture)
+        assert (scaler.rgb(picture, height=picture.height, width=picture.width) == expected).all()
+        for corners in _corners(picture):
+            assert (cutter.patches(picture, corners) == crop_patches(expected, corners, 32)).all()
+
+
+@pytest.mark.parametrize(
+    "options", ["-c:v png -pix_fmt rgb24", "-c:v png -pix_fmt rgba", "-c:v png -pix_fmt gray"]
+)
+def test_pictures_that_are_no_yuv_keep_their_bits(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "video.mkv"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} -frames:v 1 -s 67x49 {options} -an {path}".split())
+    picture = next(_pictures(path))
+    assert (Scaler().rgb(picture, height=49, width=67) == _rgb24(picture)).all()
 
 
 @pytest.mark.parametrize("name", CUT)

@@ -138,6 +138,33 @@ def test_damage_lasts_until_the_next_keyframe(numbered: Callable[[str, str], Pat
     assert not_clean == list(range(45, 60))
 
 
+def test_a_keyframe_held_back_does_not_end_damage_that_came_after_it(
+    numbered: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """Keyframe 40 is sent before the spoiled packet and shown after it."""
+    source = numbered("reordered_gops.mp4", "-c:v libx264 -pix_fmt yuv420p -bf 3 -g 20 -sc_threshold 0")
+    damaged = media.spoil_packets(source, tmp_path / "damaged.mp4", [41])
+    with _opened(damaged) as video:
+        assert video.stream.codec_context.has_b_frames
+        assert np.flatnonzero(video.index.is_keyframe).tolist() == [0, 20, 40, 60, 80]
+        found = {frame.number: frame for frame in read_frames(video, np.arange(100))}
+    not_clean = [number for number in range(100) if number not in found or found[number].is_damaged]
+    assert not_clean == list(range(41, 60))
+
+
+def test_frames_left_out_change_no_other(numbered: Callable[[str, str], Path], tmp_path: Path) -> None:
+    pyramid = tmp_path / "pyramid.mp4"
+    options = "-c:v libx264 -preset medium -bf 8 -b-pyramid normal -g 60 -an"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} -t 3 -s 320x180 {options} {pyramid}".split())
+    wanted = np.array([1, 2, 7, 20, 33, 59, 60, 61])
+    with _opened(pyramid) as video:
+        every = {frame.number: frame.picture.to_ndarray() for frame in read_frames(video, np.arange(75))}
+        some = {frame.number: frame.picture.to_ndarray() for frame in read_frames(video, wanted)}
+    assert len(every) == 75
+    assert list(some) == wanted.tolist()
+    assert all((some[number] == every[number]).all() for number in some)
+
+
 def test_the_right_frames_are_found_although_no_keyframe_is_marked(
     numbered: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

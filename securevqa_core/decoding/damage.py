@@ -1,0 +1,47 @@
+"""Owns which decoded pictures to mistrust: those that a damaged one may have been predicted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from av.video.frame import VideoFrame
+
+__all__ = ["DamageMark", "Place"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a packet lies in the order of decoding; travels through the decoder to the packet's picture."""
+
+    number: int
+
+
+class DamageMark:
+    """Tells which pictures may show damage: from a damaged one to the next keyframe that was sent after it.
+
+    Decoders predict from a damaged picture and say nothing. They also hold pictures back, to show them in
+    order: one that comes out after the damage may have been sent before it, and be sound. So it is the order
+    in which pictures were sent that decides.
+    """
+
+    def __init__(self) -> None:
+        self._num_sent = 0
+        self._strikes: list[int] = []  # places of damaged packets that no keyframe has ended, ascending
+
+    def next_place(self) -> Place:
+        """Return the place of the packet that is sent now."""
+        self._num_sent += 1
+        return Place(self._num_sent)
+
+    def strike(self, place: Place | None = None) -> None:
+        """Take note that a packet, the one sent last if none is named, did not decode cleanly."""
+        self._strikes = sorted({*self._strikes, self._num_sent if place is None else place.number})
+
+    def covers(self, picture: VideoFrame) -> bool:
+        """Tell whether a picture may show damage; ask once for each, in the order they come out."""
+        place = picture.opaque if isinstance(picture.opaque, Place) else Place(self._num_sent)
+        if picture.key_frame:
+            self._strikes = [strike for strike in self._strikes if strike >= place.number]
+        if picture.is_corrupt:
+            self.strike(place)
+        return bool(self._strikes) and self._strikes[0] <= place.number
