@@ -1,8 +1,9 @@
-"""Owns what a person sees while a run goes on: a live line on a terminal, plain log lines elsewhere."""
+"""Owns what is shown while a run goes on: a live line on a terminal, lines of JSON elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from rich.progress import (
 
 from operators.metrics import MetricSet, Observation
 
-__all__ = ["new_tally", "shown_progress", "skipped_rows"]
+__all__ = ["Reading", "log_line", "new_tally", "shown_progress", "skipped_rows"]
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 15.0
@@ -69,9 +70,10 @@ def skipped_rows(tally: Any) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """How far a run is."""
 
+    total: int
     done: int
     failed: int
     videos_per_second: float
@@ -87,7 +89,7 @@ class _Gauge:
         self._started = time.monotonic()
         self._metrics = MetricSet()
 
-    def read(self) -> _Reading:
+    def read(self) -> Reading:
         try:
             counts = ray.get(self._tally.counts.remote(), timeout=5)
         except (ray.exceptions.RayError, TimeoutError):
@@ -95,7 +97,8 @@ class _Gauge:
         finished = sum(counts.values())
         left = self.total - self._done_before - finished
         self._metrics.record(Observation("securevqa_videos_left", max(0, left)))
-        return _Reading(
+        return Reading(
+            total=self.total,
             done=min(self._done_before + finished, self.total),
             failed=counts.get("failed", 0),
             videos_per_second=finished / (time.monotonic() - self._started),
@@ -103,12 +106,16 @@ class _Gauge:
 
 
 @contextlib.contextmanager
-def shown_progress(tally: Any, *, total: int, done_before: int, console: Console) -> Iterator[None]:
+def shown_progress(
+    tally: Any, *, run_id: str, total: int, done_before: int, console: Console
+) -> Iterator[None]:
     """Show how many of `total` videos are finished for as long as the block runs."""
     stop = threading.Event()
     gauge = _Gauge(tally, total=total, done_before=done_before)
-    show = _terminal if console.is_terminal else _log_lines
-    thread = threading.Thread(target=show, args=(gauge, console, stop), daemon=True)
+    if console.is_terminal:
+        thread = threading.Thread(target=_terminal, args=(gauge, console, stop), daemon=True)
+    else:
+        thread = threading.Thread(target=_log_lines, args=(gauge, console, stop, run_id), daemon=True)
     thread.start()
     try:
         yield
@@ -135,9 +142,15 @@ def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
             progress.update(task, completed=now.done, failed=now.failed, rate=now.videos_per_second)
 
 
-def _log_lines(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
+def _log_lines(gauge: _Gauge, console: Console, stop: threading.Event, run_id: str) -> None:
     while not stop.wait(LOG_SECONDS):
-        now = gauge.read()
-        rate = now.videos_per_second
-        left = f"{(gauge.total - now.done) / rate:.0f} s left" if rate else "time left unknown"
-        console.print(f"{now.done}/{gauge.total} videos, {now.failed} failed, {rate:.2f} videos/s, {left}")
+        said = log_line(gauge.read(), run_id=run_id)
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def log_line(now: Reading, *, run_id: str) -> str:
+    """Return one line of JSON with the run's id, as the workers' lines of finished videos have it."""
+    rate = now.videos_per_second
+    left = round((now.total - now.done) / rate) if rate else None
+    known = {"total": now.total, "done": now.done, "failed": now.failed, "videos_per_second": round(rate, 3)}
+    return json.dumps({"event": "run_progress", "run_id": run_id} | known | {"seconds_left": left})

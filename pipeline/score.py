@@ -258,7 +258,10 @@ def _run(
                 deadline=deadline,
                 more_columns=list(job.state.outcome)[len(OUTCOME) :],
             )
-            with shown_progress(tally, total=total, done_before=total - left.num_rows, console=console):
+            done_before = total - left.num_rows
+            with shown_progress(
+                tally, run_id=ran.run_id, total=total, done_before=done_before, console=console
+            ):
                 execute(pipeline, job.state, num_rows=left.num_rows)
             ran.seconds = time.time() - began
             ran.skipped |= skipped_rows(tally)
@@ -286,8 +289,9 @@ def _fingerprint(manifest: pa.Table) -> str:
     """Digest everything the report depends on, columns that pass through included."""
     digest = hashlib.sha256(str(manifest.schema).encode())
     try:
-        for row in manifest.to_pylist():
-            digest.update(repr(row).encode())
+        for batch in manifest.to_batches(max_chunksize=10_000):  # as Python objects all rows would be large
+            for row in batch.to_pylist():
+                digest.update(repr(row).encode())
     except (OverflowError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error
     return digest.hexdigest()[:32]

@@ -55,4 +55,6 @@ def show_outcome(outcome: Outcome) -> None:
     if run.get("num_left"):
         console.print(f"{run['num_left']} left by the budget: run the same command again to go on")
     done = f"{run['num_scored_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
-    console.print(f"{done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False)
+    console.print(
+        f"run {run['run_id']}: {done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False
+    )
