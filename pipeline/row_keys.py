@@ -12,6 +12,7 @@ from pipeline.rundir import RunDirectory
 
 __all__ = ["SHARED", "row_keys"]
 
+PIECE_ROWS = 50_000  # asked for at once, as a question to a store takes a kilobyte while it waits
 SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 
 
@@ -21,15 +22,20 @@ def row_keys(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) ->
     Where a store does not tell the version now, a video keeps the key it had: a store that is down for a
     moment does not make every video of it a new one.
     """
-    uris = texts(manifest, "uri")
     shared = tuple(provenance[name] for name in SHARED)
-    videos = [(*video, *shared) for video in zip(texts(manifest, "video_id"), uris, strict=True)]
-    versions = content_versions(uris)
-    earlier = _earlier_keys(directory) if None in versions else {}
-    return [
-        earlier[video] if version is None and video in earlier else _digest(video, version)
-        for video, version in zip(videos, versions, strict=True)
-    ]
+    earlier: dict[tuple[str, ...], str] | None = None
+    keys: list[str] = []
+    for start in range(0, manifest.num_rows, PIECE_ROWS):
+        part = manifest.slice(start, PIECE_ROWS)
+        uris = texts(part, "uri")
+        versions = content_versions(uris)
+        if earlier is None and None in versions:
+            earlier = _earlier_keys(directory)
+        for video_id, uri, version in zip(texts(part, "video_id"), uris, versions, strict=True):
+            video = (video_id, uri, *shared)
+            known = earlier.get(video) if earlier and version is None else None
+            keys.append(known or _digest(video, version))
+    return keys
 
 
 def _digest(video: tuple[str, ...], version: str | None) -> str:
