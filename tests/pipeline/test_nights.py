@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import call, read_json, read_report, securevqa
+from cli import call, finish, read_json, read_report, securevqa, start, wait_until
+from processes import descendants, title
+from s3server import S3Server
 
 from pipeline.lock import locked
 from pipeline.rundir import RunDirectory
 
 KEY = {"SECUREVQA_KEY": "a key that lasts for all nights"}
 SILENT = "https://127.0.0.1:1/silent.mp4"  # may answer another time
-ABSENT = "absent.mp4"
 
 
 def listed(folder: Path, *uris: str) -> str:
@@ -22,41 +24,93 @@ def listed(folder: Path, *uris: str) -> str:
     return str(path)
 
 
-def statuses(output: Path) -> dict[str, Any]:
-    return {row["uri"].rpartition("/")[2]: row["status"] for row in read_report(str(output)).to_pylist()}
+def outcomes(output: Path) -> dict[str, Any]:
+    """What became of every video, by name: its error code, or else its status."""
+    rows = read_report(str(output)).to_pylist()
+    return {row["uri"].rpartition("/")[2]: row["error_code"] or row["status"] for row in rows}
 
 
-def test_a_week_of_nights(videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uris = [SILENT, str(videos["carphone_h264.mkv"]), ABSENT, str(videos["text.mp4"])]
-    nights = [tmp_path / f"night{number}" for number in range(5)]
+@pytest.mark.timeout(600)
+def test_a_week_of_nights(
+    videos: dict[str, Path],
+    s3: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uploads = f"{s3.bucket_uri}/{tmp_path.name}"
+    video, nights = videos["carphone_h264.mkv"].read_bytes(), tmp_path / "nights"
     shared = ("--incremental", str(tmp_path / "state"), "--max-tries", "2")
 
-    def night(number: int, *options: str) -> dict[str, Any]:
-        securevqa("score", str(tmp_path / "manifest.csv"), "--output", str(nights[number]), *options, env=KEY)
-        return read_json(f"{nights[number]}/run.json")
+    def upload(name: str, content: bytes) -> str:
+        s3.fs.pipe_file(f"{uploads}/{name}", content)
+        return f"{uploads}/{name}"
 
+    def arguments(day: str, *options: str) -> tuple[str, ...]:
+        return ("score", str(tmp_path / "manifest.csv"), "--output", str(nights / day), *(options or shared))
+
+    def night(day: str, *options: str) -> tuple[int, int]:
+        """Score; return how many videos were worked on, and how many left."""
+        securevqa(*arguments(day, *shared, *options), env=KEY)
+        record = read_json(f"{nights / day}/run.json")
+        return record["num_scored_now"], record["num_left"]
+
+    uris = [SILENT, upload("a", video), f"{uploads}/absent", upload("text", b"no video")]
     listed(tmp_path, *uris)
-    record = night(0, *shared, "--time-budget", "0.001s")  # over before anything is begun
-    assert (record["rows"], record["num_scored_now"], record["num_left"]) == (4, 0, 4)
-    assert set(statuses(nights[0]).values()) == {"pending"}
+    assert night("1-monday", "--time-budget", "0.001s") == (0, 4)  # over before anything is begun
+    assert set(outcomes(nights / "1-monday").values()) == {"pending"}
 
-    record = night(1, *shared, "--max-videos", "2")
-    assert (record["num_scored_now"], record["num_left"]) == (2, 2)
-    assert list(statuses(nights[1]).values()) == ["failed", "scored", "pending", "pending"]
-    first = read_report(str(nights[1])).to_pylist()[1]
+    assert night("2-tuesday", "--max-videos", "2") == (2, 2)
+    known = {"silent.mp4": "fetch_unreachable", "a": "scored"}
+    assert outcomes(nights / "2-tuesday") == known | {"absent": "pending", "text": "pending"}
 
-    listed(tmp_path, *uris, str(videos["carphone_vp9.webm"]))
-    record = night(2, *shared)
-    assert (record["rows"], record["num_scored_now"], record["num_left"]) == (5, 4, 0)  # the silent one again
-    assert list(statuses(nights[2]).values()) == ["failed", "scored", "failed", "failed", "scored"]
-    assert read_report(str(nights[2])).to_pylist()[1] == first
+    listed(tmp_path, *uris, f"{uploads}/b")
+    upload("b", video + b"b")
+    with s3.stopped():
+        assert night("3-wednesday") == (4, 0)
+    assert outcomes(nights / "3-wednesday") == known | dict.fromkeys(
+        ("absent", "text", "b"), "fetch_unreachable"
+    )
 
-    # The silent one has had its two tries, and nothing else is left: neither night needs Ray.
+    uris += [upload(name, video + name.encode()) for name in "bcd"]
+    listed(tmp_path, *uris)
+    driver = start(*arguments("4-thursday"), env=KEY)
+    wait_until(lambda: any("Decode" in title(pid) for pid in descendants(driver.pid)))
+    driver.kill()
+    finish(driver)
+    assert not (nights / "4-thursday" / "run.json").exists()
+    worked_on, left = night("4-thursday")
+    assert (worked_on <= 5, left) == (True, 0)  # the silent one has had its two tries
+    known |= {"absent": "fetch_not_found", "text": "not_a_video", "b": "scored", "c": "scored", "d": "scored"}
+    assert outcomes(nights / "4-thursday") == known
+
+    upload("a", video + b"another")
+    listed(tmp_path, *uris, upload("e", video + b"e"))
+    assert night("5-friday") == (2, 0)
+    assert outcomes(nights / "5-friday") == known | {"e": "scored"}
+    before, after = (read_report(str(nights / day)).to_pylist() for day in ("4-thursday", "5-friday"))
+    differing = [old["uri"] for old, new in zip(before, after, strict=False) if old != new]
+    assert differing == [f"{uploads}/a"]
+
+    # Nothing is left to do: neither night needs Ray.
     monkeypatch.setenv("SECUREVQA_KEY", KEY["SECUREVQA_KEY"])
-    for number, options in ((3, shared), (4, ("--since-run", str(nights[3]), "--max-tries", "2"))):
-        assert call("score", str(tmp_path / "manifest.csv"), "--output", str(nights[number]), *options) == 0
-        assert read_json(f"{nights[number]}/run.json")["num_scored_now"] == 0
-        assert read_report(str(nights[number])).equals(read_report(str(nights[2])))
+    since = ("--since-run", str(nights / "6-saturday"), "--max-tries", "2")
+    for call_ in (arguments("6-saturday"), arguments("7-sunday", *since)):
+        assert call(*call_) == 0
+        assert read_json(f"{call_[3]}/run.json")["num_scored_now"] == 0
+        assert read_report(call_[3]).to_pylist() == after
+    capsys.readouterr()
+    assert call("runs", str(nights), "--json") == 0
+    runs = json.loads(capsys.readouterr().out)
+    assert [(one["rows"], one["num_left"], one["status"].get("scored", 0)) for one in runs] == [
+        (4, 4, 0),
+        (4, 2, 1),
+        (5, 0, 1),
+        (7, 0, 4),
+        (8, 0, 5),
+        (8, 0, 5),
+        (8, 0, 5),
+    ]
 
 
 @pytest.mark.parametrize("held", ["run", "state"])
