@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.dataset_progress import Progress
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, split_of
 from securevqa_core.datasets.duplicates import HASH_BITS, Bits, group_sources, hash_pictures
+from securevqa_core.datasets.families import TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder
 from securevqa_core.datasets.rebuild import plan_columns
 from securevqa_core.datasets.sources import Source
@@ -24,6 +25,10 @@ from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError, ManifestError
 
 __all__ = ["MANIFEST", "Finished", "Listed", "read_row", "write_manifest"]
+
+
+# Of each view one clip is pristine and many are damaged a little: met once, it is taken for one of them.
+PRISTINE_REPEATS = 2
 
 
 def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field[Any]:
@@ -46,6 +51,8 @@ MANIFEST = pa.schema(
         _column("view", pa.string(), "the place and time in the source"),
         _column("split", pa.string(), "train, val or test; one for all of a group"),
         _column("recipe", pa.string(), "family and level"),
+        _column("reference", pa.string(), "the pristine clip of the view; null where moments differ from it"),
+        _column("repeats", pa.int64(), "times that an epoch of training meets the clip; 2 of a pristine one"),
         _column("width", pa.int64(), "pixels"),
         _column("height", pa.int64(), "pixels"),
         _column("fps", pa.float64(), "frames a second"),
@@ -95,12 +102,17 @@ def write_manifest(
     groups = group_sources(_hashes(folder, sources, workers=workers, progress=progress))
     rows, records = [], []
     for item in finished:
+        pristine = next(str(folder.clip(one.uri)) for one in item.records if one.family == "pristine")
         plans = plan_columns(item.view, item.records, folder, config)
         for record, plan in zip(item.records, plans, strict=True):
             group = groups[record.source]
             record = replace(record, split=split_of(group, config))  # noqa: PLW2901 - the same clip
             uri = str(folder.clip(record.uri))
-            rows.append(asdict(record) | plan | {"uri": uri, "group": group})
+            learnt = {
+                "reference": None if record.family in TEMPORAL else pristine,
+                "repeats": PRISTINE_REPEATS if record.family == "pristine" else 1,
+            }
+            rows.append(asdict(record) | plan | {"uri": uri, "group": group} | learnt)
             records.append(record)
     rows.sort(key=lambda row: str(row["uri"]))
     temporary = folder.scratch / folder.manifest.name

@@ -58,6 +58,7 @@ def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]
         label_range=run.label_range,
         split_column=run.split_column,
         source_column=run.source_column,
+        reference_column=run.reference_column,
     )
     splits = _splits(run, found)
     init = _load(run)
@@ -144,7 +145,11 @@ def _jobs(
     scoring = run.sampling or zoo.spec(init.architecture).sampling
     training = replace(scoring, num_clips=1)
     trained = _unique(video for split in splits for video in split.train)
-    scored = _unique(video for split in splits for video in (*split.validation, *split.test))
+    scored = _unique(
+        replace(video, reference=None)  # it is only learnt from
+        for split in splits
+        for video in (*split.validation, *split.test)
+    )
     cached: list[dict[str, CachedVideo]] = []
     failures: list[Failure] = []
     for videos, sampling, draws in (
@@ -163,7 +168,7 @@ def _jobs(
     jobs = [
         Job(
             output=folder,
-            train=_kept(split.train, cached[0]),
+            train=_kept([video for video in split.train for _ in range(video.repeats)], cached[0]),
             validation=_kept(split.validation, cached[1]),
             test=_kept(split.test, cached[1]),
             card=facts,

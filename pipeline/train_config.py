@@ -38,6 +38,7 @@ class TrainRun:
     label_range: LabelRange = field(default_factory=LabelRange)
     split_column: str = "split"
     source_column: str = "source"
+    reference_column: str | None = None  # URIs of the same videos undistorted; None: none are known
     num_cached_draws: int = 8  # random draws of each training video kept on disk
     num_validation_draws: int = 1  # draws of each validation video, as in scoring
     cache_dir: str | None = None  # None: OUTPUT/cache
@@ -76,6 +77,7 @@ class TrainRun:
             "label_range": [self.label_range.low, self.label_range.high],
             "split_column": self.split_column,
             "source_column": self.source_column,
+            "reference_column": self.reference_column,
             "num_cached_draws": self.num_cached_draws,
             "num_validation_draws": self.num_validation_draws,
             "sampling": self.sampling and self.sampling.as_dict(),

@@ -12,10 +12,11 @@ from operators.fetch import content_versions
 from operators.schema import texts
 from pipeline.labels import LabelRange, label_column, labels_of
 from securevqa_core.errors import ManifestError
-from securevqa_core.training_cache import LabelledVideo
+from securevqa_core.training_cache import MAX_REPEATS, LabelledVideo
 
 __all__ = ["SPLITS", "Split", "TrainingSet", "random_splits", "read_training_set"]
 
+REPEATS_COLUMN = "repeats"  # times that an epoch meets a row; need not be there
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
@@ -45,6 +46,7 @@ def read_training_set(
     label_range: LabelRange,
     split_column: str,
     source_column: str,
+    reference_column: str | None = None,
 ) -> TrainingSet:
     """Return the videos of a labelled manifest.
 
@@ -54,6 +56,7 @@ def read_training_set(
         label_range: the scale they are on.
         split_column: of train, val (or validation) and test; need not be there.
         source_column: of what a clip was made from; where it is not there, each row is a source of its own.
+        reference_column: of URIs of the same videos undistorted, null where there is none; None: no column.
 
     Raises:
         ManifestError: a column or a value breaks a rule; rows are numbered from 1.
@@ -62,11 +65,18 @@ def read_training_set(
     splits = _splits(table, split_column)
     uris = texts(table, "uri")
     sources = _sources(table, source_column, uris)
+    references = _references(table, reference_column)
+    repeats = _repeats(table)
     rows = [index for index, split in enumerate(splits) if split != "test" and labels[index] is not None]
     versions = content_versions([uris[row] for row in rows])
     videos = {
         row: LabelledVideo(
-            uri=uris[row], label=float(labels[row] or 0.0), source=sources[row], version=version or "unknown"
+            uri=uris[row],
+            label=float(labels[row] or 0.0),
+            source=sources[row],
+            version=version or "unknown",
+            reference=references[row],
+            repeats=repeats[row],
         )
         for row, version in zip(rows, versions, strict=True)
     }
@@ -152,6 +162,31 @@ def _sources(table: pa.Table, column: str, uris: list[str]) -> list[str]:
         if value is None or value == "":
             raise ManifestError(f"row {row}: column {column!r} must not be null or empty, got {value!r}")
     return [str(value) for value in sources]
+
+
+def _references(table: pa.Table, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * table.num_rows
+    if column not in table.column_names:
+        raise ManifestError(f"reference_column must be a column of the manifest, got {column!r}")
+    references: list[str | None] = table[column].to_pylist()
+    for row, value in enumerate(references, start=1):
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ManifestError(f"row {row}: column {column!r} must be a URI or null, got {value!r}")
+    return references
+
+
+def _repeats(table: pa.Table) -> list[int]:
+    if REPEATS_COLUMN not in table.column_names:
+        return [1] * table.num_rows
+    repeats = []
+    for row, value in enumerate(table[REPEATS_COLUMN].to_pylist(), start=1):
+        if not isinstance(value, int) or not 1 <= value <= MAX_REPEATS:
+            raise ManifestError(
+                f"row {row}: column {REPEATS_COLUMN!r} must be an integer in 1..{MAX_REPEATS}, got {value!r}"
+            )
+        repeats.append(value)
+    return repeats
 
 
 def _require_apart(split: Split, column: str) -> None:

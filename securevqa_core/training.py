@@ -59,9 +59,17 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Tells two sets of training data apart: contents, labels, sources and sampling."""
+        """Tells two sets of training data apart: contents, labels, sources, references and sampling."""
         rows = [
-            (part, v.content_sha256, v.label, v.source, v.config.sampling.as_dict(), v.config.num_draws)
+            (
+                part,
+                v.content_sha256,
+                v.label,
+                v.source,
+                v.reference,
+                v.config.sampling.as_dict(),
+                v.config.num_draws,
+            )
             for part, videos in enumerate((self.train, self.validation))
             for v in videos
         ]
@@ -129,7 +137,7 @@ class _Training:
         self._model, self._data, self._config = model, data, config
         self._output, self._device, self._workers = output, device, workers
         self._steps = _steps_per_epoch(data, config, workers.size)
-        self._objective = Objective(model, config, device)
+        self._objective = Objective(model, data.train, config, device)
         self._optimiser = make_optimiser(model, config)
         self._average = averaged_model(model, config.ema_decay) if config.ema_decay else None
         self._scorer = Scorer(
@@ -157,6 +165,7 @@ class _Training:
         assert place.best_weights is not None
         assert place.best_epoch is not None
         self._model.load_state_dict(place.best_weights)
+        self._objective.finish()
         self._model.eval()
         return Fitted(
             best_epoch=place.best_epoch,

@@ -4,6 +4,7 @@ CACHE/<digest of uri, version, sampling, draws and seed>/
   fragments.npy   (draws, clips, d, G S, G S, 3) uint8, spliced, before the guardian map
   frames.npy      (k, side, side, 3) uint8, whole frames resized, before the guardian map
   segments.npy    (num_segments, segment_frames) int64, indices into `frames`
+  differences.npy (draws, clips, NUM_DIFFERENCES, d / 2, G, G) float32, of a video with a reference
   entry.json      where it came from
 """
 
@@ -30,6 +31,7 @@ from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, OutputError, VideoError
 from securevqa_core.fragments import splice
 from securevqa_core.randomness import Key
+from securevqa_core.training_differences import local_differences
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
 __all__ = [
@@ -43,8 +45,11 @@ __all__ = [
 ]
 
 MAX_CACHED_DRAWS = 64
+MAX_REPEATS = 1000
 _PIECE_BYTES = 1 << 20
 _ARRAYS = ("fragments", "frames", "segments")
+_FORMAT = 2  # of an entry
+_DIFFERENCES = "differences.npy"
 
 Open = Callable[[str], AbstractContextManager[str]]  # uri -> a path to read it at
 
@@ -54,17 +59,20 @@ class LabelledVideo:
     """One video to learn from.
 
     Raises:
-        ConfigurationError: the label is not finite.
+        ConfigurationError: the label is not finite, or `repeats` is out of range.
     """
 
     uri: str
     label: float  # quality on any scale, higher is better
     source: str  # what it was made from: videos of one source never lie on both sides of a split
     version: str  # changes when the content at `uri` does
+    reference: str | None = None  # URI of the same video undistorted, frame by frame
+    repeats: int = 1  # times that an epoch of training meets it
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.label):
             raise ConfigurationError(f"label of {self.uri!r} must be finite, got {self.label}")
+        require_range("repeats", self.repeats, low=1, high=MAX_REPEATS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +111,7 @@ class CachedVideo:
     source: str
     content_sha256: str  # 64 hex digits
     config: CacheConfig
+    reference: str | None = None
 
     def fragments(self) -> NDArray[np.uint8]:
         """Return (draws, clips, d, h, w, 3), mapped: only what is indexed is read."""
@@ -111,6 +120,13 @@ class CachedVideo:
     def frames(self) -> NDArray[np.uint8]:
         """Return (k, side, side, 3), mapped."""
         return _mapped(self.folder / "frames.npy")
+
+    def differences(self) -> NDArray[np.float32] | None:
+        """Return `local_differences` from the reference, (draws, clips, k, d / 2, G, G); None without one."""
+        if self.reference is None:
+            return None
+        array: NDArray[np.float32] = np.load(self.folder / _DIFFERENCES, mmap_mode="r")
+        return array
 
     def segments(self) -> NDArray[np.int64]:
         """Return (num_segments, segment_frames) indices into `frames`."""
@@ -221,7 +237,7 @@ def _clip_bytes(sampling: SamplingConfig) -> int:
 
 
 def _entry_name(video: LabelledVideo, config: CacheConfig) -> str:
-    parts = (video.uri, video.version, config.sampling.as_dict(), config.num_draws, config.seed)
+    parts = (_FORMAT, video.uri, video.version, config.sampling.as_dict(), config.num_draws, config.seed)
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -229,27 +245,32 @@ def _cached(
     video: LabelledVideo, folder: Path, config: CacheConfig, sandbox: DecodeSandbox, opener: Open
 ) -> CachedVideo | Failure:
     entry = folder / _entry_name(video, config)
-    if not (entry / "entry.json").exists():
-        try:
+    try:
+        if not (entry / "entry.json").exists():
             with opener(video.uri) as path:
-                _write_entry(entry, *_decode(path, config, sandbox), uri=video.uri)
-        except VideoError as error:
-            return Failure(uri=video.uri, error_code=error.code, message=str(error))
-        except OSError as error:
-            raise OutputError(f"cache entry {str(entry)!r} cannot be written: {error.strerror}") from error
-    return CachedVideo(
-        folder=entry,
-        uri=video.uri,
-        label=video.label,
-        source=video.source,
-        content_sha256=str(json.loads((entry / "entry.json").read_text())["content_sha256"]),
-        config=config,
-    )
+                digest = _sha256(path)
+                _write_entry(entry, digest, _decode(path, digest, config, sandbox), uri=video.uri)
+        facts = json.loads((entry / "entry.json").read_text())
+        cached = CachedVideo(
+            folder=entry,
+            uri=video.uri,
+            label=video.label,
+            source=video.source,
+            content_sha256=str(facts["content_sha256"]),
+            config=config,
+            reference=video.reference,
+        )
+        if video.reference is not None and not (entry / _DIFFERENCES).exists():
+            _compare(cached, video.reference, facts["size"], sandbox, opener)
+    except VideoError as error:
+        return Failure(uri=video.uri, error_code=error.code, message=str(error))
+    except OSError as error:
+        raise OutputError(f"cache entry {str(entry)!r} cannot be written: {error.strerror}") from error
+    return cached
 
 
-def _decode(path: str, config: CacheConfig, sandbox: DecodeSandbox) -> tuple[str, DecodedSample]:
-    """Return the digest of the file and the pixels of its draws, which are those of `score --seed`."""
-    digest = _sha256(path)
+def _decode(path: str, digest: str, config: CacheConfig, sandbox: DecodeSandbox) -> DecodedSample:
+    """Return the pixels of the draws that `score --seed` makes of the content with this digest."""
     key = Key.public(config.seed)
     draws = tuple(
         DrawSeeds(
@@ -258,8 +279,40 @@ def _decode(path: str, config: CacheConfig, sandbox: DecodeSandbox) -> tuple[str
         )
         for draw in range(config.num_draws)
     )
-    request = DecodeRequest(sampling=config.sampling, draws=draws, limits=config.limits)
-    return digest, sandbox.decode(path, request)
+    return sandbox.decode(path, DecodeRequest(sampling=config.sampling, draws=draws, limits=config.limits))
+
+
+def _size(sample: DecodedSample) -> list[int]:
+    return [sample.info.num_frames, sample.info.height, sample.info.width]
+
+
+def _compare(
+    video: CachedVideo, reference: str, size: list[int], sandbox: DecodeSandbox, opener: Open
+) -> None:
+    """Write the differences of a video from its reference.
+
+    Raises:
+        DecodeError: the reference cannot be decoded, or shows other frames.
+    """
+    try:
+        with opener(reference) as path:
+            sample = _decode(path, video.content_sha256, video.config, sandbox)
+    except VideoError as error:
+        raise DecodeError("decode_failed", f"the reference {reference!r}: {error}") from error
+    if _size(sample) != size:
+        message = f"the reference {reference!r} must have the (frames, rows, columns) of the video, {size}"
+        raise DecodeError("decode_failed", f"{message}, got {_size(sample)}")
+    grid_size, distorted = video.config.sampling.grid_size, video.fragments()
+    undistorted = splice(sample.patches)
+    differences = [
+        local_differences(distorted[place], undistorted[place], grid_size=grid_size)
+        for place in np.ndindex(*distorted.shape[:2])
+    ]
+    array = np.stack(differences).reshape(*distorted.shape[:2], *differences[0].shape)
+    part = video.folder / f".part-{_DIFFERENCES}"
+    with part.open("wb") as file:
+        np.save(file, array)
+    part.rename(video.folder / _DIFFERENCES)
 
 
 def _sha256(path: str) -> str:
@@ -288,6 +341,11 @@ def _write_entry(entry: Path, content_sha256: str, sample: DecodedSample, *, uri
     }
     for name in _ARRAYS:
         np.save(part / f"{name}.npy", arrays[name])
-    facts = {"uri": uri, "content_sha256": content_sha256, "warnings": list(sample.warnings)}
+    facts = {
+        "uri": uri,
+        "content_sha256": content_sha256,
+        "size": _size(sample),
+        "warnings": list(sample.warnings),
+    }
     (part / "entry.json").write_text(json.dumps(facts))
     part.rename(entry)

@@ -42,6 +42,8 @@ class TrainConfig:
     losses: Losses = "paper"  # paper: PLCC and soft SRCC; released: those of the published code
     rank_weight: float | None = None  # of the rank loss; None: 1 for paper, 0.3 for released
     rank_softness: float = 1.0  # of the paper's soft ranks
+    distance_weight: float = 0.0  # of the smooth L1 distance of raw scores from standardised labels
+    difference_weight: float = 1.0  # of what fragments have lost, where videos have references
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
     num_statistics_draws: int = (
@@ -85,6 +87,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_gradient_norm": (0, 1e9),
     "ema_decay": (0, 1 - 1e-9),
     "rank_softness": (1e-9, 1e9),
+    "distance_weight": (0, 1e6),
+    "difference_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
     "num_statistics_draws": (0, 1024),
     "train_segments": (0, 4096),

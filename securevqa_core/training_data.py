@@ -22,6 +22,7 @@ from securevqa_core.training_cache import CachedVideo
 __all__ = [
     "Batch",
     "BatchMaker",
+    "Differences",
     "choose_segments",
     "mirrored",
     "prefetched",
@@ -32,6 +33,7 @@ Purpose = Literal["order", "batch", "model", "features", "statistics", "motion"]
 _PURPOSES: tuple[Purpose, ...] = ("order", "batch", "model", "features", "statistics", "motion")
 _T = TypeVar("_T")
 
+_FAR = 4.0  # standard deviations: a difference beyond teaches no more than this
 AHEAD = 2  # batches prepared before they are asked for
 
 
@@ -51,7 +53,41 @@ class Batch:
     statistics: Tensor | None  # (n, s, d / 2, g, g) float32; None unless they are cached
     segments: Tensor | None  # (n, m, t, side, side, 3) uint8, RGB; None where the inter branch is not run
     features: Tensor | None  # (n, m, ...) float32; None unless the inter branch or its statistics are cached
+    differences: Tensor | None  # (n, k, d / 2, g, g) float32, standardised; NaN of videos without reference
     labels: Tensor  # (n,) float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Differences:
+    """The local differences of videos from their references, standardised over all of them."""
+
+    mean: NDArray[np.float32]  # (k, 1, 1, 1)
+    sd: NDArray[np.float32]  # (k, 1, 1, 1)
+
+    @classmethod
+    def of(cls, videos: Sequence[CachedVideo]) -> Differences | None:
+        """Return those of `videos`; None where no video has a reference."""
+        known = [found for found in (video.differences() for video in videos) if found is not None]
+        if not known:
+            return None
+        axes = (0, 1, 3, 4, 5)
+        means = np.stack([found.mean(axis=axes, dtype=np.float64) for found in known])
+        squares = np.stack([np.square(found, dtype=np.float64).mean(axis=axes) for found in known])
+        mean = means.mean(axis=0)
+        sd = np.sqrt(np.maximum(squares.mean(axis=0) - mean**2, 0)) + 1e-6
+        mean, sd = (value.astype(np.float32)[:, None, None, None] for value in (mean, sd))
+        return cls(mean=mean, sd=sd)
+
+    def __call__(
+        self, video: CachedVideo, place: tuple[int, int], *, is_flipped: bool
+    ) -> NDArray[np.float32]:
+        """Return (k, d / 2, g, g) of the clip at (draw, clip); NaN where the video has no reference."""
+        found, sampling = video.differences(), video.config.sampling
+        if found is None:
+            shape = (len(self.mean), sampling.clip_frames // 2, sampling.grid_size, sampling.grid_size)
+            return np.full(shape, np.nan, np.float32)
+        standard: NDArray[np.float32] = np.clip((found[place] - self.mean) / self.sd, -_FAR, _FAR)
+        return standard[..., ::-1] if is_flipped else standard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +102,13 @@ class BatchMaker:
     num_segments: int  # of the inter branch in a step; 0: no inter branch
     features: dict[Path, NDArray[np.float32]] | None = None
     statistics: dict[Path, NDArray[np.float32]] | None = None
+    differences: Differences | None = None
 
     def __call__(self, videos: Sequence[CachedVideo], rng: np.random.Generator) -> Batch:
         """Return a random draw of every video; `rng` decides all that is random."""
         clips = [self._clip(video, rng) for video in videos]
         draws, flipped, *arrays = zip(*clips, strict=True)
-        fragments, statistics, segments, features = (_stacked(column) for column in arrays)
+        fragments, statistics, segments, features, differences = (_stacked(column) for column in arrays)
         return Batch(
             videos=tuple(videos),
             draws=draws,
@@ -80,6 +117,7 @@ class BatchMaker:
             statistics=statistics,
             segments=segments,
             features=features,
+            differences=differences,
             labels=torch.tensor([video.label for video in videos]),
         )
 
@@ -102,7 +140,8 @@ class BatchMaker:
         elif self.num_segments:
             pixels = mirrored(video.frames()[video.segments()[chosen]], is_flipped)
             segments = add_guardian_map(pixels, rng, amplitude=sampling.guardian_amplitude)
-        return draw, is_flipped, guarded, statistics, segments, features
+        differences = self.differences and self.differences(video, (draw, clip), is_flipped=is_flipped)
+        return draw, is_flipped, guarded, statistics, segments, features, differences
 
 
 def _stacked(arrays: tuple[NDArray[Any] | None, ...]) -> Tensor | None:

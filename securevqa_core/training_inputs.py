@@ -18,7 +18,7 @@ from securevqa_core.guardian import add_guardian_map
 from securevqa_core.scoring import Precision, normalise, segment_features
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_data import BatchMaker, mirrored, step_rng
+from securevqa_core.training_data import BatchMaker, Differences, mirrored, step_rng
 from securevqa_core.training_steps import Workers
 
 __all__ = [
@@ -88,7 +88,13 @@ def batch_maker(
             statistics = shared(cached_statistics, stem, num_draws=config.num_statistics_draws)
         if motion is not None and config.inter == "trained":
             features = shared(cached_motion, motion, num_draws=config.num_statistics_draws)
-    return BatchMaker(flip=config.flip, num_segments=num_segments, features=features, statistics=statistics)
+    return BatchMaker(
+        flip=config.flip,
+        num_segments=num_segments,
+        features=features,
+        statistics=statistics,
+        differences=Differences.of(videos) if config.difference_weight else None,
+    )
 
 
 def cached_features(

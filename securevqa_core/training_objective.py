@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
+from torch import Tensor, nn
 
-from securevqa_core.errors import RunError
+from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.losses import plcc_loss, released_plcc_loss, released_rank_loss, srcc_loss
 from securevqa_core.scoring import normalise
+from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import Batch
+from securevqa_core.training_differences import NUM_DIFFERENCES
 from securevqa_core.training_inputs import inter_backbone
 
 __all__ = ["Objective"]
 
+LOCAL_HEAD = "local_head"
 FROZEN_CHUNK = 8  # segments that a frozen inter branch sees at once
 
 
 class Objective:
-    """The loss of a model on batches."""
+    """The loss of a model on batches.
 
-    def __init__(self, model: Any, config: TrainConfig, device: torch.device) -> None:
+    Where videos have references, the model gets a head for what its fragments have lost, `LOCAL_HEAD`, which
+    is trained, averaged and saved with it until `finish` takes it away.
+
+    Raises:
+        ConfigurationError: the model has no map of fragments to learn local differences with.
+    """
+
+    def __init__(
+        self, model: Any, videos: Sequence[CachedVideo], config: TrainConfig, device: torch.device
+    ) -> None:
         self._model, self._config, self._device = model, config, device
+        labels = np.array([video.label for video in videos])
+        self._label_mean, self._label_sd = float(labels.mean()), float(labels.std()) or 1.0
+        if config.difference_weight and any(video.reference is not None for video in videos):
+            model.add_module(LOCAL_HEAD, _local_head(model).to(device))
         backbone = inter_backbone(model)
         if backbone is not None:
             backbone.requires_grad_(config.inter == "trained")
@@ -51,11 +70,35 @@ class Objective:
             RunError: the raw scores are not finite or all equal.
         """
         config, batch = self._config, _moved(batch, self._device)
-        scores = self._scores(batch)
+        features = self._intra(batch)
+        scores = self._scores(features, batch)
         _require_sound(scores, where)
         linear, rank = self._agreement(scores, batch.labels)
         losses = {"plcc_loss": linear, "rank_loss": rank}
-        return {"loss": linear + config.effective_rank_weight * rank, **losses}
+        loss = linear + config.effective_rank_weight * rank
+        if config.distance_weight:
+            losses["distance_loss"] = self._distance(scores, batch.labels)
+            loss = loss + config.distance_weight * losses["distance_loss"]
+        if batch.differences is not None:
+            losses["difference_loss"] = self._difference(features, batch.differences)
+            loss = loss + config.difference_weight * losses["difference_loss"]
+        return {"loss": loss, **losses}
+
+    def finish(self) -> None:
+        """Take what only training needs away from the model."""
+        if hasattr(self._model, LOCAL_HEAD):
+            delattr(self._model, LOCAL_HEAD)
+
+    def _distance(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.smooth_l1_loss(scores, (labels - self._label_mean) / self._label_sd)
+
+    def _difference(self, features: Tensor, wanted: Tensor) -> Tensor:
+        """Return how far the head is off, (n, channels, t, g, g) features against (n, k, t, g, g), or 0."""
+        known = torch.isfinite(wanted)
+        if not bool(known.any()):
+            return 0 * features.sum()
+        found = getattr(self._model, LOCAL_HEAD)(features)
+        return F.smooth_l1_loss(found[known], wanted[known])
 
     def _agreement(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if bool((labels == labels[0]).all()):  # nothing to rank; the step still has to have a gradient
@@ -65,21 +108,21 @@ class Objective:
             return plcc_loss(scores, labels), soft
         return released_plcc_loss(scores, labels), released_rank_loss(scores, labels)
 
-    def _scores(self, batch: Batch) -> Tensor:
+    def _scores(self, features: Tensor, batch: Batch) -> Tensor:
         """Return raw scores (n,), float32."""
-        with self._autocast():
-            features = self._intra(batch).float()
         inter = self._cached_inter(batch.features) if batch.segments is None else self._inter(batch.segments)
         scores: Tensor = self._model.head(features, inter).mean(dim=1)
         return scores
 
     def _intra(self, batch: Batch) -> Tensor:
-        if batch.statistics is not None:
-            found: Tensor = self._model.fragments_backbone.from_statistics(batch.statistics)
-            return found
-        assert batch.fragments is not None
-        features: Tensor = self._model.intra(normalise(batch.fragments))
-        return features
+        """Return the feature map (n, channels, t, h, w), float32."""
+        with self._autocast():
+            if batch.statistics is not None:
+                features = self._model.fragments_backbone.from_statistics(batch.statistics)
+            else:
+                assert batch.fragments is not None
+                features = self._model.intra(normalise(batch.fragments))
+        return cast(Tensor, features.float())
 
     def _cached_inter(self, cached: Tensor | None) -> Tensor | None:
         """Return (n, m, channels) from what is cached of the inter branch: it, or (n, m, s, t)."""
@@ -105,6 +148,19 @@ class Objective:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=is_enabled)
 
 
+def _local_head(model: Any) -> nn.Conv3d:
+    """Return a head of zeros, which needs no randomness."""
+    backbone = getattr(model, "fragments_backbone", None)
+    if backbone is None:
+        raise ConfigurationError(
+            f"difference_weight > 0 needs a model with fragments, got a {type(model).__name__}"
+        )
+    head = nn.Conv3d(backbone.config.out_dim, NUM_DIFFERENCES, kernel_size=1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(cast(Tensor, head.bias))
+    return head
+
+
 def _require_sound(scores: Tensor, where: str) -> None:
     if not bool(torch.isfinite(scores).all()):
         raise RunError(f"training diverged in {where}: raw scores {scores.tolist()}")
@@ -113,7 +169,7 @@ def _require_sound(scores: Tensor, where: str) -> None:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    parts = ("fragments", "statistics", "segments", "features", "labels")
+    parts = ("fragments", "statistics", "segments", "features", "differences", "labels")
     there = {name: getattr(batch, name) for name in parts}
     moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in there.items()}
     return replace(batch, **moved)

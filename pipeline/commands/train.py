@@ -43,6 +43,9 @@ class TrainOptions:
     where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE that rows must have; repeat.")] = None
     split_column: Annotated[str, typer.Option(help="Column of train, val and test.")] = "split"
     source_column: Annotated[str, typer.Option(help="Column of what clips were made from.")] = "source"
+    reference_column: Annotated[
+        str | None, typer.Option(help="Column of the same videos undistorted, frame by frame.")
+    ] = None
     validation_share: Annotated[
         float, typer.Option(help="Of the sources, where the manifest has no split.")
     ] = 0.15
@@ -70,6 +73,12 @@ class TrainOptions:
         float | None, typer.Option(help="Of the rank loss; default: 1 for paper, 0.3 for released.")
     ] = None
     rank_softness: Annotated[float, typer.Option(help="Of the paper's soft ranks.")] = _DEFAULT.rank_softness
+    distance_weight: Annotated[
+        float, typer.Option(help="Of the distance of scores from standardised labels.")
+    ] = _DEFAULT.distance_weight
+    difference_weight: Annotated[
+        float, typer.Option(help="Of what fragments have lost, where there are references.")
+    ] = _DEFAULT.difference_weight
     inter: Annotated[str, typer.Option(help="Inter branch: cached, frozen or trained.")] = _DEFAULT.inter
     num_feature_draws: Annotated[
         int, typer.Option(help="Guardian maps of each video for --inter cached.")
@@ -121,6 +130,7 @@ class TrainOptions:
             label_range=scale,
             split_column=self.split_column,
             source_column=self.source_column,
+            reference_column=self.reference_column,
             num_cached_draws=self.cached_draws,
             cache_dir=self.cache_dir,
             workers=self.workers,

@@ -16,7 +16,12 @@ from securevqa_core.training_cache import LabelledVideo
 SPLITS = ["train", "train", "val", "validation", "test", "test"]
 
 
-def read(folder: Path, label_range: LabelRange | None = None, **columns: Any) -> TrainingSet:
+def read(
+    folder: Path,
+    label_range: LabelRange | None = None,
+    reference_column: str | None = None,
+    **columns: Any,
+) -> TrainingSet:
     """Six files, of three sources unless said otherwise."""
     uris = [str(folder / f"{name}.mp4") for name in "abcdef"]
     for uri in uris:
@@ -28,6 +33,7 @@ def read(folder: Path, label_range: LabelRange | None = None, **columns: Any) ->
         label_range=label_range or LabelRange(),
         split_column="split",
         source_column="source",
+        reference_column=reference_column,
     )
 
 
@@ -52,6 +58,37 @@ def test_a_row_is_a_source_of_its_own_where_the_manifest_names_none(tmp_path: Pa
     videos = read(tmp_path).videos
     assert [video.source for video in videos] == [video.uri for video in videos]
     assert [video.source for video in read(tmp_path, source=[1, 1, 2, 2, 3, 3]).videos] == list("112233")
+
+
+def test_references_and_repeats_are_those_of_the_rows(tmp_path: Path) -> None:
+    references = ["best.mp4", None, "best.mp4", None, None, None]
+    videos = read(tmp_path, None, "reference", reference=references, repeats=[1, 2, 3, 1, 1, 1]).videos
+    assert [video.reference for video in videos] == references
+    assert [video.repeats for video in videos] == [1, 2, 3, 1, 1, 1]
+    plain = read(tmp_path, reference=references).videos
+    assert {(video.reference, video.repeats) for video in plain} == {(None, 1)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "reference_column must be a column of the manifest, got 'reference'"),
+        ({"reference": ["a", None, "", "b", None, None]}, "row 3: column 'reference' must be a URI or null"),
+        (
+            {"reference": [None] * 6, "repeats": [1, 1, 0, 1, 1, 1]},
+            r"row 3: column 'repeats' must be an integer in 1\.\.1000, got 0",
+        ),
+        (
+            {"reference": [None] * 6, "repeats": [1.5] * 6},
+            r"row 1: column 'repeats' must be an integer in 1\.\.1000, got 1\.5",
+        ),
+    ],
+)
+def test_references_and_repeats_that_break_a_rule_are_refused(
+    columns: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read(tmp_path, None, "reference", **columns)
 
 
 def test_versions_change_with_the_files(tmp_path: Path) -> None:

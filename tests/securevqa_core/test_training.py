@@ -23,10 +23,12 @@ from securevqa_core.errors import CheckpointError, ConfigurationError, OutputErr
 from securevqa_core.fragments import splice
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import Key, generator
-from securevqa_core.scoring import inter_features, raw_scores
+from securevqa_core.scoring import inter_features, normalise, raw_scores
 from securevqa_core.training import Fitted, TrainingData, fit
-from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_cache import CachedVideo, build_cache, local_video
 from securevqa_core.training_config import TrainConfig
+from securevqa_core.training_data import BatchMaker, step_rng
+from securevqa_core.training_objective import Objective
 from securevqa_core.training_state import METRICS_FILE, STATE_FILE
 from securevqa_core.training_validation import Scorer, correlations
 
@@ -399,6 +401,75 @@ class Exploding(Tiny):
 def test_gradients_that_are_not_finite_end_the_training(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="training diverged in epoch 0, step 0: gradient norm nan"):
         train(data, tmp_path, model=Exploding())
+
+
+def with_references(data: TrainingData, folder: Path) -> TrainingData:
+    """Give the training videos of one source their best encoding for a reference."""
+    source = data.train[0].source
+    best = max((video for video in data.train if video.source == source), key=lambda video: video.label)
+    labelled = [
+        replace(local_video(video.uri, label=video.label, source=source), reference=best.uri)
+        for video in data.train
+        if video.source == source
+    ]
+    learnt, failures = build_cache(labelled, folder / "cache", data.train[0].config, num_workers=2)
+    assert not failures
+    others = [video for video in data.train if video.source != source]
+    return TrainingData(train=[*learnt, *others], validation=data.validation)
+
+
+def test_what_fragments_have_lost_is_learnt_and_only_the_model_is_kept(
+    data: TrainingData, folder: Path, tmp_path: Path
+) -> None:
+    learnt = with_references(data, folder)
+    config = replace(CONFIG, epochs=6, warmup_epochs=0, learning_rate=3e-3, backbone_factor=1.0)
+    model, fitted = train(learnt, tmp_path / "with", config, zoo.build("secure-vqa-compact"))
+    losses = [epoch["difference_loss"] for epoch in fitted.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert set(model.state_dict()) == set(zoo.build("secure-vqa-compact").state_dict())
+    _, without = train(learnt, tmp_path / "without", replace(CONFIG, difference_weight=0))
+    assert "difference_loss" not in without.history[0]
+
+
+def test_a_stopped_training_with_references_ends_as_one_that_was_not(
+    data: TrainingData, folder: Path, tmp_path: Path
+) -> None:
+    learnt = with_references(data, folder)
+    config = replace(CONFIG, distance_weight=0.5)
+    whole, expected = train(learnt, tmp_path / "whole", config, zoo.build("secure-vqa-compact"))
+    with pytest.raises(Stop):
+        train(learnt, tmp_path / "parts", config, zoo.build("secure-vqa-compact"), on_epoch=stop)
+    resumed, found = train(learnt, tmp_path / "parts", config, zoo.build("secure-vqa-compact"))
+    require_same_weights(resumed, whole)
+    assert [epoch["loss"] for epoch in found.history] == [epoch["loss"] for epoch in expected.history]
+
+
+def test_a_model_without_fragments_cannot_learn_what_they_have_lost(
+    data: TrainingData, folder: Path, tmp_path: Path
+) -> None:
+    model = tiny()
+    del model.fragments_backbone
+    with pytest.raises(
+        ConfigurationError, match="difference_weight > 0 needs a model with fragments, got a Tiny"
+    ):
+        train(with_references(data, folder), tmp_path, model=model)
+
+
+def test_the_distance_from_standardised_labels_is_learnt_where_it_has_a_weight(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    labels = np.array([video.label for video in data.train])
+    standard = torch.from_numpy((labels - labels.mean()) / labels.std())
+    model = tiny().eval()
+    objective = Objective(model, data.train, replace(CONFIG, distance_weight=2.0), CPU)
+    batch = BatchMaker(flip=False, num_segments=0)(data.train, step_rng("batch", 0))
+    scores = model.head(model.intra(normalise(batch.fragments)), None).mean(dim=1)
+    found = objective.losses(batch, where="here")
+    assert found["distance_loss"].item() == pytest.approx(
+        nn.functional.smooth_l1_loss(scores.double(), standard).item(), abs=1e-5
+    )
+    parts = found["plcc_loss"] + found["rank_loss"] + 2 * found["distance_loss"]
+    assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
 
 
 def test_batches_of_equal_labels_move_nothing(data: TrainingData, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from labelled import TINY, labelled_videos
+from labelled import CRFS, TINY, labelled_videos
+from media import run_ffmpeg
 
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.errors import ConfigurationError, OutputError
@@ -23,6 +25,7 @@ from securevqa_core.training_cache import (
     build_cache,
     local_video,
 )
+from securevqa_core.training_differences import NUM_DIFFERENCES, local_differences
 
 CONFIG = CacheConfig(sampling=TINY, num_draws=3, seed=5)
 
@@ -36,6 +39,11 @@ def build(videos: list[LabelledVideo], folder: Path, config: CacheConfig = CONFI
     cached, failures = build_cache(videos, folder, config, num_workers=2)
     assert not failures
     return cached
+
+
+def num_frames(path: str) -> int:
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))
 
 
 def test_cached_draws_are_those_of_scoring_with_the_seed(videos: list[LabelledVideo], tmp_path: Path) -> None:
@@ -104,6 +112,7 @@ def test_what_cannot_be_decoded_is_named_and_left_out(videos: list[LabelledVideo
 def test_entries_say_where_they_came_from(videos: list[LabelledVideo], tmp_path: Path) -> None:
     for video, entry in zip(videos, build(videos, tmp_path), strict=True):
         facts = json.loads((entry.folder / "entry.json").read_text())
+        assert facts.pop("size")[:2] == [num_frames(video.uri), 64]
         assert facts == {"uri": video.uri, "content_sha256": entry.content_sha256, "warnings": []}
 
 
@@ -149,3 +158,66 @@ def test_cache_settings_out_of_range_are_refused(setting: str, value: int) -> No
 def test_at_least_one_worker_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"num_workers must be in .*, got 0"):
         build_cache([], tmp_path, CONFIG, num_workers=0)
+
+
+def test_differences_are_those_from_the_same_places_of_the_reference(tmp_path: Path) -> None:
+    best, *_, worst = labelled_videos(tmp_path / "videos")[: len(CRFS)]
+    (entry,) = build([replace(worst, reference=best.uri)], tmp_path)
+    purposes = ("skip_sampling", "grid_sampling")
+    key = Key.public(CONFIG.seed)
+    draws = tuple(
+        DrawSeeds(**{purpose: key.seed(entry.content_sha256, purpose, draw) for purpose in purposes})
+        for draw in range(3)
+    )
+    patches = extract_sample(best.uri, DecodeRequest(sampling=TINY, draws=draws)).patches
+    found = entry.differences()
+    assert found is not None
+    assert found.shape == (3, 1, NUM_DIFFERENCES, 2, 7, 7)
+    for draw in range(3):
+        undistorted = splice(patches)[draw, 0]
+        expected = local_differences(entry.fragments()[draw, 0], undistorted, grid_size=7)
+        assert np.array_equal(found[draw, 0], expected)
+
+
+def test_a_video_that_is_its_own_reference_has_lost_nothing(
+    videos: list[LabelledVideo], tmp_path: Path
+) -> None:
+    (entry,) = build([replace(videos[0], reference=videos[0].uri)], tmp_path)
+    found = entry.differences()
+    assert found is not None
+    assert np.allclose(found[:, :, 0], np.log(0.5))
+
+
+def test_differences_are_added_to_an_entry_that_has_none_and_made_once(tmp_path: Path) -> None:
+    best, worst = labelled_videos(tmp_path / "videos")[:2]
+    (without,) = build([worst], tmp_path)
+    assert without.differences() is None
+    (entry,) = build([replace(worst, reference=best.uri)], tmp_path)
+    assert entry.folder == without.folder
+    Path(best.uri).unlink()
+    (again,) = build([replace(worst, reference=best.uri)], tmp_path)
+    assert np.array_equal(again.differences(), entry.differences())  # type: ignore[arg-type]
+
+
+def test_a_reference_that_is_not_there_or_of_another_size_leaves_the_video_out(
+    videos: list[LabelledVideo], tmp_path: Path
+) -> None:
+    small = tmp_path / "small.mp4"
+    run_ffmpeg("-i", videos[0].uri, "-vf", "scale=80:48", str(small))
+    wrong = [replace(videos[0], reference=str(path)) for path in (small, tmp_path / "gone.mp4")]
+    cached, failures = build_cache(wrong, tmp_path / "cache", CONFIG, num_workers=1)
+    assert cached == []
+    assert [failure.error_code for failure in failures] == ["decode_failed"] * 2
+    assert "the reference" in failures[1].message
+    assert "gone.mp4" in failures[1].message
+    frames = num_frames(videos[0].uri)
+    assert f"small.mp4' must have the (frames, rows, columns) of the video, [{frames}, 64, " in (
+        failures[0].message
+    )
+    assert f"got [{frames}, 48, " in failures[0].message
+
+
+@pytest.mark.parametrize("repeats", [0, 1001])
+def test_repeats_out_of_range_are_refused(repeats: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"repeats must be in 1..1000, got {repeats}"):
+        LabelledVideo(uri="a.mp4", label=1, source="a", version="1", repeats=repeats)

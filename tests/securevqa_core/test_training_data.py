@@ -16,14 +16,16 @@ from labelled import TINY, cached
 from securevqa_core import zoo
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.fragments import splice
-from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_cache import CachedVideo, build_cache, local_video
 from securevqa_core.training_data import (
     Batch,
     BatchMaker,
+    Differences,
     choose_segments,
     prefetched,
     step_rng,
 )
+from securevqa_core.training_differences import NUM_DIFFERENCES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -154,3 +156,51 @@ def test_mirrored_statistics_are_chosen_for_mirrored_clips(videos: list[CachedVi
     assert batch.fragments is None
     assert batch.statistics is not None
     assert (batch.statistics % 2).bool().tolist() == list(batch.flipped)
+
+
+def with_references(videos: list[CachedVideo], folder: Path) -> list[CachedVideo]:
+    """Return the videos, each but those of the first source with the best encoding for its reference."""
+    best = {video.source: video.uri for video in videos[::-1]}
+    labelled = [
+        replace(local_video(video.uri, label=video.label, source=video.source), reference=best[video.source])
+        for video in videos
+        if video.source != videos[0].source
+    ]
+    cached, failures = build_cache(labelled, folder / "cache", videos[0].config, num_workers=2)
+    assert not failures
+    return [*(video for video in videos if video.source == videos[0].source), *cached]
+
+
+def test_differences_are_standardised_and_unknown_without_a_reference(
+    videos: list[CachedVideo], folder: Path
+) -> None:
+    learnt = with_references(videos, folder)
+    differences = Differences.of(learnt)
+    assert differences is not None
+    assert differences.mean.shape == differences.sd.shape == (NUM_DIFFERENCES, 1, 1, 1)
+    maker = BatchMaker(flip=False, num_segments=0, differences=differences)
+    batches = [maker(learnt, step_rng("batch", seed)).differences for seed in range(8)]
+    found = torch.stack([batch for batch in batches if batch is not None])
+    assert found.shape == (8, 12, NUM_DIFFERENCES, 2, 7, 7)
+    assert found[:, :4].isnan().all()
+    known = found[:, 4:].transpose(0, 2).flatten(1)
+    assert known.mean(dim=1).numpy() == pytest.approx(np.zeros(NUM_DIFFERENCES), abs=0.15)
+    assert known.std(dim=1).numpy() == pytest.approx(np.ones(NUM_DIFFERENCES), abs=0.25)
+
+
+def test_differences_of_a_mirrored_clip_are_mirrored(videos: list[CachedVideo], folder: Path) -> None:
+    learnt = with_references(videos, folder)
+    differences = Differences.of(learnt)
+    assert differences is not None
+    batch = BatchMaker(flip=True, num_segments=0, differences=differences)(learnt, step_rng("batch", 0))
+    assert batch.differences is not None
+    assert set(batch.flipped[4:]) == {False, True}
+    for index, video in enumerate(learnt[4:], start=4):
+        plain = differences(video, (batch.draws[index], 0), is_flipped=False)
+        expected = plain[..., ::-1] if batch.flipped[index] else plain
+        assert np.array_equal(batch.differences[index].numpy(), expected)
+
+
+def test_without_references_there_are_no_differences(videos: list[CachedVideo]) -> None:
+    assert Differences.of(videos) is None
+    assert make(videos).differences is None

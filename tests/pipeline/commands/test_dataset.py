@@ -18,7 +18,7 @@ from pipeline import dataset_progress
 from pipeline.dataset import build_dataset
 from pipeline.dataset_manifest import MANIFEST
 from securevqa_core.datasets.build import BuildConfig, split_of
-from securevqa_core.datasets.families import FAMILIES
+from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
 
 SETTINGS = ["--seed", "4", "--views-per-source", "1", "--ladders-per-view", "1", "--mixtures-per-view", "1"]
@@ -71,6 +71,14 @@ def test_the_manifest_lists_every_clip_with_its_label_and_its_source(data: Path,
         factor = 1 if row["quality_factor"] is None else row["quality_factor"]
         assert row["label"] == row["vmaf_neg"] * factor
         assert read_pixels(data / row["uri"]).shape == (48, row["height"], row["width"], 3)
+
+
+def test_a_clip_is_learnt_from_beside_its_pristine_one_which_is_met_twice(data: Path) -> None:
+    listed = rows(data)
+    pristine = {row["view"]: str(data / row["uri"]) for row in listed if row["family"] == "pristine"}
+    for row in listed:
+        assert row["reference"] == (None if row["family"] in TEMPORAL else pristine[row["view"]])
+        assert row["repeats"] == (2 if row["family"] == "pristine" else 1)
 
 
 def test_sources_that_show_the_same_share_a_group_and_its_split(data: Path, footage: Path) -> None:
