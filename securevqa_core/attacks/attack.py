@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,15 +12,49 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securevqa_core.attacks.differentiable import FrameScorer, VideoDraw, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.attacks.norms import Norm, norm_named
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.randomness import Key
 from securevqa_core.types import require_range
 
-__all__ = ["ATTACKS", "Attack", "AttackConfig", "AttackName", "Attacked", "Direction", "Victim"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackConfig",
+    "AttackName",
+    "Attacked",
+    "Direction",
+    "Loop",
+    "Victim",
+    "eight_bit",
+]
 
-AttackName = Literal["pgd", "apgd", "square", "nes", "sharpen", "contrast", "noise"]
-Direction = Literal["inflate", "deflate"]
+AttackName = Literal[
+    "none",  # the video as it is
+    "pgd",  # gradients
+    "apgd",
+    "patch",
+    "universal",
+    "square",  # queries
+    "nes",
+    "patches",
+    "reroll",
+    "noise",  # filters
+    "sharpen",
+    "blur",
+    "contrast",
+    "local-contrast",
+    "saturate",
+    "gamma",
+    "flicker",
+    "drop",  # edits in time
+    "repeat",
+    "reorder",
+    "fast",
+    "slow",
+]
+Direction = Literal["inflate", "deflate", "boundary"]
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
 
@@ -34,11 +69,15 @@ class AttackConfig:
     attack: AttackName = "pgd"
     norm: Literal["l2", "linf"] = "linf"
     epsilon: float = 3.0  # 8-bit levels; of L2, root mean square over values
-    direction: Direction = "inflate"
-    steps: int = 10  # of PGD and APGD
+    direction: Direction = "inflate"  # boundary: to a score that is given for each video
+    steps: int = 10  # of gradients
     eot_draws: int = 1  # k: draws a gradient is averaged over
     queries: int = 100  # scores a black box may ask for
     repeats: int = 1  # queries an estimate of a black box is averaged over
+    remeasures: bool = (
+        True  # whether what is kept is measured anew beside each rival, where answers are random
+    )
+    patch_share: float = 0.05  # of the area of a frame that `patch` may change
 
     def __post_init__(self) -> None:
         for name, kind in (("attack", AttackName), ("direction", Direction)):
@@ -51,22 +90,21 @@ class AttackConfig:
         require_range("eot_draws", self.eot_draws, low=1, high=1024)
         require_range("queries", self.queries, low=0, high=1_000_000)
         require_range("repeats", self.repeats, low=1, high=1024)
-
-    @property
-    def sign(self) -> int:
-        """1 to raise the score, -1 to lower it."""
-        return 1 if self.direction == "inflate" else -1
+        require_range("patch_share", self.patch_share, low=0.001, high=1)
 
 
 class Victim:
-    """A scorer as an attacker meets it: with draws that are known, or with fresh ones each time; it counts.
+    """A scorer as an attacker meets it; it counts.
+
+    Its draws are known, or follow from a file's content under a secret key as in scoring, or are fresh ones
+    for each answer.
 
     Args:
         scorer: the whole way from frames to raw scores.
-        known_draws: those that the attacked video will be scored with; None: each answer takes fresh ones, as
-            a file whose bytes have changed does.
-        num_draws: draws that the victim averages for one answer where they are not known.
+        known_draws: those that the attacked video will be scored with; None: they are not known.
+        num_draws: draws that the victim pools for one answer where they are not known.
         rng: where fresh draws come from.
+        key: the victim's secret, from which the same frames get the same draws again; None: fresh draws.
     """
 
     def __init__(
@@ -76,6 +114,7 @@ class Victim:
         known_draws: Sequence[VideoDraw] | None,
         num_draws: int,
         rng: np.random.Generator,
+        key: Key | None = None,
     ) -> None:
         require_range("num_draws", num_draws, low=1, high=1024)
         self.scorer = scorer
@@ -84,11 +123,25 @@ class Victim:
         self.num_gradients = 0  # backward passes, one a draw
         self.num_queries = 0  # scores asked for
         self._rng = rng
+        self._key = key
 
     @property
-    def is_random(self) -> bool:
-        """Whether the same frames may get another answer."""
-        return self.known_draws is None
+    def has_random_gradients(self) -> bool:
+        """Whether the gradient at the same frames may be another one."""
+        return self.known_draws is None and self.scorer.is_random
+
+    @property
+    def has_random_answers(self) -> bool:
+        """Whether the same frames may get another score."""
+        return self.has_random_gradients and self._key is None
+
+    def draws_of(self, frames: NDArray[np.uint8]) -> tuple[VideoDraw, ...]:
+        """Return the draws that a file of these frames is scored with."""
+        if self.known_draws is not None:
+            return self.known_draws
+        if self._key is not None:
+            return keyed_draws(self._key, hashlib.sha256(frames.tobytes()).hexdigest(), self.num_draws)
+        return fresh_draws(self._rng, self.num_draws)
 
     def gradient(self, frames: Tensor, *, eot_draws: int) -> tuple[float, Tensor]:
         """Return the mean raw score and its gradient over known draws, or over `eot_draws` fresh ones."""
@@ -98,16 +151,16 @@ class Victim:
 
     def query(self, frames: Tensor) -> float:
         """Return the raw score of frames, rounded to 8 bits as an upload is."""
-        draws = fresh_draws(self._rng, self.num_draws) if self.known_draws is None else self.known_draws
+        pixels = eight_bit(frames)
         self.num_queries += 1
-        return float(self.scorer.measure(eight_bit(frames), draws).mean())
+        return self.scorer.pool(self.scorer.measure(pixels, self.draws_of(pixels)).mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attacked:
     """An attacked video and what it cost."""
 
-    frames: NDArray[np.uint8]  # (t, h, w, 3)
+    frames: NDArray[np.uint8]  # (t, h, w, 3); edits in time may change t
     num_gradients: int
     num_queries: int
     trace: list[float]  # raw scores as the attacker saw them, step after step
@@ -121,6 +174,20 @@ class Attack:
     victim: Victim
     config: AttackConfig
     rng: torch.Generator
+    goal: float | None = None  # the raw score that is wanted, of direction boundary
+    tile: Tensor | None = None  # (side, side, 3), of the universal perturbation
+    mask: Tensor | None = None  # 1 where values may change, of the shape of a frame; None: everywhere
+
+    def gain(self, score: float) -> float:
+        """Return what the attacker wants most of."""
+        if self.goal is not None:
+            return -abs(score - self.goal)
+        return score if self.config.direction == "inflate" else -score
+
+    def sign_at(self, score: float) -> int:
+        """Return 1 where the attacker wants more than `score`, -1 where less."""
+        wants_more = self.config.direction == "inflate" if self.goal is None else score < self.goal
+        return 1 if wants_more else -1
 
     @property
     def norm(self) -> Norm:
@@ -129,14 +196,19 @@ class Attack:
 
     def inside(self, perturbation: Tensor) -> Tensor:
         """Return the nearest perturbation in the ball that keeps every value in 0..255."""
-        bounded = self.norm.project(perturbation, self.config.epsilon)
+        allowed = perturbation if self.mask is None else perturbation * self.mask
+        bounded = self.norm.project(allowed, self.config.epsilon)
         return (self.clean + bounded).clamp(0, 255) - self.clean
 
     def finished(self, perturbation: Tensor, trace: list[float]) -> Attacked:
         """Return the attack's result, rounded to 8 bits, still inside the ball."""
         whole = self.norm.whole_levels(self.inside(perturbation), self.config.epsilon)
+        return self.counted(self.clean + whole, trace)
+
+    def counted(self, frames: Tensor, trace: list[float]) -> Attacked:
+        """Return frames of whole levels with what was spent on them."""
         return Attacked(
-            frames=eight_bit(self.clean + whole),
+            frames=eight_bit(frames),
             num_gradients=self.victim.num_gradients,
             num_queries=self.victim.num_queries,
             trace=trace,

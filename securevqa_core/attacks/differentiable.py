@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.scoring import normalise
 from securevqa_core.types import SamplingConfig, require_range
 
-__all__ = ["FrameScorer", "VideoDraw", "fresh_draws", "keyed_draws"]
+__all__ = ["FrameScorer", "Pooling", "Transform", "VideoDraw", "fresh_draws", "keyed_draws"]
 
+Pooling = Literal["mean", "median"]
 _MIDDLE = 128  # a level that no guardian map clamps
+_ALIKE = bytes(32)  # the seed of sampling that is the same in every draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,14 @@ def fresh_draws(rng: np.random.Generator, num_draws: int) -> tuple[VideoDraw, ..
     return tuple(VideoDraw(**{name: rng.bytes(32) for name in VideoDraw.__slots__}) for _ in range(num_draws))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transform:
+    """What is done to all frames before anything is sampled from them."""
+
+    apply: Callable[[Tensor, VideoDraw], Tensor]  # (t, h, w, 3) float 0..255 -> the same
+    is_random: bool = False
+
+
 class FrameScorer:
     """A model of the zoo with all that lies between decoded frames and its scores.
 
@@ -63,18 +73,36 @@ class FrameScorer:
     Args:
         model: in eval mode; its parameters stop asking for gradients.
         sampling: which pixels it looks at, and the amplitude of its guardian map.
+        transforms: of the whole frames, in order.
+        samples_alike: the same frames and patches are sampled in every draw: no spatial grid sampling.
+        motion: (channels,) what the head gets in place of the inter branch's features; None: those.
+        pooling: of a video's draws.
         rounds: False leaves rounding and clamping out, to compare gradients with differences.
 
     Raises:
         ConfigurationError: a part of the model is in training mode: dropout would be an unreported defence.
     """
 
-    def __init__(self, model: nn.Module, sampling: SamplingConfig, *, rounds: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        sampling: SamplingConfig,
+        *,
+        transforms: Sequence[Transform] = (),
+        samples_alike: bool = False,
+        motion: Tensor | None = None,
+        pooling: Pooling = "mean",
+        rounds: bool = True,
+    ) -> None:
         training = [name or "model" for name, part in model.named_modules() if part.training]
         if training:
             raise ConfigurationError(f"model must be in eval mode, got {training[0]} in training mode")
         self._model: Any = model.requires_grad_(requires_grad=False)
         self.sampling = sampling
+        self.pooling = pooling
+        self._transforms = tuple(transforms)
+        self._samples_alike = samples_alike
+        self._motion = motion
         self._rounds = rounds
 
     def __call__(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
@@ -111,6 +139,16 @@ class FrameScorer:
             pixels = torch.from_numpy(np.asarray(frames).astype(np.float32)).to(self.device)
             return self(pixels, draws).double().cpu().numpy()
 
+    def pool(self, draws: NDArray[np.float64]) -> float:
+        """Return the one value of a video's draws (n,)."""
+        return float(np.median(draws) if self.pooling == "median" else np.mean(draws))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether draws differ at all."""
+        random_pixels = self.sampling.guardian_amplitude > 0 or any(t.is_random for t in self._transforms)
+        return random_pixels or not self._samples_alike
+
     @property
     def device(self) -> torch.device:
         """Where the model is, and frames have to be."""
@@ -140,13 +178,24 @@ class FrameScorer:
         return torch.stack(list(self._guarded(segments, draw.guardian_inter)))
 
     def _score(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+        for transform in self._transforms:
+            frames = transform.apply(frames, draw)
+        if self._samples_alike:
+            draw = replace(draw, skip_sampling=_ALIKE, grid_sampling=_ALIKE)
         intra = self._model.intra(normalise(self.fragments(frames, draw)))
         inter = None
         if self.sampling.num_segments:
-            features = self._model.inter(normalise(self.segments(frames, draw)))
+            features = self._features(frames, draw)
             inter = features[None].expand(len(intra), *features.shape)
         scores: Tensor = self._model.head(intra, inter)
         return scores.flatten(1).mean(dim=1)
+
+    def _features(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+        """Return (segments, channels)."""
+        if self._motion is not None:
+            return self._motion.expand(self.sampling.num_segments, -1)
+        features: Tensor = self._model.inter(normalise(self.segments(frames, draw)))
+        return features
 
     def _resized(self, frames: Tensor, height: int, width: int) -> Tensor:
         """Resample (k, h, w, 3) to 8-bit (k, height, width, 3), antialiased bilinear as in decoding."""

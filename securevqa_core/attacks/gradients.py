@@ -1,15 +1,16 @@
-"""Owns the attacks of those who have the weights: PGD and APGD, with expectation over transformation."""
+"""Owns the attacks of those who have the weights: PGD, APGD and a local patch, averaged over draws."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from securevqa_core.attacks.attack import Attack
 
-__all__ = ["apgd", "pgd"]
+__all__ = ["apgd", "patch", "pgd"]
 
 _STEP_SHARE = 2.5  # all steps together, in radii, as Madry et al. (2018) chose
 _MOMENTUM = 0.75  # of APGD (Croce and Hein, 2020)
@@ -27,7 +28,7 @@ def pgd(attack: Attack) -> tuple[Tensor, list[float]]:
         score, slope = attack.victim.gradient(attack.clean + perturbation, eot_draws=config.eot_draws)
         trace.append(score)
         best.offer(perturbation, score)
-        perturbation = attack.inside(perturbation + length * norm.steepest(config.sign * slope))
+        perturbation = attack.inside(perturbation + length * norm.steepest(attack.sign_at(score) * slope))
     return best.or_last(perturbation), trace
 
 
@@ -40,7 +41,7 @@ def apgd(attack: Attack) -> tuple[Tensor, list[float]]:
     checkpoints, rises, since = _checkpoints(config.steps), 0, 0
     for step in range(config.steps):
         score, slope = attack.victim.gradient(attack.clean + perturbation, eot_draws=config.eot_draws)
-        rises += bool(trace) and config.sign * score > config.sign * trace[-1]
+        rises += bool(trace) and attack.gain(score) > attack.gain(trace[-1])
         trace.append(score)
         best.offer(perturbation, score)
         if step in checkpoints:
@@ -50,10 +51,20 @@ def apgd(attack: Attack) -> tuple[Tensor, list[float]]:
                 slope = best.slope_or(slope)
             rises, since = 0, step
         best.keep_slope(perturbation, slope)
-        ahead = attack.inside(perturbation + length * norm.steepest(config.sign * slope))
+        ahead = attack.inside(perturbation + length * norm.steepest(attack.sign_at(score) * slope))
         moved = _MOMENTUM * (ahead - perturbation) + (1 - _MOMENTUM) * (perturbation - previous)
         previous, perturbation = perturbation, attack.inside(perturbation + moved)
     return best.or_last(perturbation), trace
+
+
+def patch(attack: Attack) -> tuple[Tensor, list[float]]:
+    """Do as PGD inside one square of the frame, at a random place and the same in every frame."""
+    _, height, width, _ = attack.clean.shape
+    side = max(1, min(height, width, round(math.sqrt(attack.config.patch_share * height * width))))
+    top, left = (int(torch.randint(n - side + 1, (1,), generator=attack.rng)) for n in (height, width))
+    mask = torch.zeros(height, width, 1, device=attack.clean.device)
+    mask[top : top + side, left : left + side] = 1
+    return pgd(replace(attack, mask=mask))
 
 
 class _Best:
@@ -61,14 +72,14 @@ class _Best:
 
     def __init__(self, attack: Attack) -> None:
         self._attack = attack
-        self._score = -math.inf
+        self._gain = -math.inf
         self._slope: Tensor | None = None
         self.perturbation = torch.zeros_like(attack.clean)
 
     def offer(self, perturbation: Tensor, score: float) -> None:
         """Keep a place that scores better than the best."""
-        if self._attack.config.sign * score > self._score:
-            self._score, self._slope = self._attack.config.sign * score, None
+        if self._attack.gain(score) > self._gain:
+            self._gain, self._slope = self._attack.gain(score), None
             self.perturbation = perturbation
 
     def keep_slope(self, perturbation: Tensor, slope: Tensor) -> None:
@@ -82,7 +93,7 @@ class _Best:
 
     def or_last(self, last: Tensor) -> Tensor:
         """Return the better one of the best and the last place; with fresh draws no one look decides."""
-        if self._attack.victim.is_random:
+        if self._attack.victim.has_random_gradients:
             return last
         score, _ = self._attack.victim.gradient(self._attack.clean + last, eot_draws=1)
         self.offer(last, score)

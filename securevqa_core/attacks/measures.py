@@ -36,10 +36,10 @@ def distortion(clean: NDArray[np.uint8], attacked: NDArray[np.uint8]) -> Distort
     """Compare two videos (t, h, w, 3), uint8, sides >= 11.
 
     Raises:
-        ValueError: their shapes differ.
+        UndefinedError: their shapes differ: a frame is left out, say.
     """
     if clean.shape != attacked.shape:
-        raise ValueError(f"attacked must have the shape {clean.shape}, got {attacked.shape}")
+        raise UndefinedError(f"distortion is of videos of one shape, got {clean.shape} and {attacked.shape}")
     change = attacked.astype(np.float64) - clean
     square = float((change**2).mean())
     return Distortion(
@@ -102,7 +102,9 @@ class ScoreChange:
     absolute: Estimate  # mean size of the change
     inflation: Estimate  # mean of what scores rose by, 0 for those that fell
     deflation: Estimate  # mean of what scores fell by, 0 for those that rose
+    flipped: Estimate  # share whose verdict is another one
     flipped_to_pass: Estimate  # share of those that did not pass before which pass after
+    rejected_to_pass: Estimate  # share of those that were rejected before which pass after
     r: Estimate  # R of Eq. 16, natural logarithm
     r_log10: Estimate  # the same, logarithm to base 10
 
@@ -111,7 +113,7 @@ def score_change(
     clean: ArrayLike,
     changed: ArrayLike,
     *,
-    target: float,
+    target: ArrayLike,
     resamples: Resamples,
     thresholds: Thresholds | None = None,
 ) -> ScoreChange:
@@ -120,24 +122,30 @@ def score_change(
     Args:
         clean: before.
         changed: after an attack; or a second clean scoring with other draws, for the noise floor.
-        target: what the attacker wants every score to be: 100 to inflate, 0 to deflate.
+        target: what the attacker wants scores to be: 100 to inflate, 0 to deflate, or one of each video.
         resamples: of n rows.
-        thresholds: from which score a verdict is a pass.
+        thresholds: where verdicts change; of the score, not of its lower bound.
     """
     before, after = (np.asarray(one, dtype=np.float64) for one in (clean, changed))
-    change, pass_at = after - before, (thresholds or Thresholds()).pass_at
+    wanted = np.broadcast_to(np.asarray(target, dtype=np.float64), before.shape)
+    change, limits = after - before, thresholds or Thresholds()
+    edges = (limits.reject_below, limits.pass_at)
+    verdicts = np.digitize(before, edges), np.digitize(after, edges)
 
     def mean_of(values: NDArray[np.float64]) -> Estimate:
         return estimate(lambda rows: float(values[rows].mean()), resamples)
 
-    def flipped(rows: Rows) -> float:
-        failed = rows[before[rows] < pass_at]
-        if not len(failed):
-            raise UndefinedError(f"a share of flips needs a score below {pass_at:g}, got none")
-        return float((after[failed] >= pass_at).mean())
+    def passing(below: float) -> Estimate:
+        def share(rows: Rows) -> float:
+            failed = rows[before[rows] < below]
+            if not len(failed):
+                raise UndefinedError(f"a share of flips needs a score below {below:g}, got none")
+            return float((after[failed] >= limits.pass_at).mean())
+
+        return estimate(share, resamples)
 
     def r_in(log: Callable[[float], float]) -> Estimate:
-        return estimate(lambda rows: robustness(before[rows], after[rows], target, log=log), resamples)
+        return estimate(lambda rows: robustness(before[rows], after[rows], wanted[rows], log=log), resamples)
 
     return ScoreChange(
         num_videos=len(before),
@@ -145,7 +153,9 @@ def score_change(
         absolute=mean_of(np.abs(change)),
         inflation=mean_of(change.clip(min=0)),
         deflation=mean_of((-change).clip(min=0)),
-        flipped_to_pass=estimate(flipped, resamples),
+        flipped=mean_of((verdicts[0] != verdicts[1]).astype(np.float64)),
+        flipped_to_pass=passing(limits.pass_at),
+        rejected_to_pass=passing(limits.reject_below),
         r=r_in(math.log),
         r_log10=r_in(math.log10),
     )

@@ -36,6 +36,13 @@ def test_r_is_undefined_where_a_score_stood_still_or_was_the_target() -> None:
         robustness([], [], 100)
 
 
+def test_every_video_may_have_a_target_of_its_own() -> None:
+    targets = np.array([100.0, 100.0, 0.0, 0.0])
+    found = score_change(BEFORE, AFTER, target=targets, resamples=_resamples(4))
+    by_hand = (math.log(70 / 35) + math.log(50 / 5) + math.log(70 / 10) + math.log(90 / 1)) / 4
+    assert found.r.value == pytest.approx(by_hand)
+
+
 def test_inflation_and_deflation_are_told_apart() -> None:
     found = score_change(BEFORE, AFTER, target=100.0, resamples=_resamples(4))
     assert found.signed.value == pytest.approx((35 + 5 - 10 + 1) / 4)
@@ -43,6 +50,8 @@ def test_inflation_and_deflation_are_told_apart() -> None:
     assert found.inflation.value == pytest.approx((35 + 5 + 1) / 4)
     assert found.deflation.value == pytest.approx(10 / 4)
     assert found.flipped_to_pass.value == 0.5  # of 30 and 50, which did not pass at 60
+    assert found.rejected_to_pass.value == 1.0  # of 30, which was rejected below 40
+    assert found.flipped.value == 0.25  # 30 became a pass; 50, 70 and 90 are judged as before
     assert found.signed.low < found.signed.value < found.signed.high
 
 
@@ -64,7 +73,7 @@ def test_distortion_is_measured_in_levels_and_decibels(clip: NDArray[np.uint8]) 
 
 
 def test_distortion_of_other_shapes_is_refused(clip: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match=r"shape \(8, .*got \(7, "):
+    with pytest.raises(UndefinedError, match=r"got \(8, .* and \(7, "):
         distortion(clip, clip[:7])
 
 
