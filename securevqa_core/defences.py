@@ -1,0 +1,222 @@
+"""Owns defences as plug-ins: each changes one thing about how any model of the zoo looks at frames.
+
+`defended(model, sampling, ["guardian=2", "jpeg=75", "median"])` is what an attacker of that model meets.
+They are applied in the order given. Where a defence has no gradient, an attacker's passes straight through,
+so that no row of a table is strong because a gradient was missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
+from numpy.typing import ArrayLike
+from scipy import stats
+from torch import Tensor, nn
+
+from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg
+from securevqa_core.attacks.differentiable import FrameScorer, Pooling, Transform, VideoDraw
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.motion_pathway import MotionPathway
+from securevqa_core.randomness import generator
+from securevqa_core.types import SamplingConfig, require_range
+
+__all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]
+
+# name -> what its value is; a name in brackets takes none
+DEFENCES = {
+    "grid": "random, or fixed: the same frames and patches for every video",
+    "guardian": "amplitude of the guardian map, 0..127 levels; 0 is none",
+    "temporal": "on, or off: the head gets the features of average motion",
+    "resize": "factor that frames are shrunk by and enlarged again, 1..16",
+    "jpeg": "quality that frames are encoded with, 1..100",
+    "h264": "constant rate factor that the video is encoded with, 0..51",
+    "noise": "standard deviation of Gaussian noise on every value, 0..255 levels",
+    "median": "no value: draws are pooled by their median, not their mean",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setup:
+    model: nn.Module
+    sampling: SamplingConfig
+    transforms: tuple[Transform, ...] = ()
+    samples_alike: bool = False
+    motion: Tensor | None = None
+    pooling: Pooling = "mean"
+
+    def after(self, apply: Callable[[Tensor, VideoDraw], Tensor], *, is_random: bool = False) -> _Setup:
+        """Return the set-up with one more transform."""
+        return replace(self, transforms=(*self.transforms, Transform(apply=apply, is_random=is_random)))
+
+
+def defended(model: nn.Module, sampling: SamplingConfig, defences: Sequence[str]) -> FrameScorer:
+    """Return a model behind defences.
+
+    Args:
+        model: of the zoo, in eval mode.
+        sampling: how it samples without them.
+        defences: `name=value` of `DEFENCES`, or `name` where there is no value.
+
+    Raises:
+        ConfigurationError: no such defence, a value out of range, or a model that it does not suit.
+    """
+    setup = _Setup(model=model, sampling=sampling)
+    for text in defences:
+        name, _, value = text.partition("=")
+        if name not in _PLUG_INS or (not value) != (name == "median"):
+            known = ", ".join(one if one == "median" else f"{one}=VALUE" for one in DEFENCES)
+            raise ConfigurationError(f"defence must be one of {known}, got {text!r}")
+        setup = _PLUG_INS[name](setup, value)
+    return FrameScorer(
+        setup.model,
+        setup.sampling,
+        transforms=setup.transforms,
+        samples_alike=setup.samples_alike,
+        motion=setup.motion,
+        pooling=setup.pooling,
+    )
+
+
+def noise_sd(defences: Sequence[str]) -> float | None:
+    """Return the standard deviation of the noise before a median, None where that is not the defence.
+
+    Only where noise comes first does a certificate hold: what follows is then a function of noisy frames.
+    """
+    if len(defences) < 2 or not defences[0].startswith("noise=") or "median" not in defences:
+        return None
+    return float(defences[0].partition("=")[2])
+
+
+def certified_range(
+    scores: ArrayLike, *, noise_sd: float, radius_l2: float, confidence: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return between what the median stays under any perturbation (median smoothing, Chiang et al., 2020).
+
+    Args:
+        scores: one a draw of Gaussian noise.
+        noise_sd: its standard deviation on every value.
+        radius_l2: the perturbation's L2 norm over all values of the video, not its root mean square.
+        confidence: of each end of the range; the draws are a sample.
+
+    Returns:
+        Low and high; None where so few draws certify nothing.
+
+    Raises:
+        ConfigurationError: no scores, or `noise_sd`, `radius_l2` or `confidence` is out of range.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+    require_range("number of scores", len(ordered), low=1, high=1_000_000)
+    require_range("noise_sd", noise_sd, low=1e-6, high=1e6)
+    require_range("radius_l2", radius_l2, low=0, high=1e12)
+    require_range("confidence", confidence, low=0.5, high=1 - 1e-9)
+    share = float(stats.norm.cdf(-radius_l2 / noise_sd))  # quantile that the median can fall to
+    num_below = stats.binom.cdf(np.arange(len(ordered)), len(ordered), share)
+    # The k-th smallest is below that quantile unless fewer than k draws are.
+    (sure,) = np.nonzero(1 - num_below >= confidence)
+    if not len(sure):
+        return None, None
+    return float(ordered[sure[-1]]), float(ordered[-1 - sure[-1]])
+
+
+def _grid(setup: _Setup, value: str) -> _Setup:
+    if value not in {"random", "fixed"}:
+        raise ConfigurationError(f"grid must be random or fixed, got {value!r}")
+    return replace(setup, samples_alike=value == "fixed")
+
+
+def _guardian(setup: _Setup, value: str) -> _Setup:
+    amplitude = int(_number("guardian", value, high=127, whole=True))
+    return replace(setup, sampling=replace(setup.sampling, guardian_amplitude=amplitude))
+
+
+def _temporal(setup: _Setup, value: str) -> _Setup:
+    if value not in {"on", "off"}:
+        raise ConfigurationError(f"temporal must be on or off, got {value!r}")
+    return replace(setup, motion=_average_motion(setup) if value == "off" else None)
+
+
+def _average_motion(setup: _Setup) -> Tensor:
+    branch = getattr(setup.model, "inter_backbone", None)
+    if not isinstance(branch, MotionPathway):
+        raise ConfigurationError(
+            f"temporal=off needs an inter branch with statistics of motion, got {type(branch).__name__}"
+        )
+    mean = branch.standardise.running_mean
+    assert mean is not None
+    with torch.no_grad():
+        return branch.from_statistics(mean[None, :, None].expand(-1, -1, setup.sampling.segment_frames))[0]
+
+
+def _resize(setup: _Setup, value: str) -> _Setup:
+    factor = _number("resize", value, low=1, high=16)
+
+    def apply(frames: Tensor, _draw: VideoDraw) -> Tensor:
+        planes = frames.permute(0, 3, 1, 2)
+        height, width = planes.shape[2:]
+        small = (max(1, round(height / factor)), max(1, round(width / factor)))
+        for size in (small, (height, width)):
+            planes = F.interpolate(planes, size, mode="bilinear", antialias=True)
+        return _straight(planes.permute(0, 2, 3, 1), lambda pixels: pixels)
+
+    return setup.after(apply)
+
+
+def _jpeg(setup: _Setup, value: str) -> _Setup:
+    quality = int(_number("jpeg", value, low=1, high=100, whole=True))
+    return setup.after(
+        lambda frames, _draw: _straight(frames, lambda one: through_jpeg(one, quality=quality))
+    )
+
+
+def _h264(setup: _Setup, value: str) -> _Setup:
+    crf = int(_number("h264", value, high=51, whole=True))
+    return setup.after(lambda frames, _draw: _straight(frames, lambda one: through_h264(one, crf=crf)))
+
+
+def _noise(setup: _Setup, value: str) -> _Setup:
+    sd = _number("noise", value, high=255)
+
+    def apply(frames: Tensor, draw: VideoDraw) -> Tensor:
+        seed = hashlib.sha256(b"noise" + draw.guardian_intra).digest()
+        noise = sd * generator(seed).standard_normal(tuple(frames.shape), dtype=np.float32)
+        return _straight(frames + torch.from_numpy(noise).to(frames.device), lambda pixels: pixels)
+
+    return setup.after(apply, is_random=True)
+
+
+def _median(setup: _Setup, _value: str) -> _Setup:
+    return replace(setup, pooling="median")
+
+
+def _straight(frames: Tensor, change: Callable[[Frames], Frames]) -> Tensor:
+    """Return what becomes of frames as whole levels; the gradient is that of the identity."""
+    whole = frames.detach().round().clamp(0, 255)
+    changed = torch.from_numpy(change(whole.to(torch.uint8).cpu().numpy())).to(frames)
+    return frames + (changed - frames.detach())
+
+
+def _number(name: str, value: str, *, low: float = 0, high: float, whole: bool = False) -> float:
+    try:
+        number = int(value) if whole else float(value)
+    except ValueError as error:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigurationError(f"{name} must be {kind}, got {value!r}") from error
+    require_range(name, number, low=low, high=high)
+    return number
+
+
+_PLUG_INS: dict[str, Callable[[_Setup, str], _Setup]] = {
+    "grid": _grid,
+    "guardian": _guardian,
+    "temporal": _temporal,
+    "resize": _resize,
+    "jpeg": _jpeg,
+    "h264": _h264,
+    "noise": _noise,
+    "median": _median,
+}

@@ -1,0 +1,221 @@
+"""Defences as plug-ins: each does what its name says, to any model, and none hides a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from media import bundled_clip
+from numpy.typing import NDArray
+from torch import Tensor
+
+from securevqa_core import weights, zoo
+from securevqa_core.attacks.codecs import through_h264, through_jpeg
+from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.frames import read_frames
+from securevqa_core.defences import certified_range, defended, noise_sd
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.types import SamplingConfig
+
+MODEL, BASELINE = "secure-vqa-compact", "nss-svr"
+DRAWS = fresh_draws(np.random.default_rng(1), 2)
+
+
+SMALL = {"patch_side": 16, "num_clips": 2, "clip_frames": 2, "num_temporal_fragments": 1}
+SMALL_INTER = {"num_segments": 2, "segment_frames": 4, "segment_side": 28}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the stages of a scoring run: threads cost more than they bring at this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return weights.build(weights.default(MODEL))
+
+
+@pytest.fixture(scope="module")
+def clip() -> NDArray[np.uint8]:
+    return read_frames(bundled_clip("bikes"), max_frames=8, max_height=120).pixels
+
+
+def _around(model: torch.nn.Module, *defences: str, name: str = MODEL) -> FrameScorer:
+    """Return a model that looks at little, behind defences."""
+    return defended(model, _sampling(name), defences)
+
+
+def _sampling(name: str = MODEL) -> SamplingConfig:
+    return replace(zoo.spec(name).sampling, **SMALL, **(SMALL_INTER if name == MODEL else {}))
+
+
+def _float(clip: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(clip.astype(np.float32))
+
+
+def test_without_defences_a_model_scores_as_it_is(model: torch.nn.Module, clip: NDArray[np.uint8]) -> None:
+    plain = FrameScorer(model, _sampling())
+    assert np.array_equal(_around(model).measure(clip, DRAWS), plain.measure(clip, DRAWS))
+
+
+def test_only_without_grid_sampling_and_guardian_map_are_all_draws_alike(
+    model: torch.nn.Module, clip: NDArray[np.uint8]
+) -> None:
+    for defences, is_random in (
+        ((), True),
+        (("grid=fixed",), True),
+        (("guardian=0",), True),
+        (("grid=fixed", "guardian=0"), False),
+        (("grid=fixed", "guardian=0", "noise=1"), True),
+    ):
+        scorer = _around(model, *defences)
+        first, second = scorer.measure(clip, DRAWS).mean(axis=1)
+        assert scorer.is_random == is_random
+        assert (first != second) == is_random
+
+
+def test_without_temporal_information_the_inter_branch_is_not_asked(
+    model: torch.nn.Module, clip: NDArray[np.uint8]
+) -> None:
+    """Of 16 frames two clips look at two each; two segments look at four each."""
+    longer = _float(np.concatenate([clip, clip]))
+    seen = {}
+    for value in ("on", "off"):
+        _, slope = _around(model, f"temporal={value}").gradient(longer, DRAWS[:1])
+        seen[value] = int((slope != 0).any(dim=3).any(dim=2).any(dim=1).sum())
+    assert seen["off"] == 4
+    assert seen["on"] >= 8
+
+
+def test_the_amplitude_of_the_guardian_map_is_set_for_a_model_that_has_none(clip: NDArray[np.uint8]) -> None:
+    baseline = weights.build(weights.default(BASELINE))
+    scorer = _around(baseline, "guardian=3", name=BASELINE)
+    plain = _around(baseline, name=BASELINE)
+    frames = _float(np.clip(clip, 8, 247))
+    change = scorer.fragments(frames, DRAWS[0]) - plain.fragments(frames, DRAWS[0])
+    assert (change.abs() == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("defence", "expected"),
+    [
+        ("jpeg=30", lambda clip: through_jpeg(clip, quality=30)),
+        ("h264=35", lambda clip: through_h264(clip, crf=35)),
+    ],
+)
+def test_a_codec_as_a_defence_is_that_codec_before_the_model(
+    defence: str, expected, model: torch.nn.Module, clip: NDArray[np.uint8]
+) -> None:
+    scored = _around(model, defence).measure(clip, DRAWS)
+    assert np.array_equal(scored, _around(model).measure(expected(clip), DRAWS))
+    assert not np.array_equal(scored, _around(model).measure(clip, DRAWS))
+
+
+@pytest.mark.parametrize("defence", ["resize=2", "jpeg=60", "h264=30", "noise=4", "guardian=2", "grid=fixed"])
+def test_an_attackers_gradient_passes_through_every_defence(
+    defence: str, model: torch.nn.Module, clip: NDArray[np.uint8]
+) -> None:
+    score, slope = _around(model, defence).gradient(_float(clip), DRAWS[:1])
+    assert np.isfinite(score)
+    assert torch.isfinite(slope).all()
+    assert (slope != 0).float().mean() > 0.5
+
+
+def test_defences_are_applied_in_order(model: torch.nn.Module, clip: NDArray[np.uint8]) -> None:
+    one, other = (
+        _around(model, *order).measure(clip, DRAWS)
+        for order in (("resize=3", "jpeg=20"), ("jpeg=20", "resize=3"))
+    )
+    assert not np.array_equal(one, other)
+
+
+def test_a_resized_video_has_lost_its_detail_and_kept_its_size(
+    model: torch.nn.Module, clip: NDArray[np.uint8]
+) -> None:
+    sharp = _around(model, "guardian=0")
+    soft = _around(model, "resize=4", "guardian=0")
+    assert soft.measure(clip, DRAWS).mean() < sharp.measure(clip, DRAWS).mean()
+
+
+def test_draws_are_pooled_as_asked(model: torch.nn.Module) -> None:
+    draws = np.array([1.0, 2.0, 9.0])
+    assert _around(model).pool(draws) == 4.0
+    assert _around(model, "median").pool(draws) == 2.0
+
+
+def test_a_certificate_holds_and_is_tight_for_a_linear_score() -> None:
+    """Of a linear function the worst shift of the median is known: its slope times the radius."""
+    rng = np.random.default_rng(0)
+    sd, slope, radius = 2.0, 3.0, 1.5
+    held = []
+    for _ in range(200):
+        scores = 50 + slope * rng.normal(0, sd, size=400)
+        low, high = certified_range(scores, noise_sd=sd, radius_l2=radius)
+        assert low is not None
+        assert high is not None
+        held.append((low <= 50 - slope * radius, 50 + slope * radius <= high))
+        assert low == pytest.approx(50 - slope * radius, abs=2.5)
+    assert np.mean(held, axis=0) == pytest.approx([0.96, 0.96], abs=0.035)
+
+
+def test_few_draws_certify_nothing_beyond_a_small_radius() -> None:
+    scores = np.arange(16.0)
+    assert certified_range(scores, noise_sd=4.0, radius_l2=0.0) == (4.0, 11.0)
+    assert certified_range(scores, noise_sd=4.0, radius_l2=3.0) == (0.0, 15.0)
+    assert certified_range(scores, noise_sd=4.0, radius_l2=10.0) == (None, None)
+
+
+def test_a_certificate_is_for_noise_that_comes_first_and_a_median() -> None:
+    assert noise_sd(["noise=4", "jpeg=75", "median"]) == 4.0
+    for others in (["jpeg=75", "noise=4", "median"], ["noise=4"], ["median"], []):
+        assert noise_sd(others) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scores": []}, "number of scores must be in .*, got 0"),
+        ({"noise_sd": 0.0}, "noise_sd must be in .*, got 0"),
+        ({"radius_l2": -1.0}, "radius_l2 must be in .*, got -1"),
+        ({"confidence": 1.0}, "confidence must be in .*, got 1"),
+    ],
+)
+def test_certificates_of_nothing_are_refused(settings: dict[str, object], message: str) -> None:
+    arguments = {"scores": [1.0], "noise_sd": 1.0, "radius_l2": 1.0} | settings
+    with pytest.raises(ConfigurationError, match=message):
+        certified_range(arguments.pop("scores"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("defence", "message"),
+    [
+        ("magic=1", "defence must be one of grid=VALUE, .*median, got 'magic=1'"),
+        ("guardian", "defence must be one of .*, got 'guardian'"),
+        ("median=3", "defence must be one of .*, got 'median=3'"),
+        ("grid=some", "grid must be random or fixed, got 'some'"),
+        ("temporal=maybe", "temporal must be on or off, got 'maybe'"),
+        ("guardian=200", r"guardian must be in 0\.\.127, got 200"),
+        ("guardian=1.5", "guardian must be a whole number, got '1.5'"),
+        ("noise=much", "noise must be a number, got 'much'"),
+        ("noise=300", r"noise must be in 0\.\.255, got 300"),
+        ("resize=0", r"resize must be in 1\.\.16, got 0"),
+        ("jpeg=0", r"jpeg must be in 1\.\.100, got 0"),
+        ("h264=60", r"h264 must be in 0\.\.51, got 60"),
+    ],
+)
+def test_defences_that_there_are_not_are_refused(defence: str, message: str, model: torch.nn.Module) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        _around(model, defence)
+
+
+def test_temporal_information_cannot_be_taken_from_a_model_that_has_none() -> None:
+    baseline = weights.build(weights.default(BASELINE))
+    with pytest.raises(ConfigurationError, match="statistics of motion, got NoneType"):
+        _around(baseline, "temporal=off", name=BASELINE)
