@@ -2,77 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from operators.fetch import fetch
 from operators.schema import Row
 from operators.storage import redact
+from pipeline.attack_config import AttackRunConfig
+from pipeline.attack_video import AttackedVideo, Lab
 from pipeline.files import write_json, write_rows
+from pipeline.labelled import keep_rows
+from pipeline.labels import label_column, labels_of
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
-from securevqa_core import weights, zoo
-from securevqa_core.attacks.attack import AttackConfig, Victim
-from securevqa_core.attacks.differentiable import FrameScorer, VideoDraw, fresh_draws, keyed_draws
-from securevqa_core.attacks.frames import read_frames
-from securevqa_core.attacks.measures import ScoreChange, distortion, score_change
-from securevqa_core.attacks.run import run_attack
-from securevqa_core.bootstrap import resample
-from securevqa_core.errors import ConfigurationError, OutputError, VideoError
-from securevqa_core.randomness import Key
-from securevqa_core.scoring import Thresholds, summarise
-from securevqa_core.types import require_range
+from securevqa_core.attacks.measures import ScoreChange, score_change
+from securevqa_core.attacks.universal import fit_universal
+from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample
+from securevqa_core.errors import ManifestError, OutputError, UndefinedError, VideoError
+from securevqa_core.metrics import plcc, srcc
 
-__all__ = ["AttackRunConfig", "attack_videos", "summary"]
+__all__ = ["attack_videos", "summary"]
 
-Regime = Literal["key", "no-key"]
-_MAX_BYTES, _FETCH_SECONDS = 20 << 30, 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackRunConfig:
-    """Everything a run of the attack lab was asked to do.
-
-    Raises:
-        ConfigurationError: a field is out of range.
-    """
-
-    manifest: str
-    output: Path  # local folder
-    attack: AttackConfig
-    regime: Regime = "no-key"  # whether the attacker knows the draws that will be scored
-    num_draws: int = 4  # that every score is the mean of
-    seconds: float = 1.0  # of each video, from its start
-    max_height: int = 360  # pixels; higher videos are shrunk
-    seed: int = 0  # of draws and attacks: public, as befits research
-    model: str | None = None
-    checkpoint: Path | None = None
-    uri_column: str = "uri"
-    thresholds: Thresholds = field(default_factory=Thresholds)
-
-    def __post_init__(self) -> None:
-        if self.regime not in get_args(Regime):
-            raise ConfigurationError(
-                f"regime must be one of {', '.join(get_args(Regime))}, got {self.regime!r}"
-            )
-        require_range("draws", self.num_draws, low=1, high=256)
-        require_range("seconds", self.seconds, low=0.01, high=3600)
-        require_range("seed", self.seed, low=0, high=2**63)
-
-    def settings(self, checkpoint_id: str) -> dict[str, Any]:
-        """Return what decides a row, as JSON values."""
-        names = ("regime", "num_draws", "seconds", "max_height", "seed")
-        chosen = {name: getattr(self, name) for name in names}
-        return chosen | {"attack": asdict(self.attack), "checkpoint_id": checkpoint_id}
+RECORD_FILE = "attack.json"  # written last
 
 
 def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -87,26 +47,36 @@ def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> di
 
     Raises:
         OutputError: the output holds rows of other settings, or cannot be written.
-        ManifestError: the manifest is none.
+        ManifestError: the manifest is none, or lacks videos to fit to.
     """
     torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
-    table = read_manifest(config.manifest, uri_column=config.uri_column, allow_schemes=DEFAULT_ALLOW_SCHEMES)
-    checkpoint = _checkpoint(config)
-    settings = config.settings(checkpoint.checkpoint_id)
+    videos, fitted = _chosen(config)
+    surrogate = None if config.surrogate is None else config.surrogate.load()
+    lab = Lab(config=config, target=config.target.load(), surrogate=surrogate)
+    settings = config.settings(lab.target, surrogate) | {"videos": _digest(videos), "fitted": _digest(fitted)}
     folder = _opened(config.output, settings)
-    scorer = FrameScorer(weights.build(checkpoint), zoo.spec(checkpoint.architecture).sampling)
-    rows = []
-    for number, video in enumerate(table.select(["video_id", "uri"]).to_pylist(), start=1):
-        video_id, uri = str(video["video_id"]), str(video["uri"])
-        kept = folder / f"{hashlib.sha256(f'{video_id} {uri}'.encode()).hexdigest()[:24]}.json"
-        if not kept.exists():
-            row = {"video_id": video_id, "uri": redact(uri)} | _attacked_row(uri, scorer, checkpoint, config)
-            write_json(kept, row)
-        rows.append(json.loads(kept.read_text()))
-        tell(f"{number} of {table.num_rows}: {_line(rows[-1])}")
+
+    def clean(video: Row, _number: int) -> Row:
+        return video | {"uri": redact(video["uri"])} | lab.clean_row(video["uri"])
+
+    rows = _kept_rows(videos, folder, "clean", clean, lambda _line: None)
+    goals = _goals(config, rows)
+    tile = None
+    if fitted and not all(_row_path(folder, video, "attacked").exists() for video in videos):
+        tile = _fitted_tile(lab, fitted)
+
+    def attacked(video: Row, number: int) -> Row:
+        if rows[number]["status"] == "failed":
+            return rows[number]
+        kept = _pictures(config, video, number)
+        return rows[number] | lab.attacked_row(
+            video["uri"], rows[number], goal=goals[number], tile=tile, kept=kept
+        )
+
+    rows = _kept_rows(videos, folder, "attacked", attacked, tell)
     write_rows(config.output / "attack.parquet", rows)
     record = {"settings": settings} | summary(rows, config)
-    write_json(config.output / "attack.json", record)
+    write_json(config.output / RECORD_FILE, record)
     return record
 
 
@@ -114,65 +84,148 @@ def summary(rows: list[Row], config: AttackRunConfig) -> dict[str, Any]:
     """Return the measures of the attack, and of chance alone between two clean scorings."""
     scored = [row for row in rows if row["status"] == "attacked"]
     record: dict[str, Any] = {"num_attacked": len(scored), "num_failed": len(rows) - len(scored)}
+    names = ("attack", "noise_floor", "agreement", "codec", "spent")
     if not scored:
-        return record | {"attack": None, "noise_floor": None}
-    clean, again, after = (
-        np.array([row[name] for row in scored])
-        for name in ("score_clean", "score_clean_again", "score_attacked")
-    )
+        return record | dict.fromkeys(names)
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([row[name] for row in scored], dtype=np.float64)
+
     resamples = resample(len(scored), rng=np.random.default_rng(config.seed))
-    target = 100.0 if config.attack.direction == "inflate" else 0.0
+    targets = {"inflate": 100.0, "deflate": 0.0}
+    target = targets.get(config.attack.direction, column("goal"))
 
-    def measured(scores: NDArray[np.float64]) -> ScoreChange:
-        return score_change(clean, scores, target=target, resamples=resamples, thresholds=config.thresholds)
+    def measured(before: str, after: str) -> dict[str, Any]:
+        change: ScoreChange = score_change(
+            column(before), column(after), target=target, resamples=resamples, thresholds=config.thresholds
+        )
+        return asdict(change)
 
-    return record | {"attack": asdict(measured(after)), "noise_floor": asdict(measured(again))}
+    spent = ("l2", "linf", "psnr", "ssim", "num_gradients", "num_queries", "seconds")
+    values = (
+        measured("score_clean", "score_attacked"),
+        measured("score_clean", "score_clean_again"),
+        _agreement(column("label"), column, resamples) if "label" in scored[0] else None,
+        {crf: measured(f"score_clean_crf{crf}", f"score_attacked_crf{crf}") for crf in config.codec_crfs},
+        {name: _mean([row[name] for row in scored]) for name in spent},
+    )
+    return record | dict(zip(names, values, strict=True))
 
 
-def _attacked_row(
-    uri: str, scorer: FrameScorer, checkpoint: weights.Checkpoint, config: AttackRunConfig
-) -> Row:
-    """Attack one video; a video that cannot be read is a row that says so."""
-    started = time.perf_counter()
-    try:
-        with tempfile.TemporaryFile() as target:
-            fetched = fetch(uri, target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
-            frames = read_frames(
-                target.fileno(), max_seconds=config.seconds, max_height=config.max_height
-            ).pixels
-    except VideoError as error:
-        return {"status": "failed", "error_code": error.code, "error_message": str(error)}
-    rng = np.random.default_rng([config.seed, int(fetched.content_sha256[:16], 16)])
-    keyed = keyed_draws(Key.public(config.seed), fetched.content_sha256, config.num_draws)
-    is_known = config.regime == "key"
-    victim = Victim(scorer, known_draws=keyed if is_known else None, num_draws=config.num_draws, rng=rng)
-    found = run_attack(frames, victim, config.attack, rng=rng)
+def _agreement(
+    labels: NDArray[np.float64], column: Callable[[str], NDArray[np.float64]], resamples: Resamples
+) -> dict[str, Any]:
+    """Return SRCC and PLCC with the labels before and after."""
 
-    def score(pixels: NDArray[np.uint8], draws: tuple[VideoDraw, ...]) -> float:
-        return summarise(scorer.measure(pixels, draws), checkpoint.calibration).score
+    def of(statistic: Callable[[Any, Any], float], scores: NDArray[np.float64]) -> Estimate:
+        def of_rows(rows: Rows) -> float:
+            return statistic(scores[rows], labels[rows])
 
-    # An attacked file has other bytes, so that without the key it meets draws that no one has seen.
-    judges = keyed if is_known else fresh_draws(rng, config.num_draws)
+        return estimate(of_rows, resamples)
+
     return {
-        "status": "attacked",
-        "content_sha256": fetched.content_sha256,
-        "num_frames": len(frames),
-        "height": frames.shape[1],
-        "width": frames.shape[2],
-        "score_clean": score(frames, keyed),
-        "score_clean_again": score(frames, fresh_draws(rng, config.num_draws)),
-        "score_attacked": score(found.frames, judges),
-        **asdict(distortion(frames, found.frames)),
-        "num_gradients": found.num_gradients,
-        "num_queries": found.num_queries,
-        "seconds": time.perf_counter() - started,
+        f"{name}_{when}": asdict(of(statistic, column(f"score_{when}")))
+        for name, statistic in (("srcc", srcc), ("plcc", plcc))
+        for when in ("clean", "attacked")
     }
 
 
-def _checkpoint(config: AttackRunConfig) -> weights.Checkpoint:
-    if config.checkpoint is not None:
-        return weights.read(config.checkpoint, architecture=config.model)
-    return weights.default(config.model or zoo.DEFAULT_MODEL)
+def _mean(values: list[float | None]) -> float | None:
+    """Return the mean, None where a value is not defined."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _chosen(config: AttackRunConfig) -> tuple[list[Row], list[Row]]:
+    """Return the videos to attack, in the manifest's order, and those to fit to."""
+    table = read_manifest(config.manifest, uri_column=config.uri_column, allow_schemes=DEFAULT_ALLOW_SCHEMES)
+    labels: list[float | None] | None = None
+    if config.labels is not None:
+        table = keep_rows(table, config.labels)
+        column = label_column(table.column_names, config.labels.label_column)
+        labels = labels_of(table, column, config.labels.label_range)
+    rows: list[Row] = [{name: str(row[name]) for name in ("video_id", "uri")} for row in table.to_pylist()]
+    if labels is not None:
+        labelled = zip(rows, labels, strict=True)
+        rows = [row | {"label": label} for row, label in labelled if label is not None]
+    num_wanted = len(rows) - config.num_fitted if config.max_videos is None else config.max_videos
+    if config.num_fitted and not 0 < num_wanted <= len(rows) - config.num_fitted:
+        raise ManifestError(
+            f"universal needs {config.num_fitted} videos to fit to and {max(num_wanted, 1)} to attack, "
+            f"got {len(rows)}"
+        )
+    order = np.random.default_rng(config.seed).permutation(len(rows)).tolist()
+    fitted = order[len(order) - config.num_fitted :]
+    return [rows[number] for number in sorted(order[:num_wanted])], [rows[number] for number in fitted]
+
+
+def _goals(config: AttackRunConfig, rows: list[Row]) -> list[float | None]:
+    """Return the raw score that the benchmark attack wants of each video: far on the other side of its label.
+
+    A label from the median up is pushed to where the line through labels and scores has label 0, one below
+    it to where it has 100, the ends of the scale.
+    """
+    if config.attack.direction != "boundary":
+        return [None] * len(rows)
+    scored = [row for row in rows if row["status"] == "scored"]
+    labels, raw = (np.array([row[name] for row in scored]) for name in ("label", "raw_clean"))
+    if len(scored) < 2 or not labels.std():
+        raise UndefinedError(f"direction boundary needs labels that differ, got {labels.tolist()}")
+    ends = np.where(labels >= np.median(labels), 0.0, 100.0)
+    wanted = (ends - labels.mean()) / labels.std() * raw.std() + raw.mean()
+    goal_of = {row["video_id"]: float(goal) for row, goal in zip(scored, wanted, strict=True)}
+    return [goal_of.get(row["video_id"]) for row in rows]
+
+
+def _fitted_tile(lab: Lab, videos: list[Row]) -> Tensor:
+    frames = []
+    for video in videos:
+        with contextlib.suppress(VideoError):
+            frames.append(lab.frames(video["uri"]))
+    rng = np.random.default_rng([lab.config.seed, 2])
+    victim = lab.victim(rng, digest=None, of_surrogate=True)
+    return fit_universal(frames, victim, lab.config.attack, rng=rng)
+
+
+def _kept_rows(
+    videos: list[Row],
+    folder: Path,
+    phase: str,
+    make: Callable[[Row, int], Row],
+    tell: Callable[[str], None],
+) -> list[Row]:
+    """Return a row a video, those that are there already as they are."""
+    rows, spent = [], list[float]()
+    for number, video in enumerate(videos):
+        path, started = _row_path(folder, video, phase), time.perf_counter()
+        if not path.exists():
+            write_json(path, make(video, number))
+            spent.append(time.perf_counter() - started)
+        rows.append(json.loads(path.read_text()))
+        left = f", {_minutes(spent, len(videos) - number - 1)} left" if spent else ""
+        tell(f"{number + 1} of {len(videos)}{left}: {_line(rows[-1])}")
+    return rows
+
+
+def _minutes(spent: list[float], num_left: int) -> str:
+    return f"{num_left * sum(spent) / len(spent) / 60:.0f} min"
+
+
+def _row_path(folder: Path, video: Row, phase: str) -> Path:
+    return folder / f"{_digest([video])}.{phase}.json"
+
+
+def _pictures(config: AttackRunConfig, video: Row, number: int) -> AttackedVideo:
+    name = f"{_digest([video])}.mkv"
+    return AttackedVideo(
+        lossless=config.output / "videos" / name if config.keeps_videos else None,
+        picture=config.output / "difference.png" if number == 0 else None,
+    )
+
+
+def _digest(videos: list[Row]) -> str:
+    texts = [f"{video['video_id']} {video['uri']}" for video in videos]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24]
 
 
 def _opened(output: Path, settings: dict[str, Any]) -> Path:
@@ -192,7 +245,7 @@ def _opened(output: Path, settings: dict[str, Any]) -> Path:
 
 
 def _line(row: Row) -> str:
-    if row["status"] == "failed":
-        return f"{row['video_id']}: {row['error_code']}"
+    if row["status"] != "attacked":
+        return f"{row['video_id']}: {row.get('error_code') or row['status']}"
     clean, after = row["score_clean"], row["score_attacked"]
     return f"{row['video_id']}: {clean:.1f} -> {after:.1f} in {row['seconds']:.0f} s"

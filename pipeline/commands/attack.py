@@ -9,9 +9,14 @@ import typer
 from rich import box
 from rich.table import Table
 
-from pipeline.attack import AttackRunConfig, attack_videos
+from pipeline.attack import attack_videos
+from pipeline.attack_config import AttackRunConfig, TargetConfig
+from pipeline.attack_suite import read_suite, run_suite
 from pipeline.commands.terminal import console, resumable, say
+from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig
+from securevqa_core.defences import DEFENCES
+from securevqa_core.errors import ConfigurationError
 
 __all__ = ["attack_command"]
 
@@ -20,7 +25,9 @@ _MEASURES = {
     "mean size of the change": "absolute",
     "inflation": "inflation",
     "deflation": "deflation",
+    "share with another verdict": "flipped",
     "share flipped to pass": "flipped_to_pass",
+    "share flipped from reject to pass": "rejected_to_pass",
     "R (Eq. 16)": "r",
     "R, log10": "r_log10",
 }
@@ -29,24 +36,59 @@ _MEASURES = {
 def attack_command(
     manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Local folder to write.")],
+    suite: Annotated[
+        Path | None, typer.Option(help="TOML file of many attacks; it holds all the settings below.")
+    ] = None,
     attack: Annotated[str, typer.Option(help=f"One of {', '.join(ATTACKS)}.")] = "pgd",
     norm: Annotated[str, typer.Option(help="l2 or linf.")] = "linf",
     epsilon: Annotated[float, typer.Option(help="8-bit levels; of l2, root mean square.")] = 3.0,
-    direction: Annotated[str, typer.Option(help="inflate or deflate.")] = "inflate",
-    regime: Annotated[str, typer.Option(help="key: the attacker knows the draws; or no-key.")] = "no-key",
-    draws: Annotated[int, typer.Option(help="Draws that a score is the mean of.")] = 4,
-    steps: Annotated[int, typer.Option(help="Steps of pgd and apgd.")] = 10,
+    direction: Annotated[
+        str, typer.Option(help="inflate, deflate, or boundary: away from each video's label.")
+    ] = "inflate",
+    regime: Annotated[
+        str,
+        typer.Option(
+            help="What the attacker knows: key, no-key, or replay: no key, but draws follow content."
+        ),
+    ] = "no-key",
+    draws: Annotated[int, typer.Option(help="Draws that a score is pooled from.")] = 4,
+    steps: Annotated[int, typer.Option(help="Steps of gradients.")] = 10,
     eot_draws: Annotated[int, typer.Option(help="Draws a gradient is averaged over, without the key.")] = 1,
-    queries: Annotated[int, typer.Option(help="Scores that square and nes may ask for.")] = 100,
+    queries: Annotated[int, typer.Option(help="Scores that a black box may ask for.")] = 100,
     repeats: Annotated[int, typer.Option(help="Queries an estimate is averaged over.")] = 1,
+    remeasure: Annotated[bool, typer.Option(help="Measure what a black box keeps anew.")] = True,
+    patch_share: Annotated[float, typer.Option(help="Share of a frame that patch may change.")] = 0.05,
+    defence: Annotated[
+        list[str] | None, typer.Option(help=f"NAME=VALUE of {', '.join(DEFENCES)}; repeat.")
+    ] = None,
+    surrogate: Annotated[str | None, typer.Option(help="Model that is attacked in its place.")] = None,
+    surrogate_defence: Annotated[list[str] | None, typer.Option(help="Of the surrogate; repeat.")] = None,
+    crf: Annotated[
+        list[int] | None, typer.Option(help="Score again after x264 at this rate; repeat.")
+    ] = None,
+    write_videos: Annotated[bool, typer.Option(help="Keep attacked videos, lossless.")] = False,
     seconds: Annotated[float, typer.Option(help="Length attacked, from the start.")] = 1.0,
     max_height: Annotated[int, typer.Option(help="Higher videos are shrunk to it.")] = 360,
+    max_videos: Annotated[int | None, typer.Option(help="So many, chosen by the seed.")] = None,
+    fit_videos: Annotated[int, typer.Option(help="Others, that universal is fitted to.")] = 4,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels, 0 to 100.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE that rows must have; repeat.")] = None,
     seed: Annotated[int, typer.Option(help="Of draws and attacks.")] = 0,
     model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Local checkpoint file.")] = None,
     uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri",
 ) -> None:
     """Attack the first seconds of every video of MANIFEST and measure what became of its score."""
+    if suite is not None:
+        with resumable():
+            run_suite(read_suite(suite, manifest=manifest, output=output), tell=say)
+        for line in (output / "tables.md").read_text().splitlines():
+            say(line)
+        return
+    if where and label_column is None:
+        raise ConfigurationError(f"where needs label_column, got {where[0]!r} alone")
+    other = TargetConfig(model=surrogate, defences=tuple(surrogate_defence or ()))
+    labels = EvaluationSettings(label_column=label_column, where=tuple(where or ()))
     config = AttackRunConfig(
         manifest=manifest,
         output=output,
@@ -59,15 +101,22 @@ def attack_command(
             eot_draws=eot_draws,
             queries=queries,
             repeats=repeats,
+            remeasures=remeasure,
+            patch_share=patch_share,
         ),
+        target=TargetConfig(model=model, checkpoint=checkpoint, defences=tuple(defence or ())),
+        surrogate=other if surrogate or surrogate_defence else None,
         regime=regime,  # type: ignore[arg-type]  # validated by AttackRunConfig
         num_draws=draws,
         seconds=seconds,
         max_height=max_height,
+        max_videos=max_videos,
+        fit_videos=fit_videos,
+        codec_crfs=tuple(crf or ()),
+        keeps_videos=write_videos,
         seed=seed,
-        model=model,
-        checkpoint=checkpoint,
         uri_column=uri_column,
+        labels=None if label_column is None else labels,
     )
     with resumable():
         _show(attack_videos(config, tell=say), output)
@@ -80,7 +129,11 @@ def _show(record: dict[str, Any], output: Path) -> None:
             table.add_column(heading, justify="right")
         for name, key in _MEASURES.items():
             table.add_row(name, *(_cell(record[one][key]) for one in ("attack", "noise_floor")))
+        for crf, found in record["codec"].items():
+            table.add_row(f"mean change after x264, CRF {crf}", _cell(found["signed"]), "")
         console.print(table)
+        for name, found in (record["agreement"] or {}).items():
+            say(f"{name.replace('_', ' ')}: {_cell(found)}")
     say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
 
 

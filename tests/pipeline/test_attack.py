@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import polars
 import pytest
 from cli import call
 
-from pipeline.attack import AttackRunConfig
+from pipeline.attack import _chosen, _goals
+from pipeline.attack_config import AttackRunConfig
+from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import AttackConfig
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, ManifestError, UndefinedError
 
 
 def test_every_video_gets_a_row_once_and_other_settings_are_refused(
@@ -48,15 +52,19 @@ def test_every_video_gets_a_row_once_and_other_settings_are_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"regime": "guess"}, "regime must be one of key, no-key, got 'guess'"),
+        ({"regime": "guess"}, "regime must be one of key, no-key, replay, got 'guess'"),
         ({"num_draws": 0}, r"draws must be in 1\.\.256, got 0"),
         ({"seconds": 0}, r"seconds must be in 0\.01\.\.3600, got 0"),
         ({"seed": -1}, r"seed must be in .*, got -1"),
+        ({"max_videos": 0}, r"max_videos must be in .*, got 0"),
+        ({"fit_videos": 0}, r"fit_videos must be in .*, got 0"),
+        ({"codec_crfs": (23, 60)}, r"codec_crfs must be in 0\.\.51, got 60"),
+        ({"attack": AttackConfig(direction="boundary")}, "needs a label column, got None"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        AttackRunConfig(manifest="m.csv", output=tmp_path, attack=AttackConfig(), **settings)
+        AttackRunConfig(manifest="m.csv", output=tmp_path, **({"attack": AttackConfig()} | settings))
 
 
 def test_an_output_that_cannot_be_used_is_refused(
@@ -67,3 +75,73 @@ def test_an_output_that_cannot_be_used_is_refused(
         call("attack", str(videos["bikes_h264.mp4"].parent / "bikes*.mp4"), "-o", str(tmp_path / "file")) == 1
     )
     assert "file' cannot be used" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_labels_codecs_and_videos_are_kept_where_asked(
+    tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four labelled videos, one of them not read; a defence that leaves nothing to chance."""
+    output = tmp_path / "out"
+    names = ("bikes_h264.mp4", "bunny_h264.mp4", "text.mp4", "carphone_h264.mkv")
+    manifest = _labelled(tmp_path, [videos[name] for name in names])
+    arguments = ["attack", manifest, "-o", str(output), "--attack", "sharpen", "--epsilon", "6"]
+    arguments += ["--label-column", "label", "--where", "part=a", "--crf", "30", "--write-videos"]
+    arguments += ["--defence", "grid=fixed", "--defence", "guardian=0", "--seconds", "0.2", "--draws", "1"]
+    assert call(*arguments) == 0
+    assert "srcc clean" in capsys.readouterr().out
+
+    rows = [row for row in polars.read_parquet(output / "attack.parquet").to_dicts() if row["score_clean"]]
+    assert [row["label"] for row in rows] == [80.0, 70.0, 50.0]
+    assert all(row["score_clean"] == row["score_clean_again"] for row in rows)
+    assert all(row["score_attacked_crf30"] != row["score_clean_crf30"] for row in rows)
+    record = json.loads((output / "attack.json").read_text())
+    assert (record["num_attacked"], record["num_failed"]) == (3, 1)
+    assert "is not changed" in record["noise_floor"]["r"]["undefined"]
+    assert abs(record["agreement"]["srcc_clean"]["value"]) <= 1
+    assert record["codec"]["30"]["num_videos"] == 3
+    assert (output / "difference.png").read_bytes().startswith(b"\x89PNG")
+    with av.open(str(next((output / "videos").glob("*.mkv")))) as container:
+        assert container.streams.video[0].codec_context.name == "ffv1"
+
+
+def test_goals_lie_on_the_other_side_of_the_label() -> None:
+    """With scores that are the labels themselves, every goal is the far end of the scale."""
+    config = AttackRunConfig(
+        manifest="m.csv",
+        output=Path("out"),
+        attack=AttackConfig(direction="boundary"),
+        labels=EvaluationSettings(label_column="label"),
+    )
+    labels = (10.0, 30.0, 60.0, 90.0)
+    rows = [
+        {"video_id": str(label), "status": "scored", "label": label, "raw_clean": label / 50 - 1}
+        for label in labels
+    ]
+    lost = {"video_id": "lost", "status": "failed"}
+    assert _goals(config, [*rows, lost]) == [*map(pytest.approx, (1.0, 1.0, -1.0, -1.0)), None]
+    with pytest.raises(UndefinedError, match=r"labels that differ, got \[10.0\]"):
+        _goals(config, rows[:1])
+
+
+def test_videos_to_fit_to_are_others(tmp_path: Path, videos: dict[str, Path]) -> None:
+    manifest = _labelled(tmp_path, [videos["bikes_h264.mp4"]] * 5)
+    base = AttackRunConfig(
+        manifest=manifest, output=tmp_path, attack=AttackConfig(attack="universal"), fit_videos=2
+    )
+    attacked, fitted = _chosen(base)
+    assert (len(attacked), len(fitted)) == (4, 2)
+    assert not {one["video_id"] for one in attacked} & {one["video_id"] for one in fitted}
+    with pytest.raises(ManifestError, match="7 videos to fit to and 1 to attack, got 6"):
+        _chosen(replace(base, fit_videos=7))
+
+
+def test_rows_chosen_by_a_column_need_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("attack", "m.csv", "-o", str(tmp_path), "--where", "split=test") == 2
+    assert "where needs label_column, got 'split=test'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def _labelled(folder: Path, paths: list[Path]) -> str:
+    lines = [f"{path},{number},{80 - 10 * number},a" for number, path in enumerate(paths)]
+    manifest = folder / "labelled.csv"
+    manifest.write_text("\n".join(["uri,video_id,label,part", *lines, f"{paths[0]},last,0,b"]) + "\n")
+    return str(manifest)

@@ -1,0 +1,75 @@
+"""Owns the tables of a suite in Markdown: each measure beside what chance does and what the paper has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+__all__ = ["markdown"]
+
+_HEADINGS = (
+    "row",
+    "mean change",
+    "by chance",
+    "SRCC before -> after",
+    "PLCC before -> after",
+    "R",
+    "R of chance",
+    "rejected to pass",
+    "PSNR",
+    "paper",
+)
+
+
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return one table for each value of `table`, in order; points of 100, 95% intervals in brackets."""
+    parts = []
+    for title, rows in groupby(records, key=lambda record: record["table"]):
+        lines = [f"### {title}", "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+        parts.append("\n".join([*lines, *(_line(cells) for record in rows for cells in _rows(record)), ""]))
+    return "\n".join(parts)
+
+
+def _rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return the row of a record, and one more for each rate of a codec."""
+    attack, floor, agreement = record["attack"], record["noise_floor"], record["agreement"] or {}
+    if attack is None:
+        return [[record["name"], "no video could be read", *[""] * (len(_HEADINGS) - 3), record["paper"]]]
+    first = [
+        record["name"],
+        _interval(attack["signed"]),
+        _interval(floor["signed"]),
+        *(_change(agreement, name) for name in ("srcc", "plcc")),
+        _number(attack["r"]["value"], 2),
+        _number(floor["r"]["value"], 2),
+        _number(attack["rejected_to_pass"]["value"], 2),
+        _number(record["spent"]["psnr"], 1),
+        record["paper"],
+    ]
+    encoded = (
+        [f"the same after x264, CRF {crf}", _interval(after["signed"]), *[""] * (len(_HEADINGS) - 2)]
+        for crf, after in record["codec"].items()
+    )
+    return [first, *encoded]
+
+
+def _change(agreement: Mapping[str, Any], name: str) -> str:
+    if not agreement:
+        return ""
+    before, after = (agreement[f"{name}_{when}"]["value"] for when in ("clean", "attacked"))
+    return f"{_number(before, 2)} -> {_number(after, 2)}"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    if found["value"] is None or found["low"] is None:
+        return _number(found["value"], 1)
+    return f"{found['value']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+
+
+def _number(value: float | None, places: int) -> str:
+    return "undefined" if value is None else f"{value:.{places}f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
