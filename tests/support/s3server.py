@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ class S3Server:
             yield
         finally:
             self.program.start()
-            _answers(self.program, self.endpoint, self.bucket, self.access_key, self.secret_key)
+            if not _answers(self.program, self.endpoint, self.bucket, self.access_key, self.secret_key):
+                raise RuntimeError(f"the S3 server at {self.endpoint} did not come back in {START_SECONDS} s")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class _Program:
     """The server's process, started again as it was."""
 
     command: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     folder: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
