@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,13 @@ def test_the_check_of_the_image_s_build_works() -> None:
     command = [sys.executable, "-c", check]
     done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_costs_of_every_stage_are_measured(videos: dict[str, Path]) -> None:
+    costs = runpy.run_path(str(DEPLOY / "costs.py"))["costs"]
+    found = costs(videos["carphone_h264.mkv"], "secure-vqa-compact")
+    assert list(found) == ["fetch", "decode", "fragments", "inter", "intra"]
+    assert all(0 < found[stage] < 60 for stage in ("decode", "inter", "intra"))
 
 
 def test_the_image_is_built_of_files_that_are_there_and_runs_as_no_root() -> None:

@@ -7,7 +7,15 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["cpu_ticks", "descendants", "is_alive", "kill_tree", "peak_megabytes", "title"]
+__all__ = [
+    "cpu_ticks",
+    "descendants",
+    "is_alive",
+    "kill_tree",
+    "object_store_megabytes",
+    "peak_megabytes",
+    "title",
+]
 
 
 def is_alive(pid: int) -> bool:
@@ -59,6 +67,16 @@ def peak_megabytes(pid: int) -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def object_store_megabytes(raylet: int) -> float:
+    """Return the most that Ray's object store on this node has held so far; 0 once it has ended."""
+    found = 0
+    with contextlib.suppress(OSError):
+        for file in Path(f"/proc/{raylet}/fd").iterdir():
+            if "plasma" in str(file.readlink()):
+                found = max(found, file.stat().st_blocks * 512)
+    return found / 2**20
 
 
 def _stat(pid: int) -> list[str]:
