@@ -42,12 +42,12 @@ class StoredCheckpoint:
 
 
 def read_checkpoint(uri: str) -> StoredCheckpoint:
-    """Read a checkpoint from anywhere that videos can be read from; a model's name means what ships of it.
+    """Read a checkpoint.
 
     Raises:
         CheckpointError: it cannot be read or is not one.
     """
-    content = _content(str(weights.shipped(uri)) if uri in zoo.names() else uri)
+    content = _content(uri)
     return StoredCheckpoint(
         checkpoint=weights.read(content, name=redact(uri)),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -115,8 +115,10 @@ def verify_command(
 
 
 def _content(uri: str) -> bytes:
+    """Return the bytes of a file, from anywhere that videos are read from, or of what ships as a model."""
+    place = str(weights.shipped(uri)) if uri in zoo.names() else uri
     try:
-        return read_bytes(uri, timeout_seconds=CHECKPOINT_SECONDS)
+        return read_bytes(place, timeout_seconds=CHECKPOINT_SECONDS)
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(uri)!r} cannot be read: {error}") from error
 

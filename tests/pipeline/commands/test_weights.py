@@ -68,7 +68,9 @@ def test_a_model_s_name_means_the_checkpoint_that_ships(
     assert call("weights", "show", name, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["architecture"], facts["status"]) == (name, "trained")
-    assert facts["checkpoint_id"] == weights.default(name).checkpoint_id
+    made = weights.default(name).checkpoint_id
+    assert facts["checkpoint_id"] == made
+    assert call("weights", "verify", name, "--sha256", made) == 0
 
 
 def test_verify_compares_with_the_card_and_with_a_digest(
