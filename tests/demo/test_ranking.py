@@ -5,47 +5,24 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from byhand import score_by_hand
 
 from securevqa_core import weights, zoo
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
-from securevqa_core.fragments import splice
-from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import Key, generator
-from securevqa_core.scoring import inter_features, raw_scores, summarise
+from securevqa_core.attacks.differentiable import keyed_draws
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import summarise
 
 NUM_DRAWS = 4
-OPTIONS: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
 
 
 def score(path: Path, checkpoint: weights.Checkpoint) -> float:
-    """Return the mean score over draws, step by step as the stages do it."""
-    model: Any = weights.build(checkpoint)
-    sampling, key = zoo.spec(checkpoint.architecture).sampling, Key.public(0)
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    seeds = {
-        purpose: [key.seed(content, purpose, draw) for draw in range(NUM_DRAWS)]
-        for purpose in ("skip_sampling", "grid_sampling", "guardian_intra", "guardian_inter")
-    }
-    draws = tuple(
-        DrawSeeds(skip_sampling=skip, grid_sampling=grid)
-        for skip, grid in zip(seeds["skip_sampling"], seeds["grid_sampling"], strict=True)
-    )
-    sample = extract_sample(str(path), DecodeRequest(sampling=sampling, draws=draws))
-    guarded = [
-        add_guardian_map(draw, generator(seed))
-        for draw, seed in zip(splice(sample.patches), seeds["guardian_intra"], strict=True)
-    ]
-    inter = seeds["guardian_inter"]
-    features = inter_features(
-        model.inter, sample.frames, sample.segments, inter, sampling=sampling, **OPTIONS
-    )
-    raw = raw_scores(model, np.stack(guarded), features, **OPTIONS)
-    return summarise(raw, checkpoint.calibration).score
+    """Return the mean score over draws."""
+    sampling = zoo.spec(checkpoint.architecture).sampling
+    draws = keyed_draws(Key.public(0), hashlib.sha256(path.read_bytes()).hexdigest(), NUM_DRAWS)
+    found = score_by_hand(path, weights.build(checkpoint), sampling=sampling, draws=draws)
+    return summarise(found.raw, checkpoint.calibration).score
 
 
 @pytest.mark.parametrize("source", ["bikes", "bunny", "phone"])

@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from byhand import score_by_hand
 from cli import wait_until
 from labelled import TINY, cached
 from torch import Tensor, nn
 
 from securevqa_core import metrics, zoo
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.attacks.differentiable import keyed_draws
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
-from securevqa_core.fragments import splice
-from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import Key, generator
-from securevqa_core.scoring import inter_features, normalise, raw_scores
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import normalise
 from securevqa_core.training import Fitted, TrainingData, fit
 from securevqa_core.training_cache import CachedVideo, build_cache, local_video
 from securevqa_core.training_config import TrainConfig
@@ -278,29 +277,10 @@ def test_validation_scores_are_those_of_scoring(folder: Path) -> None:
     sampling = replace(TINY, num_clips=2)
     video = cached(folder, sampling)[0]
     model: Any = zoo.build("secure-vqa-compact")
-    key = Key.public(video.config.seed)
-    seeds = {
-        purpose: [key.seed(video.content_sha256, purpose, draw) for draw in range(2)]
-        for purpose in ("skip_sampling", "grid_sampling", "guardian_intra", "guardian_inter")
-    }
-    draws = tuple(
-        DrawSeeds(skip_sampling=skip, grid_sampling=grid)
-        for skip, grid in zip(seeds["skip_sampling"], seeds["grid_sampling"], strict=True)
-    )
-    sample = extract_sample(video.uri, DecodeRequest(sampling=sampling, draws=draws))
-    fragments = np.stack(
-        [
-            add_guardian_map(draw, generator(seed))
-            for draw, seed in zip(splice(sample.patches), seeds["guardian_intra"], strict=True)
-        ]
-    )
-    options: dict[str, Any] = {"device": CPU, "precision": "float32"}
-    features = inter_features(
-        model.inter, sample.frames, sample.segments, seeds["guardian_inter"], sampling=sampling, **options
-    )
-    expected = raw_scores(model, fragments, features, **options).mean()
+    draws = keyed_draws(Key.public(video.config.seed), video.content_sha256, 2)
+    expected = score_by_hand(video.uri, model, sampling=sampling, draws=draws).raw.mean()
     for frozen in (True, False):
-        scorer = Scorer([video], frozen_inter=frozen, **options)
+        scorer = Scorer([video], frozen_inter=frozen, device=CPU, precision="float32")
         scores = scorer.scores(model)
         assert scores == pytest.approx([expected], rel=1e-4)
         assert scorer.scores(model).tolist() == scores.tolist()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from byhand import score_by_hand
 from media import bundled_clip, run_ffmpeg, spoil_packets
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,12 +17,8 @@ from torch import Tensor, nn
 from securevqa_core.attacks.attack import Victim
 from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws, keyed_draws
 from securevqa_core.attacks.frames import read_frames
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.errors import ConfigurationError, DecodeError
-from securevqa_core.fragments import splice
-from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import Key, generator
-from securevqa_core.scoring import inter_features, raw_scores
+from securevqa_core.randomness import Key
 from securevqa_core.types import SamplingConfig
 
 CPU = torch.device("cpu")
@@ -39,37 +36,19 @@ def test_frames_score_as_the_file_they_are_decoded_from_does(
     path = tmp_path / "clip.mp4"
     shape = f"-vf scale={size},setsar=1 -frames:v 12 -c:v libx264rgb -preset ultrafast -qp 0 -an"
     run_ffmpeg("-i", str(bundled_clip("bikes")), *shape.split(), str(path))
-    seeds = tuple(DrawSeeds(skip_sampling=d.skip_sampling, grid_sampling=d.grid_sampling) for d in DRAWS)
-    sample = extract_sample(str(path), DecodeRequest(sampling=small_sampling, draws=seeds))
-    fragments = np.stack(
-        [
-            add_guardian_map(one, generator(draw.guardian_intra))
-            for one, draw in zip(splice(sample.patches), DRAWS, strict=True)
-        ]
-    )
-    inter_seeds = [draw.guardian_inter for draw in DRAWS]
-    features = inter_features(
-        model.inter,
-        sample.frames,
-        sample.segments,
-        inter_seeds,
-        sampling=small_sampling,
-        device=CPU,
-        precision="float32",
-    )
-    expected = raw_scores(model, fragments, features, device=CPU, precision="float32")
+    found = score_by_hand(path, model, sampling=small_sampling, draws=DRAWS)
 
     scorer = FrameScorer(model, small_sampling)
     frames = read_frames(path, max_frames=100).pixels
     seen = scorer.fragments(_float(frames), DRAWS[0]).numpy()
-    difference = np.abs(seen - fragments[0].astype(np.float32))
+    difference = np.abs(seen - found.fragments[0].astype(np.float32))
     # Patches of frames that keep their size are the decoder's to the last bit.
     assert difference.max() <= (0 if size == "320:180" else 1)
     resized = scorer.segments(_float(frames), DRAWS[0])
-    plain = sample.frames[sample.segments].astype(np.float32)
+    plain = found.sample.frames[found.sample.segments].astype(np.float32)
     assert np.abs(resized.numpy() - plain).mean() < 1.7  # 1 of it is the guardian map
     # What is left is how FFmpeg and torch round the resized frames; raw scores span several units.
-    assert scorer.measure(frames, DRAWS) == pytest.approx(expected, abs=0.1)
+    assert scorer.measure(frames, DRAWS) == pytest.approx(found.raw, abs=0.1)
 
 
 def test_gradients_agree_with_finite_differences(
