@@ -63,7 +63,8 @@ def fetch(
             at its start afterwards. After `scratch_full`, closing a buffered file tries to write once more.
         max_bytes: the largest object accepted.
         timeout_seconds: wall clock over all attempts, pauses included.
-        max_attempts: transient failures are tried again this often in all, from the first byte.
+        max_attempts: transient failures are tried again this often in all, from where the last try ended if
+            the store reads parts and says that the object is still the same, else from the first byte.
 
     Raises:
         FetchAttemptError: with `attempts` and one of the `fetch_*` codes or `scratch_full`.
@@ -73,10 +74,11 @@ def fetch(
     started = time.monotonic()
     deadline = started + timeout_seconds
     attempts = 0
+    copy = _Copy(uri, target, max_bytes)
     while True:
         attempts += 1
         try:
-            digest, size_bytes = _copy(uri, target, max_bytes, deadline)
+            copy.go_on(deadline)
         except FetchError as error:
             raise FetchAttemptError(error.code, str(error), attempts) from error.__cause__
         except storage.StorageError as error:
@@ -87,8 +89,12 @@ def fetch(
                 raise FetchAttemptError(_CODES[error.kind], message, attempts) from _shown_cause(uri, error)
             time.sleep(pause_seconds)
         else:
-            seconds = time.monotonic() - started
-            return Fetched(content_sha256=digest, size_bytes=size_bytes, attempts=attempts, seconds=seconds)
+            return Fetched(
+                content_sha256=copy.content_sha256,
+                size_bytes=copy.size_bytes,
+                attempts=attempts,
+                seconds=time.monotonic() - started,
+            )
 
 
 def content_versions(uris: Iterable[str], *, max_workers: int = 32) -> list[str | None]:
@@ -143,21 +149,44 @@ def _check_limits(*, max_bytes: int, timeout_seconds: float, max_attempts: int) 
         raise ConfigurationError(f"max_attempts must be >= 1, got {max_attempts}")
 
 
-def _copy(uri: str, target: BinaryIO, max_bytes: int, deadline: float) -> tuple[str, int]:
-    """One attempt: the digest and size of what was copied."""
-    digest, size_bytes = hashlib.sha256(), 0
-    _restart(uri, target)
-    with storage.open_reader(uri, timeout_seconds=_left(deadline)) as reader:
-        if reader.size_bytes is not None:
-            _check_size(uri, reader.size_bytes, max_bytes)
-        while piece := reader.read(PIECE_BYTES, timeout_seconds=_left(deadline)):
-            size_bytes += len(piece)
-            _check_size(uri, size_bytes, max_bytes)
-            digest.update(piece)
-            _write(uri, target, piece)
-    _write(uri, target, b"")
-    target.seek(0)
-    return digest.hexdigest(), size_bytes
+class _Copy:
+    """The bytes of one object that have been copied so far."""
+
+    def __init__(self, uri: str, target: BinaryIO, max_bytes: int) -> None:
+        self._uri, self._target, self._max_bytes = uri, target, max_bytes
+        self._begin_anew()
+
+    @property
+    def content_sha256(self) -> str:
+        """Digest of what was copied, hex digits."""
+        return self._digest.hexdigest()
+
+    def _begin_anew(self) -> None:
+        self._digest, self.size_bytes = hashlib.sha256(), 0
+        self._etag: str | None = None
+
+    def go_on(self, deadline: float) -> None:
+        """Copy the rest; once it has failed it may be called again."""
+        part = None
+        if self.size_bytes and self._etag is not None:
+            part = storage.Part(start=self.size_bytes, etag=self._etag)
+        with storage.open_reader(self._uri, timeout_seconds=_left(deadline), part=part) as reader:
+            if reader.start == 0:
+                self._begin_anew()
+                _restart(self._uri, self._target)
+            self._etag = reader.etag
+            if reader.size_bytes is not None:
+                _check_size(self._uri, reader.size_bytes, self._max_bytes)
+            while piece := reader.read(PIECE_BYTES, timeout_seconds=_left(deadline)):
+                self._add(piece)
+        _write(self._uri, self._target, b"")
+        self._target.seek(0)
+
+    def _add(self, piece: bytes) -> None:
+        _check_size(self._uri, self.size_bytes + len(piece), self._max_bytes)
+        _write(self._uri, self._target, piece)
+        self._digest.update(piece)
+        self.size_bytes += len(piece)
 
 
 def _left(deadline: float) -> float:

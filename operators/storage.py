@@ -6,6 +6,7 @@ filesystems are built from the scheme alone, and names are taken literally.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -13,6 +14,7 @@ import stat
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import fsspec
@@ -32,6 +34,7 @@ from operators.uris import (
 
 __all__ = [
     "FailureKind",
+    "Part",
     "Reader",
     "StorageError",
     "authority_of",
@@ -51,6 +54,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 30
 S3_RETRIES = 2
 PIECE_BYTES = 4 * 2**20
+HTTP_PARTIAL, HTTP_RANGE_NOT_SATISFIABLE = 206, 416
 S3_CONNECTIONS = 64  # botocore's 10 would throttle a pool of 32 threads
 
 
@@ -75,15 +79,37 @@ _VERSION_NAMES = (
 _ENVIRONMENT = {"s3": ("AWS_",), "gs": ("GOOGLE_", "GCSFS_"), "az": ("AZURE_",)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Where to go on reading an object of which the beginning has been read."""
+
+    start: int  # bytes that have been read
+    etag: str  # of the object they came from
+
+
 class Reader:
-    """One object being read from start to end; `size_bytes` is what the store announced, if it did."""
+    """One object being read to its end.
+
+    Attributes:
+        size_bytes: of the whole object, where the store announced it.
+        start: bytes of the object that come before the first that is read.
+        etag: changes with the content, where the store tells one that lets reading go on elsewhere.
+    """
 
     def __init__(
-        self, read: Callable[[int, float], bytes], close: Callable[[], object], size_bytes: int | None
+        self,
+        read: Callable[[int, float], bytes],
+        close: Callable[[], object],
+        size_bytes: int | None,
+        *,
+        start: int = 0,
+        etag: str | None = None,
     ) -> None:
         self._read = read
         self._close = close
         self.size_bytes = size_bytes
+        self.start = start
+        self.etag = etag
 
     def read(self, num_bytes: int, *, timeout_seconds: float) -> bytes:
         """Return up to the next `num_bytes`, b"" at the end.
@@ -118,14 +144,24 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def open_reader(uri: str, *, timeout_seconds: float) -> Iterator[Reader]:
-    """Open one object for reading from its start; the key is taken literally, `?versionId=` included.
+def open_reader(uri: str, *, timeout_seconds: float, part: Part | None = None) -> Iterator[Reader]:
+    """Open one object for reading; the key is taken literally, `?versionId=` included.
+
+    Args:
+        uri: of the object.
+        timeout_seconds: for the store to answer.
+        part: where to go on, where the store allows it and the object is still the same; elsewhere, and with
+            None, reading begins at the start.
 
     Raises:
         StorageError: it cannot be opened, is a directory, or is a FIFO, device or socket.
     """
     with translated():
-        reader = _READERS.get(scheme_of(uri), _generic_reader)(uri, timeout_seconds)
+        resumable = _RESUMABLE_READERS.get(scheme_of(uri))
+        if resumable is not None:
+            reader = resumable(uri, timeout_seconds, part)
+        else:
+            reader = (_local_reader if scheme_of(uri) == "file" else _generic_reader)(uri, timeout_seconds)
     try:
         yield reader
     finally:
@@ -181,27 +217,60 @@ def _local_reader(uri: str, _timeout_seconds: float) -> Reader:
     return Reader(lambda count, _: os.read(descriptor, count), lambda: os.close(descriptor), size_bytes)
 
 
-def _s3_reader(uri: str, timeout_seconds: float) -> Reader:
+def _s3_reader(uri: str, timeout_seconds: float, part: Part | None) -> Reader:
     # One streamed GET. The library's own file object would ask HEAD first, then read ranges of 50 MB, and
     # would cut a key at "?versionId=".
     fs, path = open_filesystem(uri)
-    answer = fs.call_s3("get_object", **_bucket_and_key(path), timeout=timeout_seconds)
+    condition = {} if part is None else {"Range": f"bytes={part.start}-", "IfMatch": part.etag}
+    try:
+        answer = fs.call_s3("get_object", **_bucket_and_key(path), **condition, timeout=timeout_seconds)
+    except OSError as error:
+        if part is None or error.errno != errno.EINVAL:  # as the library calls 412 and 416
+            raise
+        return _s3_reader(uri, timeout_seconds, None)
     body = answer["Body"]
+    start = 0 if part is None else _range_start(answer.get("ContentRange"), answer.get("ETag"), part)
+    if start is None:
+        sync(fs.loop, _call, body.close, timeout=CONNECT_SECONDS)
+        return _s3_reader(uri, timeout_seconds, None)
+    length = answer.get("ContentLength")
     return Reader(
         lambda count, timeout: bytes(sync(fs.loop, _fill, body.read, count, timeout=timeout)),
         lambda: sync(fs.loop, _call, body.close, timeout=CONNECT_SECONDS),
-        answer.get("ContentLength"),
+        None if length is None else start + length,
+        start=start,
+        etag=answer.get("ETag"),
     )
 
 
-def _web_reader(uri: str, timeout_seconds: float) -> Reader:
+def _web_reader(uri: str, timeout_seconds: float, part: Part | None) -> Reader:
     fs, url = open_filesystem(uri)
-    response = sync(fs.loop, _get, fs, url, timeout=timeout_seconds)
+    # A server whose object has changed sends all of it (RFC 9110, section 13.1.5).
+    condition = {} if part is None else {"Range": f"bytes={part.start}-", "If-Range": part.etag}
+    response = sync(fs.loop, _get, fs, url, condition, timeout=timeout_seconds)
+    etag, length = response.headers.get("ETag"), response.content_length
+    start: int | None = 0
+    if response.status == HTTP_PARTIAL and part is not None:
+        start = _range_start(response.headers.get("Content-Range"), etag, part)
+    if start is None or (response.status == HTTP_RANGE_NOT_SATISFIABLE and part is not None):
+        sync(fs.loop, _call, response.close, timeout=CONNECT_SECONDS)
+        return _web_reader(uri, timeout_seconds, None)
+    response.raise_for_status()
     return Reader(
         lambda count, timeout: bytes(sync(fs.loop, _fill, response.content.read, count, timeout=timeout)),
         lambda: sync(fs.loop, _call, response.close, timeout=CONNECT_SECONDS),
-        response.content_length,
+        None if length is None else start + length,
+        start=start,
+        etag=None if etag is None or etag.startswith("W/") else etag,  # a weak one may outlive the bytes
     )
+
+
+def _range_start(content_range: str | None, etag: str | None, part: Part) -> int | None:
+    """Return where an answer to a conditional range begins; None where it is none that was asked for."""
+    if content_range is None:
+        return 0  # the whole object, from a store that knows no ranges
+    is_same = etag in {None, part.etag} and content_range.startswith(f"bytes {part.start}-")
+    return part.start if is_same else None
 
 
 def _generic_reader(uri: str, _timeout_seconds: float) -> Reader:
@@ -210,14 +279,12 @@ def _generic_reader(uri: str, _timeout_seconds: float) -> Reader:
     return Reader(lambda count, _: bytes(file.read(count)), file.close, getattr(file, "size", None))
 
 
-_READERS = {"file": _local_reader, "s3": _s3_reader, "http": _web_reader, "https": _web_reader}
+_RESUMABLE_READERS = {"s3": _s3_reader, "http": _web_reader, "https": _web_reader}
 
 
-async def _get(fs: Any, url: str) -> Any:
+async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
     session = await fs.set_session()
-    response = await session.get(fs.encode_url(url))
-    response.raise_for_status()
-    return response
+    return await session.get(fs.encode_url(url), headers=headers)
 
 
 async def _head(fs: Any, url: str) -> Any:

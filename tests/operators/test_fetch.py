@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import io
 import os
 import pickle
 import resource
+import socket
+import socketserver
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,15 +22,21 @@ from typing import Any, BinaryIO
 import pytest
 from webserver import CONTENT, Web
 
-from operators.fetch import ABSENT, FetchAttemptError, content_versions, fetch
+from operators.fetch import ABSENT, PIECE_BYTES, FetchAttemptError, content_versions, fetch
 from securevqa_core.errors import ConfigurationError
 
 CLOSED_ENDPOINT = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def web() -> Iterator[str]:
-    handler = type("FreshWeb", (Web,), {"seen": {}})
+def ranges() -> list[tuple[str, str | None]]:
+    """Range and If-Range of what the web server was asked below /cut."""
+    return []
+
+
+@pytest.fixture
+def web(ranges: list[tuple[str, str | None]]) -> Iterator[str]:
+    handler = type("FreshWeb", (Web,), {"seen": {}, "ranges": ranges})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -149,6 +159,92 @@ def test_a_scratch_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> N
         error = fetch_failure(str(tmp_path / "a"), target)
     assert error.code == "fetch_failed"
     assert "scratch" in str(error)
+
+
+FROM_THE_START = ("", None)
+FROM_THE_CUT = (f"bytes={PIECE_BYTES}-", '"one"')
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("same", [FROM_THE_START, FROM_THE_CUT]),
+        ("ignored", [FROM_THE_START, FROM_THE_CUT]),  # a server that knows no ranges sends all of it
+        ("elsewhere", [FROM_THE_START, FROM_THE_CUT, FROM_THE_START]),  # one that sends another range
+        ("weak", [FROM_THE_START, FROM_THE_START]),  # a tag that may outlive the bytes
+    ],
+)
+def test_a_web_fetch_that_is_cut_goes_on_where_it_ended(
+    web: str, ranges: list[tuple[str, str | None]], kind: str, asked: list[tuple[str, str | None]]
+) -> None:
+    target = io.BytesIO()
+    done = fetch(f"{web}/cut/{kind}", target, max_bytes=len(CONTENT), timeout_seconds=30)
+    assert target.getvalue() == CONTENT
+    assert done.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert (done.attempts, done.size_bytes, ranges) == (2, len(CONTENT), asked)
+
+
+def test_a_web_object_that_changed_meanwhile_is_fetched_anew(web: str) -> None:
+    target = io.BytesIO()
+    done = fetch(f"{web}/cut/changed", target, max_bytes=len(CONTENT), timeout_seconds=30)
+    assert target.getvalue() == CONTENT[::-1]
+    assert done.content_sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+@contextlib.contextmanager
+def cut_connections(endpoint: str, after_bytes: int, at_the_cut: Callable[[], object]) -> Iterator[list[int]]:
+    """Pass connections on to `endpoint`, cutting the first in mid answer; yield [port, bytes answered...]."""
+    seen: list[int] = []
+
+    class Passage(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            host, port = endpoint.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port))) as server:
+                threading.Thread(target=self.send_on, args=(server,), daemon=True).start()
+                number, answered = len(seen), 0
+                seen.append(0)
+                while piece := server.recv(1 << 16):
+                    answered += len(piece)
+                    seen[number] = answered
+                    if len(seen) == 2 and answered > after_bytes:
+                        at_the_cut()
+                        self.request.shutdown(socket.SHUT_RDWR)
+                        return
+                    self.request.sendall(piece)
+
+        def send_on(self, server: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while piece := self.request.recv(1 << 16):
+                    server.sendall(piece)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Passage) as passage:
+        passage.daemon_threads = True
+        seen.append(passage.server_address[1])
+        thread = threading.Thread(target=passage.serve_forever, args=(0.02,))
+        thread.start()
+        yield seen
+        passage.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_an_s3_fetch_that_is_cut_goes_on_where_it_ended_unless_the_object_changed(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, changes: bool
+) -> None:
+    key = f"{s3.bucket}/cut{changes}.mp4"
+    s3.fs.pipe_file(key, CONTENT)
+    other = CONTENT[::-1]
+    change = functools.partial(s3.fs.pipe_file, key, other) if changes else lambda: None
+    target = io.BytesIO()
+    with cut_connections(s3.endpoint, 3 << 20, change) as seen:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{seen[0]}")
+        done = fetch(f"s3://{key}", target, max_bytes=len(CONTENT), timeout_seconds=30)
+    assert target.getvalue() == (other if changes else CONTENT)
+    assert done.content_sha256 == hashlib.sha256(target.getvalue()).hexdigest()
+    assert done.attempts == 2
+    of_the_rest = sum(seen[2:])
+    assert (of_the_rest > len(CONTENT)) == changes
+    assert changes or of_the_rest < len(CONTENT) - PIECE_BYTES + 10_000  # with headers
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])

@@ -16,6 +16,7 @@ class Web(BaseHTTPRequestHandler):
     """A server that fails on demand; `/fails/N/CODE` answers CODE N times, then the content."""
 
     seen: dict[str, int]
+    ranges: list[tuple[str, str | None]]  # Range and If-Range of what was asked below /cut
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -30,10 +31,32 @@ class Web(BaseHTTPRequestHandler):
             case ["short"] if self.seen[path] == 1:
                 self.answer(200, CONTENT[:1000], announced=len(CONTENT))
                 self.close_connection = True
+            case ["cut", kind]:
+                self.cut(kind)
             case ["unannounced"]:
                 self.answer(200, CONTENT, announced=None)
             case _:
                 self.answer(200, CONTENT)
+
+    def cut(self, kind: str) -> None:
+        """Cut the first answer after 3 MiB; then go on from there, or show that it is another object."""
+        is_first = self.seen[self.path] == 1
+        start, condition = self.headers.get("Range", ""), self.headers.get("If-Range")
+        self.ranges.append((start, condition))
+        etag = '"one"' if is_first or kind != "changed" else '"two"'
+        if kind == "weak":
+            etag = f"W/{etag}"
+        if is_first:
+            self.answer(200, CONTENT[: 3 << 20], announced=len(CONTENT), etag=etag)
+            self.close_connection = True
+        elif kind == "same" and condition == etag:
+            first = int(start.removeprefix("bytes=").removesuffix("-"))
+            place = f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}"
+            self.answer(206, CONTENT[first:], etag=etag, place=place)
+        elif kind == "elsewhere" and condition == etag:
+            self.answer(206, CONTENT[7:], etag=etag, place=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
+        else:
+            self.answer(200, CONTENT[::-1] if kind == "changed" else CONTENT, etag=etag)
 
     def do_HEAD(self) -> None:
         self.send_response(200 if self.path == "/tagged" else 404)
@@ -41,8 +64,19 @@ class Web(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "5")
         self.end_headers()
 
-    def answer(self, code: int, body: bytes, announced: int | None = -1) -> None:
+    def answer(
+        self,
+        code: int,
+        body: bytes,
+        announced: int | None = -1,
+        *,
+        etag: str | None = None,
+        place: str | None = None,
+    ) -> None:
         self.send_response(code)
+        for name, value in (("ETag", etag), ("Content-Range", place)):
+            if value is not None:
+                self.send_header(name, value)
         if announced is not None:
             self.send_header("Content-Length", str(len(body) if announced < 0 else announced))
         else:
