@@ -10,10 +10,10 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from operators.schema import Row
 from operators.stage import SCORED
+from securevqa_core.decoding.backend import FALLBACK
 
 __all__ = ["METRICS", "Metric", "MetricSet", "Observation", "observations"]
 
-FALLBACK = "fallback:"  # how `decode_warnings` says that another decoder had to read the file
 _KINDS: dict[str, tuple[type[Any], str]] = {
     "counter": (Counter, "inc"),
     "gauge": (Gauge, "set"),

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, geometry_of
 from securevqa_core.decoding.probe import FrameIndex
 
-__all__ = ["Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
+__all__ = ["FALLBACK", "Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
 
 BackendName = Literal["pyav", "decord"]
+FALLBACK = "fallback:"  # how a warning begins that says that another decoder had to read the file
 Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV fails
 
 

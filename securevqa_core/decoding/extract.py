@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
-from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
+from securevqa_core.decoding.backend import FALLBACK, Backend, BackendName, Decoder, OpenVideo
 from securevqa_core.decoding.collect import (
     MAX_DAMAGED_SHARE,
     Collector,
@@ -115,7 +115,7 @@ def _index(
 
 def _extract_unchecked(video: OpenVideo, request: DecodeRequest, reason: str) -> DecodedSample:
     sample = _extract(video, request, "decord", decord_backend.read_frames_unchecked)
-    fallback = (f"fallback: pyav failed, {reason}", "damage_unknown: decord does not tell concealed frames")
+    fallback = (f"{FALLBACK} pyav failed, {reason}", "damage_unknown: decord does not tell concealed frames")
     return replace(sample, warnings=fallback + sample.warnings)
 
 

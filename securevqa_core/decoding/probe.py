@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class FrameIndex:
 
 @contextlib.contextmanager
 def open_file(path: str | int) -> Iterator[int]:
-    """Give a descriptor of the file at `path`, at its start; one that is given stays open.
+    """Give a descriptor of the regular file at `path`, at its start; one that is given stays open.
 
     Raises:
         DecodeError: decode_failed.
@@ -82,10 +83,12 @@ def open_file(path: str | int) -> Iterator[int]:
         yield path
         return
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make it wait
     except (OSError, ValueError) as error:
         raise DecodeError("decode_failed", f"the file cannot be opened: {_reason(error)}") from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DecodeError("decode_failed", "the file cannot be opened: it is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import IO
 
 from securevqa_core.decoding.child import ACCEPTED, READY
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.probe import open_file
 from securevqa_core.decoding.wire import BadAnswerError, read_answer, write_request
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
@@ -66,7 +66,7 @@ class DecodeSandbox:
         Raises:
             DecodeError: as `extract_sample`, and decode_timeout, decode_crashed, decode_memory.
         """
-        with _open_regular(path) as descriptor:
+        with open_file(path) as descriptor:  # which the process, that can open none, is handed
             try:
                 return self._decode(descriptor, request)
             except DecodeError as error:
@@ -95,22 +95,6 @@ class DecodeSandbox:
         raise DecodeError(
             "decode_crashed", f"the decoding process cannot be started, tried {_MAX_STARTS} times"
         )
-
-
-@contextlib.contextmanager
-def _open_regular(path: str) -> Iterator[int]:
-    """Open a file for the decoding process, which can open none itself."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DecodeError("decode_failed", f"the file cannot be opened: {reason}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DecodeError("decode_failed", "the file cannot be opened: it is not a regular file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 class _NotAcceptedError(Exception):

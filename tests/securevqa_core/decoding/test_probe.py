@@ -58,7 +58,7 @@ def test_noise_is_not_a_video(make_request: RequestMaker, tmp_path: Path, seed: 
 
 
 def test_a_folder_or_a_missing_file_is_said_so(make_request: RequestMaker, tmp_path: Path) -> None:
-    assert "Is a directory" in str(_refusal(tmp_path, make_request()))
+    assert "not a regular file" in str(_refusal(tmp_path, make_request()))
     missing = _refusal(tmp_path / "gone", make_request())
     assert (missing.code, "No such file" in str(missing)) == ("decode_failed", True)
 
