@@ -134,7 +134,7 @@ def test_a_head_that_is_lost_ends_the_run_and_another_cluster_goes_on(
     backlog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = str(tmp_path / "run")
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # a minute by default
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # a minute by default
     call = ("score", str(backlog), "--output", output)
     with cluster(CPUS) as (made, _):
         driver = start(*call, "--address", made.address, env=KEY)
