@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import av
 from av.video.frame import VideoFrame
 
-__all__ = ["DamageMark", "Place"]
+__all__ = ["DamageMark", "Place", "overheard"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,3 +48,17 @@ class DamageMark:
         if picture.is_corrupt:
             self.strike(place)
         return bool(self._strikes) and self._strikes[0] <= place.number
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[list[tuple[int, str, str]]]:
+    """Collect the errors that FFmpeg logs on this thread: decoders conceal much and tell the log alone."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as said:
+            yield said
+    finally:
+        av.logging.set_skip_repeated(skips)
+        av.logging.set_level(level)

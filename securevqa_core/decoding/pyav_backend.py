@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 
 import av
 import numpy as np
+from av.codec import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
-from securevqa_core.decoding.damage import DamageMark
+from securevqa_core.decoding.damage import DamageMark, overheard
 from securevqa_core.decoding.probe import FrameIndex
 from securevqa_core.errors import DecodeError
 
@@ -26,6 +28,10 @@ _SEEKABLE = frozenset({"mov", "matroska", "avi"})
 _MIN_SKIP_FRAMES = 16  # decoding on is cheaper than a seek over fewer
 # Codecs of which FFmpeg leaves out frames that no other frame is predicted from, if told to, and no more.
 _WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
+# Decoders that notice damage which FFmpeg's own pass over in silence, by the codec. They give the same
+# pixels, but not how to turn them, so they only check; as PyAV ships them, streams of eight bits.
+_STRICTER_DECODERS = {"vp9": "libvpx-vp9"}
+_STRICTER_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +156,44 @@ def _decode(
         stream: of it.
         wanted_times: other frames are left out where none is predicted from them; None leaves out none.
     """
-    context, mark = stream.codec_context, DamageMark()
-    can_skip = wanted_times is not None and context.codec.canonical_name in _WITH_DISPOSABLE_FRAMES
-    context.skip_frame = "DEFAULT"
-    context.copy_opaque = True
+    context, mark, checker = stream.codec_context, DamageMark(), _checker(stream)
+    context.skip_frame, context.copy_opaque = "DEFAULT", True
+    if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
+        wanted_times = None
     for packet in _packets(container, stream):
         packet.opaque = mark.next_place()
-        if can_skip:
+        if wanted_times is not None:
             is_wanted = packet.pts is None or packet.pts in wanted_times
             context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-        try:
-            for picture in packet.decode():
-                yield _Decoded(picture, mark.covers(picture))
-        except MemoryError:
-            raise
-        except av.error.FFmpegError:
+        pictures, is_sound = _pictures(packet, context)
+        if not is_sound or (checker is not None and packet.size and not _pictures(packet, checker)[1]):
             mark.strike()
+        for picture in pictures:
+            yield _Decoded(picture, mark.covers(picture))
+
+
+def _checker(stream: VideoStream) -> VideoCodecContext | None:
+    """Return a decoder of the same packets that is asked for complaints alone, where there is one."""
+    context = stream.codec_context
+    name, pixels = _STRICTER_DECODERS.get(context.codec.canonical_name), context.format
+    if name not in av.codec.codecs_available or pixels is None or pixels.components[0].bits != _STRICTER_BITS:
+        return None
+    checker = CodecContext.create(name, "r")
+    assert isinstance(checker, VideoCodecContext)
+    checker.options, checker.thread_count = context.options, 1
+    return checker
+
+
+def _pictures(packet: Packet[VideoStream], decoder: VideoCodecContext) -> tuple[list[VideoFrame], bool]:
+    """Return what comes out as a packet is sent, and whether the decoder has nothing to say against it."""
+    try:
+        with overheard() as complaints:
+            pictures = decoder.decode(packet)
+    except MemoryError:
+        raise
+    except av.error.FFmpegError:
+        return [], False
+    return pictures, not complaints
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
