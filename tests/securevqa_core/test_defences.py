@@ -103,6 +103,17 @@ def test_the_amplitude_of_the_guardian_map_is_set_for_a_model_that_has_none(clip
     assert (change.abs() == 3).all()
 
 
+@pytest.mark.parametrize("name", ["fast-vqa-m", "dover"])
+def test_any_model_of_the_zoo_is_a_target(name: str, clip: NDArray[np.uint8]) -> None:
+    """With the weights that it starts from, looking at four frames."""
+    sampling = zoo.spec(name).sampling
+    inter = {"num_segments": 1, "segment_frames": 4, "segment_side": 64} if sampling.num_segments else {}
+    little = replace(sampling, num_clips=1, clip_frames=4, patch_side=32, **inter)
+    score, slope = defended(zoo.build(name), little, ["guardian=2"]).gradient(_float(clip), DRAWS[:1])
+    assert np.isfinite(score)
+    assert (slope != 0).any()
+
+
 @pytest.mark.parametrize(
     ("defence", "expected"),
     [
