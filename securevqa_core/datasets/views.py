@@ -16,10 +16,13 @@ __all__ = ["MIN_SIDE", "NUM_FRAMES", "Box", "View", "plan_views", "view_from_jso
 
 NUM_FRAMES = 48
 MIN_SIDE = 224  # pixels, of a clip: the grid of the models
+SMALL_SIDE = 112  # likewise, of a clip that the models have to enlarge
+SMALL_SHARE = 0.2  # of the views
 MIN_SHRINK = 1.35  # a source is shrunk at least so much, or it is left out
 GOOD_SHRINK = 2.0  # and so much where it has the pixels
 MAX_PAN = 1.5  # clip pixels a frame, faster than which a photograph no longer looks filmed
 _LONG_SIDES = (320, 400, 480, 640, 854, 960)
+_SMALL_LONG_SIDES = (160, 176, 192, 208, 256)
 _ZOOM_RANGE = (0.93, 1.07)  # of the width of a pan's last box to that of its first
 
 Box = tuple[float, float, float]  # left, top, width, in pixels of the source
@@ -86,7 +89,7 @@ def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> 
     count = min(max_views, int(source.duration_seconds // length))
     views = []
     for number in range(count):
-        clip = _clip_format(source.width, source.height, source.fps, rng)
+        clip = _clip_format(source.width, source.height, source.fps, rng, small=_is_small(source, number))
         if clip is not None:
             room = source.duration_seconds / count - length
             start = number * source.duration_seconds / count + float(rng.uniform(0, max(room, 0)))
@@ -100,7 +103,8 @@ def _plan_pans(source: Source, rng: np.random.Generator, max_views: int) -> list
     views = []
     num_views = min(max_views, 1 + min(source.width, source.height) // 900)
     for number in range(num_views):
-        clip = _clip_format(source.width / 1.1, source.height / 1.1, PHOTO_FPS, rng)
+        size = source.width / 1.1, source.height / 1.1
+        clip = _clip_format(*size, PHOTO_FPS, rng, small=_is_small(source, number))
         if clip is not None:
             boxes = _pan_boxes(source, clip, rng)
             views.append(View(view_id=_view_id(source, number), source=source, clip=clip, boxes=boxes))
@@ -123,23 +127,31 @@ def _pan_boxes(source: Source, clip: ClipFormat, rng: np.random.Generator) -> tu
     return tuple((float(x), float(y), float(w)) for x, y, w in path)
 
 
-def _clip_format(width: float, height: float, fps: float, rng: np.random.Generator) -> ClipFormat | None:
+def _is_small(source: Source, number: int) -> bool:
+    """Return whether a view is one of the small ones, decided by its name alone."""
+    return float(generator(0, f"small|{_view_id(source, number)}").uniform()) < SMALL_SHARE
+
+
+def _clip_format(
+    width: float, height: float, fps: float, rng: np.random.Generator, *, small: bool
+) -> ClipFormat | None:
     """Choose a size among those that shrink the source enough, or None."""
     largest = max(width, height)
     aspect = min(width, height) / largest
-    shortest = MIN_SIDE / aspect
-    fits = [side for side in _LONG_SIDES if shortest <= side <= largest / GOOD_SHRINK]
+    min_side, long_sides = (SMALL_SIDE, _SMALL_LONG_SIDES) if small else (MIN_SIDE, _LONG_SIDES)
+    shortest = min_side / aspect
+    fits = [side for side in long_sides if shortest <= side <= largest / GOOD_SHRINK]
     if fits:
         odds = 1 / np.array(fits, dtype=np.float64)  # large clips cost more and teach the same
         long_side = float(rng.choice(fits, p=odds / odds.sum()))
     else:
-        long_side = max(shortest, min(largest / MIN_SHRINK, _LONG_SIDES[0]))
+        long_side = max(shortest, min(largest / MIN_SHRINK, long_sides[0]))
     if long_side > largest / MIN_SHRINK * 1.01:  # a hundredth, for sides that are even numbers
         return None
     scale = long_side / largest
     return ClipFormat(
-        width=max(MIN_SIDE, round(width * scale / 2) * 2),
-        height=max(MIN_SIDE, round(height * scale / 2) * 2),
+        width=max(min_side, round(width * scale / 2) * 2),
+        height=max(min_side, round(height * scale / 2) * 2),
         fps=fps,
         num_frames=NUM_FRAMES,
     )

@@ -15,6 +15,8 @@ from securevqa_core.datasets.views import (
     MIN_SHRINK,
     MIN_SIDE,
     NUM_FRAMES,
+    SMALL_SHARE,
+    SMALL_SIDE,
     View,
     plan_views,
     view_from_json,
@@ -51,7 +53,7 @@ def test_a_clip_is_shrunk_and_large_enough_and_keeps_its_shape(
     assert planned
     for view in planned:
         clip = view.clip
-        assert min(clip.width, clip.height) >= MIN_SIDE
+        assert min(clip.width, clip.height) >= SMALL_SIDE
         assert clip.width % 2 == clip.height % 2 == 0
         assert clip.width / clip.height == pytest.approx(width / height, rel=0.02)
         assert clip.num_frames == NUM_FRAMES
@@ -59,6 +61,16 @@ def test_a_clip_is_shrunk_and_large_enough_and_keeps_its_shape(
         assert min(widths) / clip.width >= MIN_SHRINK / 1.02
     if min(width, height) / GOOD_SHRINK >= 320:
         assert all(view.clip.width <= width / GOOD_SHRINK for view in planned)
+
+
+def test_some_views_are_smaller_than_the_grid_of_the_models() -> None:
+    sides = []
+    for number in range(400):
+        (view,) = plan_views(source(1280, 720, seconds=7.0, name=f"street-{number}"), seed=0, max_views=1)
+        sides.append(min(view.clip.width, view.clip.height))
+    small = [side for side in sides if side < MIN_SIDE]
+    assert len(small) / len(sides) == pytest.approx(SMALL_SHARE, abs=0.06)
+    assert min(small) >= SMALL_SIDE
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -87,7 +99,7 @@ def test_excerpts_lie_inside_the_footage_and_share_no_moment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "seconds"), [(300, 300, 0), (640, 272, 10), (1280, 720, 1.9), (295, 2000, 7)]
+    ("width", "height", "seconds"), [(140, 140, 0), (300, 130, 10), (1280, 720, 1.9), (145, 2000, 7)]
 )
 def test_a_source_that_is_too_small_or_too_short_gives_none(width: int, height: int, seconds: float) -> None:
     assert not views(width, height, seconds=seconds)
