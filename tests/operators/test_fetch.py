@@ -178,7 +178,7 @@ def test_a_web_fetch_that_is_cut_goes_on_where_it_ended(
     web: str, ranges: list[tuple[str, str | None]], kind: str, asked: list[tuple[str, str | None]]
 ) -> None:
     target = io.BytesIO()
-    done = fetch(f"{web}/cut/{kind}", target, max_bytes=len(CONTENT), timeout_seconds=30)
+    done = fetch(f"{web}/cut/{kind}", target, max_bytes=len(CONTENT), timeout_seconds=120)
     assert target.getvalue() == CONTENT
     assert done.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert (done.attempts, done.size_bytes, ranges) == (2, len(CONTENT), asked)
@@ -186,7 +186,7 @@ def test_a_web_fetch_that_is_cut_goes_on_where_it_ended(
 
 def test_a_web_object_that_changed_meanwhile_is_fetched_anew(web: str) -> None:
     target = io.BytesIO()
-    done = fetch(f"{web}/cut/changed", target, max_bytes=len(CONTENT), timeout_seconds=30)
+    done = fetch(f"{web}/cut/changed", target, max_bytes=len(CONTENT), timeout_seconds=120)
     assert target.getvalue() == CONTENT[::-1]
     assert done.content_sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
 
@@ -238,7 +238,7 @@ def test_an_s3_fetch_that_is_cut_goes_on_where_it_ended_unless_the_object_change
     target = io.BytesIO()
     with cut_connections(s3.endpoint, 3 << 20, change) as seen:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{seen[0]}")
-        done = fetch(f"s3://{key}", target, max_bytes=len(CONTENT), timeout_seconds=30)
+        done = fetch(f"s3://{key}", target, max_bytes=len(CONTENT), timeout_seconds=120)
     assert target.getvalue() == (other if changes else CONTENT)
     assert done.content_sha256 == hashlib.sha256(target.getvalue()).hexdigest()
     assert done.attempts == 2
