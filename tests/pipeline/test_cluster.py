@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cli import finish, read_json, read_report, securevqa, start, wait_until
-from processes import descendants, title
+from processes import descendants, kill_tree, title
 from ray.cluster_utils import Cluster
 from s3server import S3Server
 
@@ -48,11 +48,12 @@ def backlog(videos: dict[str, Path], tmp_path: Path) -> Path:
 def cluster(*workers: dict[str, Any]) -> Iterator[tuple[Cluster, list[Any]]]:
     """Start a head that does no video, and nodes that do; all is gone afterwards."""
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
-    try:
+    ours = set(descendants(os.getpid()))
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [kill_tree(pid) for pid in set(descendants(os.getpid())) - ours])
+        made = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
+        stack.callback(made.shutdown)  # which knows nothing of a node that did not come up
         yield made, [made.add_node(object_store_memory=STORE_BYTES, **worker) for worker in workers]
-    finally:
-        made.shutdown()
 
 
 def kill(cluster: Cluster, node: Any) -> None:
