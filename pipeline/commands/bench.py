@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,3 +60,6 @@ def decode_command(
         values = [cell(timing) for timing in timings]
         table.add_row(name, *("cannot" if value is None else form.format(value) for value in values))
     console.print(table)
+    source = "a drawn picture" if footage is None else footage.name
+    machine = f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"
+    console.print(f"{seconds:g} s of {source}, best of {repeats}; {machine}")

@@ -26,5 +26,7 @@ def test_the_table_holds_ffmpeg_each_backend_and_the_shares(monkeypatch: pytest.
         "PyAV, with fragments",
         "decord, every full frame once",
         "of FFmpeg's speed",
+        "1 s of bikes.mp4, best of 1",
+        "load over 15 minutes",
     ):
         assert row in done.output

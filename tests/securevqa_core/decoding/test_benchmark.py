@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import media
 import pytest
 
-from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, benchmark
+from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, benchmark, make_clip
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.types import SamplingConfig
 
@@ -33,6 +34,16 @@ def test_every_way_of_reading_is_timed(tmp_path: Path, codec: str) -> None:
         assert all(value is not None and 0 < value < 1000 for value in by_decord)
         assert timing.by_decord_once == pytest.approx(timing.decord / timing.pyav_both)
         assert timing.by_decord_windows == pytest.approx(timing.decord_windows / timing.pyav_both)
+
+
+def test_footage_shorter_than_the_clip_is_repeated(tmp_path: Path) -> None:
+    short = tmp_path / "short.mp4"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} -t 0.5 -c:v libx264 -an {short}".split())
+    clip = make_clip(
+        BenchClip(height=90, width=160, codec="h264"), BenchConfig(footage=short, clip_seconds=2), tmp_path
+    )
+    with av.open(str(clip)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 60
 
 
 @pytest.mark.parametrize(
