@@ -93,15 +93,22 @@ def _serve(requests: socket.socket, replies: IO[bytes]) -> None:
         descriptor, request = asked
         _limit_processor_time(request.limits.timeout_seconds)
         _say(replies, ACCEPTED)
-        try:
-            sample = answer(descriptor, request)
-        except DecodeError as error:
-            write_error(replies, error)
+        outcome = _outcome(descriptor, request)
+        if isinstance(outcome, DecodeError):
+            write_error(replies, outcome)
         else:
-            write_sample(replies, sample)
-            del sample  # its pixels would count against the next video's memory
-        finally:
-            os.close(descriptor)
+            write_sample(replies, outcome)
+        del outcome  # its pixels would count against the next video's memory
+
+
+def _outcome(descriptor: int, request: DecodeRequest) -> DecodedSample | DecodeError:
+    """Return what is answered; the file is closed by then."""
+    try:
+        return answer(descriptor, request)
+    except DecodeError as error:
+        return error.with_traceback(None)
+    finally:
+        os.close(descriptor)
 
 
 def _say(replies: IO[bytes], message: bytes) -> None:
