@@ -75,11 +75,12 @@ def _by_seeking(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
     """Decode window by window, from the keyframe before each."""
     assert video.index.pts is not None
     for keyframe, last in _windows(video.index, wanted):
+        entry_time = int(video.index.pts[keyframe])
         try:
-            video.container.seek(int(video.index.pts[keyframe]), stream=video.stream)
+            video.container.seek(entry_time, stream=video.stream)
         except av.error.FFmpegError:
             return
-        yield from _decode_until(video, wanted[wanted <= last])
+        yield from _decode_until(video, wanted[wanted <= last], entry_time=entry_time)
 
 
 def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -125,11 +126,13 @@ def _rewind(container: InputContainer) -> bool:
     return False
 
 
-def _decode_until(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
+def _decode_until(
+    video: OpenVideo, wanted: NDArray[np.int64], *, entry_time: int | None = None
+) -> Iterator[FoundFrame]:
     """Decode from here to the last frame of `wanted`, whose others may lie before this."""
     times = video.index.times_of(wanted).tolist()
     number_at = dict(zip(times, wanted.tolist(), strict=True))
-    for decoded in _decode(video.container, video.stream, number_at):
+    for decoded in _decode(video.container, video.stream, number_at, entry_time):
         time = decoded.picture.pts
         if time in number_at:
             yield _found(number_at[time], decoded)
@@ -147,7 +150,10 @@ def _found(number: int, decoded: _Decoded) -> FoundFrame:
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, wanted_times: Container[int] | None = None
+    container: InputContainer,
+    stream: VideoStream,
+    wanted_times: Container[int] | None = None,
+    entry_time: int | None = None,
 ) -> Iterator[_Decoded]:
     """Yield every frame from here on, passing over packets the decoder refuses.
 
@@ -155,6 +161,8 @@ def _decode(
         container: read on from where it is.
         stream: of it.
         wanted_times: other frames are left out where none is predicted from them; None leaves out none.
+        entry_time: of the keyframe that was sought. Frames shown before it lack what they are predicted from,
+            which is no damage, and later ones are not predicted from them.
     """
     context, mark, checker = stream.codec_context, DamageMark(), _checker(stream)
     context.skip_frame, context.copy_opaque = "DEFAULT", True
@@ -166,10 +174,17 @@ def _decode(
             is_wanted = packet.pts is None or packet.pts in wanted_times
             context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         pictures, is_sound = _pictures(packet, context)
-        if not is_sound or (checker is not None and packet.size and not _pictures(packet, checker)[1]):
+        if checker is not None and packet.size:
+            is_sound &= _pictures(packet, checker)[1]
+        if not is_sound and not _is_before(packet.pts, entry_time):
             mark.strike()
         for picture in pictures:
-            yield _Decoded(picture, mark.covers(picture))
+            if not _is_before(picture.pts, entry_time):
+                yield _Decoded(picture, mark.covers(picture))
+
+
+def _is_before(time: int | None, entry_time: int | None) -> bool:
+    return time is not None and entry_time is not None and time < entry_time
 
 
 def _checker(stream: VideoStream) -> VideoCodecContext | None:
