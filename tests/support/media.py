@@ -54,7 +54,7 @@ def bundled_clip(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data" / f"{name}.mp4"
 
 
-def run_ffmpeg(*arguments: str, stdin: bytes = b"") -> bytes:
+def run_ffmpeg(*arguments: str, stdin: bytes = b"", timeout_seconds: float = 60) -> bytes:
     """Run the bundled FFmpeg, loud only in failure; return its standard output."""
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
@@ -65,7 +65,7 @@ def run_ffmpeg(*arguments: str, stdin: bytes = b"") -> bytes:
         "-y",
         *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, input=stdin, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, input=stdin, timeout=timeout_seconds, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr.decode()}"
     return done.stdout
 
