@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,21 +19,14 @@ from securevqa_core.defences import certified_range, defended, noise_sd
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.types import SamplingConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MODEL, BASELINE = "secure-vqa-compact", "nss-svr"
 DRAWS = fresh_draws(np.random.default_rng(1), 2)
 
 
 SMALL = {"patch_side": 16, "num_clips": 2, "clip_frames": 2, "num_temporal_fragments": 1}
 SMALL_INTER = {"num_segments": 2, "segment_frames": 4, "segment_side": 28}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As in the stages of a scoring run: threads cost more than they bring at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
