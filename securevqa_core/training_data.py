@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,14 +67,15 @@ class Differences:
     @classmethod
     def of(cls, videos: Sequence[CachedVideo]) -> Differences | None:
         """Return those of `videos`; None where no video has a reference."""
-        known = [found for found in (video.differences() for video in videos) if found is not None]
-        if not known:
+        axes, means, squares = (0, 1, 3, 4, 5), [], []
+        for video in videos:  # one at a time: a map that is held holds a file open
+            if (found := video.differences()) is not None:
+                means.append(found.mean(axis=axes, dtype=np.float64))
+                squares.append(np.square(found, dtype=np.float64).mean(axis=axes))
+        if not means:
             return None
-        axes = (0, 1, 3, 4, 5)
-        means = np.stack([found.mean(axis=axes, dtype=np.float64) for found in known])
-        squares = np.stack([np.square(found, dtype=np.float64).mean(axis=axes) for found in known])
-        mean = means.mean(axis=0)
-        sd = np.sqrt(np.maximum(squares.mean(axis=0) - mean**2, 0)) + 1e-6
+        mean = np.mean(means, axis=0)
+        sd = np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0)) + 1e-6
         mean, sd = (value.astype(np.float32)[:, None, None, None] for value in (mean, sd))
         return cls(mean=mean, sd=sd)
 
@@ -100,8 +101,8 @@ class BatchMaker:
 
     flip: bool
     num_segments: int  # of the inter branch in a step; 0: no inter branch
-    features: dict[Path, NDArray[np.float32]] | None = None
-    statistics: dict[Path, NDArray[np.float32]] | None = None
+    features: Mapping[Path, NDArray[np.float32]] | None = None
+    statistics: Mapping[Path, NDArray[np.float32]] | None = None
     differences: Differences | None = None
 
     def __call__(self, videos: Sequence[CachedVideo], rng: np.random.Generator) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,10 +31,28 @@ __all__ = [
     "statistics_stem",
 ]
 
-Stem = Callable[[Tensor], Tensor]  # normalised pixels -> what the trained part of a backbone sees
-Kept = dict[Path, NDArray[np.float32]]  # by cache folder
-
 _INTER_BACKBONES = ("inter_backbone", "aesthetic_backbone")
+
+Stem = Callable[[Tensor], Tensor]  # normalised pixels -> what the trained part of a backbone sees
+
+
+class Kept(Mapping[Path, NDArray[np.float32]]):
+    """An array in each of many cache folders, mapped when asked for: a map that is held holds a file open."""
+
+    def __init__(self, name: str, folders: Iterable[Path]) -> None:
+        self._name, self._folders = name, dict.fromkeys(folders)
+
+    def __getitem__(self, folder: Path) -> NDArray[np.float32]:
+        if folder not in self._folders:
+            raise KeyError(folder)
+        array: NDArray[np.float32] = np.load(folder / self._name, mmap_mode="r")
+        return array
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
 
 
 def inter_backbone(model: Any) -> nn.Module | None:
@@ -270,13 +288,11 @@ def _kept(
     name: str, videos: Sequence[CachedVideo], compute: Callable[[CachedVideo], NDArray[np.float32]]
 ) -> Kept:
     """Return the array `name` of every cache folder, computed where it is not there yet."""
-    kept = {}
     for video in videos:
         path = video.folder / name
         if not path.exists():
             _save(path, compute(video))
-        kept[video.folder] = np.load(path, mmap_mode="r")
-    return kept
+    return Kept(name, (video.folder for video in videos))
 
 
 def _save(path: Path, array: NDArray[np.float32]) -> None:

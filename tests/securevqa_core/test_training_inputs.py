@@ -149,3 +149,13 @@ def test_without_kept_statistics_batches_hold_pixels(videos: list[CachedVideo]) 
     batch = batch_maker(MODEL, videos, config, device=CPU, workers=ALONE)(videos[:2], step_rng("batch", 0))
     assert batch.fragments is not None
     assert batch.segments is not None
+
+
+def test_more_videos_than_files_may_be_open_are_learnt_from(videos: list[CachedVideo]) -> None:
+    kept = features(videos)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    arrays = [kept[video.folder].copy() for video in videos]
+    assert len(arrays) == len(kept) == len(set(kept))
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    with pytest.raises(KeyError, match="elsewhere"):
+        kept[Path("elsewhere")]
