@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -19,7 +18,7 @@ from torch import Tensor
 from operators.schema import Row
 from operators.storage import redact
 from pipeline.attack_config import AttackRunConfig
-from pipeline.attack_video import AttackedVideo, Lab
+from pipeline.attack_video import KeptPictures, Lab
 from pipeline.files import write_json, write_rows
 from pipeline.labelled import keep_rows
 from pipeline.labels import label_column, labels_of
@@ -63,7 +62,7 @@ def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> di
     goals = _goals(config, rows)
     tile = None
     if fitted and not all(_row_path(folder, video, "attacked").exists() for video in videos):
-        tile = _fitted_tile(lab, fitted)
+        tile = _fitted_tile(lab, fitted, tell)
 
     def attacked(video: Row, number: int) -> Row:
         if rows[number]["status"] == "failed":
@@ -177,11 +176,13 @@ def _goals(config: AttackRunConfig, rows: list[Row]) -> list[float | None]:
     return [goal_of.get(row["video_id"]) for row in rows]
 
 
-def _fitted_tile(lab: Lab, videos: list[Row]) -> Tensor:
+def _fitted_tile(lab: Lab, videos: list[Row], tell: Callable[[str], None]) -> Tensor:
     frames = []
     for video in videos:
-        with contextlib.suppress(VideoError):
+        try:
             frames.append(lab.frames(video["uri"]))
+        except VideoError as error:
+            tell(f"not fitted to {video['video_id']}: {error.code}")
     rng = np.random.default_rng([lab.config.seed, 2])
     victim = lab.victim(rng, digest=None, of_surrogate=True)
     return fit_universal(frames, victim, lab.config.attack, rng=rng)
@@ -215,9 +216,9 @@ def _row_path(folder: Path, video: Row, phase: str) -> Path:
     return folder / f"{_digest([video])}.{phase}.json"
 
 
-def _pictures(config: AttackRunConfig, video: Row, number: int) -> AttackedVideo:
+def _pictures(config: AttackRunConfig, video: Row, number: int) -> KeptPictures:
     name = f"{_digest([video])}.mkv"
-    return AttackedVideo(
+    return KeptPictures(
         lossless=config.output / "videos" / name if config.keeps_videos else None,
         picture=config.output / "difference.png" if number == 0 else None,
     )

@@ -26,7 +26,7 @@ from securevqa_core.defences import certified_range, noise_sd
 from securevqa_core.errors import UndefinedError, VideoError
 from securevqa_core.randomness import Key
 
-__all__ = ["AttackedVideo", "Lab"]
+__all__ = ["KeptPictures", "Lab"]
 
 _MAX_BYTES, _FETCH_SECONDS = 20 << 30, 600.0
 _FAILED = "failed"
@@ -34,7 +34,7 @@ Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttackedVideo:
+class KeptPictures:
     """Where the pictures of an attacked video go; None: nowhere."""
 
     lossless: Path | None = None
@@ -69,7 +69,7 @@ class Lab:
         }
 
     def attacked_row(
-        self, uri: str, clean: Row, *, goal: float | None, tile: Tensor | None, kept: AttackedVideo
+        self, uri: str, clean: Row, *, goal: float | None, tile: Tensor | None, kept: KeptPictures
     ) -> Row:
         """Attack a video that `clean_row` scored; return what to add to that row."""
         started = time.perf_counter()
@@ -160,7 +160,7 @@ class Lab:
         return {"certified_low": low, "certified_high": high}
 
     def _keep(
-        self, video: WholeFrames, found: Attacked, kept: AttackedVideo, *, scores: tuple[float, float]
+        self, video: WholeFrames, found: Attacked, kept: KeptPictures, *, scores: tuple[float, float]
     ) -> None:
         if kept.lossless is not None:
             kept.lossless.parent.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ __all__ = [
     "build_cache",
     "local_video",
     "open_in_place",
+    "save_array",
 ]
 
 MAX_CACHED_DRAWS = 64
@@ -308,11 +309,23 @@ def _compare(
         local_differences(distorted[place], undistorted[place], grid_size=grid_size)
         for place in np.ndindex(*distorted.shape[:2])
     ]
-    array = np.stack(differences).reshape(*distorted.shape[:2], *differences[0].shape)
-    part = video.folder / f".part-{_DIFFERENCES}"
-    with part.open("wb") as file:
-        np.save(file, array)
-    part.rename(video.folder / _DIFFERENCES)
+    shape = (*distorted.shape[:2], *differences[0].shape)
+    save_array(video.folder / _DIFFERENCES, np.stack(differences).reshape(shape))
+
+
+def save_array(path: Path, array: NDArray[np.float32]) -> None:
+    """Write an array that is there as a whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(f".part-{path.name}")
+    try:
+        with part.open("wb") as file:
+            np.save(file, array)
+        part.rename(path)
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def _sha256(path: str) -> str:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.scoring import Precision, normalise, segment_features
-from securevqa_core.training_cache import CachedVideo
+from securevqa_core.training_cache import CachedVideo, save_array
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import BatchMaker, Differences, mirrored, step_rng
 from securevqa_core.training_steps import Workers
@@ -291,15 +291,5 @@ def _kept(
     for video in videos:
         path = video.folder / name
         if not path.exists():
-            _save(path, compute(video))
+            save_array(path, compute(video))
     return Kept(name, (video.folder for video in videos))
-
-
-def _save(path: Path, array: NDArray[np.float32]) -> None:
-    part = path.with_name(f".part-{path.name}")
-    try:
-        with part.open("wb") as file:
-            np.save(file, array)
-        part.rename(path)
-    except OSError as error:
-        raise OutputError(f"{str(path)!r} cannot be written: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class DamageMark:
 
     def strike(self, place: Place | None = None) -> None:
         """Take note that a packet, the one sent last if none is named, did not decode cleanly."""
-        self._strikes = sorted({*self._strikes, self._num_sent if place is None else place.number})
+        bisect.insort(self._strikes, self._num_sent if place is None else place.number)
 
     def covers(self, picture: VideoFrame) -> bool:
         """Tell whether a picture may show damage; ask once for each, in the order they come out."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli import finish, read_json, read_report, securevqa, start, wait_until
+from media import make_copies
 from processes import descendants, kill_tree, title
 from ray.cluster_utils import Cluster
 from s3server import S3Server
@@ -34,14 +35,7 @@ cli.main()
 
 @pytest.fixture
 def backlog(videos: dict[str, Path], tmp_path: Path) -> Path:
-    """A folder of copies of one video, and one file that is none."""
-    folder = tmp_path / "backlog"
-    folder.mkdir()
-    content = videos["carphone_h264.mkv"].read_bytes()
-    for number in range(NUM_VIDEOS - 1):
-        (folder / f"{number}.mkv").write_bytes(content + bytes(number))  # trailing bytes: another video
-    (folder / "text.mp4").write_bytes(videos["text.mp4"].read_bytes())
-    return folder
+    return make_copies(tmp_path / "backlog", videos, number=NUM_VIDEOS)
 
 
 @contextlib.contextmanager

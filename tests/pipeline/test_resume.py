@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli import finish, read_json, read_report, securevqa, start, wait_until
+from media import make_copies
 from processes import descendants, title
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
@@ -17,14 +18,7 @@ NUM_VIDEOS = 16
 
 @pytest.fixture
 def backlog(videos: dict[str, Path], tmp_path: Path) -> Path:
-    """A folder of copies of one video, and one file that is none."""
-    folder = tmp_path / "backlog"
-    folder.mkdir()
-    content = videos["carphone_h264.mkv"].read_bytes()
-    for number in range(NUM_VIDEOS - 1):
-        (folder / f"{number}.mkv").write_bytes(content + bytes(number))  # trailing bytes: another video
-    (folder / "text.mp4").write_bytes(videos["text.mp4"].read_bytes())
-    return folder
+    return make_copies(tmp_path / "backlog", videos, number=NUM_VIDEOS)
 
 
 def committed(output: Path) -> int:

@@ -41,6 +41,15 @@ def build(videos: list[LabelledVideo], folder: Path, config: CacheConfig = CONFI
     return cached
 
 
+def draws_of(entry: CachedVideo) -> tuple[DrawSeeds, ...]:
+    """Return the draws that scoring with the seed makes of the entry's content."""
+    key, purposes = Key.public(CONFIG.seed), ("skip_sampling", "grid_sampling")
+    return tuple(
+        DrawSeeds(**{purpose: key.seed(entry.content_sha256, purpose, draw) for purpose in purposes})
+        for draw in range(CONFIG.num_draws)
+    )
+
+
 def num_frames(path: str) -> int:
     with av.open(path) as container:
         return sum(1 for _ in container.decode(video=0))
@@ -48,13 +57,7 @@ def num_frames(path: str) -> int:
 
 def test_cached_draws_are_those_of_scoring_with_the_seed(videos: list[LabelledVideo], tmp_path: Path) -> None:
     for video, entry in zip(videos, build(videos, tmp_path), strict=True):
-        key = Key.public(CONFIG.seed)
-        purposes = ("skip_sampling", "grid_sampling")
-        draws = tuple(
-            DrawSeeds(**{purpose: key.seed(entry.content_sha256, purpose, draw) for purpose in purposes})
-            for draw in range(3)
-        )
-        sample = extract_sample(video.uri, DecodeRequest(sampling=TINY, draws=draws))
+        sample = extract_sample(video.uri, DecodeRequest(sampling=TINY, draws=draws_of(entry)))
         assert np.array_equal(entry.fragments(), splice(sample.patches))
         assert np.array_equal(entry.frames(), sample.frames)
         assert np.array_equal(entry.segments(), sample.segments)
@@ -163,13 +166,7 @@ def test_at_least_one_worker_is_needed(tmp_path: Path) -> None:
 def test_differences_are_those_from_the_same_places_of_the_reference(tmp_path: Path) -> None:
     best, *_, worst = labelled_videos(tmp_path / "videos")[: len(CRFS)]
     (entry,) = build([replace(worst, reference=best.uri)], tmp_path)
-    purposes = ("skip_sampling", "grid_sampling")
-    key = Key.public(CONFIG.seed)
-    draws = tuple(
-        DrawSeeds(**{purpose: key.seed(entry.content_sha256, purpose, draw) for purpose in purposes})
-        for draw in range(3)
-    )
-    patches = extract_sample(best.uri, DecodeRequest(sampling=TINY, draws=draws)).patches
+    patches = extract_sample(best.uri, DecodeRequest(sampling=TINY, draws=draws_of(entry))).patches
     found = entry.differences()
     assert found is not None
     assert found.shape == (3, 1, NUM_DIFFERENCES, 2, 7, 7)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = [
     "CLIPS",
     "bundled_clip",
+    "make_copies",
     "make_hostile_files",
     "make_numbered",
     "make_videos",
@@ -114,6 +115,16 @@ def spoil_packets(source: Path, target: Path, numbers: list[int]) -> Path:
 
 _NUMBER_BITS = 10
 _NUMBERED_SIZE = (96, 64)  # width, height
+
+
+def make_copies(folder: Path, videos: dict[str, Path], *, number: int) -> Path:
+    """Make a folder of `number` files: copies of one of `make_videos`, and a text that is no video."""
+    folder.mkdir()
+    content = videos["carphone_h264.mkv"].read_bytes()
+    for place in range(number - 1):
+        (folder / f"{place}.mkv").write_bytes(content + bytes(place))  # trailing bytes: another video
+    (folder / "text.mp4").write_bytes(videos["text.mp4"].read_bytes())
+    return folder
 
 
 def make_numbered(
