@@ -43,7 +43,7 @@ class ScoreConfig:
     retry_failed: bool = False  # try again what failed and may succeed another time
     uri_column: str = "uri"
     allow_schemes: frozenset[str]
-    num_draws: int = 1
+    num_draws: int | None = None  # None: the model's own
     precision: Precision = "float32"
     thresholds: Thresholds = field(default_factory=Thresholds)
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -54,7 +54,8 @@ class ScoreConfig:
     gpus_per_actor: float = 0.5  # two stages share a GPU
 
     def __post_init__(self) -> None:
-        require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
+        if self.num_draws is not None:
+            require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
             raise ConfigurationError(f"gpus_per_actor above 1 must be whole, got {self.gpus_per_actor:g}")

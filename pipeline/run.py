@@ -80,6 +80,7 @@ def build_pipeline(
     Returns:
         A lazy dataset of `operators.schema.OUTCOME` rows, with `more_columns`.
     """
+    assert config.num_draws is not None, "the model's own number of draws is filled in before"
     resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
     setup = ModelSetup(
         checkpoint=ray.put(checkpoint),

@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -171,7 +171,10 @@ def _require_apart(config: ScoreConfig) -> None:
 
 def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = load_checkpoint(config)
-    sampling = zoo.spec(checkpoint.architecture).sampling
+    model = zoo.spec(checkpoint.architecture)
+    sampling = model.sampling
+    if config.num_draws is None:
+        config = replace(config, num_draws=model.num_draws)
     more_columns = _more_columns(config, checkpoint, sampling)
     directory = RunDirectory(config.output, more_columns=more_columns)
     directory.require_writable()
@@ -207,6 +210,7 @@ def _more_columns(
         if feature not in dims:
             known = ", ".join(dims)
             raise ConfigurationError(f"features of {checkpoint.architecture} are {known}, got {feature!r}")
+    assert config.num_draws is not None
     return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
 
 

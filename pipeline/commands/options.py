@@ -72,7 +72,9 @@ class ScoreOptions:
     allow_scheme: Annotated[list[str] | None, typer.Option(help="Schemes a URI may have; repeat.")] = None
     key_file: Annotated[str | None, typer.Option(help="File with the key; or set SECUREVQA_KEY.")] = None
     seed: Annotated[int | None, typer.Option(min=0, help="Public randomness, for research only.")] = None
-    draws: Annotated[int, typer.Option(help="Times the random part is repeated.")] = 1
+    draws: Annotated[
+        int | None, typer.Option(help="Times the random part is repeated; default: the model's own.")
+    ] = None
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
     pass_at: Annotated[float, typer.Option(help="Verdict pass from this score_lower up.")] = 60.0
     reject_below: Annotated[float, typer.Option(help="Verdict reject below this score_lower.")] = 40.0
