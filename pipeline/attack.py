@@ -18,7 +18,7 @@ from torch import Tensor
 from operators.schema import Row
 from operators.storage import redact
 from pipeline.attack_config import AttackRunConfig
-from pipeline.attack_video import KeptPictures, Lab
+from pipeline.attack_video import VMAF_NAMES, KeptPictures, Lab
 from pipeline.files import write_json, write_rows
 from pipeline.labelled import keep_rows
 from pipeline.labels import label_column, labels_of
@@ -100,7 +100,8 @@ def summary(rows: list[Row], config: AttackRunConfig) -> dict[str, Any]:
         )
         return asdict(change)
 
-    spent = ("l2", "linf", "psnr", "ssim", "num_gradients", "num_queries", "seconds")
+    seen = VMAF_NAMES if config.measures_vmaf else ()
+    spent = ("l2", "linf", "psnr", "ssim", *seen, "num_gradients", "num_queries", "seconds")
     values = (
         measured("score_clean", "score_attacked"),
         measured("score_clean", "score_clean_again"),

@@ -78,6 +78,7 @@ class AttackRunConfig:
     fit_videos: int = 4  # others, that the universal perturbation is fitted to
     codec_crfs: tuple[int, ...] = ()  # rates at which both videos are encoded with x264 and scored again
     keeps_videos: bool = False  # as lossless files
+    measures_vmaf: bool = False  # of attacked videos against the clean ones; needs securevqa[train]
     seed: int = 0  # of draws and attacks: public, as befits research
     uri_column: str = "uri"
     labels: EvaluationSettings | None = None  # which rows, and the column of their labels; None: no labels
@@ -105,7 +106,7 @@ class AttackRunConfig:
 
     def settings(self, target: LoadedTarget, surrogate: LoadedTarget | None) -> dict[str, Any]:
         """Return what decides a row, as JSON values."""
-        names = ("regime", "num_draws", "seconds", "max_height", "codec_crfs", "seed")
+        names = ("regime", "num_draws", "seconds", "max_height", "codec_crfs", "measures_vmaf", "seed")
         shown: dict[str, Any] = {name: getattr(self, name) for name in names}
         shown["codec_crfs"] = list(self.codec_crfs)
         shown["attack"] = asdict(self.attack)

@@ -23,7 +23,16 @@ from securevqa_core.errors import ConfigurationError
 __all__ = ["Suite", "SuitePlot", "SuiteRow", "read_suite", "run_suite"]
 
 _ATTACK = {field.name for field in fields(AttackConfig)}
-_RUN = {"regime", "seconds", "max_height", "max_videos", "fit_videos", "seed", "keeps_videos"}
+_RUN = {
+    "regime",
+    "seconds",
+    "max_height",
+    "max_videos",
+    "fit_videos",
+    "seed",
+    "keeps_videos",
+    "measures_vmaf",
+}
 _TARGET = {"model", "checkpoint", "defences", "surrogate", "surrogate_defences"}
 _OTHERS = {"draws", "codec_crfs", "label_column", "where"}
 _SETTINGS = _ATTACK | _RUN | _TARGET | _OTHERS

@@ -18,6 +18,7 @@ _HEADINGS = (
     "R of chance",
     "rejected to pass",
     "PSNR",
+    "VMAF NEG",
     "paper",
 )
 
@@ -45,6 +46,7 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
         _number(floor["r"]["value"], 2),
         _number(attack["rejected_to_pass"]["value"], 2),
         _number(record["spent"]["psnr"], 1),
+        _number(record["spent"]["vmaf_neg"], 1) if "vmaf_neg" in record["spent"] else "",
         record["paper"],
     ]
     encoded = (

@@ -21,15 +21,18 @@ from securevqa_core.attacks.codecs import through_h264, write_lossless
 from securevqa_core.attacks.differentiable import VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.attacks.frames import WholeFrames, read_frames
 from securevqa_core.attacks.measures import distortion
+from securevqa_core.attacks.perceived import perceived_loss
 from securevqa_core.attacks.run import run_attack
+from securevqa_core.datasets.vmaf import Vmaf
 from securevqa_core.defences import certified_range, noise_sd
 from securevqa_core.errors import UndefinedError, VideoError
 from securevqa_core.randomness import Key
 
-__all__ = ["KeptPictures", "Lab"]
+__all__ = ["VMAF_NAMES", "KeptPictures", "Lab"]
 
 _MAX_BYTES, _FETCH_SECONDS = 20 << 30, 600.0
 _FAILED = "failed"
+VMAF_NAMES = tuple(Vmaf.__slots__)
 Frames = NDArray[np.uint8]
 
 
@@ -86,6 +89,7 @@ class Lab:
             "score_attacked": score,
             "goal": None if goal is None else float(self.target.checkpoint.calibration.to_score(goal)),
             **_distortion(video.pixels, found.frames),
+            **self._perceived(video.pixels, found.frames),
             **self._after_codecs(video.pixels, found.frames, judge),
             **self._certified(video.pixels, digest),
             "num_gradients": found.num_gradients,
@@ -158,6 +162,14 @@ class Lab:
         radius = self.config.attack.epsilon * float(clean.size) ** 0.5
         low, high = certified_range(points, noise_sd=sd, radius_l2=radius)
         return {"certified_low": low, "certified_high": high}
+
+    def _perceived(self, clean: Frames, attacked: Frames) -> dict[str, float | None]:
+        if not self.config.measures_vmaf:
+            return {}
+        try:
+            return asdict(perceived_loss(clean, attacked))
+        except UndefinedError:
+            return dict.fromkeys(VMAF_NAMES)
 
     def _keep(
         self, video: WholeFrames, found: Attacked, kept: KeptPictures, *, scores: tuple[float, float]

@@ -67,6 +67,9 @@ def attack_command(
         list[int] | None, typer.Option(help="Score again after x264 at this rate; repeat.")
     ] = None,
     write_videos: Annotated[bool, typer.Option(help="Keep attacked videos, lossless.")] = False,
+    vmaf: Annotated[
+        bool, typer.Option(help="Measure VMAF of attacked videos too; needs securevqa[train].")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="Length attacked, from the start.")] = 1.0,
     max_height: Annotated[int, typer.Option(help="Higher videos are shrunk to it.")] = 360,
     max_videos: Annotated[int | None, typer.Option(help="So many, chosen by the seed.")] = None,
@@ -114,6 +117,7 @@ def attack_command(
         fit_videos=fit_videos,
         codec_crfs=tuple(crf or ()),
         keeps_videos=write_videos,
+        measures_vmaf=vmaf,
         seed=seed,
         uri_column=uri_column,
         labels=None if label_column is None else labels,
@@ -134,6 +138,9 @@ def _show(record: dict[str, Any], output: Path) -> None:
         console.print(table)
         for name, found in (record["agreement"] or {}).items():
             say(f"{name.replace('_', ' ')}: {_cell(found)}")
+    spent = record["spent"] or {}
+    shown = ("linf", "psnr", "ssim", "vmaf", "vmaf_neg")
+    say(", ".join(f"{name} {spent[name]:.2f}" for name in shown if spent.get(name) is not None))
     say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
 
 

@@ -85,7 +85,7 @@ def test_labels_codecs_and_videos_are_kept_where_asked(
     names = ("bikes_h264.mp4", "bunny_h264.mp4", "text.mp4", "carphone_h264.mkv")
     manifest = _labelled(tmp_path, [videos[name] for name in names])
     arguments = ["attack", manifest, "-o", str(output), "--attack", "sharpen", "--epsilon", "6"]
-    arguments += ["--label-column", "label", "--where", "part=a", "--crf", "30", "--write-videos"]
+    arguments += ["--label-column", "label", "--where", "part=a", "--crf", "30", "--write-videos", "--vmaf"]
     arguments += ["--defence", "grid=fixed", "--defence", "guardian=0", "--seconds", "0.2", "--draws", "1"]
     assert call(*arguments) == 0
     assert "srcc clean" in capsys.readouterr().out
@@ -99,6 +99,9 @@ def test_labels_codecs_and_videos_are_kept_where_asked(
     assert "is not changed" in record["noise_floor"]["r"]["undefined"]
     assert abs(record["agreement"]["srcc_clean"]["value"]) <= 1
     assert record["codec"]["30"]["num_videos"] == 3
+    assert (
+        0 < record["spent"]["vmaf_neg"] < record["spent"]["vmaf"] <= 100
+    )  # sharpening is what NEG discounts
     assert (output / "difference.png").read_bytes().startswith(b"\x89PNG")
     with av.open(str(next((output / "videos").glob("*.mkv")))) as container:
         assert container.streams.video[0].codec_context.name == "ffv1"
