@@ -1,10 +1,8 @@
-"""Owns finding the frames of a long film by their container's table, without reading what lies between."""
+"""Owns finding the frames of a long film by its container's table, without reading what lies between."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -12,49 +10,60 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.film_table import FilmTable, mp4_table
+from securevqa_core.decoding.matroska_film import index_matroska
 from securevqa_core.decoding.probe import FrameIndex, trusted_times
+from securevqa_core.decoding.transport_table import transport_table
 
 __all__ = ["MIN_FILM_FRAMES", "index_film"]
 
 MIN_FILM_FRAMES = 10_000  # in shorter files every packet is read: it costs little, and finds what tables hide
 _SLACK = 32  # packets; a frame is shown at most 16 places from where it is stored (H.264 and HEVC, annexes)
-_MAX_BOXES = 64  # at the top of a file that is not fragmented
-_BOX_HEADER_BYTES = 16
-_ROW = np.dtype(
-    [("dts", "i8"), ("position", "i8"), ("size", "i8"), ("is_keyframe", "?"), ("is_discard", "?")]
-)
 
 Choose = Callable[[int], NDArray[np.int64]]  # number of frames -> those wanted, ascending and unique
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Table:
-    """The packets of a stream in file order, as MP4's tables list them."""
-
-    dts: NDArray[np.int64]  # (num_packets,) strictly ascending, in stream time base
-    keyframes: NDArray[np.int64]  # (k,) ascending positions in file order
 
 
 def index_film(
     container: InputContainer, stream: VideoStream, descriptor: int, choose: Choose
 ) -> FrameIndex | None:
-    """List the frames around those that `choose` wants; None where every packet has to be read instead.
+    """List the frames of a film, at least those around what `choose` wants, from its container's headers.
+
+    Returns:
+        None where every packet has to be read instead; the next to be read then is the first.
+    """
+    formats = container.format.name.split(",")
+    if stream.codec_context.codec.canonical_name == "vp8":  # only its packets tell which frames are hidden
+        return None
+    if "matroska" in formats:
+        index = index_matroska(stream, descriptor) if _may_be_long(container, stream) else None
+        return index if index is not None and index.num_frames >= MIN_FILM_FRAMES else None
+    table: FilmTable | None = None
+    if "mov" in formats and len(stream.index_entries) >= MIN_FILM_FRAMES:
+        table = mp4_table(stream, descriptor)
+    elif "mpegts" in formats:
+        table = transport_table(descriptor, stream.id, stream.start_time)
+    if table is None or len(table.dts) < MIN_FILM_FRAMES:
+        return None
+    index = _read_index(container, stream, table, np.union1d(choose(len(table.dts)), table.doubtful))
+    if index is None:
+        container.seek(0, unsupported_byte_offset=table.positions is not None)
+    return index
+
+
+def _may_be_long(container: InputContainer, stream: VideoStream) -> bool:
+    """Tell whether looking for a table is worth the time, by what the file says of itself."""
+    seconds, rate = (container.duration or 0) / av.time_base, stream.average_rate or stream.guessed_rate
+    return rate is not None and seconds * rate >= MIN_FILM_FRAMES
+
+
+def _read_index(
+    container: InputContainer, stream: VideoStream, table: FilmTable, wanted: NDArray[np.int64]
+) -> FrameIndex | None:
+    """List the frames around those that are wanted or in doubt.
 
     The table tells how many packets there are and where; the packets near a wanted frame, which are read,
     tell the order in which they are shown. Both must agree, packet by packet.
     """
-    table = _read_table(container, stream, descriptor)
-    if table is None:
-        return None
-    index = _read_index(container, stream, table, choose(len(table.dts)))
-    if index is None:
-        container.seek(0)  # whoever reads every packet begins at the first
-    return index
-
-
-def _read_index(
-    container: InputContainer, stream: VideoStream, table: _Table, wanted: NDArray[np.int64]
-) -> FrameIndex | None:
     try:
         stretches = [_read(container, stream, table, *ends) for ends in _stretches(table, wanted)]
     except av.error.FFmpegError:
@@ -62,7 +71,7 @@ def _read_index(
     rows = [stretch for stretch in stretches if stretch is not None]
     if len(rows) < len(stretches):
         return None
-    numbers, pts, flags = (np.concatenate(columns) for columns in zip(*rows, strict=True))
+    numbers, pts, flags, positions = (np.concatenate(columns) for columns in zip(*rows, strict=True))
     if not ((numbers[1:] > numbers[:-1]).all() and (pts[1:] > pts[:-1]).all()):
         return None
     return FrameIndex(
@@ -71,48 +80,12 @@ def _read_index(
         num_frames=len(table.dts),
         num_packets=len(table.dts),
         numbers=numbers,
-        duration=int(table.dts[-1] - table.dts[0] + np.median(np.diff(table.dts))),
+        positions=None if table.positions is None else positions,
+        duration=table.duration,
     )
 
 
-def _read_table(container: InputContainer, stream: VideoStream, descriptor: int) -> _Table | None:
-    """Return the table of a long, whole MP4 file without fragments; None for any other."""
-    entries = stream.index_entries
-    is_mov = "mov" in container.format.name.split(",")
-    # An edit list that cuts something off shows in these numbers, or in packets to be discarded.
-    if not is_mov or len(entries) < MIN_FILM_FRAMES or len(entries) != stream.frames:
-        return None
-    rows = (
-        (entry.timestamp, entry.pos, entry.size, entry.is_keyframe, entry.is_discard) for entry in entries
-    )
-    table = np.fromiter(rows, dtype=_ROW, count=len(entries))
-    dts, is_keyframe = table["dts"], table["is_keyframe"]
-    is_sound = (dts[1:] > dts[:-1]).all() and table["size"].min() > 0 and not table["is_discard"].any()
-    size_bytes = os.fstat(descriptor).st_size
-    is_whole = (table["position"] + table["size"]).max() <= size_bytes
-    hides_frames = stream.codec_context.codec.canonical_name == "vp8"  # only its packets tell which
-    if not (is_sound and is_whole and is_keyframe[0]) or hides_frames or _has_fragments(descriptor):
-        return None
-    return _Table(dts=dts.copy(), keyframes=np.flatnonzero(is_keyframe))
-
-
-def _has_fragments(descriptor: int) -> bool:
-    """Tell whether packets may lie in fragments too, which the table does not list."""
-    start = 0
-    for _ in range(_MAX_BOXES):
-        header = os.pread(descriptor, _BOX_HEADER_BYTES, start)
-        if len(header) < _BOX_HEADER_BYTES or header[4:8] == b"moof":
-            return header[4:8] == b"moof"
-        size = int.from_bytes(header[:4])
-        if size == 1:  # the real one follows in 64 bits
-            size = int.from_bytes(header[8:])
-        if size == 0:  # it lasts to the end
-            return False
-        start += max(size, 8)
-    return True
-
-
-def _stretches(table: _Table, wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _stretches(table: FilmTable, wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return (first, end) of every run of packets to read, in file order."""
     stretches: list[tuple[int, int]] = []
     for number in wanted.tolist():
@@ -125,38 +98,49 @@ def _stretches(table: _Table, wanted: NDArray[np.int64]) -> list[tuple[int, int]
     return stretches
 
 
-def _keyframe_before(table: _Table, position: int) -> int:
+def _keyframe_before(table: FilmTable, position: int) -> int:
     row = int(np.searchsorted(table.keyframes, position, side="right")) - 1
     return int(table.keyframes[max(row, 0)])
 
 
 def _read(
-    container: InputContainer, stream: VideoStream, table: _Table, first: int, end: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]] | None:
-    """Return the numbers, time stamps and keyframe flags of frames whose packets are all around them.
+    container: InputContainer, stream: VideoStream, table: FilmTable, first: int, end: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]] | None:
+    """Return numbers, time stamps, keyframe flags and places of frames whose packets are all around them.
 
     A frame's number is its place among the time stamps of its stretch: the packets before a stretch are shown
     before all frames but its first few, and those after it after all but its last few.
     """
     stamps: list[int | None] = []
     flags: list[bool] = []
+    places: list[int] = []
     start, position = 0, -1
-    container.seek(int(table.dts[first]), stream=stream)
+    _seek(container, stream, table, first)
     for packet in container.demux(stream):
         if position < 0 and packet.dts is not None:
             start = position = int(np.searchsorted(table.dts, packet.dts))
-        if not packet.size or packet.dts != table.dts[position]:
+        if not packet.size or position >= len(table.dts) or packet.dts != table.dts[position]:
             return None
         stamps.append(packet.pts)
         flags.append(packet.is_keyframe)
+        places.append(packet.pos if packet.pos is not None else -1)
         position += 1
         if position >= end:
             break
     times = trusted_times(stamps, reorders=stream.codec_context.has_b_frames)
     if times is None or position < end or start > first:
         return None
+    if table.positions is not None and places != table.positions[start:position].tolist():
+        return None
     order = np.argsort(times)
     low = _SLACK if start else 0
     high = len(order) - (_SLACK if position < len(table.dts) else 0)
     inside = order[low:high]
-    return start + np.arange(low, high), times[inside], np.array(flags)[inside]
+    return start + np.arange(low, high), times[inside], np.array(flags)[inside], np.array(places)[inside]
+
+
+def _seek(container: InputContainer, stream: VideoStream, table: FilmTable, row: int) -> None:
+    if table.positions is None:
+        container.seek(int(table.dts[row]), stream=stream)
+    else:
+        container.seek(int(table.positions[row]), unsupported_byte_offset=True)

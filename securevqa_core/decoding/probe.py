@@ -54,6 +54,7 @@ class FrameIndex:
     num_frames: int
     num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
     numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
+    positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
     duration: int | None = None  # in stream time base, where some frames are unknown
 
     def times_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -32,6 +32,7 @@ _WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
 # pixels, but not how to turn them, so they only check; as PyAV ships them, streams of eight bits.
 _STRICTER_DECODERS = {"vp9": "libvpx-vp9"}
 _STRICTER_BITS = 8
+_FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame that it does not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
     missing = set(wanted.tolist())
     if video.index.pts is None:
         passes = [_by_position]
-    elif _SEEKABLE.isdisjoint(video.container.format.name.split(",")):
+    elif not _is_seekable(video):
         passes = [_by_time]
     else:
         passes = [_by_seeking, _by_time]  # what seeking misses or damages is read once more from the start
@@ -71,13 +72,21 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
             return
 
 
+def _is_seekable(video: OpenVideo) -> bool:
+    names = video.container.format.name.split(",")
+    return video.index.positions is not None or not _SEEKABLE.isdisjoint(names)
+
+
 def _by_seeking(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode window by window, from the keyframe before each."""
     assert video.index.pts is not None
     for keyframe, last in _windows(video.index, wanted):
         entry_time = int(video.index.pts[keyframe])
         try:
-            video.container.seek(entry_time, stream=video.stream)
+            if video.index.positions is not None:
+                video.container.seek(int(video.index.positions[keyframe]), unsupported_byte_offset=True)
+            else:
+                video.container.seek(entry_time, stream=video.stream)
         except av.error.FFmpegError:
             return
         yield from _decode_until(video, wanted[wanted <= last], entry_time=entry_time)
@@ -165,6 +174,7 @@ def _decode(
             which is no damage, and later ones are not predicted from them.
     """
     context, mark, checker = stream.codec_context, DamageMark(), _checker(stream)
+    is_first_group = entry_time is not None
     context.skip_frame, context.copy_opaque = "DEFAULT", True
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
         wanted_times = None
@@ -173,7 +183,10 @@ def _decode(
         if wanted_times is not None:
             is_wanted = packet.pts is None or packet.pts in wanted_times
             context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-        pictures, is_sound = _pictures(packet, context)
+        if packet.is_keyframe and packet.pts is not None and packet.pts != entry_time:
+            is_first_group = False
+        # What was to be forgotten here lies before the keyframe that was sought.
+        pictures, is_sound = _pictures(packet, context, pardoned=_FORGETS_NOTHING if is_first_group else None)
         if checker is not None and packet.size:
             is_sound &= _pictures(packet, checker)[1]
         if not is_sound and not _is_before(packet.pts, entry_time):
@@ -199,8 +212,16 @@ def _checker(stream: VideoStream) -> VideoCodecContext | None:
     return checker
 
 
-def _pictures(packet: Packet[VideoStream], decoder: VideoCodecContext) -> tuple[list[VideoFrame], bool]:
-    """Return what comes out as a packet is sent, and whether the decoder has nothing to say against it."""
+def _pictures(
+    packet: Packet[VideoStream], decoder: VideoCodecContext, *, pardoned: str | None = None
+) -> tuple[list[VideoFrame], bool]:
+    """Return what comes out as a packet is sent, and whether the decoder has nothing to say against it.
+
+    Args:
+        packet: to send.
+        decoder: to send it to.
+        pardoned: how a complaint begins that does not count.
+    """
     try:
         with overheard() as complaints:
             pictures = decoder.decode(packet)
@@ -208,7 +229,7 @@ def _pictures(packet: Packet[VideoStream], decoder: VideoCodecContext) -> tuple[
         raise
     except av.error.FFmpegError:
         return [], False
-    return pictures, not complaints
+    return pictures, all(pardoned is not None and text.startswith(pardoned) for _, _, text in complaints)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
