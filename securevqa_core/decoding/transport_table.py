@@ -19,8 +19,8 @@ _NUM_PACKETS_AT_ONCE = 1 << 13
 _CLOCK = 1 << 33  # ticks after which time stamps begin anew
 _PES_STAMPS_BYTES = 19  # a PES header up to the end of both time stamps
 _DAMAGED, _SCRAMBLED, _DISCONTINUOUS = 0x80, 0xC0, 0x80
-# By what most pictures lie apart. Two pictures in a packet with one stamp leave twice that, and so does one that
-# was lost: FFmpeg has to tell which it is.
+# By what most pictures lie apart. Two pictures in a packet with one stamp leave twice that, and so does one
+# that was lost: FFmpeg has to tell which it is.
 _MAX_GAP = 1.9
 _MAX_DOUBTFUL = 400  # to look at more takes as long as to read every packet
 _ROW = np.dtype([("position", "i8"), ("pts", "i8"), ("dts", "i8"), ("is_entry", "?")])
