@@ -17,6 +17,7 @@ from operators.storage_errors import FailureKind, StorageError, storage_error, t
 from operators.uris import (
     WEB_SCHEMES,
     absolute,
+    as_text,
     authority_of,
     join,
     local_path,
@@ -29,6 +30,7 @@ __all__ = [
     "Part",
     "Reader",
     "StorageError",
+    "as_text",
     "authority_of",
     "join",
     "local_path",

@@ -2,6 +2,7 @@
 
     scheme_of("s3://bucket/a.mp4")  ->  "s3"
     scheme_of("/data/a::b #1.mp4")  ->  "file"
+    as_text(os.fsdecode(b"/data/\\xff.mp4"))  ->  "file+bytes:///data/%FF.mp4"
 
 URL languages that let a name choose a protocol or a secret (chains with `::`, credentials before an `@`) are
 not spoken: names come from uploaders.
@@ -12,10 +13,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import urllib.parse
 
 __all__ = [
     "WEB_SCHEMES",
     "absolute",
+    "as_text",
     "authority_of",
     "join",
     "local_path",
@@ -26,13 +29,15 @@ __all__ = [
 
 WEB_SCHEMES = frozenset({"http", "https"})
 
+_FILE_BYTES = "file+bytes"  # of a local path that is not UTF-8: its bytes, percent-encoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
 def scheme_of(uri: str) -> str:
     """The scheme in lower case, "file" for a plain path (also one that holds `::`, `#`, `?` or `:`)."""
     match = _SCHEME.match(uri)
-    return match[1].lower() if match else "file"
+    scheme = match[1].lower() if match else "file"
+    return "file" if scheme == _FILE_BYTES else scheme
 
 
 def authority_of(uri: str) -> str:
@@ -51,8 +56,17 @@ def redact(uri: str) -> str:
 
 
 def local_path(uri: str) -> str:
-    """The path of a `file` URI or plain path, as it is: nothing is percent-decoded."""
-    return uri[len("file://") :] if _SCHEME.match(uri) else uri
+    """The path of a `file` URI or plain path, as it is; `file+bytes` alone is percent-decoded."""
+    scheme, _, path = uri.partition("://")
+    if not _SCHEME.match(uri):
+        return uri
+    return os.fsdecode(urllib.parse.unquote_to_bytes(path)) if scheme.lower() == _FILE_BYTES else path
+
+
+def as_text(path: str) -> str:
+    """A local path as a URI that any report can hold: as it is, or its bytes where they are not UTF-8."""
+    is_utf8 = path.encode(errors="replace").decode() == path
+    return path if is_utf8 else f"{_FILE_BYTES}://{urllib.parse.quote(os.fsencode(path))}"
 
 
 def join(base: str, name: str) -> str:

@@ -42,7 +42,8 @@ def read_manifest(
             below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
             is there is never taken for a glob. CSV cells stay the text they are.
         uri_column: the column that holds the videos' URIs. A relative one starts at the manifest's own
-            folder; a local one becomes an absolute plain path. What follows `file://` is taken literally.
+            folder; a local one becomes an absolute plain path. What follows `file://` is taken literally;
+            a path that is not UTF-8 is `file+bytes://` and its bytes, percent-encoded.
         allow_schemes: schemes the videos may have; "file" stands for local paths.
         reserved_columns: names the manifest's other columns may not have.
 
@@ -58,7 +59,7 @@ def read_manifest(
         given = _uri_texts(table[uri_column], uri_column, shown)
         uris = [_normalised(uri, _folder_of(location)) for uri in given]
     else:
-        table, uri_column, uris = pa.table({}), "uri", found
+        table, uri_column, uris = pa.table({}), "uri", [_normalised(uri, "/") for uri in found]
         if not found:
             raise ManifestError(f"manifest {shown!r} is empty: no file there")
     _require_schemes(uris, allow_schemes)
@@ -116,7 +117,7 @@ def _normalised(uri: str, folder: str) -> str:
     if scheme != "file":
         return scheme + uri[len(scheme) :]
     path = storage.local_path(uri)
-    return storage.join("/" if path.startswith("/") else folder, path)
+    return storage.as_text(storage.join("/" if path.startswith("/") else folder, path))
 
 
 def _require_schemes(uris: Iterable[str], allow_schemes: Collection[str]) -> None:
@@ -132,17 +133,14 @@ def _require_schemes(uris: Iterable[str], allow_schemes: Collection[str]) -> Non
 
 def _assemble(table: pa.Table, uri_column: str, uris: list[str], shown: str) -> pa.Table:
     """Put `video_id` and `uri` before the other columns."""
-    try:
-        uri_array = pa.array(uris, pa.string())
-    except UnicodeEncodeError as error:
-        raise ManifestError(f"manifest {shown!r}: file name {error.object!r} is not UTF-8") from error
     if "video_id" in table.column_names:
         ids = _given_ids(table["video_id"], shown)
     else:
         ids = [hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS] for uri in uris]
     _require_unique(ids, uris, shown)
     others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
-    columns: list[Any] = [pa.array(ids, pa.string()), uri_array, *(table[name] for name in others)]
+    texts = (pa.array(column, pa.string()) for column in (ids, uris))
+    columns: list[Any] = [*texts, *(table[name] for name in others)]
     return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
 
 

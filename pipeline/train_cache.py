@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.decode import FetchLimits
 from operators.fetch import fetch
-from operators.storage import scheme_of
+from operators.storage import local_path, scheme_of
 from securevqa_core.training_cache import (
     CacheConfig,
     CachedVideo,
@@ -75,7 +75,7 @@ def _fill(
     @contextlib.contextmanager
     def opener(uri: str) -> Iterator[str]:
         if scheme_of(uri) == "file":
-            with open_in_place(uri) as path:
+            with open_in_place(local_path(uri)) as path:
                 yield path
             return
         with tempfile.TemporaryFile() as target:  # without a name: gone when this worker is

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from operators import storage
 from pipeline.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from securevqa_core.errors import ManifestError
 
@@ -224,9 +225,13 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
     assert "line 3: not UTF-8" in refusal(tmp_path / "m.csv")
 
 
-def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"a\xff.mp4")).touch()
-    assert "a\\udcff.mp4" in refusal(tmp_path)
+def test_a_file_name_that_is_not_utf8_is_its_bytes_and_leads_back_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a %\xff.mp4")
+    path.touch()
+    (uri,) = read_manifest(str(tmp_path))["uri"].to_pylist()
+    assert uri == f"file+bytes://{tmp_path}/a%20%25%FF.mp4"
+    assert storage.scheme_of(uri) == "file"
+    assert storage.local_path(uri) == str(path)
 
 
 @pytest.mark.parametrize("pattern", ["", "/*.mp4"])

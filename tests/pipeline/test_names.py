@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
 from browser import BROWSERS, inspect_page
 from cli import call, read_json, read_report, securevqa
 from programs import needs
+
+from pipeline.manifest import read_manifest
 
 NAMES = (
     "a b'\"<x>.mp4",
@@ -22,7 +25,7 @@ NAMES = (
     "s3:::,;$(id)`id`\\.mp4",
     "ü\u0301.mp4",
 )
-NOT_UTF8 = b"\xff.mp4"
+NOT_UTF8 = b"caf\xe9 %.mp4"
 POLICY = """version = 1
 columns = ["title"]
 [allow]
@@ -90,11 +93,24 @@ def test_a_browser_shows_every_name_and_obeys_none(run: Path, tmp_path: Path) ->
         assert name in seen["text"]
 
 
-def test_a_folder_with_a_name_that_no_report_can_hold_is_refused_and_the_name_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_names_that_are_not_utf8_are_scored_under_their_bytes(
+    videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(str(tmp_path / "uploads") + "/" + NOT_UTF8.decode(errors="surrogateescape"))
-    path.parent.mkdir()
-    path.touch()
-    assert call("score", str(path.parent), "--output", str(tmp_path / "run"), "--seed", "0") == 2
-    assert "udcff.mp4' is not UTF-8" in capsys.readouterr().err.replace("\n", "")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (uploads / os.fsdecode(NOT_UTF8)).symlink_to(videos["carphone_h264.mkv"])
+    (uploads / "a%20b.mp4").symlink_to(videos["bikes_h264.mp4"])
+    (uploads / os.fsdecode(b"\xff")).mkdir()
+    (uploads / os.fsdecode(b"\xff/none.mp4")).touch()
+    securevqa("score", str(uploads), "--output", str(tmp_path / "run"), "--seed", "0")
+    rows = {row["uri"]: row for row in read_report(str(tmp_path / "run")).to_pylist()}
+    assert {uri: row["error_code"] or row["status"] for uri, row in rows.items()} == {
+        f"{uploads}/a%20b.mp4": "scored",
+        f"file+bytes://{uploads}/caf%E9%20%25.mp4": "scored",
+        f"file+bytes://{uploads}/%FF/none.mp4": "empty_file",
+    }
+    with (tmp_path / "again.csv").open("w") as file:  # what a report says can be asked for again
+        file.writelines(f"{line}\n" for line in ("uri", *rows))
+    assert set(read_manifest(str(tmp_path / "again.csv"))["uri"].to_pylist()) == set(rows)
+    assert call("report", str(tmp_path / "run"), "--html", str(tmp_path / "page.html")) == 0
+    assert "caf%E9%20%25.mp4" in (tmp_path / "page.html").read_text()
