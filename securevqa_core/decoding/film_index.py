@@ -18,6 +18,7 @@ from securevqa_core.decoding.transport_table import transport_table
 __all__ = ["MIN_FILM_FRAMES", "index_film"]
 
 MIN_FILM_FRAMES = 10_000  # in shorter files every packet is read: it costs little, and finds what tables hide
+_MIN_TRANSPORT_FRAMES = 3_000  # fewer, as every frame of a stream that has no table is decoded
 _SLACK = 32  # packets; a frame is shown at most 16 places from where it is stored (H.264 and HEVC, annexes)
 
 Choose = Callable[[int], NDArray[np.int64]]  # number of frames -> those wanted, ascending and unique
@@ -37,17 +38,24 @@ def index_film(
     if "matroska" in formats:
         index = index_matroska(stream, descriptor) if _may_be_long(container, stream) else None
         return index if index is not None and index.num_frames >= MIN_FILM_FRAMES else None
-    table: FilmTable | None = None
-    if "mov" in formats and len(stream.index_entries) >= MIN_FILM_FRAMES:
-        table = mp4_table(stream, descriptor)
-    elif "mpegts" in formats:
-        table = transport_table(descriptor, stream.id, stream.start_time)
-    if table is None or len(table.dts) < MIN_FILM_FRAMES:
+    table = _table(stream, formats, descriptor)
+    if table is None:
         return None
     index = _read_index(container, stream, table, np.union1d(choose(len(table.dts)), table.doubtful))
     if index is None:
         container.seek(0, unsupported_byte_offset=table.positions is not None)
     return index
+
+
+def _table(stream: VideoStream, formats: list[str], descriptor: int) -> FilmTable | None:
+    """Return the table of a long film, None where its container has none that can be relied on."""
+    if "mov" in formats and len(stream.index_entries) >= MIN_FILM_FRAMES:
+        return mp4_table(stream, descriptor)
+    if "mpegts" not in formats:
+        return None
+    table = transport_table(descriptor, stream.id, stream.start_time)
+    min_frames = min(MIN_FILM_FRAMES, _MIN_TRANSPORT_FRAMES)
+    return table if table is not None and len(table.dts) >= min_frames else None
 
 
 def _may_be_long(container: InputContainer, stream: VideoStream) -> bool:
