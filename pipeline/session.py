@@ -25,6 +25,8 @@ __all__ = ["available_cores", "cluster_resources", "ray_session"]
 
 MIN_CPUS = 2
 MAX_OOM_RETRIES = 3  # Ray's own default is without end
+# Ray ends workers beyond one a CPU, actors counted, that idle for a second; the next one takes seconds to start.
+IDLE_WORKER_MILLISECONDS = 60_000
 NO_PROGRESS_SECONDS = 3600.0  # of the whole run; every video has limits of its own, far below
 CONNECT_SECONDS = 5
 MAX_SHOWN_BYTES = 8192
@@ -40,6 +42,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_OOM_RETRIES))
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MILLISECONDS))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
