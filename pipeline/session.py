@@ -25,7 +25,7 @@ __all__ = ["available_cores", "cluster_resources", "ray_session"]
 
 MIN_CPUS = 2
 MAX_OOM_RETRIES = 3  # Ray's own default is without end
-# Ray ends workers beyond one a CPU, actors counted, that idle for a second; the next one takes seconds to start.
+# Ray ends workers beyond one a CPU, actors counted, that idle for a second; another takes seconds to start.
 IDLE_WORKER_MILLISECONDS = 60_000
 NO_PROGRESS_SECONDS = 3600.0  # of the whole run; every video has limits of its own, far below
 CONNECT_SECONDS = 5
