@@ -147,7 +147,8 @@ class FrameScorer:
     def is_random(self) -> bool:
         """Whether draws differ at all."""
         random_pixels = self.sampling.guardian_amplitude > 0 or any(t.is_random for t in self._transforms)
-        return random_pixels or not self._samples_alike
+        random_places = not self._samples_alike and getattr(self._model, "reads_fragments", True)
+        return random_pixels or random_places
 
     @property
     def device(self) -> torch.device:
