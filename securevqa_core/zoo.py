@@ -18,12 +18,24 @@ from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
+from securevqa_core.models.vsfa import MdtVsfa, Vsfa
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
 
 DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
+# Whole frames alone, spread over the video; of fragments the least there can be, because none is looked at.
+_WHOLE_FRAMES = SamplingConfig(
+    num_clips=1,
+    clip_frames=1,
+    frame_interval=1,
+    grid_size=1,
+    patch_side=1,
+    num_segments=1,
+    segments_span=True,
+    guardian_amplitude=0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +213,23 @@ _SPECS = (
         swin=Swin3dConfig(base_size=(1, 1, 1)),
         make=_dover,
         published_calibration=_published(0.0, 1.0),  # the fused score is standardised already
+    ),
+    ModelSpec(
+        name="vsfa",
+        description="VSFA: ResNet-50 on whole frames, a recurrent network, temporal pooling.",
+        sampling=_WHOLE_FRAMES,
+        swin=None,
+        make=lambda _: Vsfa(),
+    ),
+    ModelSpec(
+        name="mdtvsfa",
+        description="MDTVSFA: VSFA, bounded and mapped to perceptual quality, for mixed training data.",
+        sampling=_WHOLE_FRAMES,
+        swin=None,
+        make=lambda _: MdtVsfa(),
+        calibration=Calibration(
+            midpoint=0.5, scale=0.25
+        ),  # raw scores of 0..1: in the middle 100 times those
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}

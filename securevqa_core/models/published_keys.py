@@ -11,9 +11,14 @@ from torch import Tensor, nn, strided
 
 __all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
 
-# What a file may bring on its own -> the module it fills. The last four are DOVER's, under their own names.
+# What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA
+# and one more of MDTVSFA.
 PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
-    name: name for name in ("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head")
+    name: name
+    for name in (
+        *("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
+        *("frame_backbone", "frame_head", "score_mapping"),
+    )
 }
 
 _WRAPPERS = ("state_dict", "model_state")
@@ -22,15 +27,19 @@ _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_pos
 # Computed from the architecture, not trained: files may hold them or not.
 _NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
 
-# FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50.
+# FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50,
+# torchvision's resnet50, VSFA; MDTVSFA's mapping goes by the name that it has here.
 _PUBLISHED_RULES = (
     (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
     (re.compile(r"^vqa_head\."), "vqa_head."),
     (re.compile(r"^(technical|aesthetic)_(backbone|head)\."), r"\1_\2."),
     (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
+    (re.compile(r"^(conv1|bn1|layer[1-4])\."), r"frame_backbone.\1."),
+    (re.compile(r"^(ann|rnn|q)\."), r"frame_head.\1."),
+    (re.compile(r"^score_mapping\."), "score_mapping."),
 )
 _PUBLISHED_UNUSED = re.compile(
-    r"^(cls_head\.|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)\.|blocks\.[56]\.)"
+    r"^(cls_head\.|fc\.|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)\.|blocks\.[56]\.)"
 )
 _TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
 
@@ -75,7 +84,8 @@ def parts_of(model: nn.Module) -> tuple[str, ...]:
 
 def published_name(key: str) -> str:
     """Return the name that a published file has for a key of ours, for messages."""
-    return re.sub(r"^inter_backbone\.blocks\.(\d+)\.", r"blocks.\1.multipathway_blocks.1.", key)
+    name = re.sub(r"^frame_(backbone|head)\.", "", key)
+    return re.sub(r"^inter_backbone\.blocks\.(\d+)\.", r"blocks.\1.multipathway_blocks.1.", name)
 
 
 def _unwrap(state_dict: Mapping[str, object]) -> Mapping[str, object]:
