@@ -106,6 +106,17 @@ def test_only_the_frames_around_are_looked_at(numbered: Callable[[str, str], Pat
         assert video.index.times_of(np.array([50])) in video.index.pts
 
 
+@pytest.mark.parametrize(
+    ("name", "is_film"), [("gop12.ts", True), ("gop12.mkv", False), ("gop12.mp4", False)]
+)
+def test_transport_streams_are_films_sooner(
+    numbered: Callable[[str, str], Path], name: str, is_film: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film_index, "_MIN_TRANSPORT_FRAMES", 100)
+    with _opened(numbered(f"film_{name}", WITH_TABLE[name]), [50]) as (_, found):
+        assert found == is_film
+
+
 @pytest.mark.usefixtures("short_films")
 @pytest.mark.parametrize("name", WITHOUT_TABLE)
 def test_files_without_a_whole_table_are_read_to_the_end(
