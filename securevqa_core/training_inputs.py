@@ -57,6 +57,8 @@ class Kept(Mapping[Path, NDArray[np.float32]]):
 
 def inter_backbone(model: Any) -> nn.Module | None:
     """Return the module behind `model.inter`, None for a model without inter branch."""
+    if hasattr(model, "inter_branch"):  # of several modules
+        return cast(nn.Module, model.inter_branch)
     found = (getattr(model, name, None) for name in _INTER_BACKBONES)
     return next((module for module in found if module is not None), None)
 
@@ -146,6 +148,7 @@ def cached_features(
     _require_draws("num_feature_draws", num_draws, flip=flip)
     state = backbone.state_dict()
     digest = hashlib.sha256(repr((num_draws, flip, seed, precision)).encode())
+    digest.update(getattr(backbone, "kind", "").encode())
     for name in sorted(state):
         digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
 

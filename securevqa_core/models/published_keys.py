@@ -11,24 +11,24 @@ from torch import Tensor, nn, strided
 
 __all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
 
-# What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA
-# and one more of MDTVSFA.
+# What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
+# one more of MDTVSFA and one of HVS-5M.
 PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
     name: name
     for name in (
         *("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
-        *("frame_backbone", "frame_head", "score_mapping"),
+        *("frame_backbone", "frame_head", "score_mapping", "content_backbone"),
     )
 }
 
-_WRAPPERS = ("state_dict", "model_state")
+_WRAPPERS = ("state_dict", "model_state", "model")
 _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_position_bias_table"
 
 # Computed from the architecture, not trained: files may hold them or not.
 _NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
 
 # FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50,
-# torchvision's resnet50, VSFA; MDTVSFA's mapping goes by the name that it has here.
+# torchvision's resnet50, VSFA, MDTVSFA (the spelling is theirs), ConvNeXt.
 _PUBLISHED_RULES = (
     (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
     (re.compile(r"^vqa_head\."), "vqa_head."),
@@ -36,10 +36,14 @@ _PUBLISHED_RULES = (
     (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
     (re.compile(r"^(conv1|bn1|layer[1-4])\."), r"frame_backbone.\1."),
     (re.compile(r"^(ann|rnn|q)\."), r"frame_head.\1."),
-    (re.compile(r"^score_mapping\."), "score_mapping."),
+    (re.compile(r"^dimemsion_reduction\."), "frame_head.ann.fc0."),
+    (re.compile(r"^feature_aggregation\."), "frame_head.rnn."),
+    (re.compile(r"^regression\."), "frame_head.q."),
+    (re.compile(r"^nlm\."), "score_mapping."),
+    (re.compile(r"^(downsample_layers|stages)\."), r"content_backbone.\1."),
 )
 _PUBLISHED_UNUSED = re.compile(
-    r"^(cls_head\.|fc\.|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)\.|blocks\.[56]\.)"
+    r"^(cls_head|fc|lm|norm|head|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)|blocks\.[56])\."
 )
 _TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
 
@@ -55,9 +59,10 @@ class RoutedKeys:
 def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
     """Rename what a published file holds to the keys of `model.state_dict()`.
 
-    Keys of the slow pathway, of lateral connections and of classifiers are left out; keys of a part the model
-    does not have, and keys of no known layout, are `unexpected`. Weights of a classifier have no fragment
-    position bias: it starts as a copy of the relative position bias.
+    Keys of the slow pathway, of lateral connections, of classifiers and their norms, and of MDTVSFA's
+    mappings to the scales of its data sets are left out; keys of a part the model does not have, and keys of
+    no known layout, are `unexpected`. Weights of a classifier have no fragment position bias: it starts as a
+    copy of the relative position bias.
     """
     entries = {key.removeprefix("module."): value for key, value in _unwrap(state_dict).items()}
     is_torchvision = any(key.startswith("features.") for key in entries)
@@ -84,7 +89,8 @@ def parts_of(model: nn.Module) -> tuple[str, ...]:
 
 def published_name(key: str) -> str:
     """Return the name that a published file has for a key of ours, for messages."""
-    name = re.sub(r"^frame_(backbone|head)\.", "", key)
+    name = re.sub(r"^(frame_(backbone|head)|content_backbone)\.", "", key)
+    name = re.sub(r"^score_mapping\.", "nlm.", name)
     return re.sub(r"^inter_backbone\.blocks\.(\d+)\.", r"blocks.\1.multipathway_blocks.1.", name)
 
 

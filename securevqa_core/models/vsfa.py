@@ -6,21 +6,36 @@ same authors, "Unified quality assessment of in-the-wild videos with mixed datas
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet50
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["BETA", "TAU", "MdtVsfa", "Vsfa", "frame_statistics", "temporal_pooling"]
+__all__ = [
+    "BETA",
+    "NUM_STATISTICS",
+    "TAU",
+    "FrameModel",
+    "InterBranch",
+    "MdtVsfa",
+    "Vsfa",
+    "by_chunks",
+    "frame_statistics",
+    "temporal_pooling",
+]
 
 TAU = 12  # frames that temporal pooling looks back at, and ahead
 BETA = 0.5  # weight of what it looks back at
 
-_NUM_STATISTICS = 4096  # mean and standard deviation of 2048 channels
+NUM_STATISTICS = 4096  # mean and standard deviation of ResNet-50's 2048 channels
+_CHUNK = 8  # frames that a network sees at once
 _REDUCED_DIM, _RECURRENT_DIM = 128, 32
 _CLASSIFIER = ("avgpool", "fc")  # of torchvision's ResNet-50, after the map that is wanted
 
@@ -63,68 +78,106 @@ def frame_statistics(maps: Tensor) -> Tensor:
     return torch.cat([places.mean(dim=2), places.std(dim=2)], dim=1)
 
 
+def by_chunks(branch: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+    """Return what `branch`, which sees every frame alone, makes of frames (k, ...), in memory for a few.
+
+    Where a gradient is wanted, each chunk is run a second time when its gradient is.
+    """
+    chunks = torch.split(frames, _CHUNK)
+    if not torch.is_grad_enabled():
+        return torch.cat([branch(chunk) for chunk in chunks])
+    made: list[Tensor] = [
+        checkpoint(branch, chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks
+    ]
+    return torch.cat(made)
+
+
+class InterBranch(nn.Module):
+    """The modules behind a model's `inter` as one, for what freezes, trains or remembers them together."""
+
+    def __init__(self, model: FrameModel, parts: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.kind = type(model).__name__  # models with equal weights may read them differently
+        self.parts = nn.ModuleList(parts)
+        self._run = model.inter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what `inter` of the model makes of (n, 3, t, h, w)."""
+        return self._run(x)
+
+
 class FrameHead(nn.Module):
     """Qualities of frames from their statistics; keys are those of published checkpoints."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_statistics: int) -> None:
         super().__init__()
-        self.ann = nn.ModuleDict({"fc0": nn.Linear(_NUM_STATISTICS, _REDUCED_DIM)})
+        self.ann = nn.ModuleDict({"fc0": nn.Linear(num_statistics, _REDUCED_DIM)})
         self.rnn = nn.GRU(_REDUCED_DIM, _RECURRENT_DIM, batch_first=True)
         self.q = nn.Linear(_RECURRENT_DIM, 1)
 
+    @property
+    def num_statistics(self) -> int:
+        """Statistics of one frame."""
+        return int(self.ann["fc0"].in_features)  # type: ignore[arg-type]  # torch types it as anything
+
     def forward(self, statistics: Tensor) -> Tensor:
-        """Return (n, t) from the statistics (n, t, 4096) of successive frames."""
+        """Return (n, t) from the statistics (n, t, num_statistics) of successive frames."""
         states, _ = self.rnn(self.ann["fc0"](statistics))
         qualities: Tensor = self.q(states)
         return qualities.squeeze(2)
 
 
-class Vsfa(nn.Module):
-    """VSFA on N whole frames that are spread over the video and resized.
+class FrameModel(nn.Module, ABC):
+    """What VSFA and its relatives share: statistics of whole frames, a recurrent network, temporal pooling.
 
-    Published VSFA reads every frame at full size. This one reads the N frames of the sampling's one segment,
-    resized to squares of its side (32 of 224 pixels in the zoo): it sees neither what lies between them nor
-    detail that resizing removes, and the 12 frames of its temporal pooling span more of the video. Published
-    weights therefore do not give the published scores. It reads no fragments.
+    A subclass says what the statistics are, and which modules make them. No fragments are read.
+
+    Args:
+        num_statistics: of a frame, as `frame_features` returns them.
     """
 
     has_inter = True
     reads_fragments = False
 
-    def __init__(self) -> None:
+    def __init__(self, num_statistics: int) -> None:
         super().__init__()
-        parts = resnet50(weights=None).named_children()
-        self.frame_backbone = nn.Sequential(OrderedDict(part for part in parts if part[0] not in _CLASSIFIER))
-        self.frame_head = FrameHead()
+        self.frame_head = FrameHead(num_statistics)
+
+    @property
+    @abstractmethod
+    def inter_branch(self) -> InterBranch:
+        """What is left as it is where only the head is trained."""
+
+    @abstractmethod
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, k, num_statistics) float32 of k frames of each normalised segment (n, 3, t, h, w)."""
 
     def intra(self, x: Tensor) -> Tensor:
         """Return (n, 0) of fragments (n, 3, t, h, w): nothing of them is used."""
         return x.new_empty((len(x), 0))
 
     def inter(self, x: Tensor) -> Tensor:
-        """Return qualities (n, t) of normalised whole frames (n, 3, t, h, w) in order.
+        """Return the statistics (n, k num_statistics) of frames of each segment, in order.
+
+        Args:
+            x: (n, 3, t, h, w) normalised whole frames.
 
         Raises:
             ConfigurationError: frames of at most 32 x 32 pixels.
         """
-        n, _, t, _, _ = x.shape
-        maps = self.frame_backbone(x.transpose(1, 2).flatten(0, 1))
-        # Under autocast qualities would keep three digits.
-        with torch.autocast(x.device.type, enabled=False):
-            qualities: Tensor = self.frame_head(frame_statistics(maps.float()).view(n, t, -1))
-        return qualities
+        return self.frame_features(x).flatten(1)
 
     def head(self, f: Tensor, e: Tensor) -> Tensor:
-        """Return pooled qualities (n, segments * t); their mean is the score.
+        """Return pooled qualities (n, segments k); their mean is the score.
 
         Args:
             f: (n, 0) from `intra`, for its length alone.
-            e: (n, segments, t) from `inter`; every segment is pooled as a video.
+            e: (n, segments, k num_statistics) from `inter`; segments follow each other.
         """
-        return temporal_pooling(e.flatten(0, 1)).view(len(f), -1)
+        return temporal_pooling(self.frame_head(e.reshape(len(f), -1, self.frame_head.num_statistics)))
 
     def forward(self, fragments: Tensor, frames: Tensor) -> Tensor:
-        """Return pooled qualities (n, segments * t).
+        """Return what `head` makes of a video.
 
         Args:
             fragments: (n, 3, t', h', w'), not looked at.
@@ -134,23 +187,38 @@ class Vsfa(nn.Module):
         return self.head(self.intra(fragments), e.view(*frames.shape[:2], -1))
 
 
-class ScoreMapping(nn.Module):
-    """The four-parameter logistic from relative to perceptual quality, both on 0..1 before training.
+class Vsfa(FrameModel):
+    """VSFA on N whole frames that are spread over the video and resized.
 
-    The start rises over the range of a sigmoid. A rising curve changes no order of videos.
+    Published VSFA reads every frame at full size. This one reads the N frames of the sampling's one segment,
+    resized to squares of its side (32 of 224 pixels in the zoo): it sees neither what lies between them nor
+    detail that resizing removes, and the 12 frames of its temporal pooling span more of the video. Published
+    weights therefore do not give the published scores.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.upper = nn.Parameter(torch.ones(1))
-        self.lower = nn.Parameter(torch.zeros(1))
-        self.midpoint = nn.Parameter(torch.full((1,), 0.5))
-        self.scale = nn.Parameter(torch.full((1,), 0.25))  # its size counts, not its sign
+    def __init__(self, num_statistics: int = NUM_STATISTICS) -> None:
+        super().__init__(num_statistics)
+        parts = resnet50(weights=None).named_children()
+        self.frame_backbone = nn.Sequential(OrderedDict(part for part in parts if part[0] not in _CLASSIFIER))
 
-    def forward(self, relative: Tensor) -> Tensor:
-        """Return perceptual qualities of the shape of `relative`."""
-        share = torch.sigmoid((relative - self.midpoint) / self.scale.abs())
-        return self.lower + (self.upper - self.lower) * share
+    @property
+    def inter_branch(self) -> InterBranch:
+        """What is left as it is where only the head is trained."""
+        return InterBranch(self, [self.frame_backbone])
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, t, 4096) of normalised whole frames (n, 3, t, h, w)."""
+        return self.resnet_statistics(x.transpose(1, 2))
+
+    def resnet_statistics(self, frames: Tensor) -> Tensor:
+        """Return the mean and the standard deviation (n, t, 4096) of maps of frames (n, t, 3, h, w)."""
+        flat = frames.flatten(0, 1)
+        is_trained = self.frame_backbone.training  # batch norms then follow the batch: it stays one
+        found = self._of_frames(flat) if is_trained else by_chunks(self._of_frames, flat)
+        return found.view(*frames.shape[:2], -1)
+
+    def _of_frames(self, frames: Tensor) -> Tensor:
+        return frame_statistics(self.frame_backbone(frames).float())
 
 
 class MdtVsfa(Vsfa):
@@ -162,7 +230,10 @@ class MdtVsfa(Vsfa):
 
     def __init__(self) -> None:
         super().__init__()
-        self.score_mapping = ScoreMapping()
+        self.score_mapping = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1))
+        # Before training it rises over the range of a sigmoid, from 0 to 1.
+        for value, start in zip(self.score_mapping.parameters(), (4.0, -2.0, 1.0, 0.0), strict=True):
+            nn.init.constant_(value, start)
 
     def head(self, f: Tensor, e: Tensor) -> Tensor:
         """Return perceptual quality (n, 1); arguments are those of `Vsfa.head`."""
