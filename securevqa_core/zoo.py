@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
+from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, TiVqa
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
@@ -36,6 +37,8 @@ _WHOLE_FRAMES = SamplingConfig(
     segments_span=True,
     guardian_amplitude=0,
 )
+# The same where motion counts too: frames that follow each other, at eight places of the video.
+_WHOLE_SEGMENTS = replace(_WHOLE_FRAMES, num_segments=8, segments_span=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +233,34 @@ _SPECS = (
         calibration=Calibration(
             midpoint=0.5, scale=0.25
         ),  # raw scores of 0..1: in the middle 100 times those
+    ),
+    ModelSpec(
+        name="tivqa",
+        description="TiVQA: VSFA on whole frames and on their texture, local binary patterns.",
+        sampling=_WHOLE_FRAMES,
+        swin=None,
+        make=lambda _: TiVqa(),
+    ),
+    ModelSpec(
+        name="bvqa-2022",
+        description="BVQA-2022: VSFA with a ResNet-50 of image quality, and the fast pathway beside it.",
+        sampling=_WHOLE_SEGMENTS,
+        swin=None,
+        make=lambda _: Bvqa2022(),
+    ),
+    ModelSpec(
+        name="vsfa-temporal",
+        description="VSFA behind the paper's temporal information: BVQA-2022's shape, ResNet-50 of objects.",
+        sampling=_WHOLE_SEGMENTS,
+        swin=None,
+        make=lambda _: Bvqa2022(),
+    ),
+    ModelSpec(
+        name="hvs-5m",
+        description="HVS-5M: ConvNeXt on content and edges, weighted by saliency, and the fast pathway.",
+        sampling=_WHOLE_SEGMENTS,
+        swin=None,
+        make=lambda _: Hvs5m(),
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}

@@ -51,11 +51,15 @@ class FastPathway(nn.Module):
         Args:
             x: (n, 3, t, h, w) float, normalised RGB.
         """
+        return self.maps(x).mean(dim=(2, 3, 4))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Return block 4's output (n, 256, t, h / 32, w / 32) of segments (n, 3, t, h, w)."""
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
             raise ConfigurationError(f"x must be (n, 3, t, h, w) and not empty, got {tuple(x.shape)}")
         for block in self.blocks:
             x = block(x)
-        return x.mean(dim=(2, 3, 4))
+        return x
 
 
 def _fast_block(block: nn.Module) -> nn.Module:

@@ -1,0 +1,118 @@
+"""Owns TiVQA, BVQA-2022 and HVS-5M: other statistics of frames and segments under VSFA's head.
+
+TiVQA: Zhang and Wang, "Texture information boosts video quality assessment" (ICASSP, 2022). BVQA-2022: Li et
+al., "Blindly assess quality of in-the-wild videos via quality-aware pre-training and motion perception"
+(IEEE TCSVT, 2022). HVS-5M: Zhang et al., "HVS revisited: a comprehensive video quality assessment framework"
+(IEEE Transactions on Cybernetics, 2024). Their sizes are those that SecureVQA's experiments imply. What
+`Vsfa` says of frames that are resized and few holds for all of them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from securevqa_core.models.convnext import ConvNext
+from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM, FastPathway
+from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
+from securevqa_core.models.vsfa import (
+    NUM_STATISTICS,
+    FrameModel,
+    InterBranch,
+    Vsfa,
+    by_chunks,
+    frame_statistics,
+)
+
+__all__ = ["Bvqa2022", "Hvs5m", "TiVqa", "chosen_frames"]
+
+_MOTION_DIM = 2 * FAST_PATHWAY_DIM  # mean and standard deviation
+_RESNET_FRAMES = 4  # of a segment that ResNet-50 sees
+_CONVNEXT_FRAMES = 1  # the same of ConvNeXt-XL, at 30 times the cost of a frame
+
+
+class TiVqa(Vsfa):
+    """VSFA on every frame and on a picture of its texture, by the same ResNet-50.
+
+    The texture is the local binary pattern of eight neighbours; which pattern the publication takes, and
+    whether its two networks share weights, this project does not know.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2 * NUM_STATISTICS)
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, t, 8192) of normalised whole frames (n, 3, t, h, w): of frames, then of textures."""
+        frames = x.transpose(1, 2)
+        textures = texture_pictures(frames.flatten(0, 1)).view(frames.shape)
+        return torch.cat([self.resnet_statistics(frames), self.resnet_statistics(textures)], dim=2)
+
+
+class Bvqa2022(Vsfa):
+    """VSFA with motion: what SlowFast's fast pathway makes of a segment goes with each frame of it.
+
+    The publication pre-trains its ResNet-50 on image quality, and trains with a loss of its own; neither
+    changes the shape of the model. With a ResNet-50 of object classes it is VSFA behind "temporal
+    information", the plug-in of the SecureVQA paper's Tables V and VI.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NUM_STATISTICS + _MOTION_DIM)
+        self.inter_backbone = FastPathway()
+
+    @property
+    def inter_branch(self) -> InterBranch:
+        """What is left as it is where only the head is trained."""
+        return InterBranch(self, [self.frame_backbone, self.inter_backbone])
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, k, 4608) of 4 frames of each normalised segment (n, 3, t, h, w), or of t where t < 4."""
+        frames = x[:, :, chosen_frames(x.shape[2], _RESNET_FRAMES)].transpose(1, 2)
+        return _with_motion(self.resnet_statistics(frames), self.inter_backbone, x)
+
+
+class Hvs5m(FrameModel):
+    """Content and edges, both weighted by saliency, through ConvNeXt-XL, and motion by the fast pathway.
+
+    Two modules of the publication are replaced by formulas, because they bring networks or thresholds of
+    their own: saliency is the distance from the mean colour, not SAMNet's, and edges are the length of the
+    Sobel gradient. Its temporal hysteresis is VSFA's pooling.
+
+    Args:
+        convnext: of both pictures; None: ConvNeXt-XL.
+    """
+
+    def __init__(self, convnext: ConvNext | None = None) -> None:
+        content = convnext or ConvNext()
+        super().__init__(4 * content.out_dim + _MOTION_DIM)
+        self.content_backbone = content
+        self.inter_backbone = FastPathway()
+
+    @property
+    def inter_branch(self) -> InterBranch:
+        """What is left as it is where only the head is trained."""
+        return InterBranch(self, [self.content_backbone, self.inter_backbone])
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, 1, 8704) of the first frame of each normalised segment (n, 3, t, h, w)."""
+        frames = x[:, :, chosen_frames(x.shape[2], _CONVNEXT_FRAMES)].transpose(1, 2)
+        found = by_chunks(self._of_frames, frames.flatten(0, 1)).view(*frames.shape[:2], -1)
+        return _with_motion(found, self.inter_backbone, x)
+
+    def _of_frames(self, frames: Tensor) -> Tensor:
+        """Return (k, 8192) of frames (k, 3, h, w): of content, then of edges."""
+        maps = [self.content_backbone(seen).float() for seen in (frames, edge_pictures(frames))]
+        weights = saliency_maps(frames, *maps[0].shape[2:])
+        return torch.cat([frame_statistics(weights * one) for one in maps], dim=1)
+
+
+def chosen_frames(num_frames: int, num_chosen: int) -> list[int]:
+    """Return which frames of a segment are looked at one by one: every n-th from the first, all if few."""
+    count = min(num_frames, num_chosen)
+    return [place * num_frames // count for place in range(count)]
+
+
+def _with_motion(statistics: Tensor, fast_pathway: FastPathway, x: Tensor) -> Tensor:
+    """Return statistics (n, k, c) of frames with those (512) of the motion in their segment behind them."""
+    motion = frame_statistics(fast_pathway.maps(x).float().flatten(2, 3))
+    return torch.cat([statistics, motion[:, None].expand(-1, statistics.shape[1], -1)], dim=2)
