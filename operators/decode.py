@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from operators.fetch import FetchAttemptError, fetch
-from operators.schema import SAMPLED, Row
+from operators.schema import ROW_KEY, SAMPLED, Row, rows_of, texts
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
@@ -46,7 +46,10 @@ class FetchLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Decode:
-    """uri -> content_sha256, patches, frames, segments; the frames of the video never leave its process."""
+    """uri -> content_sha256, patches, frames, segments; the frames of the video never leave its process.
+
+    After the deadline no video is begun: the tally is told which, and they are left out.
+    """
 
     sampling: SamplingConfig
     key: Key
@@ -55,10 +58,19 @@ class Decode:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     decoder: Decoder = "auto"
+    deadline: float | None = None  # seconds since the epoch; None: no end
+    tally: Any = None
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `SAMPLED` for every row of `MANIFEST`."""
-        return run_stage(table, self._sample, stage="decode", schema=SAMPLED)
+        return run_stage(self._begun(table), self._sample, stage="decode", schema=SAMPLED)
+
+    def _begun(self, table: pa.Table) -> Iterator[Row]:
+        for index, row in enumerate(rows_of(table)):
+            if self.deadline is not None and time.time() >= self.deadline:
+                self.tally.skip.remote(texts(table, ROW_KEY)[index:])
+                return
+            yield row
 
     def _sample(self, row: Row) -> Row:
         """Fetch and decode; what is known when a step fails stays in the row."""

@@ -67,11 +67,10 @@ class ScoreAndEmbed(FusedScore):
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `OUTCOME` with the embeddings for every row of `FEATURED`."""
-        for outcome in run_stage(table, self._score_and_embed, stage="score", schema=self._schema):
-            (row,) = rows_of(outcome)
-            finished = self._finish(row)
-            self._telemetry.tell(finished)
-            yield row_table(finished, self._schema)
+        for outcome in run_stage(rows_of(table), self._score_and_embed, stage="score", schema=self._schema):
+            for row in rows_of(outcome):
+                yield row_table(self._finish(row), self._schema)
+        self._telemetry.flush()
 
     def _score_and_embed(self, row: Row) -> Row:
         self._reader.start()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from operators.schema import FRAGMENTED, Row, pixels_of
+from operators.schema import FRAGMENTED, Row, pixels_of, rows_of
 from operators.stage import run_stage
 from securevqa_core.fragments import splice
 from securevqa_core.guardian import add_guardian_map
@@ -26,7 +26,7 @@ class Fragment:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `FRAGMENTED` for every row of `SAMPLED`."""
-        return run_stage(table, self._fragment, stage="fragment", schema=FRAGMENTED)
+        return run_stage(rows_of(table), self._fragment, stage="fragment", schema=FRAGMENTED)
 
     def _fragment(self, row: Row) -> Row:
         grid, side = self.sampling.grid_size, self.sampling.patch_side

@@ -88,6 +88,7 @@ def observations(row: Row, *, num_clips: int) -> Iterator[Observation]:
         seconds = row.get(f"{stage}_seconds")
         if seconds is not None:
             yield Observation("securevqa_stage_seconds", seconds, (stage,))
+        if seconds:  # a counter refuses 0
             yield Observation("securevqa_busy_seconds", seconds, (stage,))
     if row["status"] == SCORED:
         yield Observation("securevqa_score", row["score"])

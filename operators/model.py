@@ -54,7 +54,7 @@ class InterFeature(_ModelStage):
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `FEATURED` for every row of `FRAGMENTED`."""
-        return run_stage(table, self._features, stage="inter", schema=FEATURED)
+        return run_stage(rows_of(table), self._features, stage="inter", schema=FEATURED)
 
     def _features(self, row: Row) -> Row:
         sampling = self._setup.sampling
@@ -87,11 +87,10 @@ class FusedScore(_ModelStage):
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `OUTCOME` for every row of `FEATURED`."""
-        for outcome in run_stage(table, self._score, stage="score", schema=OUTCOME):
-            (row,) = rows_of(outcome)
-            finished = self._finish(row)
-            self._telemetry.tell(finished)
-            yield pa.Table.from_pylist([finished], schema=OUTCOME)
+        outcomes = run_stage(rows_of(table), self._score, stage="score", schema=OUTCOME)
+        rows = [self._finish(row) for outcome in outcomes for row in rows_of(outcome)]
+        self._telemetry.flush()
+        yield pa.Table.from_pylist(rows, schema=OUTCOME)
 
     def _score(self, row: Row) -> Row:
         started = time.perf_counter()
@@ -113,9 +112,11 @@ class FusedScore(_ModelStage):
         }
 
     def _finish(self, row: Row) -> Row:
-        """Add what every row has, scored or not."""
+        """Add what every row has, scored or not, and tell of it."""
         lower = None if row["status"] == FAILED else row["score_lower"]
         status = self._provenance["checkpoint_status"]
         judged = verdict(lower, checkpoint_status=status, thresholds=self._thresholds)
         now = datetime.datetime.now(datetime.UTC)
-        return row | self._provenance | {"verdict": judged, "scored_at": now}
+        finished = row | self._provenance | {"verdict": judged, "scored_at": now}
+        self._telemetry.tell(finished)
+        return finished

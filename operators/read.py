@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from operators.schema import MANIFEST, ROW_KEY
+from operators.schema import MANIFEST
 
 __all__ = ["ReadManifest"]
 
@@ -19,18 +17,13 @@ __all__ = ["ReadManifest"]
 class ReadManifest(Datasource):
     """The rows of a manifest that are still to be scored, `rows_per_task` to a read task.
 
-    One row a task is what lets a row that kills its worker cost no other row. A task that starts after the
-    deadline reads nothing and tells the tally so: what was begun is finished, and the run ends cleanly.
+    One row a task is what lets a row that kills its worker cost no other row.
     """
 
-    def __init__(
-        self, rows: pa.Table, *, rows_per_task: int, deadline: float | None = None, tally: Any = None
-    ) -> None:
+    def __init__(self, rows: pa.Table, *, rows_per_task: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rows = rows.select(MANIFEST.names).cast(MANIFEST)
         self._rows_per_task = rows_per_task
-        self._deadline = deadline  # seconds since the epoch; None: no end
-        self._tally = tally
 
     def get_name(self) -> str:
         """Name the operator in the plan."""
@@ -51,11 +44,8 @@ class ReadManifest(Datasource):
         metadata = BlockMetadata(
             num_rows=rows.num_rows, size_bytes=rows.nbytes, input_files=None, exec_stats=None
         )
-        return ReadTask(functools.partial(_blocks, rows, self._deadline, self._tally), metadata)
+        return ReadTask(functools.partial(_blocks, rows), metadata)
 
 
-def _blocks(rows: pa.Table, deadline: float | None, tally: Any) -> Iterable[pa.Table]:
-    if deadline is None or time.time() < deadline:
-        return [rows]
-    tally.skip.remote(rows[ROW_KEY].to_pylist())
-    return [rows.slice(0, 0)]
+def _blocks(rows: pa.Table) -> list[pa.Table]:
+    return [rows]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from operators.schema import Row, row_table, rows_of
+from operators.schema import Row, row_table
 from securevqa_core.errors import VideoError
 
 __all__ = ["FAILED", "SCORED", "run_stage"]
@@ -19,18 +19,29 @@ logger = logging.getLogger(__name__)
 
 
 def run_stage(
-    table: pa.Table, work: Callable[[Row], Row], *, stage: str, schema: pa.Schema
+    rows: Iterable[Row], work: Callable[[Row], Row], *, stage: str, schema: pa.Schema
 ) -> Iterator[pa.Table]:
-    """Apply `work` to every row that has not failed yet and yield one-row tables of `schema`.
+    """Apply `work` to every row that has not failed yet and yield tables of `schema`, in their order.
 
     A VideoError becomes the row's failure; any other exception is a defect of ours and becomes one too, so
-    that it costs one video and not the run. A row that fails drops its pixels.
+    that it costs one video and not the run. A row that fails drops its pixels. Failed rows in a row share a
+    table, as a table costs Ray as much as a row that is scored; the others have pixels, and one each.
     """
-    for row in rows_of(table):
-        yield row_table(row, schema) if row.get("status") == FAILED else _attempt(row, work, stage, schema)
+    failed: list[Row] = []
+    for row in rows:
+        done = row if row.get("status") == FAILED else _attempt(row, work, stage, schema)
+        if isinstance(done, pa.Table):
+            if failed:
+                yield pa.Table.from_pylist(failed, schema=schema)
+                failed = []
+            yield done
+        else:
+            failed.append(done)
+    if failed:
+        yield pa.Table.from_pylist(failed, schema=schema)
 
 
-def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema) -> pa.Table:
+def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema) -> pa.Table | Row:
     try:
         return row_table(row | work(row), schema)
     except VideoError as error:
@@ -39,8 +50,7 @@ def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema
         logger.exception("unexpected error in stage %s for video %s", stage, row.get("video_id"))
         message = f"unexpected {type(error).__name__}; see the worker's log"
         failure = _failure(stage, "internal_error", message)
-    light = {name: value for name, value in row.items() if not isinstance(value, pa.Buffer)}
-    return row_table(light | failure, schema)
+    return {name: value for name, value in row.items() if not isinstance(value, pa.Buffer)} | failure
 
 
 def _failure(stage: str, code: str, message: str) -> Row:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -11,6 +13,8 @@ from operators.metrics import MetricSet, observations
 from operators.schema import Row
 
 __all__ = ["Telemetry", "TelemetrySetup", "log_line"]
+
+TALLY_SECONDS = 1.0  # a call for every video would cost more than the rest of what is told
 
 _SAID = (
     "video_id",
@@ -42,13 +46,24 @@ class Telemetry:
         self._setup = setup
         self._metrics = MetricSet()
         self._log = log or sys.stdout
+        self._untold: Counter[str] = Counter()
+        self._told_at = time.monotonic()
 
     def tell(self, row: Row) -> None:
-        """Tell of one row of `operators.schema.OUTCOME`."""
-        self._setup.tally.add.remote(row["status"])
+        """Tell of one row of `operators.schema.OUTCOME`; the tally is told within a second, or by `flush`."""
+        self._untold[row["status"]] += 1
+        if time.monotonic() - self._told_at > TALLY_SECONDS:
+            self.flush()
         for observation in observations(row, num_clips=self._setup.num_clips):
             self._metrics.record(observation)
         print(log_line(row, run_id=self._setup.run_id), file=self._log, flush=True)
+
+    def flush(self) -> None:
+        """Tell the tally what it has not been told."""
+        if self._untold:
+            self._setup.tally.add.remote(dict(self._untold))
+        self._untold.clear()
+        self._told_at = time.monotonic()
 
 
 def log_line(row: Row, *, run_id: str) -> str:

@@ -38,9 +38,9 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._skipped: set[str] = set()
 
-    def add(self, status: str) -> None:
-        """Count one finished video."""
-        self._counts[status] += 1
+    def add(self, statuses: dict[str, int]) -> None:
+        """Count finished videos, by status."""
+        self._counts.update(statuses)
 
     def counts(self) -> dict[str, int]:
         """Return finished videos by status."""

@@ -36,7 +36,9 @@ MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 CPUS_PER_WRITE = 0.25
 CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
-MAX_TASKS = 20_000  # read tasks of a run; beyond it several videos share one
+# Read tasks of a run; beyond it several videos share one. A task, with what it leads to, costs the driver
+# some 60 ms of its one thread and 10 kB, so that tasks of one video each would hold a large cluster back.
+MAX_TASKS = 5_000
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64
 
@@ -96,16 +98,14 @@ def build_pipeline(
         decode_limits=config.decode_limits,
         fetch_limits=config.fetch_limits,
         decoder=config.decoder,
-    )
-    source = ReadManifest(
-        rows,
-        rows_per_task=math.ceil(rows.num_rows / MAX_TASKS),
         deadline=deadline,
         tally=telemetry.tally,
     )
+    source = ReadManifest(rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS))
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
-    arrow = {"batch_format": "pyarrow", "batch_size": 1}  # Ray wants a number where there are GPUs
-    actor = {
+    arrow = {"batch_format": "pyarrow", "batch_size": None}  # a block at a time, however many rows it has
+    actor = arrow | {
+        "batch_size": 1 if resources.num_gpus else None,  # Ray wants a number where there are GPUs
         "compute": ActorPoolStrategy(size=resources.num_actors),
         "num_cpus": CPUS_PER_ACTOR,
         "num_gpus": resources.num_gpus,
@@ -127,8 +127,8 @@ def build_pipeline(
             ray.data.read_datasource(source, ray_remote_args=task)
             .map_batches(decode, **arrow, **task)
             .map_batches(Fragment(sampling=sampling), **arrow, **task)
-            .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **arrow, **actor)
-            .map_batches(last, fn_constructor_kwargs=final, **arrow, **actor)
+            .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **actor)
+            .map_batches(last, fn_constructor_kwargs=final, **actor)
         )
     return pipeline
 

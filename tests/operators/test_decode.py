@@ -7,8 +7,10 @@ import hashlib
 import resource
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from operators import decode as decode_module
@@ -106,6 +108,18 @@ def test_the_decode_limits_are_in_force(videos: dict[str, Path], tmp_path: Path)
     row = _row(_stage(tmp_path, decode_limits=DecodeLimits(max_pixels=100)), videos["bikes_h264.mp4"])
     assert row["error_code"] == "too_many_pixels"
     assert row["decode_seconds"] > 0
+
+
+def test_a_deadline_between_two_videos_of_a_task_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 9.0, 11.0])
+    monkeypatch.setattr("operators.decode.time", SimpleNamespace(time=lambda: next(clock)))
+    skipped: list[str] = []
+    tally = SimpleNamespace(skip=SimpleNamespace(remote=skipped.extend))
+    rows = [row_table({ROW_KEY: key, "video_id": key, "uri": f"/absent/{key}"}, MANIFEST) for key in "abcd"]
+    (begun,) = _stage(tmp_path, deadline=10.0, tally=tally)(pa.concat_tables(rows))
+    assert (begun[ROW_KEY].to_pylist(), skipped) == (["a", "b"], ["c", "d"])
 
 
 def test_scratch_files_leave_nothing_behind(videos: dict[str, Path], tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from operators.metrics import METRICS, Observation, observations
 from operators.schema import Row
-from operators.telemetry import log_line
+from operators.telemetry import Telemetry, TelemetrySetup, log_line
 
 SCORED: Row = {
     "video_id": "a",
@@ -44,7 +46,6 @@ def test_a_scored_row_adds_all_that_is_known_of_it() -> None:
     assert set(observations(SCORED, num_clips=2)) == {
         Observation("securevqa_videos", 1, ("scored", "pass", "")),
         Observation("securevqa_stage_seconds", 0.0, ("fetch",)),
-        Observation("securevqa_busy_seconds", 0.0, ("fetch",)),
         Observation("securevqa_stage_seconds", 1.5, ("decode",)),
         Observation("securevqa_busy_seconds", 1.5, ("decode",)),
         Observation("securevqa_stage_seconds", 2.0, ("model",)),
@@ -88,6 +89,22 @@ def test_the_log_has_both_ids_and_neither_uri_nor_message() -> None:
     said = json.loads(log_line(SCORED, run_id="r"))
     assert (said["time"], said["decode_seconds"]) == ("2026-11-23T00:00:00+00:00", 1.5)
     assert "\n" not in log_line(SCORED | {"video_id": "a\nb"}, run_id="r")
+
+
+def test_the_tally_is_told_of_every_video_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, int]] = []
+    tally = SimpleNamespace(add=SimpleNamespace(remote=told.append))
+    setup = TelemetrySetup(run_id="r", num_clips=2, tally=tally)
+    telemetry = Telemetry(setup, log=io.StringIO())
+    monkeypatch.setattr("operators.telemetry.TALLY_SECONDS", 3600)
+    for row in (SCORED, FAILED, SCORED):
+        telemetry.tell(row)
+    telemetry.flush()
+    telemetry.flush()
+    assert told == [{"scored": 2, "failed": 1}]
+    monkeypatch.setattr("operators.telemetry.TALLY_SECONDS", 0)
+    telemetry.tell(FAILED)  # a second has passed: it does not wait for the end of its block
+    assert told[1:] == [{"failed": 1}]
 
 
 def test_the_runbook_names_every_metric() -> None:

@@ -18,8 +18,8 @@ def _table(*rows: Row) -> pa.Table:
 
 
 def _run(table: pa.Table, work: object, schema: pa.Schema = FRAGMENTED) -> list[Row]:
-    tables = list(run_stage(table, work, stage="fragment", schema=schema))  # type: ignore[arg-type]
-    assert all(one.num_rows == 1 and one.schema == schema for one in tables)
+    tables = list(run_stage(rows_of(table), work, stage="fragment", schema=schema))  # type: ignore[arg-type]
+    assert all(one.schema == schema for one in tables)
     return [row for one in tables for row in rows_of(one)]
 
 
@@ -91,6 +91,18 @@ def test_one_bad_row_does_not_touch_its_neighbours() -> None:
 
     rows = _run(_table(*({ROW_KEY: key} for key in "abc")), work)
     assert [(row["status"], row["codec"]) for row in rows] == [(None, "ok"), (FAILED, None), (None, "ok")]
+
+
+def test_failed_rows_share_a_table_and_others_have_one_each_in_the_order_of_the_rows() -> None:
+    def work(row: Row) -> Row:
+        if row[ROW_KEY] in "bc":
+            raise ScoreError("score_not_finite", "nan")
+        return {}
+
+    failed = {ROW_KEY: "d", "status": FAILED}
+    rows = rows_of(_table(*({ROW_KEY: key} for key in "abc"), failed, *({ROW_KEY: key} for key in "ef")))
+    tables = run_stage(rows, work, stage="fragment", schema=FRAGMENTED)
+    assert [one[ROW_KEY].to_pylist() for one in tables] == [["a"], ["b", "c", "d"], ["e"], ["f"]]
 
 
 def test_a_row_that_fails_drops_its_pixels() -> None:
