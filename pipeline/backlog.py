@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from operators.schema import OUTCOME, ROW_KEY, Row, texts
@@ -114,6 +115,8 @@ def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_faile
     wanted = new + again
     now = wanted[: config.max_videos]
     later = frozenset(keys[index] for index in wanted[len(now) :])
+    if len(now) == len(new) == len(keys):  # all of it, in its order: no copy
+        return Plan(now=manifest, later=later)
     return Plan(now=manifest.take(pa.array(now, pa.int64())), later=later)
 
 
@@ -135,15 +138,17 @@ def count_tries(rows: pa.Table, lost: Sequence[Collection[str]]) -> Tries:
             was committed twice, as after a lost acknowledgement, counts once.
         lost: for each run, the row keys that it tried and no worker returned.
     """
-    by_key = (
-        rows.select([ROW_KEY, "scored_at"]).group_by(ROW_KEY).aggregate([("scored_at", "count_distinct")])
-    )
+    newest = pc.ScalarAggregateOptions(skip_nulls=False)
+    asked: list[Any] = [("scored_at", "count_distinct"), ("error_code", "last", newest)]
+    by_key = rows.group_by(ROW_KEY, use_threads=False).aggregate(asked)
     times: list[Any] = by_key["scored_at_count_distinct"].to_pylist()
-    counts = Counter[str](dict(zip(texts(by_key, ROW_KEY), times, strict=True)))
+    tried = texts(by_key, ROW_KEY)  # these strings and no copies of them: there are as many as videos
+    counts = Counter[str](dict(zip(tried, times, strict=True)))
     for keys in lost:
         counts.update(set(keys))
-    codes = dict(zip(texts(rows, ROW_KEY), rows["error_code"].to_pylist(), strict=True))
-    return Tries(error_codes=codes, counts=counts)
+    known = {code: code for code in ERROR_CODES}
+    codes = (code and known.get(code, code) for code in by_key["error_code_last"].to_pylist())
+    return Tries(error_codes=dict(zip(tried, codes, strict=True)), counts=counts)
 
 
 def read_tries(state: RunDirectory, manifest: pa.Table) -> Tries:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,9 @@ DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
 NAMED_AT_MOST = 10  # offenders named in a message; the rest are counted
 VIDEO_ID_HEX_DIGITS = 24
 READ_SECONDS = 600.0  # for the manifest file itself
+PIECE_ROWS = 10_000  # held as Python's texts at once, which take several times what Arrow's do
+
+_Texts: TypeAlias = "pa.ChunkedArray[Any] | list[str]"
 
 
 def read_manifest(
@@ -56,13 +59,13 @@ def read_manifest(
     if found is None:
         table = decode_table(_read_all(location), location)
         _require_columns(table, uri_column, reserved_columns, shown)
-        given = _uri_texts(table[uri_column], uri_column, shown)
-        uris = [_normalised(uri, _folder_of(location)) for uri in given]
+        given: _Texts = _uri_texts(table[uri_column], uri_column, shown)
+        folder = _folder_of(location)
     else:
-        table, uri_column, uris = pa.table({}), "uri", [_normalised(uri, "/") for uri in found]
+        table, uri_column, given, folder = pa.table({}), "uri", found, "/"
         if not found:
             raise ManifestError(f"manifest {shown!r} is empty: no file there")
-    _require_schemes(uris, allow_schemes)
+    uris = _each(given, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
     return _assemble(table, uri_column, uris, shown)
 
 
@@ -89,19 +92,32 @@ def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str]
         raise ManifestError(f"manifest {shown!r}: columns {taken} must be renamed, the report has its own")
 
 
-def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, shown: str) -> list[str]:
-    """The column as texts; a null or an empty one is refused by its row number."""
+def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, shown: str) -> pa.ChunkedArray[Any]:
+    """The column, if it is of texts; a null or an empty one is refused by its row number."""
     value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not str(value_type).endswith(("string", "string_view", "null")):
         raise ManifestError(f"manifest {shown!r}: column {uri_column!r} must be text, got {column.type}")
-    return _filled(column.to_pylist(), uri_column, shown)
+    return _filled(column, uri_column, shown)
 
 
-def _filled(texts: list[str | None], name: str, shown: str) -> list[str]:
+def _filled(column: pa.ChunkedArray[Any], name: str, shown: str) -> pa.ChunkedArray[Any]:
+    texts = (text for piece in _pieces(column) for text in piece)
     rows = [row for row, text in enumerate(texts, start=1) if not text]
     if rows:
         raise ManifestError(f"manifest {shown!r}: {name} must not be null or empty, rows {_named(rows)}")
-    return [text for text in texts if text]
+    return column
+
+
+def _pieces(texts: _Texts) -> Iterator[list[Any]]:
+    for start in range(0, len(texts), PIECE_ROWS):
+        piece = texts[start : start + PIECE_ROWS]
+        yield piece if isinstance(piece, list) else piece.to_pylist()
+
+
+def _each(texts: _Texts, change: Callable[[str], str]) -> pa.ChunkedArray[Any]:
+    """Change every text."""
+    changed = (pa.array([change(text) for text in piece], pa.string()) for piece in _pieces(texts))
+    return pa.chunked_array(changed, pa.string())
 
 
 def _folder_of(location: str) -> str:
@@ -120,41 +136,41 @@ def _normalised(uri: str, folder: str) -> str:
     return storage.as_text(storage.join("/" if path.startswith("/") else folder, path))
 
 
-def _require_schemes(uris: Iterable[str], allow_schemes: Collection[str]) -> None:
-    for uri in uris:
-        scheme = storage.scheme_of(uri)
-        if scheme not in allow_schemes:
-            allowed = ", ".join(sorted(allow_schemes))
-            message = (
-                f"scheme {scheme!r} of uri {storage.redact(uri)!r} must be one of allow_schemes: {allowed}"
-            )
-            raise ManifestError(message)
+def _allowed(uri: str, allow_schemes: Collection[str]) -> str:
+    scheme = storage.scheme_of(uri)
+    if scheme not in allow_schemes:
+        allowed = ", ".join(sorted(allow_schemes))
+        raise ManifestError(
+            f"scheme {scheme!r} of uri {storage.redact(uri)!r} must be one of allow_schemes: {allowed}"
+        )
+    return uri
 
 
-def _assemble(table: pa.Table, uri_column: str, uris: list[str], shown: str) -> pa.Table:
+def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], shown: str) -> pa.Table:
     """Put `video_id` and `uri` before the other columns."""
     if "video_id" in table.column_names:
         ids = _given_ids(table["video_id"], shown)
     else:
-        ids = [hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS] for uri in uris]
+        ids = _each(uris, lambda uri: hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS])
     _require_unique(ids, uris, shown)
     others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
-    texts = (pa.array(column, pa.string()) for column in (ids, uris))
-    columns: list[Any] = [*texts, *(table[name] for name in others)]
+    columns: list[Any] = [ids, uris, *(table[name] for name in others)]
     return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
 
 
-def _given_ids(column: pa.ChunkedArray[Any], shown: str) -> list[str]:
+def _given_ids(column: pa.ChunkedArray[Any], shown: str) -> pa.ChunkedArray[Any]:
     try:
-        ids = pc.cast(column, pa.string()).to_pylist()
+        ids: Any = pc.cast(column, pa.string())
     except pa.ArrowException as error:
         raise ManifestError(f"manifest {shown!r}: video_id must be text, got {column.type}") from error
     return _filled(ids, "video_id", shown)
 
 
-def _require_unique(ids: list[str], uris: list[str], shown: str) -> None:
-    counts = Counter(ids)
-    first_uris = dict(zip(reversed(ids), reversed(uris), strict=True))
+def _require_unique(ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], shown: str) -> None:
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts: Counter[Any] = Counter(ids.to_pylist())
+    first_uris = dict(zip(reversed(ids.to_pylist()), reversed(uris.to_pylist()), strict=True))
     twice = [f"{one!r} ({storage.redact(first_uris[one])!r})" for one, count in counts.items() if count > 1]
     if twice:
         raise ManifestError(f"manifest {shown!r}: video_id must be unique, these are not: {_named(twice)}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.schema import Row
 from pipeline.config import ScoreConfig
@@ -69,15 +70,15 @@ def stage_timings(
     """
     timings = {}
     for stage, column in STAGE_SECONDS.items():
-        seconds = [float(value) for value in rows[column].to_pylist() if value is not None]
-        if not seconds:
+        values = rows[column].drop_null()
+        if not len(values):
             continue
-        available = slots[_POOLS[stage]] * wall_seconds
+        seconds, available = pc.sum(values).as_py(), slots[_POOLS[stage]] * wall_seconds
         timings[stage] = {
-            "seconds": round(sum(seconds), 3),
-            "videos": len(seconds),
+            "seconds": round(seconds, 3),
+            "videos": len(values),
             "slots": slots[_POOLS[stage]],
-            "busy_share": round(min(1.0, sum(seconds) / available), 3),
+            "busy_share": round(min(1.0, seconds / available), 3),
         }
     return timings
 

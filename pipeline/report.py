@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from operators.schema import ROW_KEY, Row, texts
@@ -40,11 +41,22 @@ class Summary:
         """Count the rows of one file."""
         self.rows += table.num_rows
         self.files.append(name)
-        self.by_status.update(texts(table, "status"))
-        self.by_verdict.update(texts(table, "verdict"))
-        self.by_error.update(texts(table, "error_code"))
+        self.by_status.update(_counts(table["status"]))
+        self.by_verdict.update(_counts(table["verdict"]))
+        self.by_error.update(_counts(table["error_code"]))
         for stage, column in STAGE_SECONDS.items():
-            self.seconds[stage] += sum(value or 0.0 for value in table[column].to_pylist())  # type: ignore[assignment]
+            self.seconds[stage] += pc.sum(table[column]).as_py() or 0.0  # type: ignore[assignment]
+
+
+def _counts(column: pa.ChunkedArray[Any]) -> dict[str, int]:
+    """Count the values that are not null."""
+    found: list[Any] = (
+        pa.Table.from_arrays([column], names=["value"])
+        .group_by("value")
+        .aggregate([("value", "count")])
+        .to_pylist()
+    )
+    return {one["value"]: one["value_count"] for one in found if one["value_count"]}
 
 
 def require_parquet(manifest: pa.Table) -> None:
@@ -112,14 +124,20 @@ def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending:
     keys = texts(manifest, ROW_KEY)
     names = state.outcome.names
     committed = state.committed_rows(names, keys=keys).select(names)
-    position = {key: index for index, key in enumerate(committed[ROW_KEY].to_pylist())}
-    identity = manifest.select([ROW_KEY, "video_id", "uri"]).to_pylist()
-    lost = [row for row in identity if row[ROW_KEY] not in position]
-    if lost:
-        position |= {row[ROW_KEY]: committed.num_rows + index for index, row in enumerate(lost)}
-        rows = [row | provenance | (_pending() if row[ROW_KEY] in pending else _lost()) for row in lost]
+    lost = manifest.filter(pc.is_null(_positions(manifest, committed)))
+    if lost.num_rows:
+        rows = [
+            row | provenance | (_pending() if row[ROW_KEY] in pending else _lost())
+            for row in lost.select([ROW_KEY, "video_id", "uri"]).to_pylist()
+        ]
         committed = pa.concat_tables([committed, pa.Table.from_pylist(rows, schema=state.outcome)])
-    return committed.take([position[key] for key in keys])
+    return committed.take(_positions(manifest, committed))
+
+
+def _positions(manifest: pa.Table, committed: pa.Table) -> Any:
+    """Return where each row of the manifest is among the committed ones, null where it is not."""
+    found: Any = pc.index_in(manifest[ROW_KEY], value_set=committed[ROW_KEY].combine_chunks())
+    return found
 
 
 def _lost() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipeline.rundir import RunDirectory
 
 __all__ = ["SHARED", "row_keys"]
 
-PIECE_ROWS = 50_000  # asked for at once, as a question to a store takes a kilobyte while it waits
+PIECE_ROWS = 10_000  # asked for at once, as a question to a store takes a kilobyte while it waits
 SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 
 

@@ -17,16 +17,17 @@ import datetime
 import functools
 import json
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from operators.schema import OUTCOME, ROW_KEY, texts
+from operators.schema import OUTCOME, ROW_KEY
 from operators.storage import StorageError, join, open_filesystem, redact, scheme_of, storage_error
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
 
@@ -36,7 +37,7 @@ _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
 _LOST = ".json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
-COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying
+COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -64,6 +65,18 @@ def _stored(method: _Method) -> _Method:
 
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(_COMMITTED)
+
+
+def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
+    """Yield groups of commits that have `COMPACT_BYTES` each."""
+    group: dict[str, list[str]] = {}
+    for name, paths in commits.items():
+        group[name] = paths
+        if sum(sizes[path] for paths in group.values() for path in paths) >= COMPACT_BYTES:
+            yield group
+            group = {}
+    if group:
+        yield group
 
 
 class RunDirectory:
@@ -152,8 +165,9 @@ class RunDirectory:
         table = rows.to_table(columns=wanted, filter=chosen).sort_by("scored_at")
         if not newest_only:
             return table
-        newest = {key: index for index, key in enumerate(texts(table, ROW_KEY))}
-        return table.take(pa.array(newest.values(), pa.int64()))
+        numbered = table.select([ROW_KEY]).append_column("number", pa.array(np.arange(table.num_rows)))
+        newest = numbered.group_by(ROW_KEY).aggregate([("number", "max")])
+        return table.take(newest.sort_by("number_max")["number_max"])
 
     @_stored
     def commit(self, rows: pa.Table, name: str) -> None:
@@ -170,17 +184,19 @@ class RunDirectory:
 
     @_stored
     def compact_commits(self, *, min_files: int = COMPACT_FILES) -> None:
-        """Put many small files of committed rows into one, so that the next run reads few."""
+        """Put many small files of committed rows into few, for those who read them next."""
         sizes = self._sizes("checkpoint", "rows")
         small = {
             stem: paths
             for stem, paths in self._commits().items()
             if all(sizes[path] < COMPACT_BYTES for path in paths)
         }
-        files = [path for paths in small.values() for path in paths]
-        if len(files) >= min_files:
+        if sum(map(len, small.values())) < min_files:
+            return
+        for group in _grouped(small, sizes):
+            files = [path for paths in group.values() for path in paths]
             self.commit(self._dataset(files).to_table(), f"compacted-{uuid.uuid4().hex}")
-            self._remove_commits(small)
+            self._remove_commits(group)
 
     @_stored
     def forget_commits(self, *, before: datetime.datetime, keep: Collection[str]) -> None:

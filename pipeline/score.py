@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from operators.embed import embedding_fields
@@ -117,6 +118,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
     for lock in locks:
         lock.require_held()
+    job.state.compact_commits()
     generation = job.directory.last_generation(previous) + 1
     if previous:
         job.directory.archive_report(previous)
@@ -140,7 +142,6 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         "num_left": len(later),
     }
     job.directory.write_json(run, "run.json")
-    job.state.compact_commits()
     if backlog.keep_days is not None:
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
         job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
@@ -284,9 +285,8 @@ def _timings(job: _Job, rows: pa.Table, ran: _Ran, *, started: float) -> dict[st
     if not ran.seconds:
         return {}
     back = job.state.committed_rows(list(STAGE_SECONDS.values()), keys=texts(rows, ROW_KEY))
-    since = datetime.datetime.fromtimestamp(started, datetime.UTC)
-    new = [when is not None and when >= since for when in back["scored_at"].to_pylist()]
-    return stage_timings(back.filter(pa.array(new, pa.bool_())), ran.slots, wall_seconds=ran.seconds)
+    since = pa.scalar(datetime.datetime.fromtimestamp(started, datetime.UTC), back["scored_at"].type)
+    return stage_timings(back.filter(pc.field("scored_at") >= since), ran.slots, wall_seconds=ran.seconds)
 
 
 def _fingerprint(manifest: pa.Table) -> str:

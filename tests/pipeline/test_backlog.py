@@ -96,6 +96,9 @@ def test_every_try_counts_once_however_often_it_was_written_down(tmp_path: Path)
     assert dict(tries.counts) == {"a": 3, "b": 1, "c": 2}
     assert dict(tries.error_codes) == {"a": "fetch_denied", "b": None}
     assert dict(read_tries(state, manifest("b")).error_codes) == {"b": None}
+    state.commit(table(row("a", 4)), "third")
+    scored_at_last = read_tries(state, manifest("a"))
+    assert (scored_at_last.counts["a"], scored_at_last.error_codes) == (4, {"a": None})
 
 
 def test_what_a_run_began_and_did_not_bring_back_is_known() -> None:
@@ -120,6 +123,19 @@ def test_compacting_keeps_every_row_and_leaves_one_file(tmp_path: Path) -> None:
     order = [("scored_at", "ascending"), ("row_key", "ascending")]
     assert after.sort_by(order).equals(before.sort_by(order))
     assert read_tries(state, manifest("a")).counts == {"a": 5}
+
+
+def test_compacting_holds_a_part_of_the_rows_at_a_time_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = RunDirectory(str(tmp_path))
+    for number in range(5):
+        state.commit(table(row(f"k{number}", number)), f"part{number}")
+    size = (tmp_path / "checkpoint" / "rows" / "part0-0.parquet").stat().st_size
+    monkeypatch.setattr("pipeline.rundir.COMPACT_BYTES", size + 1)  # two files
+    state.compact_commits(min_files=5)
+    assert len(list(tmp_path.glob("checkpoint/ids/*"))) == 3
+    assert state.committed_rows([])["row_key"].to_pylist() == [f"k{number}" for number in range(5)]
 
 
 def test_rows_that_are_old_and_in_no_manifest_are_forgotten(tmp_path: Path) -> None:
