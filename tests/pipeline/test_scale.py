@@ -1,12 +1,11 @@
 """A longer manifest takes little more memory: of the driver as it plans, of driver and object store in a run.
 
-SECUREVQA_PLAN=1000,1000000 SECUREVQA_SCALE=1000,10000 pytest -s tests/pipeline/test_scale.py
+SECUREVQA_PLAN=1000,1000000 SECUREVQA_SCALE=1000,10000,100000 SECUREVQA_SCORED=500 pytest -s TEST
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,12 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cli import finish, read_json, start
+from cli import finish, read_json
 from processes import descendants, object_store_megabytes, peak_megabytes, title
 
 RUN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_SCALE", "10,100").split(",")]
 PLAN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_PLAN", "1000,100000").split(",")]
-VIDEOS_EVERY = 10  # the others name files that are not there, and pass every stage all the same
+NUM_SCORED = int(os.environ.get("SECUREVQA_SCORED", "10"))  # of a run; the others fail, and pass every stage
+SUPPORT = Path(__file__).parents[1] / "support"
 MAX_PLAN_BYTES = 2000  # a row
 MAX_GROWTH_MEGABYTES = 200  # of a run
 # Two slots decode on two cores, and what waits between the stages is bounded by Ray, not by the manifest.
@@ -57,20 +57,30 @@ class Peak:
     seconds: float
 
 
-def manifest(folder: Path, num_rows: int, *, video: Path | None = None) -> str:
+def manifest(folder: Path, num_rows: int) -> str:
     folder.mkdir()
     names = [f"{number:08d}.mp4" for number in range(num_rows)]
-    for name in names[::VIDEOS_EVERY] if video else ():
-        shutil.copy(str(video), folder / name)
     channels = [f"channel {number % 100}" for number in range(num_rows)]
     pq.write_table(pa.table({"uri": names, "channel": channels}), folder / "manifest.parquet")
     return str(folder / "manifest.parquet")
 
 
+def start_stubbed(video: Path, every: int, *arguments: str) -> subprocess.Popen[str]:
+    program = "import stubbed; stubbed.main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(video), str(every), *arguments],
+        env=os.environ | {"PYTHONPATH": str(SUPPORT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
 def watched_run(folder: Path, video: Path, num_rows: int) -> Peak:
     began = time.monotonic()
-    run = str(folder / "run")
-    driver = start("score", manifest(folder, num_rows, video=video), "--output", run, "--seed", "0")
+    run, every = str(folder / "run"), max(1, num_rows // NUM_SCORED)
+    call = ("score", manifest(folder, num_rows), "--output", run, "--seed", "0")
+    driver = start_stubbed(video, every, *call)
     driver_peak = store_peak = 0.0
     while driver.poll() is None:
         driver_peak = max(driver_peak, peak_megabytes(driver.pid))
@@ -78,7 +88,7 @@ def watched_run(folder: Path, video: Path, num_rows: int) -> Peak:
         store_peak = max([store_peak, *map(object_store_megabytes, raylets)])
         time.sleep(0.5)
     assert finish(driver).returncode == 0
-    assert read_json(f"{run}/run.json")["counts"]["status"]["scored"] == len(range(0, num_rows, VIDEOS_EVERY))
+    assert read_json(f"{run}/run.json")["counts"]["status"]["scored"] == len(range(0, num_rows, every))
     return Peak(driver=driver_peak, object_store=store_peak, seconds=time.monotonic() - began)
 
 
@@ -86,10 +96,9 @@ def test_planning_takes_less_than_two_kilobytes_a_video(tmp_path: Path) -> None:
     peaks = {}
     for size in PLAN_SIZES:
         listed = manifest(tmp_path / str(size), size)
-        support = Path(__file__).parents[1] / "support"
         done = subprocess.run(
             [sys.executable, "-c", PLANNING, listed, str(tmp_path / "state")],
-            env=os.environ | {"PYTHONPATH": str(support)},
+            env=os.environ | {"PYTHONPATH": str(SUPPORT)},
             capture_output=True,
             text=True,
             check=True,
