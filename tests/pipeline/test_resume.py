@@ -38,52 +38,70 @@ def ray_workers(driver: subprocess.Popen[str], stage: str) -> list[int]:
     return [pid for pid in descendants(driver.pid) if title(pid).startswith("ray::") and stage in title(pid)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_driver_is_resumed_without_scoring_anything_twice(
-    number: signal.Signals, backlog: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "run"
-    driver = start("score", str(backlog), "--output", str(output), env=KEY)
-    wait_until(lambda: committed(output) >= 2 or driver.poll() is not None)
+def interrupt(driver: subprocess.Popen[str], number: signal.Signals, output: Path, *, after: int) -> int:
+    """Send a signal after so many commits; return how many there are once the driver has ended."""
+    wait_until(lambda: committed(output) >= after or driver.poll() is not None)
     driver.send_signal(number)
     interrupted = finish(driver)
     assert interrupted.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert not (output / "run.json").exists()
-    survived = committed(output)
-    before = {path: path.read_bytes() for path in output.glob("checkpoint/rows/*.parquet")}
-    securevqa("score", str(backlog), "--output", str(output), env=KEY)
+    assert after <= committed(output) < NUM_VIDEOS
+    return committed(output)
+
+
+def rows_on_disk(output: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in output.glob("checkpoint/rows/*.parquet")}
+
+
+def test_a_driver_that_is_interrupted_then_killed_is_resumed_without_scoring_anything_twice(
+    backlog: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    call = ("score", str(backlog), "--output", str(output))
+    survived = interrupt(start(*call, env=KEY), signal.SIGINT, output, after=2)
+    first = rows_on_disk(output)
+    survived = interrupt(start(*call, env=KEY), signal.SIGKILL, output, after=survived + 2)
+    before = rows_on_disk(output) | first
+    securevqa(*call, env=KEY)
     require_complete(output, backlog)
-    assert 2 <= survived < NUM_VIDEOS
-    scored_now = read_json(f"{output}/run.json")["num_scored_now"]
-    left = NUM_VIDEOS - survived
     # What a killed driver leaves behind may still commit what it has at hand; nobody scores that again.
-    assert scored_now == left or (number == signal.SIGKILL and scored_now < left)
-    kept = [path for path, content in before.items() if path.exists() and path.read_bytes() == content]
+    assert read_json(f"{output}/run.json")["num_scored_now"] <= NUM_VIDEOS - survived
+    after = rows_on_disk(output)
+    kept = [path for path, content in before.items() if after.get(path) == content]
     assert len(kept) >= survived
 
 
-@pytest.mark.parametrize("stage", ["MapBatches(Decode)", "InterFeature", "FusedScore"])
-def test_a_killed_worker_costs_no_row(stage: str, backlog: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    driver = start("score", str(backlog), "--output", str(output), env=KEY)
-    wait_until(lambda: bool(ray_workers(driver, stage)) or driver.poll() is not None)
-    wait_until(lambda: committed(output) >= 1 or stage == "MapBatches(Decode)" or driver.poll() is not None)
+def kill_a_worker(driver: subprocess.Popen[str], stage: str, output: Path, *, after: int) -> None:
+    """Kill a worker of a stage once it is there and there are so many commits."""
+    wait_until(
+        lambda: bool(ray_workers(driver, stage) and committed(output) >= after) or driver.poll() is not None
+    )
     victims = ray_workers(driver, stage)
     assert victims, f"no worker of {stage} to kill"
     os.kill(victims[0], signal.SIGKILL)
+
+
+def test_a_killed_worker_of_each_stage_costs_no_row(backlog: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    driver = start("score", str(backlog), "--output", str(output), env=KEY)
+    for stage, num_commits in (("MapBatches(Decode)", 0), ("InterFeature", 1), ("FusedScore", 1)):
+        kill_a_worker(driver, stage, output, after=num_commits)
+    assert committed(output) < NUM_VIDEOS
     done = finish(driver)
     assert done.returncode == 0, done.stderr
     require_complete(output, backlog)
 
 
-def test_what_may_pass_is_tried_again_when_asked_and_only_that(backlog: Path, tmp_path: Path) -> None:
+def test_what_may_pass_is_tried_again_when_asked_and_only_that(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
     output = tmp_path / "run"
-    call = ("score", str(backlog), "--output", str(output))
+    call = ("score", str(make_copies(tmp_path / "few", videos, number=3)), "--output", str(output))
     full = securevqa(*call, "--scratch", str(tmp_path / "no such folder"), env=KEY)
-    assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * NUM_VIDEOS
+    assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * 3
     assert "--retry-failed" in full.stdout
     assert "nothing to do" in securevqa(*call, env=KEY).stdout
     securevqa(*call, "--retry-failed", env=KEY)
-    require_complete(output, backlog)
+    assert read_report(str(output))["error_code"].to_pylist() == [None, None, "not_a_video"]
     assert read_json(f"{output}/run.json")["generation"] == 2
     assert "nothing to do" in securevqa(*call, "--retry-failed", env=KEY).stdout
