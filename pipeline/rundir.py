@@ -38,6 +38,7 @@ _PENDING = ".pending.parquet"
 _LOST = ".json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
+FILES_AT_ONCE = 100  # of which the footers are held, 150 kB each
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -68,11 +69,12 @@ def _stem(path: str) -> str:
 
 
 def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Yield groups of commits that have `COMPACT_BYTES` each."""
+    """Yield groups of commits, each of `FILES_AT_ONCE` or `COMPACT_BYTES`, whichever is reached first."""
     group: dict[str, list[str]] = {}
     for name, paths in commits.items():
         group[name] = paths
-        if sum(sizes[path] for paths in group.values() for path in paths) >= COMPACT_BYTES:
+        files = [path for paths in group.values() for path in paths]
+        if len(files) >= FILES_AT_ONCE or sum(sizes[path] for path in files) >= COMPACT_BYTES:
             yield group
             group = {}
     if group:
@@ -160,9 +162,10 @@ class RunDirectory:
         wanted = list(dict.fromkeys([ROW_KEY, "scored_at", *columns]))
         if not files:
             return pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
-        rows = self._dataset(files)
+        groups = [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
         chosen = None if keys is None else pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
-        table = rows.to_table(columns=wanted, filter=chosen).sort_by("scored_at")
+        parts = [self._dataset(group).to_table(columns=wanted, filter=chosen) for group in groups]
+        table = pa.concat_tables(parts).sort_by("scored_at")
         if not newest_only:
             return table
         numbered = table.select([ROW_KEY]).append_column("number", pa.array(np.arange(table.num_rows)))
