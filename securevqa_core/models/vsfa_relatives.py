@@ -53,7 +53,8 @@ class Bvqa2022(Vsfa):
 
     The publication pre-trains its ResNet-50 on image quality, and trains with a loss of its own; neither
     changes the shape of the model. With a ResNet-50 of object classes it is VSFA behind "temporal
-    information", the plug-in of the SecureVQA paper's Tables V and VI.
+    information", the plug-in of the SecureVQA paper's Tables V and VI. Segments of a video too short for all
+    of them overlap, and the recurrent network then meets some of its time twice.
     """
 
     def __init__(self) -> None:

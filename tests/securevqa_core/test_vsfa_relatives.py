@@ -181,6 +181,14 @@ def test_hvs_5m_weights_content_and_edges_by_saliency(models: dict[str, FrameMod
     torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=1e-4)
 
 
+def test_the_targets_of_the_papers_tables_and_vsfa_with_motion_are_in_the_zoo() -> None:
+    assert {*NAMES, "vsfa", "mdtvsfa", "vsfa-temporal"} <= set(zoo.names())
+    plain, with_motion = (zoo.spec(name).sampling for name in ("vsfa", "vsfa-temporal"))
+    assert plain.segments_span
+    assert not with_motion.segments_span  # motion is between frames that follow each other
+    assert {plain.guardian_amplitude, with_motion.guardian_amplitude} == {0}
+
+
 def test_frames_of_a_segment_are_spread_over_it() -> None:
     assert chosen_frames(32, 4) == [0, 8, 16, 24]
     assert chosen_frames(32, 1) == [0]
@@ -212,8 +220,10 @@ def test_convnext_has_the_published_names_and_refuses_depths_without_dims() -> N
 
 
 def test_the_zoos_convnext_is_of_the_size_that_was_published() -> None:
+    spec = zoo.spec("hvs-5m")
     with torch.device("meta"):
-        model = Hvs5m()
+        model = spec.make(spec)
+    assert isinstance(model, Hvs5m)
     assert model.frame_head.num_statistics == 8192 + 512
     # Published: 350.2 million with the last norm and a classifier of 1000.
     num_parameters = sum(one.numel() for one in model.content_backbone.parameters())
