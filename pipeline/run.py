@@ -37,7 +37,7 @@ CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two c
 CPUS_PER_WRITE = 0.25
 CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
 # Read tasks of a run; beyond it several videos share one. A task, with what it leads to, costs the driver
-# some 60 ms of its one thread and 5 to 10 kB, so that tasks of one video each would hold a large cluster back.
+# 60 ms of its one thread and 5 to 10 kB: tasks of one video each would hold a large cluster back.
 MAX_TASKS = 5_000
 COMMITS = 200  # how often a long run commits rows
 MAX_ROWS_PER_COMMIT = 64

@@ -27,7 +27,7 @@ from securevqa_core.training_cache import (
 
 __all__ = ["fill_cache"]
 
-VIDEOS_PER_TASK = 8
+VIDEOS_PER_TASK = 32  # a task starts a process for decoding, at the cost of several short clips
 MAX_RETRIES = 2  # of a task whose worker died
 
 
