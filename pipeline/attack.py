@@ -1,4 +1,4 @@
-"""Owns a run of the attack lab: every video of a manifest attacked in turn, resumable video by video."""
+"""Owns a run of the attack lab: every video of a manifest attacked, resumable video by video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from operators.schema import Row
 from operators.storage import redact
 from pipeline.attack_config import AttackRunConfig
 from pipeline.attack_video import VMAF_NAMES, KeptPictures, Lab
+from pipeline.attack_work import Runner, Task, lab_of, run_here
 from pipeline.files import write_json, write_rows
 from pipeline.labelled import keep_rows
 from pipeline.labels import label_column, labels_of
@@ -34,12 +34,15 @@ __all__ = ["attack_videos", "summary"]
 RECORD_FILE = "attack.json"  # written last
 
 
-def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Attack every video that has no row yet, one after the other, and write what came out.
+def attack_videos(
+    config: AttackRunConfig, *, tell: Callable[[str], None], run: Runner = run_here
+) -> dict[str, Any]:
+    """Attack every video that has no row yet, and write what came out.
 
     Args:
         config: what to do.
         tell: is given one line a video.
+        run: where.
 
     Returns:
         The content of `attack.json`, which is written last, after `attack.parquet`.
@@ -47,32 +50,35 @@ def attack_videos(config: AttackRunConfig, *, tell: Callable[[str], None]) -> di
     Raises:
         OutputError: the output holds rows of other settings, or cannot be written.
         ManifestError: the manifest is none, or lacks videos to fit to.
+        RunError: workers died over one video again and again.
     """
-    torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
     videos, fitted = _chosen(config)
-    surrogate = None if config.surrogate is None else config.surrogate.load()
-    lab = Lab(config=config, target=config.target.load(), surrogate=surrogate)
-    settings = config.settings(lab.target, surrogate) | {"videos": _digest(videos), "fitted": _digest(fitted)}
+    lab = lab_of(config)
+    settings = config.settings(lab.target, lab.surrogate)
+    settings |= {"videos": _digest(videos), "fitted": _digest(fitted)}
     folder = _opened(config.output, settings)
 
-    def clean(video: Row, _number: int) -> Row:
-        return video | {"uri": redact(video["uri"])} | lab.clean_row(video["uri"])
+    def clean(number: int) -> Task:
+        video = videos[number]
+        return Task(config=config, uri=video["uri"], row=video | {"uri": redact(video["uri"])})
 
-    rows = _kept_rows(videos, folder, "clean", clean, lambda _line: None)
+    rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=lambda _line: None)
     goals = _goals(config, rows)
     tile = None
     if fitted and not all(_row_path(folder, video, "attacked").exists() for video in videos):
         tile = _fitted_tile(lab, fitted, tell)
 
-    def attacked(video: Row, number: int) -> Row:
-        if rows[number]["status"] == "failed":
-            return rows[number]
-        kept = _pictures(config, video, number)
-        return rows[number] | lab.attacked_row(
-            video["uri"], rows[number], goal=goals[number], tile=tile, kept=kept
+    def attacked(number: int) -> Task:
+        return Task(
+            config=config,
+            uri=videos[number]["uri"],
+            row=rows[number],
+            goal=goals[number],
+            tile=tile,
+            kept=_pictures(config, videos[number], number),
         )
 
-    rows = _kept_rows(videos, folder, "attacked", attacked, tell)
+    rows = _kept_rows(videos, folder, "attacked", attacked, run=run, tell=tell)
     write_rows(config.output / "attack.parquet", rows)
     record = {"settings": settings} | summary(rows, config)
     write_json(config.output / RECORD_FILE, record)
@@ -193,24 +199,21 @@ def _kept_rows(
     videos: list[Row],
     folder: Path,
     phase: str,
-    make: Callable[[Row, int], Row],
+    task: Callable[[int], Task],
+    *,
+    run: Runner,
     tell: Callable[[str], None],
 ) -> list[Row]:
     """Return a row a video, those that are there already as they are."""
-    rows, spent = [], list[float]()
-    for number, video in enumerate(videos):
-        path, started = _row_path(folder, video, phase), time.perf_counter()
-        if not path.exists():
-            write_json(path, make(video, number))
-            spent.append(time.perf_counter() - started)
-        rows.append(json.loads(path.read_text()))
-        left = f", {_minutes(spent, len(videos) - number - 1)} left" if spent else ""
-        tell(f"{number + 1} of {len(videos)}{left}: {_line(rows[-1])}")
-    return rows
-
-
-def _minutes(spent: list[float], num_left: int) -> str:
-    return f"{num_left * sum(spent) / len(spent) / 60:.0f} min"
+    paths = [_row_path(folder, video, phase) for video in videos]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    started = time.perf_counter()
+    for done, (index, row) in enumerate(run([task(number) for number in missing]), start=1):
+        write_json(paths[missing[index]], row)
+        left = (time.perf_counter() - started) / done * (len(missing) - done) / 60
+        num_there = len(videos) - len(missing) + done
+        tell(f"{num_there} of {len(videos)}, {left:.0f} min left: {_line(row)}")
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def _row_path(folder: Path, video: Row, phase: str) -> Path:

@@ -13,6 +13,7 @@ from pipeline.attack import attack_videos
 from pipeline.attack_config import AttackRunConfig, TargetConfig
 from pipeline.attack_pictures import curve_png
 from pipeline.attack_tables import markdown
+from pipeline.attack_work import Runner, run_here
 from pipeline.files import write_json, write_rows
 from pipeline.labelled import EvaluationSettings
 from pipeline.toml_source import TomlSource
@@ -98,12 +99,15 @@ def read_suite(path: Path, *, manifest: str, output: Path) -> Suite:
     return Suite(output=output, rows=tuple(rows), plots=_plots(source, plots, {row.name for row in rows}))
 
 
-def run_suite(suite: Suite, *, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Run the rows that are not finished, and write `suite.json`, `suite.parquet`, `tables.md` and the plots.
+def run_suite(suite: Suite, *, tell: Callable[[str], None], run: Runner = run_here) -> dict[str, Any]:
+    """Run the rows that are not finished; write `suite.json`, `suite.parquet`, `tables.md`, last the plots.
+
+    What is written is of the rows so far, after each of them.
 
     Args:
         suite: what `read_suite` returned.
         tell: is given one line a video.
+        run: where.
 
     Returns:
         The content of `suite.json`.
@@ -115,17 +119,20 @@ def run_suite(suite: Suite, *, tell: Callable[[str], None]) -> dict[str, Any]:
         def told(line: str, row: SuiteRow = row, number: int = number) -> None:
             tell(f"row {number + 1} of {len(suite.rows)}, {row.name}, {line}")
 
-        found = attack_videos(row.config, tell=told)
+        found = attack_videos(row.config, tell=told, run=run)
         records.append({"name": row.name, "table": row.table, "paper": row.paper} | found)
+        _write(suite.output, records)
         left = (time.perf_counter() - started) / (number + 1) * (len(suite.rows) - number - 1)
         tell(f"{number + 1} of {len(suite.rows)} rows, about {left / 60:.0f} min left")
-    record = {"rows": records}
-    write_json(suite.output / "suite.json", record)
-    write_rows(suite.output / "suite.parquet", [_flat(one) for one in records])
-    (suite.output / "tables.md").write_text(markdown(records))
     for plot in suite.plots:
         (suite.output / f"{_slug(plot.name)}.png").write_bytes(_drawn(plot, records))
-    return record
+    return {"rows": records}
+
+
+def _write(output: Path, records: list[dict[str, Any]]) -> None:
+    write_json(output / "suite.json", {"rows": records})
+    write_rows(output / "suite.parquet", [_flat(one) for one in records])
+    (output / "tables.md").write_text(markdown(records))
 
 
 def _run_config(settings: Mapping[str, Any], *, manifest: str, output: Path) -> AttackRunConfig:

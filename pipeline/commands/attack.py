@@ -12,6 +12,7 @@ from rich.table import Table
 from pipeline.attack import attack_videos
 from pipeline.attack_config import AttackRunConfig, TargetConfig
 from pipeline.attack_suite import read_suite, run_suite
+from pipeline.attack_work import runner
 from pipeline.commands.terminal import console, resumable, say
 from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig
@@ -80,11 +81,19 @@ def attack_command(
     model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Local checkpoint file.")] = None,
     uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Videos at a time; 1: here, without Ray; else as many as the cluster has CPUs."),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = (
+        None
+    ),
 ) -> None:
     """Attack the first seconds of every video of MANIFEST and measure what became of its score."""
     if suite is not None:
-        with resumable():
-            run_suite(read_suite(suite, manifest=manifest, output=output), tell=say)
+        rows = read_suite(suite, manifest=manifest, output=output)
+        with resumable(), runner(workers, address) as run:
+            run_suite(rows, tell=say, run=run)
         for line in (output / "tables.md").read_text().splitlines():
             say(line)
         return
@@ -122,8 +131,8 @@ def attack_command(
         uri_column=uri_column,
         labels=None if label_column is None else labels,
     )
-    with resumable():
-        _show(attack_videos(config, tell=say), output)
+    with resumable(), runner(workers, address) as run:
+        _show(attack_videos(config, tell=say, run=run), output)
 
 
 def _show(record: dict[str, Any], output: Path) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import polars
 import pytest
-from cli import call
+from cli import call, securevqa
 
 from pipeline.attack import _chosen, _goals
 from pipeline.attack_config import AttackRunConfig
+from pipeline.attack_work import Task, runner
 from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import AttackConfig
-from securevqa_core.errors import ConfigurationError, ManifestError, UndefinedError
+from securevqa_core.errors import ConfigurationError, ManifestError, RunError, UndefinedError
 
 
 def test_every_video_gets_a_row_once_and_other_settings_are_refused(
@@ -24,7 +26,7 @@ def test_every_video_gets_a_row_once_and_other_settings_are_refused(
     manifest, output = tmp_path / "manifest.csv", tmp_path / "out"
     manifest.write_text(f"uri\n{videos['bikes_h264.mp4']}\n{videos['text.mp4']}\n")
     arguments = ["attack", str(manifest), "-o", str(output), "--seconds", "0.2", "--draws", "1"]
-    arguments += ["--attack", "noise", "--norm", "linf"]
+    arguments += ["--attack", "noise", "--norm", "linf", "--workers", "1"]
     assert call(*arguments, "--epsilon", "2") == 0
     assert "not_a_video" in capsys.readouterr().out
 
@@ -72,9 +74,39 @@ def test_an_output_that_cannot_be_used_is_refused(
 ) -> None:
     (tmp_path / "file").write_text("here")
     assert (
-        call("attack", str(videos["bikes_h264.mp4"].parent / "bikes*.mp4"), "-o", str(tmp_path / "file")) == 1
+        call(
+            *("attack", str(videos["bikes_h264.mp4"].parent / "bikes*.mp4")),
+            *("-o", str(tmp_path / "file"), "--workers", "1"),
+        )
+        == 1
     )
     assert "file' cannot be used" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_rows_are_the_same_wherever_they_are_made(tmp_path: Path, videos: dict[str, Path]) -> None:
+    names = ("bikes_h264.mp4", "text.mp4", "bunny_h264.mp4", "carphone_h264.mkv")
+    manifest = _labelled(tmp_path, [videos[name] for name in names])
+    arguments = ("attack", manifest, "--seconds", "0.2", "--draws", "1", "--steps", "1", "--max-height", "64")
+    assert call(*arguments, "-o", str(tmp_path / "here"), "--workers", "1") == 0
+    securevqa(*arguments, "-o", str(tmp_path / "ray"), "--workers", "2")
+    here, there = (polars.read_parquet(tmp_path / name / "attack.parquet") for name in ("here", "ray"))
+    assert here["status"].to_list().count("attacked") == len(names)
+    assert there.drop("seconds").equals(here.drop("seconds"))
+
+
+class _Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (1,)
+
+
+@pytest.mark.filterwarnings("ignore:::ray.data.context")  # of settings that are Ray's own
+def test_a_video_that_kills_every_worker_ends_the_run_by_its_name(tmp_path: Path) -> None:
+    config = AttackRunConfig(manifest="m", output=tmp_path, attack=AttackConfig())
+    task = Task(config=config, uri="", row={"video_id": "v", "deadly": _Deadly()})
+    with runner(2, None) as run, pytest.raises(RunError, match="worker died 3 times over video 'v'"):
+        list(run([task]))
 
 
 def test_labels_codecs_and_videos_are_kept_where_asked(
@@ -87,7 +119,7 @@ def test_labels_codecs_and_videos_are_kept_where_asked(
     arguments = ["attack", manifest, "-o", str(output), "--attack", "sharpen", "--epsilon", "6"]
     arguments += ["--label-column", "label", "--where", "part=a", "--crf", "30", "--write-videos", "--vmaf"]
     arguments += ["--defence", "grid=fixed", "--defence", "guardian=0", "--seconds", "0.2", "--draws", "1"]
-    assert call(*arguments) == 0
+    assert call(*arguments, "--workers", "1") == 0
     assert "srcc clean" in capsys.readouterr().out
 
     rows = [row for row in polars.read_parquet(output / "attack.parquet").to_dicts() if row["score_clean"]]

@@ -59,6 +59,7 @@ def test_a_suite_is_run_once_and_leaves_tables_and_plots(
     lines = [f"{videos[name]},{label}" for name, label in zip(names, (80, 20, 50), strict=True)]
     manifest.write_text("\n".join(["uri,label", *lines]) + "\n")
     arguments = ["attack", str(manifest), "-o", str(output), "--suite", str(_write(tmp_path, SUITE))]
+    arguments += ["--workers", "1"]
     assert call(*arguments) == 0
     said = capsys.readouterr().out
     assert "row 2 of 3, Noise, four, 3 of 3" in said
