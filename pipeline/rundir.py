@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ _LOST = ".json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
 FILES_AT_ONCE = 100  # of which the footers are held, 150 kB each
+FIRST_PAUSE_SECONDS = 0.5  # before a store is asked again; doubled every time
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -48,18 +50,28 @@ class ForeignRunError(OutputError):
 
 
 def _stored(method: _Method) -> _Method:
-    """Turn what the store raises into an OutputError."""
+    """Ask a store again that may answer in a moment; turn what it raises into an OutputError.
+
+    For methods that may be done twice.
+    """
 
     @functools.wraps(method)
     def translated(self: RunDirectory, *arguments: Any, **options: Any) -> Any:
-        try:
-            return method(self, *arguments, **options)
-        except SecureVqaError:
-            raise
-        except Exception as error:
-            what = method.__name__.replace("_", " ")
-            message = f"output {self.shown()!r}: cannot {what}: {storage_error(error)}"
-            raise OutputError(message) from error
+        started, pause_seconds = time.monotonic(), FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return method(self, *arguments, **options)
+            except SecureVqaError:
+                raise
+            except Exception as error:
+                found = storage_error(error)
+                ends = time.monotonic() + pause_seconds - started
+                if not found.transient or ends > self.patience_seconds:
+                    what = method.__name__.replace("_", " ")
+                    message = f"output {self.shown()!r}: {what} failed: {found}"
+                    raise OutputError(message) from error
+            time.sleep(pause_seconds)
+            pause_seconds *= 2
 
     return cast("_Method", translated)
 
@@ -82,9 +94,17 @@ def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterato
 
 
 class RunDirectory:
-    """The output location of a scoring run, whose rows are `outcome`: a score's columns and any more."""
+    """The output location of a scoring run, whose rows are `outcome`: a score's columns and any more.
 
-    def __init__(self, uri: str, *, more_columns: Sequence[pa.Field[Any]] = ()) -> None:
+    Args:
+        uri: of the location.
+        more_columns: of its rows, after those of a score.
+        patience_seconds: how long a store that does not answer is asked again, where a run hangs on it.
+    """
+
+    def __init__(
+        self, uri: str, *, more_columns: Sequence[pa.Field[Any]] = (), patience_seconds: float = 0
+    ) -> None:
         if not uri:
             raise ConfigurationError("output must not be empty, got ''")
         is_remote = scheme_of(uri) != "file"
@@ -92,6 +112,7 @@ class RunDirectory:
             raise ConfigurationError(f"output must not hold any of {_GLOB_CHARACTERS}, got {redact(uri)!r}")
         self.uri = uri
         self.outcome = pa.schema([*OUTCOME, *more_columns])
+        self.patience_seconds = patience_seconds
         self._is_remote = is_remote
         try:
             self._fs, self._root = open_filesystem(uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import time
 import uuid
@@ -38,6 +39,7 @@ from securevqa_core.types import SamplingConfig
 __all__ = ["Outcome", "score"]
 
 CHECKPOINT_SECONDS = 60.0  # for each piece of the file
+STORE_PATIENCE_SECONDS = 60.0  # with an output that does not answer, once a run has begun
 MAX_PASSES = 2  # over rows that no worker returned
 
 
@@ -177,11 +179,14 @@ def _prepare(config: ScoreConfig) -> _Job:
     if config.num_draws is None:
         config = replace(config, num_draws=model.num_draws)
     more_columns = _more_columns(config, checkpoint, sampling)
-    directory = RunDirectory(config.output, more_columns=more_columns)
+    opened = functools.partial(
+        RunDirectory, more_columns=more_columns, patience_seconds=STORE_PATIENCE_SECONDS
+    )
+    directory = opened(config.output)
     directory.require_writable()
     state = directory
     if config.backlog.incremental is not None:
-        state = RunDirectory(config.backlog.incremental, more_columns=more_columns)
+        state = opened(config.backlog.incremental)
         state.require_writable()
     provenance = {
         "checkpoint_id": checkpoint.checkpoint_id,
