@@ -11,6 +11,7 @@ __all__ = ["markdown"]
 _HEADINGS = (
     "row",
     "mean change",
+    "mean size of it",
     "by chance",
     "SRCC before -> after",
     "PLCC before -> after",
@@ -40,7 +41,7 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
     first = [
         record["name"],
         _interval(attack["signed"]),
-        _interval(floor["signed"]),
+        *(_number(one["absolute"]["value"], 1) for one in (attack, floor)),
         *(_change(agreement, name) for name in ("srcc", "plcc")),
         _number(attack["r"]["value"], 2),
         _number(floor["r"]["value"], 2),

@@ -75,6 +75,9 @@ def test_a_suite_is_run_once_and_leaves_tables_and_plots(
     assert "### I\n" in tables
     assert "### II\n" in tables
     assert "| Noise, one |" in tables
+    first = record["rows"][0]
+    sizes = (f"{first[part]['absolute']['value']:.1f}" for part in ("attack", "noise_floor"))
+    assert f") | {' | '.join(sizes)} | " in tables  # mean size of the change, and by chance
     assert "| R 1.67 |" in tables
     assert "| the same after x264, CRF 30 |" in tables
     assert (output / "against-epsilon.png").read_bytes().startswith(b"\x89PNG")
