@@ -287,10 +287,11 @@ def test_an_interrupted_decode_does_not_leave_its_answer_to_the_next(
     faults: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "securevqa_core.decoding.sandbox.read_answer", lambda *_: signal.raise_signal(signal.SIGINT)
-        )
+        patch.setattr("securevqa_core.decoding.sandbox.read_answer", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sandbox.decode(faults("import time; time.sleep(60)"), make_request())
     assert sandbox.pid is None  # nobody waits for the rest of that answer
