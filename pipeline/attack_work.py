@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import ray
 import torch
-from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from torch import Tensor
 
 from operators.schema import Row
@@ -102,7 +102,7 @@ def _run_on_ray(tasks: Sequence[Task], *, num_waiting: int) -> Iterator[tuple[in
             yield number, ray.get(done)
         except RayTaskError as error:
             raise error.cause from None
-        except WorkerCrashedError as error:
+        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
             video = tasks[number].row["video_id"]
             raise RunError(
                 f"the worker died {MAX_RETRIES + 1} times over video {video!r}: {error}"
