@@ -98,7 +98,12 @@ class Timing:
         return self.ffmpeg / self.pyav_both
 
     @property
-    def by_decord_once(self) -> float | None:
+    def by_decord(self) -> float | None:
+        """Speed of decoding with fragments, by that of decord's full frames, each read once."""
+        return None if self.decord is None else self.decord / self.pyav_fragments
+
+    @property
+    def by_decord_both(self) -> float | None:
         """Speed of decoding for both branches, by that of decord's full frames, each read once."""
         return None if self.decord is None else self.decord / self.pyav_both
 

@@ -29,10 +29,11 @@ def test_every_way_of_reading_is_timed(tmp_path: Path, codec: str) -> None:
     assert timing.share_both == timing.ffmpeg / timing.pyav_both
     if codec == "av1":  # which decord cannot read
         assert by_decord == [None] * 3
-        assert timing.by_decord_once is timing.by_decord_windows is None
+        assert timing.by_decord is timing.by_decord_both is timing.by_decord_windows is None
     else:
         assert all(value is not None and 0 < value < 1000 for value in by_decord)
-        assert timing.by_decord_once == pytest.approx(timing.decord / timing.pyav_both)
+        assert timing.by_decord == pytest.approx(timing.decord / timing.pyav_fragments)
+        assert timing.by_decord_both == pytest.approx(timing.decord / timing.pyav_both)
         assert timing.by_decord_windows == pytest.approx(timing.decord_windows / timing.pyav_both)
 
 
