@@ -1,4 +1,4 @@
-"""Owns the training losses: the paper's (PLCC and differentiable SRCC) and those of its published code."""
+"""Owns the training losses: the paper's (PLCC and differentiable SRCC), its published code's, RankNet's."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 from torch import Tensor
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["plcc_loss", "released_plcc_loss", "released_rank_loss", "soft_rank", "srcc_loss"]
+__all__ = ["pair_loss", "plcc_loss", "released_plcc_loss", "released_rank_loss", "soft_rank", "srcc_loss"]
 
 
 def plcc_loss(predictions: Tensor, labels: Tensor) -> Tensor:
@@ -121,6 +122,31 @@ def released_rank_loss(predictions: Tensor, labels: Tensor) -> Tensor:
     p, y = _checked(predictions, labels, may_be_constant=True)
     hinge = torch.relu((p[:, None] - p[None, :]) * torch.sign(y[None, :] - y[:, None]))
     return hinge.sum() / (len(p) * (len(p) - 1)) / (1 + hinge.max())
+
+
+def pair_loss(predictions: Tensor, labels: Tensor, contents: Tensor, *, spread: float = 0.2) -> Tensor:
+    """Return how surely pairs of clips of one content are misordered; 0 where no pair has two labels.
+
+    The logistic loss of Burges et al., "Learning to rank using gradient descent" (RankNet, ICML 2005), mean
+    over pairs, in units of the predictions. What a content looks like cancels out of it.
+
+    Args:
+        predictions: (n,) float.
+        labels: (n,) float; no gradient.
+        contents: (n,) integers, equal for clips of one content.
+        spread: > 0, difference of predictions that leaves an order at odds of e to 1.
+
+    Raises:
+        ConfigurationError: the shapes differ, or `spread` is not > 0.
+    """
+    if not spread > 0:
+        raise ConfigurationError(f"spread must be > 0, got {spread}")
+    if not predictions.shape == labels.shape == contents.shape == (len(predictions),):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (predictions, labels, contents))
+        raise ConfigurationError(f"predictions, labels and contents must all be (n,), got {shapes}")
+    is_better = (contents[:, None] == contents[None, :]) & (labels[:, None] > labels[None, :])
+    lead = (predictions[:, None] - predictions[None, :])[is_better]
+    return spread * F.softplus(-lead / spread).sum() / max(len(lead), 1)
 
 
 def _checked(predictions: Tensor, labels: Tensor, *, may_be_constant: bool = False) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import nn
 from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_data import Batch, prefetched, step_rng
+from securevqa_core.training_data import Batch, epoch_order, prefetched, step_rng
 from securevqa_core.training_inputs import batch_maker
 from securevqa_core.training_objective import Objective
 from securevqa_core.training_state import Place, metric_log, read_state, write_state
@@ -204,7 +204,8 @@ class _Training:
     def _jobs(self) -> Iterator[Callable[[], Batch]]:
         """Yield what prepares each batch left in this epoch, in order."""
         config, workers, epoch = self._config, self._workers, self._place.epoch
-        order = step_rng("order", config.seed, epoch).permutation(len(self._data.train))
+        rng = step_rng("order", config.seed, epoch)
+        order = epoch_order(self._data.train, rng, clips_per_content=config.clips_per_content)
         for step in range(self._place.step, self._steps):
             for part in range(config.accumulate):
                 number = (step * config.accumulate + part) * workers.size + workers.rank

@@ -114,6 +114,11 @@ class CachedVideo:
     config: CacheConfig
     reference: str | None = None
 
+    @property
+    def content(self) -> str:
+        """What is shown, whatever is wrong with it: the reference, or the source where there is none."""
+        return self.reference or self.source
+
     def fragments(self) -> NDArray[np.uint8]:
         """Return (draws, clips, d, h, w, 3), mapped: only what is indexed is read."""
         return _mapped(self.folder / "fragments.npy")

@@ -30,6 +30,7 @@ class TrainConfig:
     epochs: int = 30
     steps_per_epoch: int = 0  # 0: as many as use every clip once
     batch_size: int = 12  # clips in one batch of one worker; the losses are of a batch, so at least 2
+    clips_per_content: int = 1  # that lie side by side in a batch, of one reference or else of one source
     accumulate: int = 1  # batches whose gradients make one step
     optimiser: Optimiser = "adamw"
     learning_rate: float = 1e-3
@@ -43,6 +44,7 @@ class TrainConfig:
     rank_weight: float | None = None  # of the rank loss; None: 1 for paper, 0.3 for released
     rank_softness: float = 1.0  # of the paper's soft ranks
     distance_weight: float = 0.0  # of the smooth L1 distance of raw scores from standardised labels
+    pair_weight: float = 0.0  # of the order of clips of one content, where batches hold several
     difference_weight: float = 1.0  # of what fragments have lost, where videos have references
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
@@ -79,6 +81,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "steps_per_epoch": (0, 1_000_000_000),
     "batch_size": (2, 65_536),
+    "clips_per_content": (1, 65_536),
     "accumulate": (1, 65_536),
     "learning_rate": (1e-12, 1e3),
     "backbone_factor": (0, 1e3),
@@ -88,6 +91,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ema_decay": (0, 1 - 1e-9),
     "rank_softness": (1e-9, 1e9),
     "distance_weight": (0, 1e6),
+    "pair_weight": (0, 1e6),
     "difference_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
     "num_statistics_draws": (0, 1024),

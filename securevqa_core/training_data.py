@@ -24,6 +24,7 @@ __all__ = [
     "BatchMaker",
     "Differences",
     "choose_segments",
+    "epoch_order",
     "mirrored",
     "prefetched",
     "step_rng",
@@ -148,6 +149,24 @@ class BatchMaker:
 def _stacked(arrays: tuple[NDArray[Any] | None, ...]) -> Tensor | None:
     """Return a batch of what every clip has, or None."""
     return None if arrays[0] is None else torch.from_numpy(np.stack([a for a in arrays if a is not None]))
+
+
+def epoch_order(
+    videos: Sequence[CachedVideo], rng: np.random.Generator, *, clips_per_content: int
+) -> NDArray[np.int64]:
+    """Return the order (n,) in which an epoch meets videos: random, up to so many of a content in a row."""
+    order = rng.permutation(len(videos))
+    if clips_per_content == 1:
+        return order
+    by_content: dict[str, list[int]] = {}
+    for index in order:
+        by_content.setdefault(videos[index].content, []).append(int(index))
+    rows = [
+        places[start : start + clips_per_content]
+        for places in by_content.values()
+        for start in range(0, len(places), clips_per_content)
+    ]
+    return np.array([index for row in rng.permutation(len(rows)) for index in rows[row]])
 
 
 def choose_segments(num_segments: int, num_chosen: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError, RunError
-from securevqa_core.losses import plcc_loss, released_plcc_loss, released_rank_loss, srcc_loss
+from securevqa_core.losses import pair_loss, plcc_loss, released_plcc_loss, released_rank_loss, srcc_loss
 from securevqa_core.scoring import normalise
 from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
@@ -79,6 +79,9 @@ class Objective:
         if config.distance_weight:
             losses["distance_loss"] = self._distance(scores, batch.labels)
             loss = loss + config.distance_weight * losses["distance_loss"]
+        if config.pair_weight:
+            losses["pair_loss"] = pair_loss(scores, batch.labels, _contents(batch).to(scores.device))
+            loss = loss + config.pair_weight * losses["pair_loss"]
         if batch.differences is not None:
             losses["difference_loss"] = self._difference(features, batch.differences)
             loss = loss + config.difference_weight * losses["difference_loss"]
@@ -159,6 +162,12 @@ def _local_head(model: Any) -> nn.Conv3d:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(cast(Tensor, head.bias))
     return head
+
+
+def _contents(batch: Batch) -> Tensor:
+    """Return (n,) integers, equal for clips of one content."""
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(video.content, len(numbers)) for video in batch.videos])
 
 
 def _require_sound(scores: Tensor, where: str) -> None:

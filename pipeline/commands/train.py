@@ -57,6 +57,9 @@ class TrainOptions:
         _DEFAULT.steps_per_epoch
     )
     batch_size: Annotated[int, typer.Option(help="Clips in a batch of a worker.")] = _DEFAULT.batch_size
+    clips_per_content: Annotated[
+        int, typer.Option(help="Side by side in a batch, of one reference or else of one source.")
+    ] = _DEFAULT.clips_per_content
     accumulate: Annotated[int, typer.Option(help="Batches that make one step.")] = _DEFAULT.accumulate
     optimiser: Annotated[str, typer.Option(help="adamw or adam.")] = _DEFAULT.optimiser
     learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULT.learning_rate
@@ -76,6 +79,9 @@ class TrainOptions:
     distance_weight: Annotated[
         float, typer.Option(help="Of the distance of scores from standardised labels.")
     ] = _DEFAULT.distance_weight
+    pair_weight: Annotated[float, typer.Option(help="Of the order of clips of one content in a batch.")] = (
+        _DEFAULT.pair_weight
+    )
     difference_weight: Annotated[
         float, typer.Option(help="Of what fragments have lost, where there are references.")
     ] = _DEFAULT.difference_weight

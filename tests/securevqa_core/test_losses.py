@@ -17,6 +17,7 @@ from torch import Tensor
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.losses import (
+    pair_loss,
     plcc_loss,
     released_plcc_loss,
     released_rank_loss,
@@ -169,3 +170,31 @@ def test_what_has_no_ranks_is_refused(values: list[float], regularization: float
 def test_a_softness_of_zero_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="softness must be > 0, got 0"):
         srcc_loss(*random_pair(), softness=0)
+
+
+def test_pairs_are_clips_of_one_content_with_two_labels() -> None:
+    predictions = torch.tensor([0.0, 1.0, 5.0, 0.3, 0.3], requires_grad=True)
+    labels, contents = torch.tensor([10.0, 90.0, 40.0, 20.0, 20.0]), torch.tensor([0, 0, 1, 2, 2])
+    loss = pair_loss(predictions, labels, contents, spread=0.5)
+    assert loss.item() == pytest.approx(0.5 * np.log1p(np.exp(-2)), rel=1e-6)
+    (slope,) = torch.autograd.grad(loss, predictions)
+    assert slope[0] == -slope[1] > 0
+    assert slope[2:].tolist() == [0, 0, 0]
+    swapped = pair_loss(predictions, 100 - labels, contents, spread=0.5)
+    assert swapped.item() == pytest.approx(0.5 * np.log1p(np.exp(2)), rel=1e-6)
+
+
+def test_without_pairs_there_is_nothing_to_order() -> None:
+    predictions = torch.tensor([1.0, 2.0], requires_grad=True)
+    loss = pair_loss(predictions, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
+    (slope,) = torch.autograd.grad(loss, predictions)
+    assert loss.item() == 0
+    assert slope.tolist() == [0, 0]
+
+
+def test_pairs_that_cannot_be_made_are_refused() -> None:
+    two, three = torch.zeros(2), torch.zeros(3)
+    with pytest.raises(ConfigurationError, match=r"must all be \(n,\), got \(2,\), \(2,\), \(3,\)"):
+        pair_loss(two, two, three)
+    with pytest.raises(ConfigurationError, match="spread must be > 0, got 0"):
+        pair_loss(two, two, two, spread=0)

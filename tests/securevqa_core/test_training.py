@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from securevqa_core import metrics, zoo
 from securevqa_core.attacks.differentiable import keyed_draws
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
+from securevqa_core.losses import pair_loss
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import normalise
 from securevqa_core.training import Fitted, TrainingData, fit
@@ -449,6 +450,20 @@ def test_the_distance_from_standardised_labels_is_learnt_where_it_has_a_weight(
         nn.functional.smooth_l1_loss(scores.double(), standard).item(), abs=1e-5
     )
     parts = found["plcc_loss"] + found["rank_loss"] + 2 * found["distance_loss"]
+    assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
+
+
+def test_the_order_of_clips_of_one_content_is_learnt_where_it_has_a_weight(data: TrainingData) -> None:
+    model = tiny().eval()
+    objective = Objective(model, data.train, replace(CONFIG, pair_weight=3.0), CPU)
+    batch = BatchMaker(flip=False, num_segments=0)(data.train, step_rng("batch", 0))
+    scores = model.head(model.intra(normalise(batch.fragments)), None).mean(dim=1)
+    sources = sorted({video.source for video in data.train})
+    contents = torch.tensor([sources.index(video.source) for video in data.train])
+    assert 1 < len(sources) < len(data.train)
+    found = objective.losses(batch, where="here")
+    assert found["pair_loss"].item() == pytest.approx(pair_loss(scores, batch.labels, contents).item())
+    parts = found["plcc_loss"] + found["rank_loss"] + 3 * found["pair_loss"]
     assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
 
 

@@ -22,6 +22,7 @@ from securevqa_core.training_data import (
     BatchMaker,
     Differences,
     choose_segments,
+    epoch_order,
     prefetched,
     step_rng,
 )
@@ -62,6 +63,20 @@ def test_a_batch_is_a_draw_of_each_video_under_a_guardian_map(videos: list[Cache
         signs.append(difference[inside].mean())
     assert np.abs(signs).max() < 0.05
     assert {0, 1} == set(batch.draws)
+
+
+def test_an_epoch_meets_every_video_once_with_those_of_a_content_side_by_side(
+    videos: list[CachedVideo],
+) -> None:
+    named = [replace(video, reference=f"content-{index % 4}") for index, video in enumerate(videos)]
+    orders = [epoch_order(named, step_rng("order", seed), clips_per_content=3) for seed in range(2)]
+    for order in orders:
+        assert sorted(order) == list(range(12))
+        assert all(len({named[index].content for index in row}) == 1 for row in order.reshape(4, 3))
+    assert orders[0].tolist() != orders[1].tolist()
+    alone = epoch_order(named, step_rng("order", 0), clips_per_content=1)
+    assert alone.tolist() == step_rng("order", 0).permutation(12).tolist()
+    assert {video.content for video in videos} == {video.source for video in videos}
 
 
 def test_both_branches_are_mirrored_together_and_half_the_time(videos: list[CachedVideo]) -> None:
