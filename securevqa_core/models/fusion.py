@@ -8,31 +8,45 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["MapHead", "PaperFusionHead", "ReleasedFusionHead"]
+__all__ = ["ConcatenationHead", "MapHead", "PaperFusionHead", "ReleasedFusionHead"]
 
 _HIDDEN = 64  # channels between the two layers of Eq. 15
 
 
-class PaperFusionHead(nn.Module):
-    """Eqs. 11-15 as printed: each branch plus a Bottleneck of the other, concatenated, FC -> GELU -> FC.
+class ConcatenationHead(nn.Module):
+    """Both branches side by side, FC -> GELU -> FC: what the paper's Table VIII compares its fusion with.
 
     The mean over positions and clips (Pool of Eq. 15) is left to the caller.
     """
 
     def __init__(self, *, intra_dim: int, inter_dim: int, dropout: float) -> None:
         super().__init__()
-        self.inter_to_intra = _fc_bottleneck(inter_dim, intra_dim)
-        self.intra_to_inter = _fc_bottleneck(intra_dim, inter_dim)
         self.dropout = nn.Dropout(dropout)
         self.fc_hid = nn.Linear(intra_dim + inter_dim, _HIDDEN)
         self.fc_last = nn.Linear(_HIDDEN, 1)
 
+    def fuse(self, intra: Tensor, inter: Tensor) -> Tensor:
+        """Return (n, t, intra_dim + inter_dim) from both branches (n, t, their channels)."""
+        return torch.cat([intra, inter], dim=-1)
+
     def forward(self, f: Tensor, e: Tensor) -> Tensor:
         """Return (n, t) scores from f (n, c, t, h, w) and e (n, t', inter_dim)."""
-        intra, inter = _pool_space(f).transpose(1, 2), _match_positions(e, f)
-        fused = torch.cat([intra + self.inter_to_intra(inter), inter + self.intra_to_inter(intra)], dim=-1)
+        fused = self.fuse(_pool_space(f).transpose(1, 2), _match_positions(e, f))
         score: Tensor = self.fc_last(self.dropout(F.gelu(self.fc_hid(self.dropout(fused)))))
         return score.squeeze(-1)
+
+
+class PaperFusionHead(ConcatenationHead):
+    """Eqs. 11-15 as printed: each branch plus a Bottleneck of the other, concatenated, FC -> GELU -> FC."""
+
+    def __init__(self, *, intra_dim: int, inter_dim: int, dropout: float) -> None:
+        super().__init__(intra_dim=intra_dim, inter_dim=inter_dim, dropout=dropout)
+        self.inter_to_intra = _fc_bottleneck(inter_dim, intra_dim)
+        self.intra_to_inter = _fc_bottleneck(intra_dim, inter_dim)
+
+    def fuse(self, intra: Tensor, inter: Tensor) -> Tensor:
+        """Return both branches, each plus a Bottleneck of the other: Eqs. 11 and 12."""
+        return super().fuse(intra + self.inter_to_intra(inter), inter + self.intra_to_inter(intra))
 
 
 class ReleasedFusionHead(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fast_pathway import FastPathway
-from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.models.fusion import ConcatenationHead, MapHead, ReleasedFusionHead
 from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.swin3d import Swin3dConfig, VideoSwin3d
 
@@ -21,7 +21,7 @@ class SecureVqa(nn.Module):
     def __init__(
         self,
         swin: Swin3dConfig,
-        head: PaperFusionHead | ReleasedFusionHead,
+        head: ConcatenationHead | ReleasedFusionHead,
         *,
         inter: type[FastPathway] | type[MotionPathway] = FastPathway,
     ) -> None:

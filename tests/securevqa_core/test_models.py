@@ -13,7 +13,7 @@ from torchvision.models.video import SwinTransformer3d
 
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.models.fusion import MapHead, PaperFusionHead
+from securevqa_core.models.fusion import ConcatenationHead, MapHead, PaperFusionHead
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig, VideoSwin3d
 from securevqa_core.models.window_attention import WindowAttention
@@ -220,6 +220,22 @@ def test_paper_bottlenecks_have_the_papers_widths() -> None:
     shapes = [tuple(layer.weight.shape) for layer in (*head.inter_to_intra[::2], *head.intra_to_inter[::2])]
     assert shapes == [(512, 256), (512, 512), (768, 512), (1536, 768), (1536, 1536), (256, 1536)]
     assert tuple(head.fc_hid.weight.shape) == (64, 1024)
+
+
+def test_concatenation_is_the_papers_head_without_bottlenecks() -> None:
+    fused = PaperFusionHead(intra_dim=6, inter_dim=4, dropout=0.5).eval()
+    plain = ConcatenationHead(intra_dim=6, inter_dim=4, dropout=0.5).eval()
+    f, e = torch.randn(2, 6, 3, 7, 7), torch.randn(2, 8, 4)
+    shared = {key: fused.state_dict()[key] for key in plain.state_dict()}
+    assert shared.keys() == {
+        f"{name}.{part}" for name in ("fc_hid", "fc_last") for part in ("weight", "bias")
+    }
+    plain.load_state_dict(shared)
+    assert not torch.allclose(fused(f, e), plain(f, e))
+    for layer in (fused.inter_to_intra[-1], fused.intra_to_inter[-1]):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    torch.testing.assert_close(fused(f, e), plain(f, e))
 
 
 def test_paper_head_is_equations_11_to_15(reference) -> None:

@@ -9,7 +9,15 @@ from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import ConfigurationError
 
-NAMES = ("secure-vqa-compact", "secure-vqa", "secure-vqa-released", "fast-vqa", "fast-vqa-m", "faster-vqa")
+NAMES = (
+    "secure-vqa-compact",
+    "secure-vqa-compact-concatenation",
+    "secure-vqa",
+    "secure-vqa-released",
+    "fast-vqa",
+    "fast-vqa-m",
+    "faster-vqa",
+)
 
 
 def test_names_are_those_documented() -> None:
