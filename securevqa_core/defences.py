@@ -30,6 +30,7 @@ __all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]
 # name -> what its value is; a name in brackets takes none
 DEFENCES = {
     "grid": "random, or fixed: the same frames and patches for every video",
+    "splice": "patches a side, 1..32: whole frames become that many random patches of 32 pixels, spliced",
     "guardian": "amplitude of the guardian map, 0..127 levels; 0 is none",
     "temporal": "on, or off: the head gets the features of average motion",
     "resize": "factor that frames are shrunk by and enlarged again, 1..16",
@@ -38,6 +39,8 @@ DEFENCES = {
     "noise": "standard deviation of Gaussian noise on every value, 0..255 levels",
     "median": "no value: draws are pooled by their median, not their mean",
 }
+
+_MAX_SPLICED = 32  # patches a side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,24 @@ def _grid(setup: _Setup, value: str) -> _Setup:
     return replace(setup, samples_alike=value == "fixed")
 
 
+def _splice(setup: _Setup, value: str) -> _Setup:
+    """Spatial grid sampling in front of a model that has none, as in the paper's Tables V and VI."""
+    size = int(_number("splice", value, low=1, high=_MAX_SPLICED, whole=True))
+
+    def apply(frames: Tensor, draw: VideoDraw) -> Tensor:
+        clip = SamplingConfig(
+            num_clips=1,
+            clip_frames=len(frames),
+            frame_interval=1,
+            grid_size=size,
+            num_segments=0,
+            guardian_amplitude=0,
+        )
+        return FrameScorer(nn.Identity().eval(), clip).fragments(frames, draw)[0]
+
+    return setup.after(apply, is_random=True)
+
+
 def _guardian(setup: _Setup, value: str) -> _Setup:
     amplitude = int(_number("guardian", value, high=127, whole=True))
     return replace(setup, sampling=replace(setup.sampling, guardian_amplitude=amplitude))
@@ -212,6 +233,7 @@ def _number(name: str, value: str, *, low: float = 0, high: float, whole: bool =
 
 _PLUG_INS: dict[str, Callable[[_Setup, str], _Setup]] = {
     "grid": _grid,
+    "splice": _splice,
     "guardian": _guardian,
     "temporal": _temporal,
     "resize": _resize,

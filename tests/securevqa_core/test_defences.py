@@ -95,6 +95,32 @@ def test_the_amplitude_of_the_guardian_map_is_set_for_a_model_that_has_none(clip
     assert (change.abs() == 3).all()
 
 
+def test_spliced_frames_are_random_patches_of_every_frame_at_the_same_places(
+    clip: NDArray[np.uint8],
+) -> None:
+    whole = SamplingConfig(
+        num_clips=1, clip_frames=8, frame_interval=1, grid_size=1, patch_side=64, num_segments=0
+    )
+    scorer = defended(torch.nn.Identity().eval(), replace(whole, guardian_amplitude=0), ["splice=2"])
+    assert scorer.is_random
+    places = np.random.default_rng(0).integers(0, 256, (8, 120, 90))  # no patch is there twice
+    frames = _float(np.stack([places] * 3, axis=3))
+    (transform,) = scorer._transforms
+    first, second = (transform.apply(frames, draw) for draw in DRAWS)
+    assert first.shape == (8, 64, 64, 3)
+    assert not torch.equal(first, second)
+    for spliced in (first, second):
+        for rows, columns in ((slice(0, 32), slice(0, 32)), (slice(32, 64), slice(32, 64))):
+            patch = spliced[:, rows, columns, 0].numpy()
+            found = [
+                (y, x)
+                for y in range(120 - 31)
+                for x in range(90 - 31)
+                if np.array_equal(places[:, y : y + 32, x : x + 32], patch)
+            ]
+            assert len(found) == 1
+
+
 @pytest.mark.parametrize("name", ["fast-vqa-m", "dover"])
 def test_any_model_of_the_zoo_is_a_target(name: str, clip: NDArray[np.uint8]) -> None:
     """With the weights that it starts from, looking at four frames."""
