@@ -62,9 +62,9 @@ def load_published(
 
     Takes FAST-VQA's and the released SecureVQA's `fragments_backbone.*` and `vqa_head.*`, DOVER's four
     modules, VSFA's `ann`, `rnn` and `q`, MDTVSFA's names of the same and `nlm`, pytorchvideo's
-    `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*`, torchvision's `swin3d_t` and `resnet50`
-    and ConvNeXt's `stages.*`; also one level down, under `state_dict`, `model_state` or `model`, and with
-    `module.` before each name.
+    `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*`, torchvision's `swin3d_t` and
+    `resnet50`, EfficientNet-Lite0's `_blocks.*` and ConvNeXt's `stages.*`; also one level down, under
+    `state_dict`, `model_state` or `model`, and with `module.` before each name.
 
     Args:
         model: of the zoo.

@@ -98,7 +98,9 @@ def batch_maker(
 
     features = statistics = None
     if backbone is not None and config.inter == "cached":
-        options = {"num_draws": config.num_feature_draws, "precision": config.precision}
+        # Without a guardian map nothing but the direction tells one draw from another.
+        most = config.num_feature_draws if sampling.guardian_amplitude else 1 + config.flip
+        options = {"num_draws": min(config.num_feature_draws, most), "precision": config.precision}
         features = shared(cached_features, backbone, **options)
     if config.num_statistics_draws:
         stem, motion = (

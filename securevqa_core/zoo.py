@@ -12,6 +12,7 @@ from securevqa_core.calibration import Calibration
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.convnext3d import ConvNext3dConfig
 from securevqa_core.models.dover import Dover
+from securevqa_core.models.efficientnet_lite import EfficientNetLite
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.fusion import ConcatenationHead, MapHead, PaperFusionHead, ReleasedFusionHead
 from securevqa_core.models.motion_pathway import MotionPathway
@@ -19,13 +20,14 @@ from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
-from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, TiVqa
+from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, TiVqa, VsfaMotion
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
 
 DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
+_UNTRAINED_SHARE = Calibration(midpoint=0.5, scale=0.25)  # raw scores of 0..1: in the middle 100 times those
 # Whole frames alone, spread over the video; of fragments the least there can be, because none is looked at.
 _WHOLE_FRAMES = SamplingConfig(
     num_clips=1,
@@ -39,6 +41,9 @@ _WHOLE_FRAMES = SamplingConfig(
 )
 # The same where motion counts too: frames that follow each other, at eight places of the video.
 _WHOLE_SEGMENTS = replace(_WHOLE_FRAMES, num_segments=8, segments_span=False)
+# As many frames for a small backbone as two seconds of video need: 16, alone or in four places.
+_FEW_FRAMES = replace(_WHOLE_FRAMES, segment_frames=16)
+_FEW_SEGMENTS = replace(_WHOLE_SEGMENTS, num_segments=4, segment_frames=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +250,7 @@ _SPECS = (
         sampling=_WHOLE_FRAMES,
         swin=None,
         make=lambda _: MdtVsfa(),
-        calibration=Calibration(
-            midpoint=0.5, scale=0.25
-        ),  # raw scores of 0..1: in the middle 100 times those
+        calibration=_UNTRAINED_SHARE,
     ),
     ModelSpec(
         name="tivqa",
@@ -276,6 +279,36 @@ _SPECS = (
         sampling=_WHOLE_SEGMENTS,
         swin=None,
         make=lambda _: Hvs5m(),
+    ),
+    ModelSpec(
+        name="vsfa-lite",
+        description="VSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
+        sampling=_FEW_FRAMES,
+        swin=None,
+        make=lambda _: Vsfa(EfficientNetLite()),
+    ),
+    ModelSpec(
+        name="mdtvsfa-lite",
+        description="MDTVSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
+        sampling=_FEW_FRAMES,
+        swin=None,
+        make=lambda _: MdtVsfa(EfficientNetLite()),
+        calibration=_UNTRAINED_SHARE,
+    ),
+    ModelSpec(
+        name="tivqa-lite",
+        description="TiVQA on 16 frames and their texture, with EfficientNet-Lite0 in place of ResNet-50.",
+        sampling=_FEW_FRAMES,
+        swin=None,
+        make=lambda _: TiVqa(EfficientNetLite()),
+    ),
+    ModelSpec(
+        name="vsfa-temporal-lite",
+        description="VSFA with EfficientNet-Lite0 in place of ResNet-50, and this project's motion pathway "
+        "in place of SlowFast's.",
+        sampling=_FEW_SEGMENTS,
+        swin=None,
+        make=lambda _: VsfaMotion(EfficientNetLite()),
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}

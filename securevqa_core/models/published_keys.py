@@ -12,12 +12,12 @@ from torch import Tensor, nn, strided
 __all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
 
 # What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
-# one more of MDTVSFA and one of HVS-5M.
+# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet.
 PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
     name: name
     for name in (
         *("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
-        *("frame_backbone", "frame_head", "score_mapping", "content_backbone"),
+        *("frame_backbone", "frame_head", "score_mapping", "content_backbone", "motion_pathway"),
     )
 }
 
@@ -28,13 +28,14 @@ _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_pos
 _NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
 
 # FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50,
-# torchvision's resnet50, VSFA, MDTVSFA (the spelling is theirs), ConvNeXt.
+# torchvision's resnet50, EfficientNet-Lite0, VSFA, MDTVSFA (the spelling is theirs), ConvNeXt.
 _PUBLISHED_RULES = (
     (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
     (re.compile(r"^vqa_head\."), "vqa_head."),
     (re.compile(r"^(technical|aesthetic)_(backbone|head)\."), r"\1_\2."),
     (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
     (re.compile(r"^(conv1|bn1|layer[1-4])\."), r"frame_backbone.\1."),
+    (re.compile(r"^_(conv_stem|bn[01]|blocks|conv_head)\."), r"frame_backbone._\1."),
     (re.compile(r"^(ann|rnn|q)\."), r"frame_head.\1."),
     (re.compile(r"^dimemsion_reduction\."), "frame_head.ann.fc0."),
     (re.compile(r"^feature_aggregation\."), "frame_head.rnn."),
@@ -43,7 +44,7 @@ _PUBLISHED_RULES = (
     (re.compile(r"^(downsample_layers|stages)\."), r"content_backbone.\1."),
 )
 _PUBLISHED_UNUSED = re.compile(
-    r"^(cls_head|fc|lm|norm|head|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)|blocks\.[56])\."
+    r"^(cls_head|_?fc|lm|norm|head|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)|blocks\.[56])\."
 )
 _TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
 

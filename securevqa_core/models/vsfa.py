@@ -1,4 +1,4 @@
-"""Owns VSFA and MDTVSFA: statistics of each frame's ResNet-50 map, a recurrent network, temporal pooling.
+"""Owns VSFA and MDTVSFA: statistics of each frame's map, a recurrent network, temporal pooling.
 
 VSFA: Li, Jiang and Jiang, "Quality assessment of in-the-wild videos" (ACM Multimedia, 2019). MDTVSFA: the
 same authors, "Unified quality assessment of in-the-wild videos with mixed datasets training" (IJCV, 2021).
@@ -17,10 +17,10 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet50
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.efficientnet_lite import EfficientNetLite
 
 __all__ = [
     "BETA",
-    "NUM_STATISTICS",
     "TAU",
     "FrameModel",
     "InterBranch",
@@ -34,7 +34,7 @@ __all__ = [
 TAU = 12  # frames that temporal pooling looks back at, and ahead
 BETA = 0.5  # weight of what it looks back at
 
-NUM_STATISTICS = 4096  # mean and standard deviation of ResNet-50's 2048 channels
+_RESNET_DIM = 2048
 _CHUNK = 8  # frames that a network sees at once
 _REDUCED_DIM, _RECURRENT_DIM = 128, 32
 _CLASSIFIER = ("avgpool", "fc")  # of torchvision's ResNet-50, after the map that is wanted
@@ -97,7 +97,8 @@ class InterBranch(nn.Module):
 
     def __init__(self, model: FrameModel, parts: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.kind = type(model).__name__  # models with equal weights may read them differently
+        # Models with equal weights may read them differently.
+        self.kind = f"{type(model).inter.__qualname__} {type(model).frame_features.__qualname__}"
         self.parts = nn.ModuleList(parts)
         self._run = model.inter
 
@@ -167,14 +168,18 @@ class FrameModel(nn.Module, ABC):
         """
         return self.frame_features(x).flatten(1)
 
-    def head(self, f: Tensor, e: Tensor) -> Tensor:
+    def head(self, f: Tensor, e: Tensor) -> Tensor:  # noqa: ARG002 - the signature of every model
         """Return pooled qualities (n, segments k); their mean is the score.
 
         Args:
-            f: (n, 0) from `intra`, for its length alone.
+            f: (n, 0) from `intra`, not looked at.
             e: (n, segments, k num_statistics) from `inter`; segments follow each other.
         """
-        return temporal_pooling(self.frame_head(e.reshape(len(f), -1, self.frame_head.num_statistics)))
+        return temporal_pooling(self.frame_head(self.of_frames(e)))
+
+    def of_frames(self, e: Tensor) -> Tensor:
+        """Return the statistics (n, segments k, num_statistics) of frames, from what `inter` made."""
+        return e.reshape(len(e), -1, self.frame_head.num_statistics)
 
     def forward(self, fragments: Tensor, frames: Tensor) -> Tensor:
         """Return what `head` makes of a video.
@@ -191,15 +196,22 @@ class Vsfa(FrameModel):
     """VSFA on N whole frames that are spread over the video and resized.
 
     Published VSFA reads every frame at full size. This one reads the N frames of the sampling's one segment,
-    resized to squares of its side (32 of 224 pixels in the zoo): it sees neither what lies between them nor
-    detail that resizing removes, and the 12 frames of its temporal pooling span more of the video. Published
-    weights therefore do not give the published scores.
+    resized to squares of its side (32 of 224 pixels in the zoo, 16 with EfficientNet-Lite0): it sees neither
+    what lies between them nor detail that resizing removes, and the 12 frames of its temporal pooling span
+    more of the video. Published weights therefore do not give the published scores.
+
+    Args:
+        backbone: makes the map of a frame; None: ResNet-50, its res5c, as published.
+        num_pictures: of each frame that it sees.
+        num_beside: statistics of a frame that come from elsewhere.
     """
 
-    def __init__(self, num_statistics: int = NUM_STATISTICS) -> None:
-        super().__init__(num_statistics)
-        parts = resnet50(weights=None).named_children()
-        self.frame_backbone = nn.Sequential(OrderedDict(part for part in parts if part[0] not in _CLASSIFIER))
+    def __init__(
+        self, backbone: EfficientNetLite | None = None, *, num_pictures: int = 1, num_beside: int = 0
+    ) -> None:
+        num_statistics = 2 * (_RESNET_DIM if backbone is None else backbone.out_dim)
+        super().__init__(num_pictures * num_statistics + num_beside)
+        self.frame_backbone: nn.Module = _resnet() if backbone is None else backbone
 
     @property
     def inter_branch(self) -> InterBranch:
@@ -207,11 +219,11 @@ class Vsfa(FrameModel):
         return InterBranch(self, [self.frame_backbone])
 
     def frame_features(self, x: Tensor) -> Tensor:
-        """Return (n, t, 4096) of normalised whole frames (n, 3, t, h, w)."""
-        return self.resnet_statistics(x.transpose(1, 2))
+        """Return (n, t, 4096), or 2560 by EfficientNet-Lite0, of normalised frames (n, 3, t, h, w)."""
+        return self.map_statistics(x.transpose(1, 2))
 
-    def resnet_statistics(self, frames: Tensor) -> Tensor:
-        """Return the mean and the standard deviation (n, t, 4096) of maps of frames (n, t, 3, h, w)."""
+    def map_statistics(self, frames: Tensor) -> Tensor:
+        """Return the mean and the standard deviation (n, t, 2 c) of maps of frames (n, t, 3, h, w)."""
         flat = frames.flatten(0, 1)
         is_trained = self.frame_backbone.training  # batch norms then follow the batch: it stays one
         found = self._of_frames(flat) if is_trained else by_chunks(self._of_frames, flat)
@@ -228,8 +240,8 @@ class MdtVsfa(Vsfa):
     It samples as `Vsfa` here does.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, backbone: EfficientNetLite | None = None) -> None:
+        super().__init__(backbone)
         self.score_mapping = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1))
         # Before training it rises over the range of a sigmoid, from 0 to 1.
         for value, start in zip(self.score_mapping.parameters(), (4.0, -2.0, 1.0, 0.0), strict=True):
@@ -240,6 +252,11 @@ class MdtVsfa(Vsfa):
         relative = super().head(f, e).mean(dim=1, keepdim=True).sigmoid()
         quality: Tensor = self.score_mapping(relative)
         return quality
+
+
+def _resnet() -> nn.Module:
+    parts = resnet50(weights=None).named_children()
+    return nn.Sequential(OrderedDict(part for part in parts if part[0] not in _CLASSIFIER))
 
 
 def _windows(qualities: Tensor, padding: tuple[int, int], value: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Owns TiVQA, BVQA-2022 and HVS-5M: other statistics of frames and segments under VSFA's head.
+"""Owns TiVQA, BVQA-2022, HVS-5M and VSFA with motion: other statistics of frames under VSFA's head.
 
 TiVQA: Zhang and Wang, "Texture information boosts video quality assessment" (ICASSP, 2022). BVQA-2022: Li et
 al., "Blindly assess quality of in-the-wild videos via quality-aware pre-training and motion perception"
@@ -12,40 +12,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.convnext import ConvNext
+from securevqa_core.models.efficientnet_lite import EfficientNetLite
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM, FastPathway
+from securevqa_core.models.motion_pathway import NUM_MOTION_STATISTICS, MotionPathway
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
-from securevqa_core.models.vsfa import (
-    NUM_STATISTICS,
-    FrameModel,
-    InterBranch,
-    Vsfa,
-    by_chunks,
-    frame_statistics,
-)
+from securevqa_core.models.vsfa import FrameModel, InterBranch, Vsfa, by_chunks, frame_statistics
 
-__all__ = ["Bvqa2022", "Hvs5m", "TiVqa", "chosen_frames"]
+__all__ = ["Bvqa2022", "Hvs5m", "TiVqa", "VsfaMotion", "chosen_frames"]
 
 _MOTION_DIM = 2 * FAST_PATHWAY_DIM  # mean and standard deviation
-_RESNET_FRAMES = 4  # of a segment that ResNet-50 sees
+_CONTENT_FRAMES = 4  # of a segment that ResNet-50 or EfficientNet-Lite0 sees
 _CONVNEXT_FRAMES = 1  # the same of ConvNeXt-XL, at 30 times the cost of a frame
 
 
 class TiVqa(Vsfa):
-    """VSFA on every frame and on a picture of its texture, by the same ResNet-50.
+    """VSFA on every frame and on a picture of its texture, by the same network.
 
     The texture is the local binary pattern of eight neighbours; which pattern the publication takes, and
     whether its two networks share weights, this project does not know.
     """
 
-    def __init__(self) -> None:
-        super().__init__(2 * NUM_STATISTICS)
+    def __init__(self, backbone: EfficientNetLite | None = None) -> None:
+        super().__init__(backbone, num_pictures=2)
 
     def frame_features(self, x: Tensor) -> Tensor:
-        """Return (n, t, 8192) of normalised whole frames (n, 3, t, h, w): of frames, then of textures."""
+        """Return (n, t, 8192), or 5120, of normalised frames (n, 3, t, h, w): of them, then of textures."""
         frames = x.transpose(1, 2)
         textures = texture_pictures(frames.flatten(0, 1)).view(frames.shape)
-        return torch.cat([self.resnet_statistics(frames), self.resnet_statistics(textures)], dim=2)
+        return torch.cat([self.map_statistics(frames), self.map_statistics(textures)], dim=2)
 
 
 class Bvqa2022(Vsfa):
@@ -58,7 +54,7 @@ class Bvqa2022(Vsfa):
     """
 
     def __init__(self) -> None:
-        super().__init__(NUM_STATISTICS + _MOTION_DIM)
+        super().__init__(num_beside=_MOTION_DIM)
         self.inter_backbone = FastPathway()
 
     @property
@@ -68,8 +64,54 @@ class Bvqa2022(Vsfa):
 
     def frame_features(self, x: Tensor) -> Tensor:
         """Return (n, k, 4608) of 4 frames of each normalised segment (n, 3, t, h, w), or of t where t < 4."""
-        frames = x[:, :, chosen_frames(x.shape[2], _RESNET_FRAMES)].transpose(1, 2)
-        return _with_motion(self.resnet_statistics(frames), self.inter_backbone, x)
+        frames = x[:, :, chosen_frames(x.shape[2], _CONTENT_FRAMES)].transpose(1, 2)
+        return _with_motion(self.map_statistics(frames), self.inter_backbone, x)
+
+
+class VsfaMotion(Vsfa):
+    """VSFA with motion at small cost: what `MotionPathway` makes of a segment goes with 4 frames of it.
+
+    It stands for the "temporal information" of the SecureVQA paper's Tables V and VI where there are no
+    weights of SlowFast. `inter` ends with the statistics of motion, which nothing trains; the pathway over
+    them belongs to the head, and is trained with it from random weights.
+
+    Args:
+        backbone: makes the map of a frame.
+    """
+
+    def __init__(self, backbone: EfficientNetLite) -> None:
+        super().__init__(backbone, num_beside=FAST_PATHWAY_DIM)
+        self.motion_pathway = MotionPathway()
+
+    def inter(self, x: Tensor) -> Tensor:
+        """Return the statistics (n, 4 c + 48 t) of 4 frames and of all motion of each segment.
+
+        Args:
+            x: (n, 3, t, h, w) normalised whole frames.
+
+        Raises:
+            ConfigurationError: fewer than 4 frames, or of at most 32 x 32 pixels.
+        """
+        if x.shape[2] < _CONTENT_FRAMES:
+            raise ConfigurationError(f"segment_frames must be >= {_CONTENT_FRAMES}, got {x.shape[2]}")
+        motion = self.motion_pathway.statistics(x)
+        return torch.cat([super().inter(x), motion.flatten(1)], dim=1)
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Return (n, 4, c) of 4 frames of each normalised segment (n, 3, t, h, w), without their motion."""
+        return self.map_statistics(x[:, :, chosen_frames(x.shape[2], _CONTENT_FRAMES)].transpose(1, 2))
+
+    def of_frames(self, e: Tensor) -> Tensor:
+        """Return (n, segments 4, c + 256) of successive frames: their statistics, then their motion."""
+        n, num_segments, _ = e.shape
+        num_content = self.frame_head.num_statistics - FAST_PATHWAY_DIM
+        content, motion = e.flatten(0, 1).tensor_split([_CONTENT_FRAMES * num_content], dim=1)
+        features = self.motion_pathway.from_statistics(
+            motion.reshape(n * num_segments, NUM_MOTION_STATISTICS, -1)
+        )
+        return _beside(content.reshape(n * num_segments, _CONTENT_FRAMES, -1), features).view(
+            n, num_segments * _CONTENT_FRAMES, -1
+        )
 
 
 class Hvs5m(FrameModel):
@@ -115,5 +157,9 @@ def chosen_frames(num_frames: int, num_chosen: int) -> list[int]:
 
 def _with_motion(statistics: Tensor, fast_pathway: FastPathway, x: Tensor) -> Tensor:
     """Return statistics (n, k, c) of frames with those (512) of the motion in their segment behind them."""
-    motion = frame_statistics(fast_pathway.maps(x).float().flatten(2, 3))
+    return _beside(statistics, frame_statistics(fast_pathway.maps(x).float().flatten(2, 3)))
+
+
+def _beside(statistics: Tensor, motion: Tensor) -> Tensor:
+    """Return statistics (n, k, c) of frames with (n, d) of their segment behind each."""
     return torch.cat([statistics, motion[:, None].expand(-1, statistics.shape[1], -1)], dim=2)
