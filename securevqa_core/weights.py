@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from safetensors import torch as safetensors_torch
-from torch import Tensor, nn
+from torch import Tensor, float16, nn
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
@@ -63,10 +63,11 @@ def save(
     calibration: Calibration,
     status: Status,
     card: Mapping[str, object],
+    is_half: bool = False,
 ) -> str:
     """Write a checkpoint under a temporary name, then rename it; return its `checkpoint_id`.
 
-    The same arguments give the same bytes.
+    The same arguments give the same bytes. With `is_half` weights are kept as float16, and read as float32.
 
     Raises:
         ConfigurationError: no such architecture or status, or a card that JSON cannot hold.
@@ -76,7 +77,10 @@ def save(
     if status not in get_args(Status):
         raise ConfigurationError(f"status must be one of {', '.join(get_args(Status))}, got {status!r}")
     expected = zoo.build(architecture).state_dict()
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    tensors = {
+        key: (value.half() if is_half and value.is_floating_point() else value).detach().cpu().contiguous()
+        for key, value in model.state_dict().items()
+    }
     check_fit(expected, tensors, where=f"a {architecture} for {path}")
     check_finite(tensors, where=str(path))
     fields = {
@@ -116,7 +120,7 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
         status=_known_status(fields, where),
         calibration=_calibration(fields, where),
         card=dict(_mapping(fields, "card", where)),
-        tensors=tensors,
+        tensors={key: value.float() if value.dtype == float16 else value for key, value in tensors.items()},
     )
 
 

@@ -88,6 +88,23 @@ def test_verify_compares_with_the_card_and_with_a_digest(
     assert "'latest'" in capsys.readouterr().err
 
 
+def test_half_the_size_holds_the_weights_to_16_bits(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "half.safetensors"
+    assert call("weights", "halve", str(checkpoint), "-o", str(output)) == 0
+    whole, half = (weights.read(path) for path in (checkpoint, output))
+    assert output.stat().st_size < 0.55 * checkpoint.stat().st_size
+    assert half.card["halved"] == whole.checkpoint_id
+    assert (half.status, half.calibration) == (whole.status, whole.calibration)
+    for key, value in whole.tensors.items():
+        assert half.tensors[key].dtype == value.dtype
+        torch.testing.assert_close(half.tensors[key], value, rtol=1e-3, atol=1e-6)
+    capsys.readouterr()
+    assert call("weights", "verify", str(output)) == 0
+    assert "0.0e+00 of the largest score apart" in capsys.readouterr().out
+
+
 def test_a_part_alone_needs_partial_and_stays_untrained(
     published: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
