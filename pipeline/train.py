@@ -62,6 +62,7 @@ def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]
     )
     splits = _splits(run, found)
     init = _load(run)
+    _require_fragments(run, found, init)
     output = Path(local_path(run.output)).absolute()
     _record_settings(output, run, init)
     for split, folder in zip(splits, _folders(run, output), strict=True):
@@ -101,6 +102,16 @@ def _load(run: TrainRun) -> weights.Checkpoint:
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(run.init)!r} cannot be read: {error}") from error
     return weights.read(content, architecture=run.model, name=redact(run.init))
+
+
+def _require_fragments(run: TrainRun, found: TrainingSet, init: weights.Checkpoint) -> None:
+    """Refuse to learn what fragments have lost with a model that has none, before anything is cached."""
+    learns = run.train.difference_weight > 0 and any(video.reference for video in found.videos)
+    if learns and zoo.spec(init.architecture).swin is None:
+        raise ConfigurationError(
+            f"difference_weight > 0 needs a model with fragments where videos have references, "
+            f"got a {init.architecture}"
+        )
 
 
 def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> None:
@@ -157,7 +168,11 @@ def _jobs(
         (scored, scoring, run.num_validation_draws),
     ):
         config = CacheConfig(
-            sampling=sampling, num_draws=draws, seed=run.train.seed, limits=run.decode_limits
+            sampling=sampling,
+            num_draws=draws,
+            seed=run.train.seed,
+            has_differences=run.train.difference_weight > 0,
+            limits=run.decode_limits,
         )
         folder = Path(run.cache_dir or output / "cache").absolute()
         done, bad = fill_cache(videos, folder, config, fetch_limits=run.fetch_limits, console=console)

@@ -87,6 +87,7 @@ class CacheConfig:
     sampling: SamplingConfig
     num_draws: int  # times the random part is drawn
     seed: int  # public randomness: the draws are those of `Key.public(seed)`
+    has_differences: bool = True  # of videos with a reference
     limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     def __post_init__(self) -> None:
@@ -128,8 +129,8 @@ class CachedVideo:
         return _mapped(self.folder / "frames.npy")
 
     def differences(self) -> NDArray[np.float32] | None:
-        """Return `local_differences` from the reference, (draws, clips, k, d / 2, G, G); None without one."""
-        if self.reference is None:
+        """Return `local_differences` from the reference, (draws, clips, k, d / 2, G, G); None if not kept."""
+        if self.reference is None or not self.config.has_differences:
             return None
         array: NDArray[np.float32] = np.load(self.folder / _DIFFERENCES, mmap_mode="r")
         return array
@@ -266,7 +267,8 @@ def _cached(
             config=config,
             reference=video.reference,
         )
-        if video.reference is not None and not (entry / _DIFFERENCES).exists():
+        is_compared = not (video.reference and config.has_differences) or (entry / _DIFFERENCES).exists()
+        if video.reference is not None and not is_compared:
             _compare(cached, video.reference, facts["size"], sandbox, opener)
     except VideoError as error:
         return Failure(uri=video.uri, error_code=error.code, message=str(error))

@@ -294,6 +294,10 @@ def test_settings_out_of_range_are_refused(setting: str, value: Any, message: st
         (["--init", "/no/such/file"], "checkpoint '/no/such/file' cannot be read"),
         (["--epochs", "0"], "epochs must be in"),
         (["--output", "s3://bucket/out"], "output must be a folder"),
+        (
+            ["--model", "vsfa-lite", "--reference-column", "uri"],
+            "difference_weight > 0 needs a model with fragments where videos have references",
+        ),
     ],
 )
 def test_wrong_calls_end_before_anything_is_started(

@@ -185,6 +185,15 @@ def test_a_video_that_is_its_own_reference_has_lost_nothing(
     assert np.allclose(found[:, :, 0], np.log(0.5))
 
 
+def test_differences_that_nothing_learns_are_not_made(videos: list[LabelledVideo], tmp_path: Path) -> None:
+    unread = replace(videos[0], reference=str(tmp_path / "gone.mp4"))
+    config = replace(CONFIG, has_differences=False)
+    (entry,), failures = build_cache([unread], tmp_path / "cache", config, num_workers=1)
+    assert failures == []
+    assert entry.differences() is None
+    assert entry.content == unread.reference
+
+
 def test_differences_are_added_to_an_entry_that_has_none_and_made_once(tmp_path: Path) -> None:
     best, worst = labelled_videos(tmp_path / "videos")[:2]
     (without,) = build([worst], tmp_path)

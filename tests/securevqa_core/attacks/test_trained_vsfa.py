@@ -1,0 +1,80 @@
+"""Trained, VSFA tells good encodings from bad ones, until the benchmark's white box turns its order round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from media import bundled_clip
+from numpy.typing import NDArray
+from scipy import stats
+
+from securevqa_core import weights, zoo
+from securevqa_core.attacks.attack import AttackConfig, Victim
+from securevqa_core.attacks.codecs import through_h264
+from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.frames import read_frames
+from securevqa_core.attacks.run import run_attack
+from securevqa_core.defences import defended
+
+Clips = list[NDArray[np.uint8]]
+
+CONTENTS = ("bikes", "bigbuckbunny", "carphone_pristine")  # none of them trained on
+EPSILON = 1.0  # levels, root mean square: the benchmark attack's L2 radius
+LABELS = (95.0, 95.0, 95.0, 10.0, 10.0, 10.0)
+
+
+@pytest.fixture(scope="module")
+def clips() -> Clips:
+    """Half a second of each content, good and then encoded badly."""
+    good = [read_frames(bundled_clip(name), max_frames=12, max_height=144).pixels for name in CONTENTS]
+    return good + [through_h264(one, crf=45) for one in good]
+
+
+def _scorer(*defences: str) -> FrameScorer:
+    model = weights.build(weights.default("vsfa-lite"))
+    return defended(model, zoo.spec("vsfa-lite").sampling, defences)
+
+
+def _scores(scorer: FrameScorer, clips: Clips) -> NDArray[np.float64]:
+    draws = fresh_draws(np.random.default_rng(7), 1)
+    return np.array([float(scorer.measure(one, draws).mean()) for one in clips])
+
+
+def _attacked(scorer: FrameScorer, clips: Clips, before: NDArray[np.float64], *, attack: str) -> Clips:
+    """Attack good clips downwards and bad ones upwards, far beyond each other."""
+    rng = np.random.default_rng(0)
+    spread = before.max() - before.min()
+    config = AttackConfig(attack=attack, norm="l2", epsilon=EPSILON, direction="boundary", steps=8)  # type: ignore[arg-type]
+    changed = []
+    for clip, score, label in zip(clips, before, LABELS, strict=True):
+        goal = float(score + 3 * spread * (1 if label < 50 else -1))
+        victim = Victim(scorer, known_draws=None, num_draws=1, rng=rng)
+        changed.append(run_attack(clip, victim, config, rng=rng, goal=goal).frames)
+    return changed
+
+
+def _srcc(scores: NDArray[np.float64]) -> float:
+    return float(stats.spearmanr(scores, LABELS).statistic)
+
+
+def test_the_benchmark_attack_turns_the_order_of_trained_vsfa_round_and_noise_does_not(clips: Clips) -> None:
+    scorer = _scorer()
+    before = _scores(scorer, clips)
+    assert weights.default("vsfa-lite").status == "trained"
+    assert _srcc(before) > 0.8
+    noisy = _scores(scorer, _attacked(scorer, clips, before, attack="noise"))
+    after = _scores(scorer, _attacked(scorer, clips, before, attack="pgd"))
+    assert _srcc(noisy) > 0.8
+    assert _srcc(after) < -0.8
+    assert np.abs(after - before).min() > 5 * np.abs(noisy - before).max()
+
+
+def test_a_guardian_map_costs_the_same_attacker_more_than_it_costs_vsfa(clips: Clips) -> None:
+    plain, guarded = _scorer(), _scorer("guardian=3")
+    clean = [_scores(one, clips) for one in (plain, guarded)]
+    assert _srcc(clean[1]) > 0.8
+    moved = [
+        np.abs(_scores(scorer, _attacked(scorer, clips, before, attack="pgd")) - before).mean()
+        for scorer, before in zip((plain, guarded), clean, strict=True)
+    ]
+    assert moved[1] < moved[0]
