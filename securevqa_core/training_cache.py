@@ -267,8 +267,8 @@ def _cached(
             config=config,
             reference=video.reference,
         )
-        is_compared = not (video.reference and config.has_differences) or (entry / _DIFFERENCES).exists()
-        if video.reference is not None and not is_compared:
+        is_lacking = config.has_differences and not (entry / _DIFFERENCES).exists()
+        if video.reference is not None and is_lacking:
             _compare(cached, video.reference, facts["size"], sandbox, opener)
     except VideoError as error:
         return Failure(uri=video.uri, error_code=error.code, message=str(error))

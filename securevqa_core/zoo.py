@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -98,15 +99,7 @@ def _paper(chosen: ModelSpec) -> nn.Module:
     return SecureVqa(swin, PaperFusionHead(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.5))
 
 
-def _compact(chosen: ModelSpec) -> nn.Module:
-    return _compact_behind(PaperFusionHead, chosen)
-
-
-def _compact_concatenation(chosen: ModelSpec) -> nn.Module:
-    return _compact_behind(ConcatenationHead, chosen)
-
-
-def _compact_behind(head: type[ConcatenationHead], chosen: ModelSpec) -> nn.Module:
+def _compact(chosen: ModelSpec, *, head: type[ConcatenationHead] = PaperFusionHead) -> nn.Module:
     swin = _swin(chosen)
     # Of 96 + 256 channels half would be too many to drop.
     made = head(intra_dim=swin.out_dim, inter_dim=FAST_PATHWAY_DIM, dropout=0.2)
@@ -169,7 +162,7 @@ _SPECS = (
         _COMPACT,
         name="secure-vqa-compact-concatenation",
         description="secure-vqa-compact without fusion, its branches side by side: the paper's Table VIII.",
-        make=_compact_concatenation,
+        make=functools.partial(_compact, head=ConcatenationHead),
     ),
     ModelSpec(
         name="nss-svr",

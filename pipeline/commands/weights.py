@@ -87,10 +87,9 @@ def halve_command(
     checkpoint: _Checkpoint,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
 ) -> None:
-    """Write CHECKPOINT with 16-bit weights: half the size, scores that differ in the third digit."""
+    """Write CHECKPOINT with its weights rounded to 16 bits: half the size."""
     stored = read_checkpoint(checkpoint).checkpoint
-    model = weights.build(stored)
-    rounded = model.half().float()
+    rounded = weights.build(stored).half().float()
     weights.save(
         output,
         rounded,
