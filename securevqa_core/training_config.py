@@ -45,6 +45,8 @@ class TrainConfig:
     rank_softness: float = 1.0  # of the paper's soft ranks
     distance_weight: float = 0.0  # of the smooth L1 distance of raw scores from standardised labels
     pair_weight: float = 0.0  # of the order of clips of one content, where batches hold several
+    gradient_weight: float = 0.0  # of how far scores move along their gradient by cached statistics
+    gradient_step: float = 0.1  # of that, in standard deviations of each statistic
     difference_weight: float = 1.0  # of what fragments have lost, where videos have references
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
@@ -64,6 +66,9 @@ class TrainConfig:
             if getattr(self, name) not in get_args(choices):
                 known = ", ".join(get_args(choices))
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+
+        if self.gradient_weight and not self.num_statistics_draws:
+            raise ConfigurationError("gradient_weight > 0 needs num_statistics_draws > 0, got 0")
 
     @property
     def effective_rank_weight(self) -> float:
@@ -92,6 +97,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "rank_softness": (1e-9, 1e9),
     "distance_weight": (0, 1e6),
     "pair_weight": (0, 1e6),
+    "gradient_weight": (0, 1e6),
+    "gradient_step": (1e-6, 1e3),
     "difference_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
     "num_statistics_draws": (0, 1024),

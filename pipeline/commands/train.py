@@ -82,6 +82,12 @@ class TrainOptions:
     pair_weight: Annotated[float, typer.Option(help="Of the order of clips of one content in a batch.")] = (
         _DEFAULT.pair_weight
     )
+    gradient_weight: Annotated[
+        float, typer.Option(help="Of how far scores move along their gradient by cached statistics.")
+    ] = _DEFAULT.gradient_weight
+    gradient_step: Annotated[
+        float, typer.Option(help="Of that move, in standard deviations of each statistic.")
+    ] = _DEFAULT.gradient_step
     difference_weight: Annotated[
         float, typer.Option(help="Of what fragments have lost, where there are references.")
     ] = _DEFAULT.difference_weight
