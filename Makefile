@@ -9,6 +9,8 @@ SHELL := bash
 .PHONY: help install tools demo test check constraints clean
 
 BIN := .venv/bin
+# Files of tests go to two processes, each with one thread for tensors: more would wait for one another.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 STAMP := .venv/.installed
 
 # What .venv must have been made from: the Python and the place on one line, the pins on the next. Written so that
@@ -70,14 +72,14 @@ demo: install
 	@exec $(BIN)/python demo/run.py
 
 test: install
-	@exec $(BIN)/python -m pytest
+	@$(TESTS)
 
 check: install
 	@set -x
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 constraints:
 	@rm -rf build/pins

@@ -185,13 +185,10 @@ def minute_and_film(
 
 
 def _cost(path: Path, request: DecodeRequest) -> tuple[float, DecodedSample]:
-    """Processor seconds, the better of two."""
-    costs = []
-    for _ in range(2):
-        started = time.process_time()
-        sample = extract_sample(str(path), request)
-        costs.append(time.process_time() - started)
-    return min(costs), sample
+    """Processor seconds."""
+    started = time.process_time()
+    sample = extract_sample(str(path), request)
+    return time.process_time() - started, sample
 
 
 @pytest.mark.parametrize("minute_and_film", ["mp4", "mkv", "ts"], indirect=True, scope="module")
@@ -199,7 +196,9 @@ def test_two_hours_cost_less_than_one_and_a_half_minutes(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker
 ) -> None:
     request = make_request(SamplingConfig())
-    (short, of_minute), (long, of_film) = (_cost(path, request) for path in minute_and_film)
+    # In turns, and the best of each: what else the machine does costs both.
+    minutes, films = zip(*([_cost(path, request) for path in minute_and_film] for _ in range(4)), strict=True)
+    (short, of_minute), (long, of_film) = (min(turns, key=lambda turn: turn[0]) for turns in (minutes, films))
     assert (of_minute.info.num_frames, of_film.info.num_frames) == (1800, 216_000)
     assert of_film.info.duration_seconds == pytest.approx(7200, abs=0.1)
     assert of_film.warnings == ()
