@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from securevqa_core.errors import UndefinedError
 
@@ -153,6 +153,8 @@ class _Problem:
 
     def solve(self, starts: list[Floats], *, tolerance: float) -> tuple[float, float, float, float]:
         """Return the parameters of least squared error that any start leads to."""
+        from scipy import optimize  # noqa: PLC0415 - scoring, which fits nothing, need not wait for it
+
         least = np.array([self.low, self.low, -_FARTHEST_MIDPOINT, math.log(_SCALES[0])])
         most = np.array([self.high, self.high, _FARTHEST_MIDPOINT, math.log(_SCALES[1])])
         found = [

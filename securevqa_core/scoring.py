@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import ScoreError
@@ -182,7 +182,7 @@ def summarise(raw: NDArray[np.float64], calibration: Calibration) -> Score:
     sd = float(draws.std(ddof=1)) if num_draws > 1 else None
     lower = mean
     if sd is not None:
-        margin = float(stats.t.ppf(LOWER_CONFIDENCE, num_draws - 1)) * sd / num_draws**0.5
+        margin = float(special.stdtrit(num_draws - 1, LOWER_CONFIDENCE)) * sd / num_draws**0.5
         lower = max(calibration.low, mean - margin)
     clips = np.asarray(calibration.to_score(raw.ravel()))
     return Score(

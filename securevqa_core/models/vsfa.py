@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.models import resnet50
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.efficientnet_lite import EfficientNetLite
@@ -255,6 +254,8 @@ class MdtVsfa(Vsfa):
 
 
 def _resnet() -> nn.Module:
+    from torchvision.models import resnet50  # noqa: PLC0415 - a second that others need not wait for
+
     parts = resnet50(weights=None).named_children()
     return nn.Sequential(OrderedDict(part for part in parts if part[0] not in _CLASSIFIER))
 
