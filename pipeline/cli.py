@@ -13,6 +13,7 @@ from pipeline.commands.attack import attack_command
 from pipeline.commands.bench import bench_app
 from pipeline.commands.calibrate import calibrate_command
 from pipeline.commands.dataset import dataset_app
+from pipeline.commands.describe import describe_command
 from pipeline.commands.evaluate import evaluate_command
 from pipeline.commands.extract import extract_command
 from pipeline.commands.gate import gate_command
@@ -50,6 +51,7 @@ app.command("runs")(runs_command)
 app.command("compare")(compare_command)
 app.command("train")(train_command)
 weights_app.command("calibrate")(calibrate_command)
+weights_app.command("describe")(describe_command)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> Any:

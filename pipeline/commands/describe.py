@@ -1,0 +1,83 @@
+"""Owns `securevqa weights describe`: a card that says what weights came to and what they are for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.terminal import say
+from pipeline.commands.weights import read_checkpoint
+from pipeline.toml_source import TomlSource
+from securevqa_core import weights
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["describe_command"]
+
+_OF_ALL = ("rows", "where", "label", "bootstrap")
+_OF_A_MODEL = ("overall", "ladders", "sd_over_draws", "num_draws")
+
+
+def describe_command(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    evaluation: Annotated[
+        Path, typer.Option(help="evaluation.json of an evaluation that CHECKPOINT took part in.")
+    ],
+    notes: Annotated[
+        Path | None, typer.Option(help="TOML of text: data, labels, limits, intended use, ...")
+    ] = None,
+) -> None:
+    """Write CHECKPOINT, its weights as they are, with results of an evaluation and notes in its card."""
+    stored = read_checkpoint(checkpoint).checkpoint
+    said = {
+        "described": stored.checkpoint_id,
+        "evaluation": _results(evaluation, stored.checkpoint_id),
+        "notes": {} if notes is None else _notes(notes),
+    }
+    written = weights.save(
+        output,
+        weights.build(stored),
+        architecture=stored.architecture,
+        calibration=stored.calibration,
+        status=stored.status,
+        card=stored.card | said,
+    )
+    say(f"written: {output}, checkpoint_id {written}")
+
+
+def _results(path: Path, checkpoint_id: str) -> dict[str, Any]:
+    """Return what an evaluation measured of a checkpoint over all rows.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the checkpoint took no part.
+    """
+    try:
+        found = json.loads(path.read_text())
+        by_id = {model["checkpoint_id"]: model for model in found["models"]}
+        facts = {name: found[name] for name in _OF_ALL}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"evaluation {str(path)!r} cannot be read: {error!r}") from error
+    if checkpoint_id not in by_id:
+        raise ConfigurationError(
+            f"evaluation {str(path)!r} must be of {checkpoint_id}, got {', '.join(sorted(by_id))}"
+        )
+    return facts | {name: by_id[checkpoint_id][name] for name in _OF_A_MODEL}
+
+
+def _notes(path: Path) -> dict[str, Any]:
+    """Return text by name.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds anything but text by name.
+    """
+    try:
+        found = TomlSource(name=str(path), text=path.read_text()).document()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"notes {str(path)!r} cannot be read: {error}") from error
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(f"notes {str(path)!r} must hold text, got {name} = {value!r}")
+    return found
