@@ -33,6 +33,7 @@ __all__ = [
     "default",
     "load_published",
     "read",
+    "rewrite",
     "save",
     "seeded",
     "shipped",
@@ -93,6 +94,27 @@ def save(
     data = safetensors_torch.save(tensors, metadata={METADATA_KEY: _to_json(fields)})
     _write(path, data)
     return _checkpoint_id(architecture, data)
+
+
+def rewrite(
+    path: str | Path,
+    checkpoint: Checkpoint,
+    *,
+    additions: Mapping[str, object],
+    calibration: Calibration | None = None,
+) -> str:
+    """Write the weights of a checkpoint as they are, with more in its card; return the new `checkpoint_id`.
+
+    With `calibration` it takes the place of the checkpoint's own. Errors are those of `save` and `build`.
+    """
+    return save(
+        path,
+        build(checkpoint),
+        architecture=checkpoint.architecture,
+        calibration=calibration or checkpoint.calibration,
+        status=checkpoint.status,
+        card=checkpoint.card | dict(additions),
+    )
 
 
 def read(source: str | Path | bytes, *, architecture: str | None = None, name: str = "<bytes>") -> Checkpoint:

@@ -80,15 +80,8 @@ def calibrate_command(
         directory = runs[one.name]
     scored = read_scored(_CONTESTANT, directory, settings)
     found = refit(scored, loaded)
-    card = loaded.card | {"refit": _note(found, scored, loaded, settings)}
-    written = weights.save(
-        target,
-        weights.build(loaded),
-        architecture=loaded.architecture,
-        calibration=found.calibration,
-        status=loaded.status,
-        card=card,
-    )
+    note = {"refit": _note(found, scored, loaded, settings)}
+    written = weights.rewrite(target, loaded, additions=note, calibration=found.calibration)
     _show(found, loaded, thresholds=(options.pass_at, options.reject_below))
     say(f"written: {target}, checkpoint_id {written}")
 

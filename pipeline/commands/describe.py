@@ -37,14 +37,7 @@ def describe_command(
         "evaluation": _results(evaluation, stored.checkpoint_id),
         "notes": {} if notes is None else _notes(notes),
     }
-    written = weights.save(
-        output,
-        weights.build(stored),
-        architecture=stored.architecture,
-        calibration=stored.calibration,
-        status=stored.status,
-        card=stored.card | said,
-    )
+    written = weights.rewrite(output, stored, additions=said)
     say(f"written: {output}, checkpoint_id {written}")
 
 

@@ -15,15 +15,8 @@ from securevqa_core import weights
 MODEL = "secure-vqa-compact"
 
 
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `evaluate` writes, of the default and another, as far as a card needs it."""
-    path = tmp_path_factory.mktemp("evaluation") / "evaluation.json"
-    path.write_text(json.dumps(results(weights.default(MODEL).checkpoint_id)))
-    return path
-
-
 def results(checkpoint_id: str) -> dict[str, Any]:
+    """What `evaluate` writes, of a checkpoint and another, as far as a card needs it."""
     one = {
         "overall": {"srcc": {"value": 0.8, "low": 0.7, "high": 0.9}},
         "ladders": None,
@@ -40,14 +33,19 @@ def results(checkpoint_id: str) -> dict[str, Any]:
     }
 
 
+def places(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / "evaluation.json", folder / "notes.toml", folder / "out.safetensors"
+
+
 def describe(output: Path, evaluation: Path, *options: str) -> int:
     return call("weights", "describe", MODEL, "-o", str(output), "--evaluation", str(evaluation), *options)
 
 
 def test_the_card_holds_results_and_notes_and_the_weights_are_the_same(
-    evaluation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    notes, output = tmp_path / "notes.toml", tmp_path / "out.safetensors"
+    evaluation, notes, output = places(tmp_path)
+    evaluation.write_text(json.dumps(results(weights.default(MODEL).checkpoint_id)))
     notes.write_text('limits = "few sources"')
     assert describe(output, evaluation, "--notes", str(notes)) == 0
     before, after = weights.default(MODEL), weights.read(output)
@@ -83,10 +81,10 @@ def test_what_does_not_belong_to_the_checkpoint_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other, notes, output = (tmp_path / name for name in ("evaluation.json", "notes.toml", "out.safetensors"))
-    other.write_text(evaluation_text or json.dumps(results(weights.default(MODEL).checkpoint_id)))
+    evaluation, notes, output = places(tmp_path)
+    evaluation.write_text(evaluation_text or json.dumps(results(weights.default(MODEL).checkpoint_id)))
     notes.write_text(notes_text)
-    assert describe(output, other, "--notes", str(notes)) == 2
+    assert describe(output, evaluation, "--notes", str(notes)) == 2
     assert said in capsys.readouterr().err.replace("\n", " ")
     assert not output.exists()
 
