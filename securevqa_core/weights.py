@@ -54,6 +54,7 @@ class Checkpoint:
     calibration: Calibration  # raw score -> 0..100
     card: dict[str, object]  # the model card: anything JSON can hold
     tensors: dict[str, Tensor]  # `state_dict()` of the model, on the CPU
+    is_half: bool = False  # whether the file keeps them as float16
 
 
 def save(
@@ -114,6 +115,7 @@ def rewrite(
         calibration=calibration or checkpoint.calibration,
         status=checkpoint.status,
         card=checkpoint.card | dict(additions),
+        is_half=checkpoint.is_half,
     )
 
 
@@ -143,6 +145,7 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
         calibration=_calibration(fields, where),
         card=dict(_mapping(fields, "card", where)),
         tensors={key: value.float() if value.dtype == float16 else value for key, value in tensors.items()},
+        is_half=any(value.dtype == float16 for value in tensors.values()),
     )
 
 

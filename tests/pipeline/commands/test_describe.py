@@ -37,8 +37,8 @@ def places(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "evaluation.json", folder / "notes.toml", folder / "out.safetensors"
 
 
-def describe(output: Path, evaluation: Path, *options: str) -> int:
-    return call("weights", "describe", MODEL, "-o", str(output), "--evaluation", str(evaluation), *options)
+def describe(output: Path, evaluation: Path, *options: str, model: str = MODEL) -> int:
+    return call("weights", "describe", model, "-o", str(output), "--evaluation", str(evaluation), *options)
 
 
 def test_the_card_holds_results_and_notes_and_the_weights_are_the_same(
@@ -61,6 +61,14 @@ def test_the_card_holds_results_and_notes_and_the_weights_are_the_same(
         "notes": {"limits": "few sources"},
     }
     assert call("weights", "verify", str(output)) == 0
+
+
+def test_weights_of_16_bits_stay_so(tmp_path: Path) -> None:
+    evaluation, _, output = places(tmp_path)
+    evaluation.write_text(json.dumps(results(weights.default("vsfa-lite").checkpoint_id)))
+    assert describe(output, evaluation, model="vsfa-lite") == 0
+    shipped_bytes = weights.shipped("vsfa-lite").stat().st_size
+    assert shipped_bytes < output.stat().st_size < 1.01 * shipped_bytes
 
 
 @pytest.mark.parametrize(
