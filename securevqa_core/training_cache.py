@@ -1,6 +1,6 @@
 """Owns the pixels that training reads: each video decoded once, several random draws of it kept on disk.
 
-CACHE/<digest of uri, version, sampling, draws and seed>/
+CACHE/<digest of uri, version, sampling but for the guardian map, draws and seed>/
   fragments.npy   (draws, clips, d, G S, G S, 3) uint8, spliced, before the guardian map
   frames.npy      (k, side, side, 3) uint8, whole frames resized, before the guardian map
   segments.npy    (num_segments, segment_frames) int64, indices into `frames`
@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +244,9 @@ def _clip_bytes(sampling: SamplingConfig) -> int:
 
 
 def _entry_name(video: LabelledVideo, config: CacheConfig) -> str:
-    parts = (_FORMAT, video.uri, video.version, config.sampling.as_dict(), config.num_draws, config.seed)
+    # What is kept is from before the guardian map, so that training with another one finds it.
+    sampling = replace(config.sampling, guardian_amplitude=0).as_dict()
+    parts = (_FORMAT, video.uri, video.version, sampling, config.num_draws, config.seed)
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

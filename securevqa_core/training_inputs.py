@@ -149,7 +149,8 @@ def cached_features(
     """
     _require_draws("num_feature_draws", num_draws, flip=flip)
     state = backbone.state_dict()
-    digest = hashlib.sha256(repr((num_draws, flip, seed, precision)).encode())
+    amplitude = videos[0].config.sampling.guardian_amplitude
+    digest = hashlib.sha256(repr((num_draws, flip, seed, precision, amplitude)).encode())
     digest.update(getattr(backbone, "kind", "").encode())
     for name in sorted(state):
         digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
@@ -196,7 +197,7 @@ def cached_motion(
     _require_draws("num_statistics_draws", num_draws, flip=flip)
     sampling = videos[0].config.sampling
     probe = _probe(stem, (1, 3, sampling.segment_frames, sampling.segment_side, sampling.segment_side))
-    digest = hashlib.sha256(repr((num_draws, flip, seed)).encode() + probe)
+    digest = hashlib.sha256(repr((num_draws, flip, seed, sampling.guardian_amplitude)).encode() + probe)
 
     def compute(video: CachedVideo) -> NDArray[np.float32]:
         rng = step_rng("motion", seed, int(video.content_sha256[:16], 16))
@@ -234,12 +235,14 @@ def cached_statistics(
         OutputError: the cache cannot be written.
     """
     _require_draws("num_statistics_draws", num_draws, flip=flip)
-    side = videos[0].config.sampling.fragment_side
-    digest = hashlib.sha256(repr((num_draws, flip, seed)).encode() + _probe(stem, (1, 3, 2, side, side)))
+    sampling = videos[0].config.sampling
+    side, amplitude = sampling.fragment_side, sampling.guardian_amplitude
+    probe = _probe(stem, (1, 3, 2, side, side))
+    digest = hashlib.sha256(repr((num_draws, flip, seed, amplitude)).encode() + probe)
 
     def compute(video: CachedVideo) -> NDArray[np.float32]:
         rng = step_rng("statistics", seed, int(video.content_sha256[:16], 16))
-        amplitude, found = video.config.sampling.guardian_amplitude, []
+        found = []
         for draw in range(num_draws):
             fragments = mirrored(video.fragments(), flip and draw % 2 == 1)
             guarded = np.array(add_guardian_map(fragments, rng, amplitude=amplitude))

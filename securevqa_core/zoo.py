@@ -164,6 +164,15 @@ _SPECS = (
         description="secure-vqa-compact without fusion, its branches side by side: the paper's Table VIII.",
         make=functools.partial(_compact, head=ConcatenationHead),
     ),
+    *(
+        replace(
+            _COMPACT,
+            name=f"secure-vqa-compact-guardian-{amplitude}",
+            description=f"secure-vqa-compact with a guardian map of {amplitude} levels in place of one.",
+            sampling=replace(_COMPACT.sampling, guardian_amplitude=amplitude),
+        )
+        for amplitude in (2, 4)
+    ),
     ModelSpec(
         name="nss-svr",
         description="The baseline: 42 natural scene statistics and support vector regression, no network.",

@@ -88,6 +88,15 @@ def test_a_changed_file_or_setting_is_another_entry(videos: list[LabelledVideo],
     assert len(folders) == 5
 
 
+def test_pixels_are_kept_once_whatever_guardian_map_comes_after(
+    videos: list[LabelledVideo], tmp_path: Path
+) -> None:
+    stronger = replace(CONFIG, sampling=replace(TINY, guardian_amplitude=4))
+    (one,), (other,) = (build(videos[:1], tmp_path, config) for config in (CONFIG, stronger))
+    assert one.folder == other.folder
+    assert other.config.sampling.guardian_amplitude == 4
+
+
 def test_an_entry_that_was_being_written_is_made_anew(videos: list[LabelledVideo], tmp_path: Path) -> None:
     (whole,) = build(videos[:1], tmp_path)
     part = whole.folder.with_name(f".part-{whole.folder.name}")

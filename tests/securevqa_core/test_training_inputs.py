@@ -41,6 +41,12 @@ def videos(folder: Path) -> list[CachedVideo]:
     return cached(folder)
 
 
+def pixels_alone(video: CachedVideo, tmp_path: Path) -> CachedVideo:
+    """Return the video in an entry of its own, without what was computed of it."""
+    computed = shutil.ignore_patterns("features-*", "statistics-*", "motion-*")
+    return replace(video, folder=Path(shutil.copytree(video.folder, tmp_path / "entry", ignore=computed)))
+
+
 def features(videos: list[CachedVideo], *, num_draws: int = 4) -> dict[Path, np.ndarray]:
     return cached_features(
         FROZEN,
@@ -70,13 +76,26 @@ def test_cached_features_are_those_of_scoring_and_odd_draws_those_of_mirrored_fr
         np.testing.assert_allclose(kept[draw], expected[0], rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_cached_features_are_computed_once_under_maps_of_their_own(videos: list[CachedVideo]) -> None:
-    kept = features(videos[:1])[videos[0].folder]
+def test_cached_features_are_computed_once_under_maps_of_their_own(
+    videos: list[CachedVideo], tmp_path: Path
+) -> None:
+    video = pixels_alone(videos[0], tmp_path)
+    kept = features([video])[video.folder]
     assert len(np.unique(kept, axis=0)) == 4
-    (path,) = videos[0].folder.glob("features-*.npy")
+    (path,) = video.folder.glob("features-*.npy")
     written = path.stat().st_mtime_ns
-    assert np.array_equal(features(videos[:1])[videos[0].folder], kept)
+    assert np.array_equal(features([video])[video.folder], kept)
     assert path.stat().st_mtime_ns == written
+
+
+def test_what_is_kept_under_one_guardian_map_is_not_taken_for_another(videos: list[CachedVideo]) -> None:
+    video = videos[0]
+    sampling = replace(video.config.sampling, guardian_amplitude=4)
+    stronger = replace(video, config=replace(video.config, sampling=sampling))
+    for compute in (features, statistics, motion):
+        kept, other = (compute([one])[one.folder] for one in (video, stronger))
+        assert kept.shape == other.shape
+        assert not np.array_equal(kept, other)
 
 
 def test_mirrored_features_need_two_draws(videos: list[CachedVideo]) -> None:
@@ -85,13 +104,17 @@ def test_mirrored_features_need_two_draws(videos: list[CachedVideo]) -> None:
 
 
 def test_features_that_cannot_be_written_are_an_error(videos: list[CachedVideo], tmp_path: Path) -> None:
-    copy = replace(videos[0], folder=Path(shutil.copytree(videos[0].folder, tmp_path / "entry")))
+    copy = pixels_alone(videos[0], tmp_path)
     features([copy])
     (path,) = copy.folder.glob("features-*.npy")
     path.unlink()
     path.with_name(f".part-{path.name}").mkdir()  # in the way
     with pytest.raises(OutputError, match=r"features-.*npy' cannot be written: Is a directory"):
         features([copy])
+
+
+def motion(videos: list[CachedVideo]) -> dict[Path, np.ndarray]:
+    return cached_motion(MODEL.inter_backbone.statistics, videos, num_draws=2, flip=True, seed=0, device=CPU)
 
 
 def statistics(videos: list[CachedVideo], *, num_draws: int = 2) -> dict[Path, np.ndarray]:
@@ -126,7 +149,7 @@ def test_mirrored_statistics_need_two_draws(videos: list[CachedVideo]) -> None:
 def test_cached_motion_is_that_of_each_segment_as_it_is_and_mirrored(folder: Path) -> None:
     video = cached(folder, replace(TINY, guardian_amplitude=0))[0]
     stem = MODEL.inter_backbone.statistics
-    kept = cached_motion(stem, [video], num_draws=2, flip=True, seed=0, device=CPU)[video.folder]
+    kept = motion([video])[video.folder]
     for turn, step in enumerate((1, -1)):
         for number, segment in enumerate(video.segments()):
             x = normalise(torch.from_numpy(video.frames()[segment][None, :, :, ::step].copy()))

@@ -12,6 +12,8 @@ from securevqa_core.errors import ConfigurationError
 NAMES = (
     "secure-vqa-compact",
     "secure-vqa-compact-concatenation",
+    "secure-vqa-compact-guardian-2",
+    "secure-vqa-compact-guardian-4",
     "secure-vqa",
     "secure-vqa-released",
     "fast-vqa",
