@@ -90,7 +90,7 @@ def _load(run: TrainRun) -> weights.Checkpoint:
     """Return the weights to start from.
 
     Raises:
-        CheckpointError: the file cannot be read, or is of another architecture than asked for.
+        CheckpointError: the file cannot be read, or does not fit the model that was asked for.
         ConfigurationError: no such model.
     """
     if run.model is not None:
@@ -101,7 +101,8 @@ def _load(run: TrainRun) -> weights.Checkpoint:
         content = read_bytes(run.init, timeout_seconds=CHECKPOINT_SECONDS)
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(run.init)!r} cannot be read: {error}") from error
-    return weights.read(content, architecture=run.model, name=redact(run.init))
+    init = weights.read(content, name=redact(run.init))
+    return init if run.model is None else weights.moved(init, run.model)
 
 
 def _require_fragments(run: TrainRun, found: TrainingSet, init: weights.Checkpoint) -> None:

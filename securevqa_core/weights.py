@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -32,6 +32,7 @@ __all__ = [
     "build",
     "default",
     "load_published",
+    "moved",
     "read",
     "rewrite",
     "save",
@@ -159,6 +160,18 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
     copy_weights(model, checkpoint.tensors)
     return model
+
+
+def moved(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
+    """Return the weights as those of another architecture, as one with another guardian map, to train on.
+
+    Raises:
+        ConfigurationError: no such architecture.
+        CheckpointError: the weights do not fit it.
+    """
+    other = replace(checkpoint, architecture=architecture)
+    build(other)
+    return other
 
 
 def default(architecture: str) -> Checkpoint:

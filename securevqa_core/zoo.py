@@ -113,9 +113,9 @@ def _released(chosen: ModelSpec) -> nn.Module:
     )
 
 
-def _fast_vqa(chosen: ModelSpec) -> nn.Module:
+def _fast_vqa(chosen: ModelSpec, *, dropout: float = 0.5) -> nn.Module:
     swin = _swin(chosen)
-    return FastVqa(swin, MapHead(intra_dim=swin.out_dim, dropout=0.5))
+    return FastVqa(swin, MapHead(intra_dim=swin.out_dim, dropout=dropout))
 
 
 def _dover(chosen: ModelSpec) -> nn.Module:
@@ -172,6 +172,19 @@ _SPECS = (
             sampling=replace(_COMPACT.sampling, guardian_amplitude=amplitude),
         )
         for amplitude in (2, 4)
+    ),
+    *(
+        replace(
+            _COMPACT,
+            name=name,
+            description=description,
+            sampling=replace(_COMPACT.sampling, num_segments=0, guardian_amplitude=amplitude),
+            make=functools.partial(_fast_vqa, dropout=0.2),
+        )
+        for name, description, amplitude in (
+            ("secure-vqa-compact-intra", "secure-vqa-compact's intra branch alone: the paper's Table IX.", 1),
+            ("fast-vqa-compact", "FAST-VQA's shape at that size, without guardian map: Table VII.", 0),
+        )
     ),
     ModelSpec(
         name="nss-svr",

@@ -292,6 +292,10 @@ def test_settings_out_of_range_are_refused(setting: str, value: Any, message: st
     [
         (["--model", "no-such-model"], "model must be one of"),
         (["--init", "/no/such/file"], "checkpoint '/no/such/file' cannot be read"),
+        (
+            ["--init", str(weights.shipped("nss-svr")), "--model", "secure-vqa-compact"],
+            "does not fit the model; missing keys",
+        ),
         (["--epochs", "0"], "epochs must be in"),
         (["--output", "s3://bucket/out"], "output must be a folder"),
         (

@@ -216,6 +216,20 @@ def test_other_architecture_than_asked_is_refused(tmp_path: Path, model: nn.Modu
         weights.read(path, architecture="fast-vqa")
 
 
+def test_weights_move_to_an_architecture_of_the_same_parts_alone() -> None:
+    shipped = weights.default("secure-vqa-compact")
+    other = weights.moved(shipped, "secure-vqa-compact-guardian-4")
+    assert (other.architecture, other.checkpoint_id) == (
+        "secure-vqa-compact-guardian-4",
+        shipped.checkpoint_id,
+    )
+    assert all(torch.equal(other.tensors[name], value) for name, value in shipped.tensors.items())
+    with pytest.raises(CheckpointError, match="does not fit the model; unexpected keys"):
+        weights.moved(shipped, "secure-vqa-compact-concatenation")
+    with pytest.raises(ConfigurationError, match="model must be one of"):
+        weights.moved(shipped, "no-such-model")
+
+
 def test_weights_of_another_shape_are_not_built() -> None:
     tensors = weights.seeded(NAME).tensors | {"vqa_head.fc_last.bias": torch.zeros(2)}
     checkpoint = weights.read(_file(HEADER, tensors))

@@ -14,6 +14,8 @@ NAMES = (
     "secure-vqa-compact-concatenation",
     "secure-vqa-compact-guardian-2",
     "secure-vqa-compact-guardian-4",
+    "secure-vqa-compact-intra",
+    "fast-vqa-compact",
     "secure-vqa",
     "secure-vqa-released",
     "fast-vqa",
