@@ -32,6 +32,7 @@ DEFENCES = {
     "grid": "random, or fixed: the same frames and patches for every video",
     "splice": "patches a side, 1..32: whole frames become that many random patches of 32 pixels, spliced",
     "guardian": "amplitude of the guardian map, 0..127 levels; 0 is none",
+    "cells": "side in pixels, 1..64, of the squares that share a sign of the guardian map",
     "temporal": "on, or off: the head gets the features of average motion",
     "resize": "factor that frames are shrunk by and enlarged again, 1..16",
     "jpeg": "quality that frames are encoded with, 1..100",
@@ -41,6 +42,7 @@ DEFENCES = {
 }
 
 _MAX_SPLICED = 32  # patches a side
+_MAX_CELL = 64  # pixels a side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class _Setup:
     samples_alike: bool = False
     motion: Tensor | None = None
     pooling: Pooling = "mean"
+    cell_side: int = 1
 
     def after(self, apply: Callable[[Tensor, VideoDraw], Tensor], *, is_random: bool = False) -> _Setup:
         """Return the set-up with one more transform."""
@@ -82,6 +85,7 @@ def defended(model: nn.Module, sampling: SamplingConfig, defences: Sequence[str]
         samples_alike=setup.samples_alike,
         motion=setup.motion,
         pooling=setup.pooling,
+        cell_side=setup.cell_side,
     )
 
 
@@ -153,6 +157,10 @@ def _splice(setup: _Setup, value: str) -> _Setup:
 def _guardian(setup: _Setup, value: str) -> _Setup:
     amplitude = int(_number("guardian", value, high=127, whole=True))
     return replace(setup, sampling=replace(setup.sampling, guardian_amplitude=amplitude))
+
+
+def _cells(setup: _Setup, value: str) -> _Setup:
+    return replace(setup, cell_side=int(_number("cells", value, low=1, high=_MAX_CELL, whole=True)))
 
 
 def _temporal(setup: _Setup, value: str) -> _Setup:
@@ -235,6 +243,7 @@ _PLUG_INS: dict[str, Callable[[_Setup, str], _Setup]] = {
     "grid": _grid,
     "splice": _splice,
     "guardian": _guardian,
+    "cells": _cells,
     "temporal": _temporal,
     "resize": _resize,
     "jpeg": _jpeg,

@@ -77,6 +77,7 @@ class FrameScorer:
         samples_alike: the same frames and patches are sampled in every draw: no spatial grid sampling.
         motion: (channels,) what the head gets in place of the inter branch's features; None: those.
         pooling: of a video's draws.
+        cell_side: of the squares of pixels that share a guardian map's sign, in each channel; 1 in scoring.
         rounds: False leaves rounding and clamping out, to compare gradients with differences.
 
     Raises:
@@ -92,6 +93,7 @@ class FrameScorer:
         samples_alike: bool = False,
         motion: Tensor | None = None,
         pooling: Pooling = "mean",
+        cell_side: int = 1,
         rounds: bool = True,
     ) -> None:
         training = [name or "model" for name, part in model.named_modules() if part.training]
@@ -103,6 +105,7 @@ class FrameScorer:
         self._transforms = tuple(transforms)
         self._samples_alike = samples_alike
         self._motion = motion
+        self._cell_side = cell_side
         self._rounds = rounds
 
     def __call__(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
@@ -213,9 +216,16 @@ class FrameScorer:
             if not amplitude:
                 yield pixels
                 continue
-            level = np.full(tuple(pixels.shape), _MIDDLE, dtype=np.uint8)
-            signs = add_guardian_map(level, rng, amplitude=amplitude).astype(np.float32) - _MIDDLE
-            yield self._eight_bit(pixels + torch.from_numpy(signs).to(pixels.device))
+            yield self._eight_bit(pixels + torch.from_numpy(self._signs(pixels, rng)).to(pixels.device))
+
+    def _signs(self, pixels: Tensor, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return a guardian map for (..., h, w, 3): the amplitude, up or down."""
+        *before, height, width, channels = pixels.shape
+        side = self._cell_side
+        level = np.full((*before, -(-height // side), -(-width // side), channels), _MIDDLE, dtype=np.uint8)
+        signs = add_guardian_map(level, rng, amplitude=self.sampling.guardian_amplitude)
+        squares = signs.repeat(side, axis=-3).repeat(side, axis=-2)[..., :height, :width, :]
+        return squares.astype(np.float32) - _MIDDLE
 
     def _eight_bit(self, pixels: Tensor) -> Tensor:
         """Round and clamp to 0..255; the gradient is that of the identity."""

@@ -95,6 +95,20 @@ def test_the_amplitude_of_the_guardian_map_is_set_for_a_model_that_has_none(clip
     assert (change.abs() == 3).all()
 
 
+def test_cells_make_squares_of_the_guardian_map(model: torch.nn.Module) -> None:
+    """Of a grey clip a fragment shows the map alone."""
+    grey = torch.full((8, 120, 160, 3), 128.0)
+    plain, alone = (_around(model, *more).fragments(grey, DRAWS[0]) for more in ((), ("cells=1",)))
+    assert torch.equal(plain, alone)
+    seen = _around(model, "guardian=2", "cells=5").fragments(grey, DRAWS[0])
+    assert set(seen.unique().tolist()) == {126.0, 130.0}
+    corners = seen[..., ::5, ::5, :]
+    whole = corners.repeat_interleave(5, dim=-3).repeat_interleave(5, dim=-2)
+    height, width = seen.shape[-3:-1]
+    assert torch.equal(whole[..., :height, :width, :], seen)
+    assert 0.45 < (corners == 130).float().mean() < 0.55
+
+
 def test_spliced_frames_are_random_patches_of_every_frame_at_the_same_places(
     clip: NDArray[np.uint8],
 ) -> None:
@@ -232,6 +246,7 @@ def test_certificates_of_nothing_are_refused(settings: dict[str, object], messag
         ("temporal=maybe", "temporal must be on or off, got 'maybe'"),
         ("guardian=200", r"guardian must be in 0\.\.127, got 200"),
         ("guardian=1.5", "guardian must be a whole number, got '1.5'"),
+        ("cells=0", r"cells must be in 1\.\.64, got 0"),
         ("noise=much", "noise must be a number, got 'much'"),
         ("noise=300", r"noise must be in 0\.\.255, got 300"),
         ("resize=0", r"resize must be in 1\.\.16, got 0"),
