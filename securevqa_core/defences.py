@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 from torch import Tensor, nn
 
 from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg
@@ -121,8 +121,8 @@ def certified_range(
     require_range("noise_sd", noise_sd, low=1e-6, high=1e6)
     require_range("radius_l2", radius_l2, low=0, high=1e12)
     require_range("confidence", confidence, low=0.5, high=1 - 1e-9)
-    share = float(stats.norm.cdf(-radius_l2 / noise_sd))  # quantile that the median can fall to
-    num_below = stats.binom.cdf(np.arange(len(ordered)), len(ordered), share)
+    share = float(special.ndtr(-radius_l2 / noise_sd))  # quantile that the median can fall to
+    num_below = special.bdtr(np.arange(len(ordered)), len(ordered), share)
     # The k-th smallest is below that quantile unless fewer than k draws are.
     (sure,) = np.nonzero(1 - num_below >= confidence)
     if not len(sure):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor
-from torchvision.transforms.v2 import functional as pictures
 
 from securevqa_core.attacks.attack import Attack
 
@@ -42,14 +43,14 @@ def _local_contrast(attack: Attack) -> Tensor:
     """Spread values about the mean of a wide neighbourhood."""
     planes = attack.clean.permute(0, 3, 1, 2)
     side = min(_WIDE_SIDE, 2 * (min(planes.shape[2:]) // 2) - 1)
-    wide: Tensor = pictures.gaussian_blur(planes, [side, side], [_WIDE_SD, _WIDE_SD])
+    wide: Tensor = _pictures().gaussian_blur(planes, [side, side], [_WIDE_SD, _WIDE_SD])
     return (_GAIN - 1) * (attack.clean - wide.permute(0, 2, 3, 1))
 
 
 def _saturate(attack: Attack) -> Tensor:
     """Move colours away from grey."""
     planes = attack.clean.permute(0, 3, 1, 2) / 255
-    vivid: Tensor = pictures.adjust_saturation(planes, _SATURATION)
+    vivid: Tensor = _pictures().adjust_saturation(planes, _SATURATION)
     return vivid.permute(0, 2, 3, 1) * 255 - attack.clean
 
 
@@ -73,6 +74,12 @@ def _flicker(attack: Attack) -> Tensor:
 def _none(attack: Attack) -> Tensor:
     """Leave the video as it is."""
     return torch.zeros_like(attack.clean)
+
+
+def _pictures() -> Any:
+    from torchvision.transforms.v2 import functional  # noqa: PLC0415 - a second that other commands need not wait for
+
+    return functional
 
 
 def _mean3(frames: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from safetensors.numpy import save_file
 
 from securevqa_core import weights, zoo
 
+# Each takes a second to import, and scoring needs none of them.
+SLOW_MODULES = ("torchvision", "torch._dynamo", "matplotlib", "sklearn")
 Call = Callable[[Path], tuple[list[str], str]]
 
 
@@ -108,6 +112,12 @@ FAILED_RUNS: dict[str, Call] = {
     ),
     "no such cluster": lambda _folder: (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
 }
+
+
+def test_the_command_line_is_there_before_what_few_commands_need() -> None:
+    code = f"import sys, pipeline.cli; print(*set({SLOW_MODULES}) & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == []
 
 
 @pytest.mark.parametrize("case", WRONG_CALLS)
