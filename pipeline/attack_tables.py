@@ -10,6 +10,7 @@ __all__ = ["markdown"]
 
 _HEADINGS = (
     "row",
+    "videos",
     "mean change",
     "mean size of it",
     "by chance",
@@ -37,9 +38,12 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
     """Return the row of a record, and one more for each rate of a codec."""
     attack, floor, agreement = record["attack"], record["noise_floor"], record["agreement"] or {}
     if attack is None:
-        return [[record["name"], "no video could be read", *[""] * (len(_HEADINGS) - 3), record["paper"]]]
+        return [
+            [record["name"], "0", "no video could be read", *[""] * (len(_HEADINGS) - 4), record["paper"]]
+        ]
     first = [
         record["name"],
+        str(record["num_attacked"]),
         _interval(attack["signed"]),
         *(_number(one["absolute"]["value"], 1) for one in (attack, floor)),
         *(_change(agreement, name) for name in ("srcc", "plcc")),
@@ -51,7 +55,7 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
         record["paper"],
     ]
     encoded = (
-        [f"the same after x264, CRF {crf}", _interval(after["signed"]), *[""] * (len(_HEADINGS) - 2)]
+        [f"the same after x264, CRF {crf}", "", _interval(after["signed"]), *[""] * (len(_HEADINGS) - 3)]
         for crf, after in record["codec"].items()
     )
     return [first, *encoded]

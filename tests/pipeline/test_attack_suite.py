@@ -74,7 +74,7 @@ def test_a_suite_is_run_once_and_leaves_tables_and_plots(
     tables = (output / "tables.md").read_text()
     assert "### I\n" in tables
     assert "### II\n" in tables
-    assert "| Noise, one |" in tables
+    assert "| Noise, one | 3 |" in tables
     first = record["rows"][0]
     sizes = (f"{first[part]['absolute']['value']:.1f}" for part in ("attack", "noise_floor"))
     assert f") | {' | '.join(sizes)} | " in tables  # mean size of the change, and by chance
@@ -103,7 +103,7 @@ def test_the_examples_are_suites_of_the_papers_tables(name: str, numbers: set[st
 def test_a_row_of_which_no_video_could_be_read_says_so() -> None:
     names = ("attack", "noise_floor", "agreement", "codec", "spent")
     record = {"name": "lost", "table": "I", "paper": ""} | dict.fromkeys(names)
-    assert "| lost | no video could be read |" in markdown([record])
+    assert "| lost | 0 | no video could be read |" in markdown([record])
 
 
 @pytest.mark.parametrize(
