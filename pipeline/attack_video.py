@@ -82,7 +82,6 @@ class Lab:
         found = run_attack(video.pixels, attacked, self.config.attack, rng=rng, goal=goal, tile=tile)
         judge = self.victim(rng, digest=digest)
         raw, score = self._scored(found.frames, judge.draws_of(found.frames))
-        self._keep(video, found, kept, scores=(clean["score_clean"], score))
         return {
             "status": "attacked",
             "raw_attacked": raw,
@@ -92,6 +91,7 @@ class Lab:
             **self._perceived(video.pixels, found.frames),
             **self._after_codecs(video.pixels, found.frames, judge),
             **self._certified(video.pixels, digest),
+            **self._keep(video, found, kept, scores=(clean["score_clean"], score)),
             "num_gradients": found.num_gradients,
             "num_queries": found.num_queries,
             "seconds": time.perf_counter() - started,
@@ -173,12 +173,15 @@ class Lab:
 
     def _keep(
         self, video: WholeFrames, found: Attacked, kept: KeptPictures, *, scores: tuple[float, float]
-    ) -> None:
-        if kept.lossless is not None:
-            kept.lossless.parent.mkdir(parents=True, exist_ok=True)
-            write_lossless(kept.lossless, found.frames, fps=video.fps)
+    ) -> Row:
+        """Write what is to be kept; return where the video lies, relative to the output as in a manifest."""
         if kept.picture is not None and found.frames.shape == video.pixels.shape:
             kept.picture.write_bytes(difference_png(video.pixels[0], found.frames[0], scores=scores))
+        if kept.lossless is None:
+            return {}
+        kept.lossless.parent.mkdir(parents=True, exist_ok=True)
+        write_lossless(kept.lossless, found.frames, fps=video.fps)
+        return {"attacked_uri": str(kept.lossless.relative_to(self.config.output))}
 
 
 def _distortion(clean: Frames, attacked: Frames) -> dict[str, Any]:

@@ -135,8 +135,10 @@ def test_labels_codecs_and_videos_are_kept_where_asked(
         0 < record["spent"]["vmaf_neg"] < record["spent"]["vmaf"] <= 100
     )  # sharpening is what NEG discounts
     assert (output / "difference.png").read_bytes().startswith(b"\x89PNG")
-    with av.open(str(next((output / "videos").glob("*.mkv")))) as container:
-        assert container.streams.video[0].codec_context.name == "ffv1"
+    for row in rows:
+        with av.open(str(output / row["attacked_uri"])) as container:
+            assert container.streams.video[0].codec_context.name == "ffv1"
+            assert sum(1 for _ in container.decode(video=0)) == row["num_frames"]
 
 
 def test_goals_lie_on_the_other_side_of_the_label() -> None:
