@@ -171,20 +171,14 @@ _SPECS = (
             description=f"secure-vqa-compact with a guardian map of {amplitude} levels in place of one.",
             sampling=replace(_COMPACT.sampling, guardian_amplitude=amplitude),
         )
-        for amplitude in (2, 4)
+        for amplitude in (2, 4, 8)
     ),
-    *(
-        replace(
-            _COMPACT,
-            name=name,
-            description=description,
-            sampling=replace(_COMPACT.sampling, num_segments=0, guardian_amplitude=amplitude),
-            make=functools.partial(_fast_vqa, dropout=0.2),
-        )
-        for name, description, amplitude in (
-            ("secure-vqa-compact-intra", "secure-vqa-compact's intra branch alone: the paper's Table IX.", 1),
-            ("fast-vqa-compact", "FAST-VQA's shape at that size, without guardian map: Table VII.", 0),
-        )
+    replace(
+        _COMPACT,
+        name="secure-vqa-compact-intra",
+        description="secure-vqa-compact's intra branch alone: the paper's Table IX.",
+        sampling=replace(_COMPACT.sampling, num_segments=0),
+        make=functools.partial(_fast_vqa, dropout=0.2),
     ),
     ModelSpec(
         name="nss-svr",

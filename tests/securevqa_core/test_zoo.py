@@ -15,7 +15,7 @@ NAMES = (
     "secure-vqa-compact-guardian-2",
     "secure-vqa-compact-guardian-4",
     "secure-vqa-compact-intra",
-    "fast-vqa-compact",
+    "secure-vqa-compact-guardian-8",
     "secure-vqa",
     "secure-vqa-released",
     "fast-vqa",

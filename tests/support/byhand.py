@@ -39,7 +39,7 @@ def score_by_hand(
     places = tuple(DrawSeeds(skip_sampling=d.skip_sampling, grid_sampling=d.grid_sampling) for d in draws)
     sample = extract_sample(str(path), DecodeRequest(sampling=sampling, draws=places))
     guarded = [
-        add_guardian_map(one, generator(draw.guardian_intra))
+        add_guardian_map(one, generator(draw.guardian_intra), amplitude=sampling.guardian_amplitude)
         for one, draw in zip(splice(sample.patches), draws, strict=True)
     ]
     features = inter_features(
