@@ -174,7 +174,7 @@ class Lab:
     def _keep(
         self, video: WholeFrames, found: Attacked, kept: KeptPictures, *, scores: tuple[float, float]
     ) -> Row:
-        """Write what is to be kept; return where the video lies, relative to the output as in a manifest."""
+        """Write what is to be kept; return where the video lies, relative to the output."""
         if kept.picture is not None and found.frames.shape == video.pixels.shape:
             kept.picture.write_bytes(difference_png(video.pixels[0], found.frames[0], scores=scores))
         if kept.lossless is None:
