@@ -47,6 +47,8 @@ class TrainConfig:
     pair_weight: float = 0.0  # of the order of clips of one content, where batches hold several
     gradient_weight: float = 0.0  # of how far scores move along their gradient by cached statistics
     gradient_step: float = 0.1  # of that, in standard deviations of each statistic
+    adversarial_epsilon: float = 0.0  # 8-bit levels that half of a batch's pixels are moved by, up or down
+    adversarial_steps: int = 1  # gradients that are taken on the way
     difference_weight: float = 1.0  # of what fragments have lost, where videos have references
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached
@@ -69,6 +71,11 @@ class TrainConfig:
 
         if self.gradient_weight and not self.num_statistics_draws:
             raise ConfigurationError("gradient_weight > 0 needs num_statistics_draws > 0, got 0")
+        if self.adversarial_epsilon and (self.num_statistics_draws or self.inter != "trained"):
+            raise ConfigurationError(
+                "adversarial_epsilon > 0 needs pixels: num_statistics_draws=0 and inter='trained', "
+                f"got {self.num_statistics_draws} and {self.inter!r}"
+            )
 
     @property
     def effective_rank_weight(self) -> float:
@@ -99,6 +106,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "pair_weight": (0, 1e6),
     "gradient_weight": (0, 1e6),
     "gradient_step": (1e-6, 1e3),
+    "adversarial_epsilon": (0, 255),
+    "adversarial_steps": (1, 1000),
     "difference_weight": (0, 1e6),
     "num_feature_draws": (1, 1024),
     "num_statistics_draws": (0, 1024),

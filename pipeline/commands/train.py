@@ -82,6 +82,12 @@ class TrainOptions:
     pair_weight: Annotated[float, typer.Option(help="Of the order of clips of one content in a batch.")] = (
         _DEFAULT.pair_weight
     )
+    adversarial_epsilon: Annotated[
+        float, typer.Option(help="Levels that half of a batch is moved by, to score higher or lower.")
+    ] = _DEFAULT.adversarial_epsilon
+    adversarial_steps: Annotated[int, typer.Option(help="Gradients taken on the way.")] = (
+        _DEFAULT.adversarial_steps
+    )
     gradient_weight: Annotated[
         float, typer.Option(help="Of how far scores move along their gradient by cached statistics.")
     ] = _DEFAULT.gradient_weight

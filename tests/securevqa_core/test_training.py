@@ -23,7 +23,7 @@ from securevqa_core.attacks.differentiable import keyed_draws
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
 from securevqa_core.losses import pair_loss
 from securevqa_core.randomness import Key
-from securevqa_core.scoring import normalise
+from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD, normalise
 from securevqa_core.training import Fitted, TrainingData, fit
 from securevqa_core.training_cache import CachedVideo, build_cache, local_video
 from securevqa_core.training_config import TrainConfig
@@ -244,6 +244,7 @@ TRAINED = [
     ("secure-vqa-compact", {"inter": "cached", "num_statistics_draws": 2}),
     ("secure-vqa-compact", {"inter": "trained", "losses": "released", "optimiser": "adam"}),
     ("secure-vqa-compact", {"inter": "trained", "num_statistics_draws": 2, "gradient_weight": 1.0}),
+    ("secure-vqa-compact", {"inter": "trained", "adversarial_epsilon": 2.0}),
     ("secure-vqa", {"inter": "trained"}),
     ("fast-vqa-m", {"losses": "released", "flip": False}),
 ]
@@ -509,6 +510,49 @@ def test_a_gradient_by_statistics_needs_statistics(data: TrainingData) -> None:
     settings = replace(CONFIG, gradient_weight=1.0, num_statistics_draws=1)
     with pytest.raises(ConfigurationError, match="needs a model that sees statistics, got a Tiny"):
         Objective(tiny(), data.train, settings, CPU)
+
+
+class Brightness(nn.Module):
+    """Scores how bright a clip is, and remembers the levels (n, d, h, w, 3) it last learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.0))
+
+    def intra(self, x: Tensor) -> Tensor:
+        if self.training:
+            sd, mean = torch.tensor(PIXEL_SD), torch.tensor(PIXEL_MEAN)
+            self.learnt_from = (x.permute(0, 2, 3, 4, 1) * sd + mean).detach()
+        return self.gain * x
+
+    def head(self, f: Tensor, _e: None) -> Tensor:
+        return f.mean(dim=(1, 2, 3, 4))[:, None]
+
+
+def test_half_a_batch_is_learnt_from_where_it_scores_higher_or_lower(data: TrainingData) -> None:
+    model, videos = Brightness(), list(data.train)[:8]
+    settings = replace(CONFIG, inter="trained", adversarial_epsilon=2.0, adversarial_steps=4)
+    batch = BatchMaker(flip=False, num_segments=0)(videos, step_rng("batch", 0))
+    objective = Objective(model, videos, settings, CPU)
+    objective.train_mode()
+    objective.losses(batch, where="here")
+    assert model.training
+    assert batch.fragments is not None
+    clean = batch.fragments.float()
+    kinds = []
+    for before, after in zip(clean, model.learnt_from, strict=True):
+        # A linear model's pixels all go to one end of the budget, but for those that end at black or white.
+        ends = [(before + shift).clamp(0, 255) for shift in (-2, 0, 2)]
+        kinds += [k for k, end in enumerate(ends) if torch.allclose(after, end, atol=1e-3)]
+    assert len(kinds) == len(videos)
+    assert sorted(kinds) == [0, 0, 1, 1, 1, 1, 2, 2]
+
+
+def test_an_attack_in_training_needs_pixels() -> None:
+    with pytest.raises(ConfigurationError, match=r"needs pixels: .*, got 1 and 'trained'"):
+        replace(CONFIG, adversarial_epsilon=2.0, num_statistics_draws=1, inter="trained")
+    with pytest.raises(ConfigurationError, match=r"needs pixels: .*, got 0 and 'frozen'"):
+        replace(CONFIG, adversarial_epsilon=2.0)
 
 
 def test_batches_of_equal_labels_move_nothing(data: TrainingData, tmp_path: Path) -> None:
