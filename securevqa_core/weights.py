@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from safetensors import torch as safetensors_torch
-from torch import Tensor, float16, nn
+from torch import Tensor, float16, lerp, nn
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
@@ -24,6 +24,7 @@ from securevqa_core.fitting import (
     read_safetensors,
 )
 from securevqa_core.published import load_published
+from securevqa_core.types import require_range
 
 __all__ = [
     "FORMAT_VERSION",
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "default",
     "load_published",
+    "mixed",
     "moved",
     "read",
     "rewrite",
@@ -160,6 +162,38 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
     copy_weights(model, checkpoint.tensors)
     return model
+
+
+def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpoint:
+    """Return a checkpoint on the straight line to another of its architecture, calibration and all.
+
+    What one was trained on from the other can be taken in part, as in Wortsman et al., "Robust fine-tuning of
+    zero-shot models" (CVPR 2022).
+
+    Args:
+        checkpoint: where the line begins, with its status and card.
+        other: where it ends.
+        share: how far along, 0..1.
+
+    Raises:
+        CheckpointError: they are of two architectures.
+        ConfigurationError: `share` is out of range.
+    """
+    require_range("share", share, low=0, high=1)
+    if checkpoint.architecture != other.architecture:
+        raise CheckpointError(
+            f"checkpoints to mix must be of one architecture, got a {checkpoint.architecture} and a "
+            f"{other.architecture}"
+        )
+    for one in (checkpoint, other):
+        build(one)  # it is whole
+    begins, ends = (one.calibration.as_dict() for one in (checkpoint, other))
+    calibration = {name: (1 - share) * value + share * ends[name] for name, value in begins.items()}
+    tensors = {
+        key: lerp(other.tensors[key], value, 1 - share) if value.is_floating_point() else other.tensors[key]
+        for key, value in checkpoint.tensors.items()
+    }
+    return replace(checkpoint, calibration=Calibration(**calibration), tensors=tensors)
 
 
 def moved(checkpoint: Checkpoint, architecture: str) -> Checkpoint:

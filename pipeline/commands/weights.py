@@ -106,6 +106,22 @@ def halve_command(
     _show(read_checkpoint(str(output)))
 
 
+@weights_app.command("mix")
+def mix_command(
+    checkpoint: _Checkpoint,
+    other: Annotated[str, typer.Argument(help="Another of the same architecture, trained on from it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    share: Annotated[float, typer.Option(help="Of OTHER, 0..1.")] = 0.5,
+) -> None:
+    """Write the weights on the line from CHECKPOINT to OTHER: part of what a training gained and cost."""
+    ends = [read_checkpoint(uri).checkpoint for uri in (checkpoint, other)]
+    found = weights.mixed(*ends, share=share)
+    seen = fingerprint(weights.build(found), zoo.spec(found.architecture).sampling)
+    mixed_from = {one.checkpoint_id: part for one, part in zip(ends, (1 - share, share), strict=True)}
+    weights.rewrite(output, found, additions={"mixed_from": mixed_from, FINGERPRINT: list(seen)})
+    _show(read_checkpoint(str(output)))
+
+
 @weights_app.command("show")
 def show_command(
     checkpoint: _Checkpoint,

@@ -11,6 +11,7 @@ from cli import call
 from torch import Tensor
 
 from securevqa_core import weights, zoo
+from securevqa_core.calibration import Calibration
 
 ARCHITECTURE = "fast-vqa-m"  # the quickest one whose file has all parts
 
@@ -103,6 +104,49 @@ def test_half_the_size_holds_the_weights_to_16_bits(
     capsys.readouterr()
     assert call("weights", "verify", str(output)) == 0
     assert "0.0e+00 of the largest score apart" in capsys.readouterr().out
+
+
+def test_a_mixture_lies_on_the_line_between_two_checkpoints(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other, output = (
+        weights.read(checkpoint),
+        tmp_path / "other.safetensors",
+        tmp_path / "out.safetensors",
+    )
+    model, calibration = zoo.build(ARCHITECTURE, seed=9), Calibration(low=10, midpoint=1.0, scale=2.0)
+    weights.save(
+        other,
+        model,
+        architecture=ARCHITECTURE,
+        calibration=calibration,
+        status="trained",
+        card={"made": "here"},
+    )
+    command = ("weights", "mix", str(checkpoint), str(other), "-o", str(output))
+    assert call(*command, "--share", "0.25") == 0
+    found, ends = weights.read(output), (one.calibration, calibration)
+    assert (found.status, found.card["imported_from"]) == (one.status, one.card["imported_from"])
+    assert found.card["mixed_from"] == {one.checkpoint_id: 0.75, weights.read(other).checkpoint_id: 0.25}
+    for name in ("low", "high", "midpoint", "scale"):
+        expected = 0.75 * getattr(ends[0], name) + 0.25 * getattr(ends[1], name)
+        assert getattr(found.calibration, name) == pytest.approx(expected)
+    for key, value in model.state_dict().items():
+        expected = 0.75 * one.tensors[key] + 0.25 * value if value.is_floating_point() else value
+        torch.testing.assert_close(found.tensors[key], expected)
+    capsys.readouterr()
+    assert call("weights", "verify", str(output)) == 0
+    assert call(*command, "--share", "1.5") == 2
+    assert "share must be" in capsys.readouterr().err
+
+
+def test_checkpoints_of_two_architectures_do_not_mix(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.safetensors"
+    assert call("weights", "mix", str(checkpoint), "secure-vqa-compact", "-o", str(output)) == 1
+    assert "of one architecture, got a fast-vqa-m and a secure-vqa-compact" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_part_alone_needs_partial_and_stays_untrained(
