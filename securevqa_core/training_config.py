@@ -45,8 +45,6 @@ class TrainConfig:
     rank_softness: float = 1.0  # of the paper's soft ranks
     distance_weight: float = 0.0  # of the smooth L1 distance of raw scores from standardised labels
     pair_weight: float = 0.0  # of the order of clips of one content, where batches hold several
-    gradient_weight: float = 0.0  # of how far scores move along their gradient by cached statistics
-    gradient_step: float = 0.1  # of that, in standard deviations of each statistic
     adversarial_epsilon: float = 0.0  # 8-bit levels that half of a batch's pixels are moved by, up or down
     adversarial_steps: int = 1  # gradients that are taken on the way
     difference_weight: float = 1.0  # of what fragments have lost, where videos have references
@@ -68,9 +66,6 @@ class TrainConfig:
             if getattr(self, name) not in get_args(choices):
                 known = ", ".join(get_args(choices))
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-
-        if self.gradient_weight and not self.num_statistics_draws:
-            raise ConfigurationError("gradient_weight > 0 needs num_statistics_draws > 0, got 0")
         if self.adversarial_epsilon and (self.num_statistics_draws or self.inter != "trained"):
             raise ConfigurationError(
                 "adversarial_epsilon > 0 needs pixels: num_statistics_draws=0 and inter='trained', "
@@ -104,8 +99,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "rank_softness": (1e-9, 1e9),
     "distance_weight": (0, 1e6),
     "pair_weight": (0, 1e6),
-    "gradient_weight": (0, 1e6),
-    "gradient_step": (1e-6, 1e3),
     "adversarial_epsilon": (0, 255),
     "adversarial_steps": (1, 1000),
     "difference_weight": (0, 1e6),

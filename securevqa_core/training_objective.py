@@ -18,7 +18,7 @@ from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import Batch
 from securevqa_core.training_differences import NUM_DIFFERENCES
-from securevqa_core.training_inputs import inter_backbone, statistics_stem
+from securevqa_core.training_inputs import inter_backbone
 
 __all__ = ["Objective"]
 
@@ -34,8 +34,7 @@ class Objective:
     is trained, averaged and saved with it until `finish` takes it away.
 
     Raises:
-        ConfigurationError: the model has no map of fragments to learn local differences with, or sees no
-            statistics by which its gradient could be held down.
+        ConfigurationError: the model has no map of fragments to learn local differences with.
     """
 
     def __init__(
@@ -46,10 +45,6 @@ class Objective:
         self._label_mean, self._label_sd = float(labels.mean()), float(labels.std()) or 1.0
         if config.difference_weight and any(video.reference is not None for video in videos):
             model.add_module(LOCAL_HEAD, _local_head(model).to(device))
-        if config.gradient_weight and statistics_stem(getattr(model, "fragments_backbone", None)) is None:
-            raise ConfigurationError(
-                f"gradient_weight > 0 needs a model that sees statistics, got a {type(model).__name__}"
-            )
         backbone = inter_backbone(model)
         if backbone is not None:
             backbone.requires_grad_(config.inter == "trained")
@@ -76,9 +71,6 @@ class Objective:
             RunError: the raw scores are not finite or all equal.
         """
         config, batch = self._config, _moved(batch, self._device)
-        if config.gradient_weight:
-            for seen in _seen(batch).values():
-                seen.requires_grad_()
         if config.adversarial_epsilon:
             batch = self._attacked(batch)
         features = self._intra(batch)
@@ -93,9 +85,6 @@ class Objective:
         if config.pair_weight:
             losses["pair_loss"] = pair_loss(scores, batch.labels, _contents(batch).to(scores.device))
             loss = loss + config.pair_weight * losses["pair_loss"]
-        if config.gradient_weight:
-            losses["gradient_loss"] = self._gradient(scores, batch)
-            loss = loss + config.gradient_weight * losses["gradient_loss"]
         if batch.differences is not None:
             losses["difference_loss"] = self._difference(features, batch.differences)
             loss = loss + config.difference_weight * losses["difference_loss"]
@@ -105,22 +94,6 @@ class Objective:
         """Take what only training needs away from the model."""
         if hasattr(self._model, LOCAL_HEAD):
             delattr(self._model, LOCAL_HEAD)
-
-    def _gradient(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Return how far scores move where all that is cached takes a step along the sign of their gradient.
-
-        The finite difference that stands for the L1 norm of the gradient in Liu et al., "Defense against
-        adversarial attacks on no-reference image quality models with gradient norm regularization" (CVPR
-        2024), here of statistics, each in its own standard deviations over the batch.
-        """
-        seen = _seen(batch)
-        slopes = torch.autograd.grad(scores.sum(), list(seen.values()), retain_graph=True)
-        moved: dict[str, Any] = {
-            name: x.detach() + self._config.gradient_step * _spread(x.detach(), name) * slope.sign()
-            for (name, x), slope in zip(seen.items(), slopes, strict=True)
-        }
-        elsewhere = replace(batch, **moved)
-        return (self._scores(self._intra(elsewhere), elsewhere) - scores).abs().mean()
 
     def _attacked(self, batch: Batch) -> Batch:
         """Return the batch with half its clips moved, every other one up in score, in whole levels.
@@ -226,22 +199,10 @@ def _local_head(model: Any) -> nn.Conv3d:
     return head
 
 
-def _seen(batch: Batch) -> dict[str, Tensor]:
-    """Return what is cached of the clips, by its name in a batch."""
-    both = {"statistics": batch.statistics, "features": batch.features}
-    return {name: cached for name, cached in both.items() if cached is not None}
-
-
 def _pixels(batch: Batch) -> dict[str, Tensor]:
     """Return the pixels of the clips, by their name in a batch."""
     both = {"fragments": batch.fragments, "segments": batch.segments}
     return {name: pixels for name, pixels in both.items() if pixels is not None}
-
-
-def _spread(seen: Tensor, name: str) -> Tensor:
-    """Return the standard deviation of each statistic over a batch, to be broadcast over it."""
-    channel = 1 if name == "statistics" else 2  # segments come before the channels of features
-    return seen.std(dim=[axis for axis in range(seen.ndim) if axis != channel], keepdim=True)
 
 
 def _contents(batch: Batch) -> Tensor:

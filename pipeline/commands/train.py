@@ -88,12 +88,6 @@ class TrainOptions:
     adversarial_steps: Annotated[int, typer.Option(help="Gradients taken on the way.")] = (
         _DEFAULT.adversarial_steps
     )
-    gradient_weight: Annotated[
-        float, typer.Option(help="Of how far scores move along their gradient by cached statistics.")
-    ] = _DEFAULT.gradient_weight
-    gradient_step: Annotated[
-        float, typer.Option(help="Of that move, in standard deviations of each statistic.")
-    ] = _DEFAULT.gradient_step
     difference_weight: Annotated[
         float, typer.Option(help="Of what fragments have lost, where there are references.")
     ] = _DEFAULT.difference_weight

@@ -243,7 +243,7 @@ TRAINED = [
     ("secure-vqa-compact", {"inter": "cached", "precision": "bfloat16", "num_feature_draws": 2}),
     ("secure-vqa-compact", {"inter": "cached", "num_statistics_draws": 2}),
     ("secure-vqa-compact", {"inter": "trained", "losses": "released", "optimiser": "adam"}),
-    ("secure-vqa-compact", {"inter": "trained", "num_statistics_draws": 2, "gradient_weight": 1.0}),
+    ("secure-vqa-compact", {"inter": "trained", "num_statistics_draws": 2}),
     ("secure-vqa-compact", {"inter": "trained", "adversarial_epsilon": 2.0}),
     ("secure-vqa", {"inter": "trained"}),
     ("fast-vqa-m", {"losses": "released", "flip": False}),
@@ -466,50 +466,6 @@ def test_the_order_of_clips_of_one_content_is_learnt_where_it_has_a_weight(data:
     assert found["pair_loss"].item() == pytest.approx(pair_loss(scores, batch.labels, contents).item())
     parts = found["plcc_loss"] + found["rank_loss"] + 3 * found["pair_loss"]
     assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
-
-
-class Straight(nn.Module):
-    """Scores the mean over a clip of 3 statistics, weighted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.tensor([2.0, -0.5, 1.0]))
-        self.fragments_backbone = nn.Module()
-        self.fragments_backbone.has_statistics = True
-        self.fragments_backbone.statistics = lambda x: x
-        self.fragments_backbone.from_statistics = lambda x: x
-
-    def head(self, f: Tensor, _e: None) -> Tensor:
-        return (f.mean(dim=(2, 3, 4)) @ self.weights)[:, None]
-
-
-def test_the_norm_of_the_gradient_by_statistics_is_held_down_where_it_has_a_weight(
-    data: TrainingData,
-) -> None:
-    model = Straight()
-    settings = replace(CONFIG, gradient_weight=3.0, gradient_step=0.5, num_statistics_draws=1)
-    objective = Objective(model, data.train, settings, CPU)
-    rng = np.random.default_rng(0)
-    kept = {video.folder: rng.normal(size=(1, 2, 1, 3, 4, 2, 2)).astype(np.float32) for video in data.train}
-    maker = BatchMaker(flip=False, num_segments=0, statistics=kept)
-    batch = maker(data.train, step_rng("batch", 0))
-    found = objective.losses(batch, where="here")
-    assert batch.statistics is not None
-    expected = 0.5 * (model.weights.abs() * batch.statistics.std(dim=(0, 2, 3, 4))).sum()  # it is linear
-    assert found["gradient_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
-    parts = found["plcc_loss"] + found["rank_loss"] + 3 * found["gradient_loss"]
-    assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
-    (slope,) = torch.autograd.grad(found["gradient_loss"], model.weights)
-    expected_slope = 0.5 * model.weights.sign() * batch.statistics.std(dim=(0, 2, 3, 4))
-    torch.testing.assert_close(slope, expected_slope.detach())
-
-
-def test_a_gradient_by_statistics_needs_statistics(data: TrainingData) -> None:
-    with pytest.raises(ConfigurationError, match="gradient_weight > 0 needs num_statistics_draws > 0, got 0"):
-        replace(CONFIG, gradient_weight=1.0)
-    settings = replace(CONFIG, gradient_weight=1.0, num_statistics_draws=1)
-    with pytest.raises(ConfigurationError, match="needs a model that sees statistics, got a Tiny"):
-        Objective(tiny(), data.train, settings, CPU)
 
 
 class Brightness(nn.Module):
