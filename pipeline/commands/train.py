@@ -88,6 +88,9 @@ class TrainOptions:
     adversarial_steps: Annotated[int, typer.Option(help="Gradients taken on the way.")] = (
         _DEFAULT.adversarial_steps
     )
+    distils: Annotated[
+        bool, typer.Option("--distil", help="Learn the scores of the first weights, not the labels.")
+    ] = _DEFAULT.distils
     difference_weight: Annotated[
         float, typer.Option(help="Of what fragments have lost, where there are references.")
     ] = _DEFAULT.difference_weight

@@ -504,6 +504,35 @@ def test_half_a_batch_is_learnt_from_where_it_scores_higher_or_lower(data: Train
     assert sorted(kinds) == [0, 0, 1, 1, 1, 1, 2, 2]
 
 
+def test_a_student_learns_what_the_first_weights_say_of_what_is_clean(data: TrainingData) -> None:
+    model, videos = Brightness(), list(data.train)[:8]
+    settings = replace(CONFIG, distils=True, distance_weight=1.0)
+    batch = BatchMaker(flip=False, num_segments=0)(videos, step_rng("batch", 0))
+    objective = Objective(model, videos, settings, CPU)
+    assert objective.losses(batch, where="here")["distance_loss"].item() == pytest.approx(0, abs=1e-9)
+    attacked = Objective(model, videos, replace(settings, inter="trained", adversarial_epsilon=2.0), CPU)
+    assert attacked.losses(batch, where="here")["distance_loss"].item() > 1e-6
+    with torch.no_grad():
+        model.gain.mul_(1.5)
+    found = objective.losses(batch, where="here")
+    assert batch.fragments is not None
+    scores = normalise(batch.fragments).mean(dim=(1, 2, 3, 4))
+    expected = nn.functional.smooth_l1_loss(1.5 * scores, scores)
+    assert found["distance_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    found["loss"].backward()
+    assert model.gain.grad is not None
+    assert model.gain.grad > 0
+
+
+def test_an_interrupted_student_keeps_its_teacher(data: TrainingData, tmp_path: Path) -> None:
+    config = replace(LONG, distils=True, distance_weight=1.0)
+    whole, _ = train(data, tmp_path / "whole", config)
+    with pytest.raises(Stop):
+        train(data, tmp_path / "parts", config, on_epoch=stop)
+    resumed, _ = train(data, tmp_path / "parts", config)
+    require_same_weights(resumed, whole)
+
+
 def test_an_attack_in_training_needs_pixels() -> None:
     with pytest.raises(ConfigurationError, match=r"needs pixels: .*, got 1 and 'trained'"):
         replace(CONFIG, adversarial_epsilon=2.0, num_statistics_draws=1, inter="trained")
