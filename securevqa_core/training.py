@@ -29,7 +29,7 @@ from securevqa_core.training_steps import (
     schedule_factor,
     set_learning_rate,
 )
-from securevqa_core.training_validation import Scorer, correlations
+from securevqa_core.training_validation import Scorer, correlations, taught
 
 __all__ = ["Fitted", "TrainingData", "fit"]
 
@@ -137,7 +137,11 @@ class _Training:
         self._model, self._data, self._config = model, data, config
         self._output, self._device, self._workers = output, device, workers
         self._steps = _steps_per_epoch(data, config, workers.size)
-        self._objective = Objective(model, data.train, config, device)
+        self._train = data.train
+        if config.distils:
+            settings: dict[str, Any] = {"device": device, "precision": config.precision}
+            self._train = taught(model, data.train, workers=workers, **settings)
+        self._objective = Objective(model, self._train, config, device)
         self._optimiser = make_optimiser(model, config)
         self._average = averaged_model(model, config.ema_decay) if config.ema_decay else None
         self._scorer = Scorer(
@@ -149,7 +153,7 @@ class _Training:
         self._place = Place()
         self._saved_at = time.monotonic()
         self._restore()
-        self._maker = batch_maker(model, data.train, config, device=device, workers=workers)
+        self._maker = batch_maker(model, self._train, config, device=device, workers=workers)
 
     def run(self, on_epoch: Listener) -> Fitted:
         """Work through what is left, and give the model the weights of the best epoch."""
@@ -205,12 +209,12 @@ class _Training:
         """Yield what prepares each batch left in this epoch, in order."""
         config, workers, epoch = self._config, self._workers, self._place.epoch
         rng = step_rng("order", config.seed, epoch)
-        order = epoch_order(self._data.train, rng, clips_per_content=config.clips_per_content)
+        order = epoch_order(self._train, rng, clips_per_content=config.clips_per_content)
         for step in range(self._place.step, self._steps):
             for part in range(config.accumulate):
                 number = (step * config.accumulate + part) * workers.size + workers.rank
                 places = np.arange(number * config.batch_size, (number + 1) * config.batch_size) % len(order)
-                videos = [self._data.train[index] for index in order[places]]
+                videos = [self._train[index] for index in order[places]]
                 rng = step_rng("batch", config.seed, epoch, step, part, workers.rank)
                 yield functools.partial(self._maker, videos, rng)
 

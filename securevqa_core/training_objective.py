@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -42,7 +41,6 @@ class Objective:
         self, model: Any, videos: Sequence[CachedVideo], config: TrainConfig, device: torch.device
     ) -> None:
         self._model, self._config, self._device = model, config, device
-        self._teacher = copy.deepcopy(model).eval().requires_grad_(False) if config.distils else None
         labels = np.array([video.label for video in videos])
         self._label_mean, self._label_sd = float(labels.mean()), float(labels.std()) or 1.0
         if config.difference_weight and any(video.reference is not None for video in videos):
@@ -73,20 +71,19 @@ class Objective:
             RunError: the raw scores are not finite or all equal.
         """
         config, batch = self._config, _moved(batch, self._device)
-        labels = batch.labels if self._teacher is None else self._taught(self._teacher, batch)
         if config.adversarial_epsilon:
             batch = self._attacked(batch)
-        features = self._intra(self._model, batch)
-        scores = self._scores(self._model, features, batch)
+        features = self._intra(batch)
+        scores = self._scores(features, batch)
         _require_sound(scores, where)
-        linear, rank = self._agreement(scores, labels)
+        linear, rank = self._agreement(scores, batch.labels)
         losses = {"plcc_loss": linear, "rank_loss": rank}
         loss = linear + config.effective_rank_weight * rank
         if config.distance_weight:
-            losses["distance_loss"] = self._distance(scores, labels)
+            losses["distance_loss"] = self._distance(scores, batch.labels)
             loss = loss + config.distance_weight * losses["distance_loss"]
         if config.pair_weight:
-            losses["pair_loss"] = pair_loss(scores, labels, _contents(batch).to(scores.device))
+            losses["pair_loss"] = pair_loss(scores, batch.labels, _contents(batch).to(scores.device))
             loss = loss + config.pair_weight * losses["pair_loss"]
         if batch.differences is not None:
             losses["difference_loss"] = self._difference(features, batch.differences)
@@ -97,16 +94,6 @@ class Objective:
         """Take what only training needs away from the model."""
         if hasattr(self._model, LOCAL_HEAD):
             delattr(self._model, LOCAL_HEAD)
-
-    @torch.no_grad()
-    def _taught(self, teacher: Any, batch: Batch) -> Tensor:
-        """Return what the teacher says of a batch, on the scale of the labels.
-
-        With an attack on what the student sees, as in Goldblum et al., "Adversarially robust distillation"
-        (AAAI 2020).
-        """
-        scores = self._scores(teacher, self._intra(teacher, batch), batch)
-        return self._label_mean + self._label_sd * scores
 
     def _attacked(self, batch: Batch) -> Batch:
         """Return the batch with half its clips moved, every other one up in score, in whole levels.
@@ -134,8 +121,7 @@ class Objective:
         for _ in range(steps):
             at: dict[str, Any] = {name: (clean[name] + shift[name]).requires_grad_() for name in clean}
             there = replace(batch, **at)
-            scores = self._scores(self._model, self._intra(self._model, there), there)
-            gain = (wanted * scores).sum()
+            gain = (wanted * self._scores(self._intra(there), there)).sum()
             for name, slope in zip(at, torch.autograd.grad(gain, list(at.values())), strict=True):
                 step = 2.5 * epsilon / (steps + 1) * slope.sign()
                 shift[name] = (shift[name] + step).clamp(-epsilon, epsilon)
@@ -160,41 +146,37 @@ class Objective:
             return plcc_loss(scores, labels), soft
         return released_plcc_loss(scores, labels), released_rank_loss(scores, labels)
 
-    def _scores(self, model: Any, features: Tensor, batch: Batch) -> Tensor:
+    def _scores(self, features: Tensor, batch: Batch) -> Tensor:
         """Return raw scores (n,), float32."""
-        inter = (
-            self._cached_inter(model, batch.features)
-            if batch.segments is None
-            else self._inter(model, batch.segments)
-        )
-        scores: Tensor = model.head(features, inter).mean(dim=1)
+        inter = self._cached_inter(batch.features) if batch.segments is None else self._inter(batch.segments)
+        scores: Tensor = self._model.head(features, inter).mean(dim=1)
         return scores
 
-    def _intra(self, model: Any, batch: Batch) -> Tensor:
+    def _intra(self, batch: Batch) -> Tensor:
         """Return the feature map (n, channels, t, h, w), float32."""
         with self._autocast():
             if batch.statistics is not None:
-                features = model.fragments_backbone.from_statistics(batch.statistics)
+                features = self._model.fragments_backbone.from_statistics(batch.statistics)
             else:
                 assert batch.fragments is not None
-                features = model.intra(normalise(batch.fragments))
+                features = self._model.intra(normalise(batch.fragments))
         return cast(Tensor, features.float())
 
-    def _cached_inter(self, model: Any, cached: Tensor | None) -> Tensor | None:
+    def _cached_inter(self, cached: Tensor | None) -> Tensor | None:
         """Return (n, m, channels) from what is cached of the inter branch: it, or (n, m, s, t)."""
         if cached is None or self._config.inter == "cached":
             return cached
         with self._autocast():
-            features: Tensor = model.inter_backbone.from_statistics(cached.flatten(0, 1))
+            features: Tensor = self._model.inter_backbone.from_statistics(cached.flatten(0, 1))
         return features.float().view(*cached.shape[:2], -1)
 
-    def _inter(self, model: Any, segments: Tensor) -> Tensor:
+    def _inter(self, segments: Tensor) -> Tensor:
         """Return (n, m, channels) from uint8 segments (n, m, t, h, w, 3)."""
         is_trained, flat = self._config.inter == "trained", segments.flatten(0, 1)
         chunks = (flat,) if is_trained else torch.split(flat, FROZEN_CHUNK)
         with torch.set_grad_enabled(is_trained), self._autocast():
             features = [
-                model.inter(normalise(chunk).contiguous(memory_format=torch.channels_last_3d)).float()
+                self._model.inter(normalise(chunk).contiguous(memory_format=torch.channels_last_3d)).float()
                 for chunk in chunks
             ]
         return torch.cat(features).view(*segments.shape[:2], -1)

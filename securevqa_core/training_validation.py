@@ -1,8 +1,9 @@
-"""Owns scoring the validation videos while training: the scores that scoring itself would give."""
+"""Owns the scores of cached videos while training: those that scoring itself would give."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from securevqa_core.training_cache import CachedVideo
 from securevqa_core.training_inputs import Stem, inter_backbone, statistics_stem
 from securevqa_core.training_steps import ALONE, Workers
 
-__all__ = ["Scorer", "correlations"]
+__all__ = ["Scorer", "correlations", "taught"]
 
 
 class Scorer:
@@ -138,3 +139,29 @@ def correlations(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> di
         except UndefinedError:
             measured[f"validation_{name}"] = None
     return measured
+
+
+def taught(
+    model: Any,
+    videos: Sequence[CachedVideo],
+    *,
+    device: torch.device,
+    precision: Precision,
+    workers: Workers = ALONE,
+) -> list[CachedVideo]:
+    """Return `videos` with the scores of `model` for labels, on the scale of the labels they had.
+
+    One score a video, the mean over its cached draws, whatever is done to what a student sees: distillation
+    as in Goldblum et al., "Adversarially robust distillation" (AAAI 2020).
+
+    Args:
+        model: the teacher, of the zoo, on `device`; left in eval mode.
+        videos: at least one.
+        device: where to compute.
+        precision: of the backbones' arithmetic.
+        workers: share the videos out; each returns all of them.
+    """
+    scorer = Scorer(videos, device=device, precision=precision, frozen_inter=False)
+    scores, labels = scorer.scores(model.eval(), workers), np.array([video.label for video in videos])
+    wanted = labels.mean() + labels.std() * (scores - scores.mean()) / (scores.std() or 1.0)
+    return [replace(video, label=float(label)) for video, label in zip(videos, wanted, strict=True)]

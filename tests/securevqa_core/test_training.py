@@ -30,7 +30,7 @@ from securevqa_core.training_config import TrainConfig
 from securevqa_core.training_data import BatchMaker, step_rng
 from securevqa_core.training_objective import Objective
 from securevqa_core.training_state import METRICS_FILE, STATE_FILE
-from securevqa_core.training_validation import Scorer, correlations
+from securevqa_core.training_validation import Scorer, correlations, taught
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -504,24 +504,27 @@ def test_half_a_batch_is_learnt_from_where_it_scores_higher_or_lower(data: Train
     assert sorted(kinds) == [0, 0, 1, 1, 1, 1, 2, 2]
 
 
-def test_a_student_learns_what_the_first_weights_say_of_what_is_clean(data: TrainingData) -> None:
-    model, videos = Brightness(), list(data.train)[:8]
-    settings = replace(CONFIG, distils=True, distance_weight=1.0)
-    batch = BatchMaker(flip=False, num_segments=0)(videos, step_rng("batch", 0))
-    objective = Objective(model, videos, settings, CPU)
-    assert objective.losses(batch, where="here")["distance_loss"].item() == pytest.approx(0, abs=1e-9)
-    attacked = Objective(model, videos, replace(settings, inter="trained", adversarial_epsilon=2.0), CPU)
-    assert attacked.losses(batch, where="here")["distance_loss"].item() > 1e-6
-    with torch.no_grad():
-        model.gain.mul_(1.5)
-    found = objective.losses(batch, where="here")
-    assert batch.fragments is not None
-    scores = normalise(batch.fragments).mean(dim=(1, 2, 3, 4))
-    expected = nn.functional.smooth_l1_loss(1.5 * scores, scores)
-    assert found["distance_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
-    found["loss"].backward()
-    assert model.gain.grad is not None
-    assert model.gain.grad > 0
+def test_a_student_learns_one_score_a_clip_on_the_scale_of_the_labels(data: TrainingData) -> None:
+    teacher, videos = tiny(), list(data.train)
+    students = taught(teacher, videos, device=CPU, precision="float32")
+    scores = Scorer(videos, device=CPU, precision="float32", frozen_inter=True).scores(teacher)
+    before, after = (np.array([video.label for video in part]) for part in (videos, students))
+    np.testing.assert_allclose(
+        (after - before.mean()) / before.std(), (scores - scores.mean()) / scores.std()
+    )
+    assert [replace(video, label=0.0) for video in students] == [replace(v, label=0.0) for v in videos]
+    assert metrics.srcc(after, before) < 0.99, "a teacher that knows the labels tells nothing apart"
+
+
+def test_a_student_does_not_see_the_labels_but_for_their_scale(data: TrainingData, tmp_path: Path) -> None:
+    config = replace(CONFIG, distils=True, distance_weight=1.0)
+    turned = [video.label for video in reversed(data.train)]
+    other = [replace(video, label=label) for video, label in zip(data.train, turned, strict=True)]
+    told, _ = train(TrainingData(train=data.train), tmp_path / "told", config)
+    mistold, _ = train(TrainingData(train=other), tmp_path / "mistold", config)
+    require_same_weights(mistold, told)
+    with pytest.raises(AssertionError):
+        require_same_weights(mistold, train(data, tmp_path / "labels", replace(config, distils=False))[0])
 
 
 def test_an_interrupted_student_keeps_its_teacher(data: TrainingData, tmp_path: Path) -> None:
