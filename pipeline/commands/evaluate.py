@@ -112,6 +112,8 @@ def evaluate_command(
     )
     if labelled_manifest is None and (model or checkpoint or not run):
         raise ConfigurationError("LABELLED_MANIFEST must be given to score videos; --run takes finished runs")
+    if labelled_manifest is not None and run and not (model or checkpoint):
+        raise ConfigurationError("LABELLED_MANIFEST beside --run needs a --model or --checkpoint to score it")
     directory = RunDirectory(output)
     runs: dict[str, RunDirectory] = {}
     if labelled_manifest is not None:

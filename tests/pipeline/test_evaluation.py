@@ -240,6 +240,7 @@ def manifest(folder: Path, text: str = "uri,mos\na.mp4,50\n") -> str:
     [
         (lambda _folder: [], 2, "LABELLED_MANIFEST must be given"),
         (lambda folder: ["--run", str(folder), "--model", "fast-vqa"], 2, "LABELLED_MANIFEST must be given"),
+        (lambda folder: ["m.csv", "--run", str(folder)], 2, "beside --run needs a --model"),
         (lambda folder: ["--run", str(folder / "absent")], 1, "no run.json"),
         (lambda folder: [manifest(folder), "--model", "vmaf"], 2, "'vmaf'"),
         (lambda folder: [manifest(folder, "uri,mos\na.mp4,500\n")], 2, "0..100, got 500"),
