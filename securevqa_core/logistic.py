@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load at their first use: scoring, which fits nothing, need not wait for all
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from securevqa_core.errors import UndefinedError
 
@@ -153,12 +153,10 @@ class _Problem:
 
     def solve(self, starts: list[Floats], *, tolerance: float) -> tuple[float, float, float, float]:
         """Return the parameters of least squared error that any start leads to."""
-        from scipy import optimize  # noqa: PLC0415 - scoring, which fits nothing, need not wait for it
-
         least = np.array([self.low, self.low, -_FARTHEST_MIDPOINT, math.log(_SCALES[0])])
         most = np.array([self.high, self.high, _FARTHEST_MIDPOINT, math.log(_SCALES[1])])
         found = [
-            optimize.least_squares(
+            scipy.optimize.least_squares(
                 self._residuals,
                 np.clip(start, least, most),
                 self._jacobian,
@@ -181,7 +179,7 @@ class _Problem:
         candidates = []
         for midpoint in _START_MIDPOINTS:
             for scale in _START_SCALES:
-                basis = special.expit((self.x - midpoint) / scale)
+                basis = scipy.special.expit((self.x - midpoint) / scale)
                 design = np.stack([1 - basis, basis], axis=1)
                 asymptotes = np.clip(np.linalg.lstsq(design, self.y)[0], self.low, self.high)
                 error = float(((design @ asymptotes - self.y) ** 2).sum())
@@ -190,13 +188,13 @@ class _Problem:
 
     def _residuals(self, parameters: Floats) -> Floats:
         lower, upper, midpoint, log_scale = parameters
-        basis = special.expit((self.x - midpoint) / np.exp(log_scale))
+        basis = scipy.special.expit((self.x - midpoint) / np.exp(log_scale))
         residuals: Floats = lower + (upper - lower) * basis - self.y
         return residuals
 
     def _jacobian(self, parameters: Floats) -> Floats:
         lower, upper, midpoint, log_scale = parameters
         scaled = (self.x - midpoint) / np.exp(log_scale)
-        basis = special.expit(scaled)
+        basis = scipy.special.expit(scaled)
         slope = (upper - lower) * basis * (1 - basis)
         return np.stack([1 - basis, basis, -slope / np.exp(log_scale), -slope * scaled], axis=1)

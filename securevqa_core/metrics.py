@@ -11,8 +11,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate_all
 from securevqa_core.errors import UndefinedError
@@ -42,7 +42,7 @@ def srcc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         UndefinedError: fewer than `MIN_POINTS` points, constant or not finite.
     """
-    return float(stats.spearmanr(*paired(scores, labels, what="SRCC", least=MIN_POINTS)).statistic)
+    return float(scipy.stats.spearmanr(*paired(scores, labels, what="SRCC", least=MIN_POINTS)).statistic)
 
 
 def plcc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -51,7 +51,7 @@ def plcc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         UndefinedError: as for `srcc`.
     """
-    return float(stats.pearsonr(*paired(scores, labels, what="PLCC", least=MIN_POINTS)).statistic)
+    return float(scipy.stats.pearsonr(*paired(scores, labels, what="PLCC", least=MIN_POINTS)).statistic)
 
 
 def krcc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -60,7 +60,7 @@ def krcc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         UndefinedError: as for `srcc`.
     """
-    return float(stats.kendalltau(*paired(scores, labels, what="KRCC", least=MIN_POINTS)).statistic)
+    return float(scipy.stats.kendalltau(*paired(scores, labels, what="KRCC", least=MIN_POINTS)).statistic)
 
 
 def rmse(predicted: ArrayLike, labels: ArrayLike) -> float:
