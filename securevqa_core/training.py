@@ -6,7 +6,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +134,14 @@ class _Training:
         device: torch.device,
         workers: Workers,
     ) -> None:
+        self._digest = data.digest  # of the labels given: a teacher's scores differ in last bits by machine
+        if config.distils:
+            students = taught(model, data.train, device=device, precision=config.precision, workers=workers)
+            data = replace(data, train=students)
         self._model, self._data, self._config = model, data, config
         self._output, self._device, self._workers = output, device, workers
         self._steps = _steps_per_epoch(data, config, workers.size)
-        self._train = data.train
-        if config.distils:
-            settings: dict[str, Any] = {"device": device, "precision": config.precision}
-            self._train = taught(model, data.train, workers=workers, **settings)
-        self._objective = Objective(model, self._train, config, device)
+        self._objective = Objective(model, data.train, config, device)
         self._optimiser = make_optimiser(model, config)
         self._average = averaged_model(model, config.ema_decay) if config.ema_decay else None
         self._scorer = Scorer(
@@ -153,7 +153,7 @@ class _Training:
         self._place = Place()
         self._saved_at = time.monotonic()
         self._restore()
-        self._maker = batch_maker(model, self._train, config, device=device, workers=workers)
+        self._maker = batch_maker(model, data.train, config, device=device, workers=workers)
 
     def run(self, on_epoch: Listener) -> Fitted:
         """Work through what is left, and give the model the weights of the best epoch."""
@@ -209,12 +209,12 @@ class _Training:
         """Yield what prepares each batch left in this epoch, in order."""
         config, workers, epoch = self._config, self._workers, self._place.epoch
         rng = step_rng("order", config.seed, epoch)
-        order = epoch_order(self._train, rng, clips_per_content=config.clips_per_content)
+        order = epoch_order(self._data.train, rng, clips_per_content=config.clips_per_content)
         for step in range(self._place.step, self._steps):
             for part in range(config.accumulate):
                 number = (step * config.accumulate + part) * workers.size + workers.rank
                 places = np.arange(number * config.batch_size, (number + 1) * config.batch_size) % len(order)
-                videos = [self._train[index] for index in order[places]]
+                videos = [self._data.train[index] for index in order[places]]
                 rng = step_rng("batch", config.seed, epoch, step, part, workers.rank)
                 yield functools.partial(self._maker, videos, rng)
 
@@ -293,7 +293,7 @@ class _Training:
     def _identity(self) -> dict[str, Any]:
         """What a resumed training must share with the interrupted one; how often it is saved is free."""
         settings = {k: v for k, v in self._config.as_dict().items() if k != "checkpoint_minutes"}
-        return settings | {"data": self._data.digest, "workers": self._workers.size}
+        return settings | {"data": self._digest, "workers": self._workers.size}
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()

@@ -47,9 +47,7 @@ class TrainConfig:
     pair_weight: float = 0.0  # of the order of clips of one content, where batches hold several
     adversarial_epsilon: float = 0.0  # 8-bit levels that half of a batch's pixels are moved by, up or down
     adversarial_steps: int = 1  # gradients that are taken on the way
-    distils: bool = (
-        False  # learn each clip's score by the first weights, a mean over its draws, not its label
-    )
+    distils: bool = False  # learn what the first weights score each clip, in place of its label
     difference_weight: float = 1.0  # of what fragments have lost, where videos have references
     inter: InterMode = "frozen"  # cached: features computed once; trained: batch norms and all
     num_feature_draws: int = 4  # guardian maps (and flips) of each video for inter = cached

@@ -63,8 +63,9 @@ def test_what_is_kept_is_what_scoring_sees_and_not_shared_by_models_of_equal_wei
         options = {"num_draws": 1, "flip": False, "seed": 0, "device": CPU, "precision": "float32"}
         kept.append(cached_features(branch, [video], **options)[video.folder])  # type: ignore[arg-type]
     assert [one.shape for one in kept] == [(1, 1, 2 * 4096), (1, 1, 2 * 8192)]
+    vsfa: Any = zoo.build("vsfa")
     expected = inter_features(
-        lambda x: zoo.build("vsfa").inter(x.contiguous(memory_format=torch.channels_last_3d)),  # type: ignore[operator]
+        lambda x: vsfa.inter(x.contiguous(memory_format=torch.channels_last_3d)),
         video.frames(),
         video.segments(),
         [bytes(32)],
