@@ -21,6 +21,7 @@ __all__ = ["S3Server", "running_s3_server"]
 START_SECONDS = 30.0  # a cold start takes 1-2 s; loaded machines take longer
 STOP_SECONDS = 10.0
 STARTS = 3  # another process may take a free port between choosing it and using it
+MIN_FREE = 0.02  # of the disk; the server refuses all writes, as an internal error, once a hundredth is left
 # Every listener gets its own port, so that several servers can run side by side.
 PORT_FLAGS = (
     "master.port",
@@ -115,9 +116,16 @@ def running_s3_server(directory: Path, *, bucket: str = "videos") -> Iterator[S3
     """Run a server that keeps its data under `directory` until the block ends.
 
     Raises:
-        RuntimeError: it did not answer within `START_SECONDS`; the message carries the end of its log.
+        RuntimeError: the disk of `directory` is nearly full, or nobody answered within `START_SECONDS`; the
+            message carries the end of the server's log.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    disk = shutil.disk_usage(directory)
+    if disk.free < MIN_FREE * disk.total:
+        raise RuntimeError(
+            f"{directory}: {disk.free / 2**30:.1f} GiB of the disk are free, and the S3 server needs "
+            f"{MIN_FREE:.0%} of it; free some, or let TMPDIR name a folder elsewhere"
+        )
     access_key, secret_key = "test-access-key", "test-secret-key"
     program, endpoint = _start(directory, bucket, access_key, secret_key)
     try:
