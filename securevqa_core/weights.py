@@ -45,6 +45,7 @@ __all__ = [
 FORMAT_VERSION = 1
 SHIPPED = Path(__file__).parent / "checkpoints"
 Status = Literal["trained", "untrained", "imported"]
+_FINDINGS = ("described", "evaluation", "notes", "result", "refit")  # of a card: what weights are worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,9 +172,11 @@ def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpo
     zero-shot models" (CVPR 2022).
 
     Args:
-        checkpoint: where the line begins, with its status and card.
+        checkpoint: where the line begins, with its status.
         other: where it ends.
         share: how far along, 0..1.
+
+    The card says how both were made, and nothing of what either was found to be worth.
 
     Raises:
         CheckpointError: they are of two architectures.
@@ -193,7 +196,14 @@ def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpo
         key: lerp(other.tensors[key], value, 1 - share) if value.is_floating_point() else other.tensors[key]
         for key, value in checkpoint.tensors.items()
     }
-    return replace(checkpoint, calibration=Calibration(**calibration), tensors=tensors)
+    origins = [
+        {"checkpoint_id": one.checkpoint_id, "share": part}
+        | {name: value for name, value in one.card.items() if name not in _FINDINGS}
+        for one, part in ((checkpoint, 1 - share), (other, share))
+    ]
+    return replace(
+        checkpoint, calibration=Calibration(**calibration), tensors=tensors, card={"mixed_from": origins}
+    )
 
 
 def moved(checkpoint: Checkpoint, architecture: str) -> Checkpoint:

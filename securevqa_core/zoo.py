@@ -21,7 +21,7 @@ from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
-from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, TiVqa, VsfaMotion
+from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, HvsMotion, TiVqa, VsfaMotion
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
@@ -318,6 +318,14 @@ _SPECS = (
         sampling=_FEW_SEGMENTS,
         swin=None,
         make=lambda _: VsfaMotion(EfficientNetLite()),
+    ),
+    ModelSpec(
+        name="hvs-5m-lite",
+        description="HVS-5M with EfficientNet-Lite0 in place of ConvNeXt-XL, and this project's motion "
+        "pathway in place of SlowFast's.",
+        sampling=_FEW_SEGMENTS,
+        swin=None,
+        make=lambda _: HvsMotion(EfficientNetLite()),
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}

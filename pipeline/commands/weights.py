@@ -117,8 +117,7 @@ def mix_command(
     ends = [read_checkpoint(uri).checkpoint for uri in (checkpoint, other)]
     found = weights.mixed(*ends, share=share)
     seen = fingerprint(weights.build(found), zoo.spec(found.architecture).sampling)
-    mixed_from = {one.checkpoint_id: part for one, part in zip(ends, (1 - share, share), strict=True)}
-    weights.rewrite(output, found, additions={"mixed_from": mixed_from, FINGERPRINT: list(seen)})
+    weights.rewrite(output, found, additions={FINGERPRINT: list(seen)})
     _show(read_checkpoint(str(output)))
 
 

@@ -97,7 +97,8 @@ class InterBranch(nn.Module):
     def __init__(self, model: FrameModel, parts: Iterable[nn.Module]) -> None:
         super().__init__()
         # Models with equal weights may read them differently.
-        self.kind = f"{type(model).inter.__qualname__} {type(model).frame_features.__qualname__}"
+        read_by = ("inter", "frame_features", "_of_frames")
+        self.kind = " ".join(getattr(type(model), name).__qualname__ for name in read_by)
         self.parts = nn.ModuleList(parts)
         self._run = model.inter
 
@@ -151,6 +152,10 @@ class FrameModel(nn.Module, ABC):
     @abstractmethod
     def frame_features(self, x: Tensor) -> Tensor:
         """Return (n, k, num_statistics) float32 of k frames of each normalised segment (n, 3, t, h, w)."""
+
+    @abstractmethod
+    def _of_frames(self, frames: Tensor) -> Tensor:
+        """Return the statistics (k, c) of frames (k, 3, h, w), each seen alone."""
 
     def intra(self, x: Tensor) -> Tensor:
         """Return (n, 0) of fragments (n, 3, t, h, w): nothing of them is used."""
@@ -222,7 +227,7 @@ class Vsfa(FrameModel):
         return self.map_statistics(x.transpose(1, 2))
 
     def map_statistics(self, frames: Tensor) -> Tensor:
-        """Return the mean and the standard deviation (n, t, 2 c) of maps of frames (n, t, 3, h, w)."""
+        """Return the statistics (n, t, c) of maps of frames (n, t, 3, h, w): VSFA's mean and deviation."""
         flat = frames.flatten(0, 1)
         is_trained = self.frame_backbone.training  # batch norms then follow the batch: it stays one
         found = self._of_frames(flat) if is_trained else by_chunks(self._of_frames, flat)

@@ -1,4 +1,4 @@
-"""Owns TiVQA, BVQA-2022, HVS-5M and VSFA with motion: other statistics of frames under VSFA's head.
+"""Owns TiVQA, BVQA-2022, HVS-5M and smaller ones: other statistics of frames under VSFA's head.
 
 TiVQA: Zhang and Wang, "Texture information boosts video quality assessment" (ICASSP, 2022). BVQA-2022: Li et
 al., "Blindly assess quality of in-the-wild videos via quality-aware pre-training and motion perception"
@@ -10,7 +10,7 @@ al., "Blindly assess quality of in-the-wild videos via quality-aware pre-trainin
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.convnext import ConvNext
@@ -20,7 +20,7 @@ from securevqa_core.models.motion_pathway import NUM_MOTION_STATISTICS, MotionPa
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import FrameModel, InterBranch, Vsfa, by_chunks, frame_statistics
 
-__all__ = ["Bvqa2022", "Hvs5m", "TiVqa", "VsfaMotion", "chosen_frames"]
+__all__ = ["Bvqa2022", "Hvs5m", "HvsMotion", "TiVqa", "VsfaMotion", "chosen_frames"]
 
 _MOTION_DIM = 2 * FAST_PATHWAY_DIM  # mean and standard deviation
 _CONTENT_FRAMES = 4  # of a segment that ResNet-50 or EfficientNet-Lite0 sees
@@ -77,10 +77,11 @@ class VsfaMotion(Vsfa):
 
     Args:
         backbone: makes the map of a frame.
+        num_pictures: of each frame that it sees.
     """
 
-    def __init__(self, backbone: EfficientNetLite) -> None:
-        super().__init__(backbone, num_beside=FAST_PATHWAY_DIM)
+    def __init__(self, backbone: EfficientNetLite, *, num_pictures: int = 1) -> None:
+        super().__init__(backbone, num_pictures=num_pictures, num_beside=FAST_PATHWAY_DIM)
         self.motion_pathway = MotionPathway()
 
     def inter(self, x: Tensor) -> Tensor:
@@ -114,6 +115,16 @@ class VsfaMotion(Vsfa):
         )
 
 
+class HvsMotion(VsfaMotion):
+    """HVS-5M at small cost: `VsfaMotion` on content and edges, both weighted by saliency as in `Hvs5m`."""
+
+    def __init__(self, backbone: EfficientNetLite) -> None:
+        super().__init__(backbone, num_pictures=2)
+
+    def _of_frames(self, frames: Tensor) -> Tensor:
+        return _salient_statistics(self.frame_backbone, frames)
+
+
 class Hvs5m(FrameModel):
     """Content and edges, both weighted by saliency, through ConvNeXt-XL, and motion by the fast pathway.
 
@@ -143,16 +154,20 @@ class Hvs5m(FrameModel):
         return _with_motion(found, self.inter_backbone, x)
 
     def _of_frames(self, frames: Tensor) -> Tensor:
-        """Return (k, 8192) of frames (k, 3, h, w): of content, then of edges."""
-        maps = [self.content_backbone(seen).float() for seen in (frames, edge_pictures(frames))]
-        weights = saliency_maps(frames, *maps[0].shape[2:])
-        return torch.cat([frame_statistics(weights * one) for one in maps], dim=1)
+        return _salient_statistics(self.content_backbone, frames)
 
 
 def chosen_frames(num_frames: int, num_chosen: int) -> list[int]:
     """Return which frames of a segment are looked at one by one: every n-th from the first, all if few."""
     count = min(num_frames, num_chosen)
     return [place * num_frames // count for place in range(count)]
+
+
+def _salient_statistics(network: nn.Module, frames: Tensor) -> Tensor:
+    """Return statistics of maps of frames (k, 3, h, w), weighted by saliency: of content, then of edges."""
+    maps = [network(seen).float() for seen in (frames, edge_pictures(frames))]
+    weights = saliency_maps(frames, *maps[0].shape[2:])
+    return torch.cat([frame_statistics(weights * one) for one in maps], dim=1)
 
 
 def _with_motion(statistics: Tensor, fast_pathway: FastPathway, x: Tensor) -> Tensor:

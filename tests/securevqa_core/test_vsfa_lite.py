@@ -21,7 +21,7 @@ from securevqa_core import weights, zoo
 from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.errors import CheckpointError, ConfigurationError
-from securevqa_core.models.perception import texture_pictures
+from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import frame_statistics
 from securevqa_core.published import PublishedFile, assemble
 from securevqa_core.training import TrainingData, fit
@@ -37,7 +37,9 @@ SEEDED = {
     "mdtvsfa-lite": {"frame_head", "score_mapping"},
     "tivqa-lite": {"frame_head"},
     "vsfa-temporal-lite": {"frame_head", "motion_pathway"},
+    "hvs-5m-lite": {"frame_head", "motion_pathway"},
 }
+WITH_MOTION = ("vsfa-temporal-lite", "hvs-5m-lite")
 NAMES = tuple(SEEDED)
 CPU = torch.device("cpu")
 DRAWS = fresh_draws(np.random.default_rng(1), 1)
@@ -89,11 +91,12 @@ def test_another_network_of_frames_is_refused_by_its_own_names() -> None:
 
 def test_the_zoo_says_what_stands_in_for_what() -> None:
     for name in NAMES:
-        assert "EfficientNet-Lite0 in place of ResNet-50" in zoo.spec(name).description
+        replaced = "ConvNeXt-XL" if name == "hvs-5m-lite" else "ResNet-50"
+        assert f"EfficientNet-Lite0 in place of {replaced}" in zoo.spec(name).description
         sampling = zoo.spec(name).sampling
         assert sampling.guardian_amplitude == 0
-        assert sampling.segments_span == (name != "vsfa-temporal-lite")
-        num_seen = 4 if name == "vsfa-temporal-lite" else sampling.segment_frames
+        assert sampling.segments_span == (name not in WITH_MOTION)
+        num_seen = 4 if name in WITH_MOTION else sampling.segment_frames
         assert sampling.num_segments * num_seen == 16
 
 
@@ -120,6 +123,19 @@ def test_each_of_four_frames_goes_with_the_motion_of_its_segment(models: dict[st
     assert found.shape == (8, 2816)
     torch.testing.assert_close(found[:, :2560], content.flatten(0, 1))
     torch.testing.assert_close(found[:, 2560:], motion.repeat_interleave(4, dim=0))
+
+
+def test_salient_content_and_edges_are_kept_apart_from_plain_content(models: dict[str, Any]) -> None:
+    plain, salient = (models[name] for name in WITH_MOTION)
+    x = _frames(1, 3, 4, 64, 96)
+    frames = x[0].transpose(0, 1)
+    with torch.inference_mode():
+        maps = [salient.frame_backbone(one) for one in (frames, edge_pictures(frames))]
+        saliency = saliency_maps(frames, *maps[0].shape[2:])
+        expected = torch.cat([frame_statistics(saliency * one) for one in maps], dim=1)
+        found = salient.frame_features(x)[0]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert plain.inter_branch.kind != salient.inter_branch.kind  # what is kept for one is not the other's
 
 
 def test_motion_of_fewer_than_four_frames_is_refused(models: dict[str, Any]) -> None:
@@ -177,7 +193,7 @@ def test_gradients_reach_frames_whose_motion_alone_is_seen(
     assert ((slope != 0).float().mean(dim=(1, 2, 3)) > 0.9).all()
 
 
-@pytest.mark.parametrize("name", ["vsfa-lite", "vsfa-temporal-lite"])
+@pytest.mark.parametrize("name", ["vsfa-lite", *WITH_MOTION])
 def test_training_on_kept_features_moves_all_but_the_published_network(
     name: str, folder: Path, tmp_path: Path
 ) -> None:

@@ -121,13 +121,18 @@ def test_a_mixture_lies_on_the_line_between_two_checkpoints(
         architecture=ARCHITECTURE,
         calibration=calibration,
         status="trained",
-        card={"made": "here"},
+        card={"command": "securevqa train", "evaluation": {"srcc": 0.9}, "notes": {"limits": "few"}},
     )
     command = ("weights", "mix", str(checkpoint), str(other), "-o", str(output))
     assert call(*command, "--share", "0.25") == 0
     found, ends = weights.read(output), (one.calibration, calibration)
-    assert (found.status, found.card["imported_from"]) == (one.status, one.card["imported_from"])
-    assert found.card["mixed_from"] == {one.checkpoint_id: 0.75, weights.read(other).checkpoint_id: 0.25}
+    assert found.status == one.status
+    first, second = found.card["mixed_from"]
+    assert (first["checkpoint_id"], first["share"]) == (one.checkpoint_id, 0.75)
+    assert first["imported_from"] == one.card["imported_from"]
+    made = {"checkpoint_id": weights.read(other).checkpoint_id, "share": 0.25, "command": "securevqa train"}
+    assert second == made  # what the other was worth is not what the mixture is
+    assert not {"evaluation", "notes"} & set(found.card)
     for name in ("low", "high", "midpoint", "scale"):
         expected = 0.75 * getattr(ends[0], name) + 0.25 * getattr(ends[1], name)
         assert getattr(found.calibration, name) == pytest.approx(expected)
