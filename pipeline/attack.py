@@ -26,7 +26,7 @@ from pipeline.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from securevqa_core.attacks.measures import ScoreChange, score_change
 from securevqa_core.attacks.universal import fit_universal
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample
-from securevqa_core.errors import ManifestError, OutputError, UndefinedError, VideoError
+from securevqa_core.errors import ERROR_CODES, ManifestError, OutputError, UndefinedError, VideoError
 from securevqa_core.metrics import plcc, srcc
 
 __all__ = ["attack_videos", "summary"]
@@ -57,6 +57,9 @@ def attack_videos(
     settings = config.settings(lab.target, lab.surrogate)
     settings |= {"videos": _digest(videos), "fitted": _digest(fitted)}
     folder = _opened(config.output, settings)
+    for name in ("target", "surrogate"):
+        if settings[name] is not None and settings[name]["checkpoint_status"] == "untrained":
+            tell(f"{name} {settings[name]['checkpoint_id']} is untrained: its scores mean nothing")
 
     def clean(number: int) -> Task:
         video = videos[number]
@@ -65,7 +68,7 @@ def attack_videos(
     rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=lambda _line: None)
     goals = _goals(config, rows)
     tile = None
-    if fitted and not all(_row_path(folder, video, "attacked").exists() for video in videos):
+    if fitted and not all(_is_final(_row_path(folder, video, "attacked")) for video in videos):
         tile = _fitted_tile(lab, fitted, tell)
 
     def attacked(number: int) -> Task:
@@ -204,9 +207,9 @@ def _kept_rows(
     run: Runner,
     tell: Callable[[str], None],
 ) -> list[Row]:
-    """Return a row a video, those that are there already as they are."""
+    """Return a row a video, those that are there already as they are, but for failures that may pass."""
     paths = [_row_path(folder, video, phase) for video in videos]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    missing = [number for number, path in enumerate(paths) if not _is_final(path)]
     started = time.perf_counter()
     for done, (index, row) in enumerate(run([task(number) for number in missing]), start=1):
         write_json(paths[missing[index]], row)
@@ -214,6 +217,14 @@ def _kept_rows(
         num_there = len(videos) - len(missing) + done
         tell(f"{num_there} of {len(videos)}, {left:.0f} min left: {_line(row)}")
     return [json.loads(path.read_text()) for path in paths]
+
+
+def _is_final(path: Path) -> bool:
+    """Whether there is a row that another try would not change."""
+    if not path.exists():
+        return False
+    code = json.loads(path.read_text()).get("error_code")
+    return code is None or not ERROR_CODES[code].retryable
 
 
 def _row_path(folder: Path, video: Row, phase: str) -> Path:
@@ -229,7 +240,7 @@ def _pictures(config: AttackRunConfig, video: Row, number: int) -> KeptPictures:
 
 
 def _digest(videos: list[Row]) -> str:
-    texts = [f"{video['video_id']} {video['uri']}" for video in videos]
+    texts = [" ".join(str(value) for value in video.values()) for video in videos]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24]
 
 

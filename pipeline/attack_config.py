@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import require_range
 
-__all__ = ["AttackRunConfig", "LoadedTarget", "Regime", "TargetConfig"]
+__all__ = ["AttackRunConfig", "LoadedTarget", "Regime", "TargetConfig", "labels_asked"]
 
 Regime = Literal["key", "no-key", "replay"]
 
@@ -36,6 +37,18 @@ class TargetConfig:
     checkpoint: Path | None = None  # None: the one that ships
     defences: tuple[str, ...] = ()
 
+    def in_its_place(
+        self, *, model: str | None, checkpoint: Path | None, defences: tuple[str, ...] | None
+    ) -> TargetConfig | None:
+        """Return what an attacker has instead: another model, or this one behind other defences; or None."""
+        if model is not None or checkpoint is not None:
+            return TargetConfig(model=model, checkpoint=checkpoint, defences=defences or ())
+        return None if defences is None else replace(self, defences=defences)
+
+    def is_same_model(self, other: TargetConfig) -> bool:
+        """Whether both have the same weights, whatever their defences."""
+        return (self.model, self.checkpoint) == (other.model, other.checkpoint)
+
     def load(self) -> LoadedTarget:
         """Return the target.
 
@@ -54,7 +67,12 @@ class TargetConfig:
 
     def settings(self, loaded: LoadedTarget) -> dict[str, Any]:
         """Return what decides its scores, as JSON values."""
-        return {"checkpoint_id": loaded.checkpoint.checkpoint_id, "defences": list(self.defences)}
+        checkpoint = loaded.checkpoint
+        return {
+            "checkpoint_id": checkpoint.checkpoint_id,
+            "checkpoint_status": checkpoint.status,
+            "defences": list(self.defences),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +80,8 @@ class AttackRunConfig:
     """Everything a run of the attack lab was asked to do.
 
     Raises:
-        ConfigurationError: a field is out of range, or direction boundary has no labels.
+        ConfigurationError: a field is out of range, or direction boundary has no labels, or a surrogate
+            whose raw scores are on another scale.
     """
 
     manifest: str
@@ -98,6 +117,11 @@ class AttackRunConfig:
             require_range("codec_crfs", crf, low=0, high=51)
         if self.attack.direction == "boundary" and self.labels is None:
             raise ConfigurationError("direction boundary needs a label column, got None")
+        surrogate = self.surrogate or self.target
+        if self.attack.direction == "boundary" and not self.target.is_same_model(surrogate):
+            raise ConfigurationError(
+                f"direction boundary needs a surrogate of the target's own weights, got {surrogate}"
+            )
 
     @property
     def num_fitted(self) -> int:
@@ -106,7 +130,7 @@ class AttackRunConfig:
 
     def settings(self, target: LoadedTarget, surrogate: LoadedTarget | None) -> dict[str, Any]:
         """Return what decides a row, as JSON values."""
-        names = ("regime", "num_draws", "seconds", "max_height", "codec_crfs", "measures_vmaf", "seed")
+        names = ("regime", "num_draws", "seconds", "max_height", "measures_vmaf", "keeps_videos", "seed")
         shown: dict[str, Any] = {name: getattr(self, name) for name in names}
         shown["codec_crfs"] = list(self.codec_crfs)
         shown["attack"] = asdict(self.attack)
@@ -115,3 +139,14 @@ class AttackRunConfig:
         if self.surrogate is not None and surrogate is not None:
             shown["surrogate"] = self.surrogate.settings(surrogate)
         return shown
+
+
+def labels_asked(column: str | None, where: Sequence[str] | None) -> EvaluationSettings | None:
+    """Return which rows are attacked and the column of their labels; None: all, without labels.
+
+    Raises:
+        ConfigurationError: rows are chosen without a column of labels.
+    """
+    if where and column is None:
+        raise ConfigurationError(f"where needs label_column, got {where[0]!r} alone")
+    return None if column is None else EvaluationSettings(label_column=column, where=tuple(where or ()))

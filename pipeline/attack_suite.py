@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.attack import attack_videos
-from pipeline.attack_config import AttackRunConfig, TargetConfig
+from pipeline.attack_config import AttackRunConfig, TargetConfig, labels_asked
 from pipeline.attack_pictures import curve_png
 from pipeline.attack_tables import markdown
 from pipeline.attack_work import Runner, run_here
 from pipeline.files import write_json, write_rows
-from pipeline.labelled import EvaluationSettings
 from pipeline.toml_source import TomlSource
 from securevqa_core.attacks.attack import AttackConfig
 from securevqa_core.bootstrap import Estimate
@@ -34,9 +33,10 @@ _RUN = {
     "keeps_videos",
     "measures_vmaf",
 }
-_TARGET = {"model", "checkpoint", "defences", "surrogate", "surrogate_defences"}
+_TARGET = {"model", "checkpoint", "defences"}
+_SURROGATE = {"surrogate", "surrogate_checkpoint", "surrogate_defences"}
 _OTHERS = {"draws", "codec_crfs", "label_column", "where"}
-_SETTINGS = _ATTACK | _RUN | _TARGET | _OTHERS
+_SETTINGS = _ATTACK | _RUN | _TARGET | _SURROGATE | _OTHERS
 _OF_A_ROW = {"name", "table", "paper"}
 _OF_A_PLOT = {"name", "x", "lines"}
 
@@ -136,32 +136,33 @@ def _write(output: Path, records: list[dict[str, Any]]) -> None:
 
 
 def _run_config(settings: Mapping[str, Any], *, manifest: str, output: Path) -> AttackRunConfig:
-    surrogate = None
-    if "surrogate" in settings or "surrogate_defences" in settings:
-        surrogate = TargetConfig(
-            model=settings.get("surrogate"), defences=tuple(settings.get("surrogate_defences", ()))
-        )
-    labels = None
-    if "label_column" in settings:
-        labels = EvaluationSettings(
-            label_column=settings["label_column"], where=tuple(settings.get("where", ()))
-        )
-    checkpoint = settings.get("checkpoint")
+    target = TargetConfig(
+        model=settings.get("model"),
+        checkpoint=_path(settings, "checkpoint"),
+        defences=tuple(settings.get("defences", ())),
+    )
+    around = settings.get("surrogate_defences")
+    surrogate = target.in_its_place(
+        model=settings.get("surrogate"),
+        checkpoint=_path(settings, "surrogate_checkpoint"),
+        defences=None if around is None else tuple(around),
+    )
+    draws = {"num_draws": settings["draws"]} if "draws" in settings else {}
     return AttackRunConfig(
         manifest=manifest,
         output=output,
         attack=AttackConfig(**{name: settings[name] for name in _ATTACK & settings.keys()}),
-        target=TargetConfig(
-            model=settings.get("model"),
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            defences=tuple(settings.get("defences", ())),
-        ),
+        target=target,
         surrogate=surrogate,
-        num_draws=settings.get("draws", 1),
         codec_crfs=tuple(settings.get("codec_crfs", ())),
-        labels=labels,
+        labels=labels_asked(settings.get("label_column"), settings.get("where")),
+        **draws,
         **{name: settings[name] for name in _RUN & settings.keys()},
     )
+
+
+def _path(settings: Mapping[str, Any], name: str) -> Path | None:
+    return Path(settings[name]) if name in settings else None
 
 
 def _plots(source: TomlSource, given: list[Any], names: set[str]) -> tuple[SuitePlot, ...]:

@@ -41,8 +41,9 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
         return [
             [record["name"], "0", "no video could be read", *[""] * (len(_HEADINGS) - 4), record["paper"]]
         ]
+    is_trained = record["settings"]["target"]["checkpoint_status"] != "untrained"
     first = [
-        record["name"],
+        record["name"] + ("" if is_trained else ", untrained"),
         str(record["num_attacked"]),
         _interval(attack["signed"]),
         *(_number(one["absolute"]["value"], 1) for one in (attack, floor)),

@@ -14,18 +14,20 @@ from torch import Tensor
 
 from operators.fetch import fetch
 from operators.schema import Row
+from operators.storage import redact
 from pipeline.attack_config import AttackRunConfig, LoadedTarget
 from pipeline.attack_pictures import difference_png
 from securevqa_core.attacks.attack import Attacked, Victim
 from securevqa_core.attacks.codecs import through_h264, write_lossless
 from securevqa_core.attacks.differentiable import VideoDraw, fresh_draws, keyed_draws
+from securevqa_core.attacks.edits import ORDERS
 from securevqa_core.attacks.frames import WholeFrames, read_frames
 from securevqa_core.attacks.measures import distortion
 from securevqa_core.attacks.perceived import perceived_loss
 from securevqa_core.attacks.run import run_attack
 from securevqa_core.datasets.vmaf import Vmaf
 from securevqa_core.defences import certified_range, noise_sd
-from securevqa_core.errors import UndefinedError, VideoError
+from securevqa_core.errors import OutputError, UndefinedError, VideoError
 from securevqa_core.randomness import Key
 
 __all__ = ["VMAF_NAMES", "KeptPictures", "Lab"]
@@ -57,7 +59,7 @@ class Lab:
         try:
             video, digest = self._read(uri)
         except VideoError as error:
-            return {"status": _FAILED, "error_code": error.code, "error_message": str(error)}
+            return _failed(error)
         rng = self._rng(digest, 0)
         raw, score = self._scored(video.pixels, self._own_draws(digest))
         return {
@@ -76,7 +78,15 @@ class Lab:
     ) -> Row:
         """Attack a video that `clean_row` scored; return what to add to that row."""
         started = time.perf_counter()
-        video, digest = self._read(uri)
+        try:
+            video, digest = self._read(uri)
+        except VideoError as error:
+            return _failed(error)
+        if digest != clean["content_sha256"]:
+            raise OutputError(
+                f"output {str(self.config.output)!r} has the clean score of another file at {redact(uri)!r}; "
+                "attack this one in a new output"
+            )
         rng = self._rng(digest, 1)
         attacked = self.victim(rng, digest=digest, of_surrogate=True)
         found = run_attack(video.pixels, attacked, self.config.attack, rng=rng, goal=goal, tile=tile)
@@ -153,9 +163,12 @@ class Lab:
         return found
 
     def _certified(self, clean: Frames, digest: str) -> dict[str, float | None]:
-        """Return what no perturbation of the attack's size can leave, where a defence certifies that."""
+        """Return what no perturbation of the attack's size can leave, where a defence certifies that.
+
+        Nothing is certified of edits in time, which have no size, or of noise that the attacker knows.
+        """
         sd = noise_sd(self.config.target.defences)
-        if sd is None:
+        if sd is None or self.config.attack.attack in ORDERS or self.config.regime == "key":
             return {}
         raw = self.target.scorer.measure(clean, self._own_draws(digest)).mean(axis=1)
         points = np.asarray(self.target.checkpoint.calibration.to_score(raw))
@@ -182,6 +195,10 @@ class Lab:
         kept.lossless.parent.mkdir(parents=True, exist_ok=True)
         write_lossless(kept.lossless, found.frames, fps=video.fps)
         return {"attacked_uri": str(kept.lossless.relative_to(self.config.output))}
+
+
+def _failed(error: VideoError) -> Row:
+    return {"status": _FAILED, "error_code": error.code, "error_message": str(error)}
 
 
 def _distortion(clean: Frames, attacked: Frames) -> dict[str, Any]:

@@ -10,17 +10,17 @@ from rich import box
 from rich.table import Table
 
 from pipeline.attack import attack_videos
-from pipeline.attack_config import AttackRunConfig, TargetConfig
+from pipeline.attack_config import AttackRunConfig, TargetConfig, labels_asked
 from pipeline.attack_suite import read_suite, run_suite
 from pipeline.attack_work import runner
 from pipeline.commands.terminal import console, resumable, say
-from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig
 from securevqa_core.defences import DEFENCES
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["attack_command"]
 
+_BESIDE_A_SUITE = {"manifest", "output", "suite", "workers", "address"}
 _MEASURES = {
     "mean change": "signed",
     "mean size of the change": "absolute",
@@ -35,6 +35,7 @@ _MEASURES = {
 
 
 def attack_command(
+    context: typer.Context,
     manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Local folder to write.")],
     suite: Annotated[
@@ -63,6 +64,7 @@ def attack_command(
         list[str] | None, typer.Option(help=f"NAME=VALUE of {', '.join(DEFENCES)}; repeat.")
     ] = None,
     surrogate: Annotated[str | None, typer.Option(help="Model that is attacked in its place.")] = None,
+    surrogate_checkpoint: Annotated[Path | None, typer.Option(help="Of the surrogate; local.")] = None,
     surrogate_defence: Annotated[list[str] | None, typer.Option(help="Of the surrogate; repeat.")] = None,
     crf: Annotated[
         list[int] | None, typer.Option(help="Score again after x264 at this rate; repeat.")
@@ -91,16 +93,14 @@ def attack_command(
 ) -> None:
     """Attack the first seconds of every video of MANIFEST and measure what became of its score."""
     if suite is not None:
+        _refuse_beside_a_suite(context)
         rows = read_suite(suite, manifest=manifest, output=output)
         with resumable(), runner(workers, address) as run:
             run_suite(rows, tell=say, run=run)
         for line in (output / "tables.md").read_text().splitlines():
             say(line)
         return
-    if where and label_column is None:
-        raise ConfigurationError(f"where needs label_column, got {where[0]!r} alone")
-    other = TargetConfig(model=surrogate, defences=tuple(surrogate_defence or ()))
-    labels = EvaluationSettings(label_column=label_column, where=tuple(where or ()))
+    target = TargetConfig(model=model, checkpoint=checkpoint, defences=tuple(defence or ()))
     config = AttackRunConfig(
         manifest=manifest,
         output=output,
@@ -116,8 +116,12 @@ def attack_command(
             remeasures=remeasure,
             patch_share=patch_share,
         ),
-        target=TargetConfig(model=model, checkpoint=checkpoint, defences=tuple(defence or ())),
-        surrogate=other if surrogate or surrogate_defence else None,
+        target=target,
+        surrogate=target.in_its_place(
+            model=surrogate,
+            checkpoint=surrogate_checkpoint,
+            defences=None if surrogate_defence is None else tuple(surrogate_defence),
+        ),
         regime=regime,  # type: ignore[arg-type]  # validated by AttackRunConfig
         num_draws=draws,
         seconds=seconds,
@@ -129,10 +133,18 @@ def attack_command(
         measures_vmaf=vmaf,
         seed=seed,
         uri_column=uri_column,
-        labels=None if label_column is None else labels,
+        labels=labels_asked(label_column, where),
     )
     with resumable(), runner(workers, address) as run:
         _show(attack_videos(config, tell=say, run=run), output)
+
+
+def _refuse_beside_a_suite(context: typer.Context) -> None:
+    """Refuse options that a suite would not look at."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    if ignored := sorted(given - _BESIDE_A_SUITE):
+        raise ConfigurationError(f"suite holds all settings, got {', '.join(ignored)} besides")
 
 
 def _show(record: dict[str, Any], output: Path) -> None:

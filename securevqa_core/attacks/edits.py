@@ -18,11 +18,16 @@ Order = Callable[[int, torch.Generator], Tensor]
 
 
 def edited(attack: Attack, order: Order) -> tuple[Tensor, list[float]]:
-    """Return frames in another order, the best one of as many as queries allow; with no query the first."""
+    """Return frames in another order, the best one of as many as queries allow; with no query the first.
+
+    Where there is one order only, nothing is asked.
+    """
     num_frames, config = len(attack.clean), attack.config
     repeats = config.repeats if attack.victim.has_random_answers else 1
     best, most, trace = attack.clean[order(num_frames, attack.rng)], -float("inf"), list[float]()
     candidate = best
+    if order in _FIXED:
+        return best, trace
     while attack.victim.num_queries + repeats <= config.queries:
         trace.append(sum(attack.victim.query(candidate) for _ in range(repeats)) / repeats)
         if attack.gain(trace[-1]) > most:
@@ -66,6 +71,7 @@ def _some(num_frames: int, rng: torch.Generator) -> Tensor:
     return 1 + torch.randperm(num_frames - 1, generator=rng)[: round(_SHARE * num_frames)]
 
 
+_FIXED = (_fast, _slow)
 ORDERS: dict[str, Order] = {
     "drop": _drop,
     "repeat": _repeat,

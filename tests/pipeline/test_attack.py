@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from cli import call, securevqa
 
 from pipeline.attack import _chosen, _goals
-from pipeline.attack_config import AttackRunConfig
+from pipeline.attack_config import AttackRunConfig, TargetConfig
 from pipeline.attack_work import Task, runner
 from pipeline.labelled import EvaluationSettings
 from securevqa_core.attacks.attack import AttackConfig
@@ -62,11 +63,64 @@ def test_every_video_gets_a_row_once_and_other_settings_are_refused(
         ({"fit_videos": 0}, r"fit_videos must be in .*, got 0"),
         ({"codec_crfs": (23, 60)}, r"codec_crfs must be in 0\.\.51, got 60"),
         ({"attack": AttackConfig(direction="boundary")}, "needs a label column, got None"),
+        (
+            {
+                "attack": AttackConfig(direction="boundary"),
+                "labels": EvaluationSettings(label_column="label"),
+                "surrogate": TargetConfig(model="nss-svr"),
+            },
+            "direction boundary needs a surrogate of the target's own weights",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
         AttackRunConfig(manifest="m.csv", output=tmp_path, **({"attack": AttackConfig()} | settings))
+
+
+def test_a_surrogate_without_a_name_is_the_target_behind_other_defences() -> None:
+    target = TargetConfig(model="nss-svr", checkpoint=Path("mine.safetensors"), defences=("guardian=4",))
+    nothing = {"model": None, "checkpoint": None}
+    assert target.in_its_place(**nothing, defences=None) is None
+    assert target.in_its_place(**nothing, defences=()) == replace(target, defences=())
+    assert target.in_its_place(model="vsfa", checkpoint=None, defences=None) == TargetConfig(model="vsfa")
+
+
+def test_a_failure_that_may_pass_is_tried_again_and_no_other_file_takes_its_place(
+    tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, manifest, output = tmp_path / "video.mp4", tmp_path / "manifest.csv", tmp_path / "out"
+    shutil.copy(videos["bikes_h264.mp4"], video)
+    manifest.write_text(f"uri,label\n{video},50\n")
+    arguments = ["attack", str(manifest), "-o", str(output), "--seconds", "0.2", "--draws", "1"]
+    arguments += ["--attack", "noise", "--label-column", "label", "--workers", "1"]
+    assert call(*arguments) == 0
+    clean, attacked = (next((output / "rows").glob(f"*.{phase}.json")) for phase in ("clean", "attacked"))
+    first = json.loads(attacked.read_text())
+    for path in (clean, attacked):
+        path.write_text(json.dumps({"video_id": "v", "status": "failed", "error_code": "fetch_unreachable"}))
+    assert call(*arguments) == 0
+    again = json.loads(attacked.read_text())
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+    attacked.unlink()
+    shutil.copy(videos["bunny_h264.mp4"], video)
+    capsys.readouterr()
+    assert call(*arguments) == 1
+    assert "has the clean score of another file" in capsys.readouterr().err.replace("\n", " ")
+    manifest.write_text(f"uri,label\n{video},51\n")
+    assert call(*arguments) == 1
+    assert "holds rows of other settings: videos" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_weights_that_were_never_trained_are_said_to_be(
+    tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = str(videos["bikes_h264.mp4"].parent / "bikes_h264*.mp4")
+    arguments = ["attack", manifest, "-o", str(tmp_path), "--attack", "none"]
+    arguments += ["--model", "secure-vqa-compact-intra", "--seconds", "0.2", "--draws", "1"]
+    assert call(*arguments, "--workers", "1") == 0
+    assert "is untrained: its scores mean nothing" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_an_output_that_cannot_be_used_is_refused(

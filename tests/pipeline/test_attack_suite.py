@@ -9,8 +9,10 @@ import polars
 import pytest
 from cli import call
 
+from pipeline.attack_config import AttackRunConfig
 from pipeline.attack_suite import read_suite
 from pipeline.attack_tables import markdown
+from securevqa_core.attacks.attack import AttackConfig
 from securevqa_core.errors import ConfigurationError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,6 +102,22 @@ def test_the_examples_are_suites_of_the_papers_tables(name: str, numbers: set[st
     assert all(row.config.labels.where == ("split=test",) for row in suite.rows)
 
 
+def test_settings_are_those_of_the_command_where_a_suite_has_none(tmp_path: Path) -> None:
+    suite = read_suite(_write(tmp_path, '[[row]]\nname = "a"\n'), manifest="m.csv", output=tmp_path)
+    assert suite.rows[0].config == AttackRunConfig(
+        manifest="m.csv", output=tmp_path / "rows" / "a", attack=AttackConfig()
+    )
+
+
+def test_options_that_a_suite_would_not_look_at_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["attack", "m.csv", "-o", str(tmp_path), "--suite", str(_write(tmp_path, SUITE))]
+    assert call(*arguments, "--draws", "4", "--write-videos") == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "suite holds all settings, got draws, write_videos besides" in said
+
+
 def test_a_row_of_which_no_video_could_be_read_says_so() -> None:
     names = ("attack", "noise_floor", "agreement", "codec", "spent")
     record = {"name": "lost", "table": "I", "paper": ""} | dict.fromkeys(names)
@@ -113,6 +131,7 @@ def test_a_row_of_which_no_video_could_be_read_says_so() -> None:
         ("speed = 1\n", r"line 1: there is no setting 'speed'"),
         ('[[row]]\nname = "a"\ntable = "I"\nvolume = 3\n', r"line 4: there is no setting 'volume'"),
         ('[[row]]\ntable = "I"\n', r"line 1: 'name' is missing"),
+        ('where = ["a=b"]\n[[row]]\nname = "a"\n', "line 2: where needs label_column, got 'a=b' alone"),
         ('[[row]]\nname = "a"\nepsilon = -1.0\n', r"line 1: epsilon must be in 0\.\.255, got -1"),
         ('[[row]]\nname = "a"\n[[row]]\nname = "A!"\n', r"line 3: there is a row 'a' already"),
         ('[[row]]\nname = "a"\n[[plot]]\nname = "p"\n', r"line 3: a plot has lines, name, x"),

@@ -220,6 +220,11 @@ def test_an_edit_in_time_shows_only_frames_of_the_video(
     assert shown != list(range(8))
 
 
+@pytest.mark.parametrize("name", ["fast", "slow"])
+def test_an_edit_of_one_order_asks_nothing(name: str, clip: Clip, scorer: FrameScorer) -> None:
+    assert _attacked(clip, scorer, attack=name, queries=10).num_queries == 0
+
+
 def test_an_edit_is_the_best_one_that_was_tried(clip: Clip, scorer: FrameScorer) -> None:
     found = _attacked(clip, scorer, attack="reorder", queries=10, direction="deflate")
     assert found.num_queries == len(found.trace) == 10
