@@ -154,7 +154,7 @@ _COMPACT = ModelSpec(
         fragment_bias_stages=(0,),
     ),
     make=_compact,
-    num_draws=4,  # they cost a third of what decoding once does, and order encodings of one video better
+    num_draws=4,  # they cost about what decoding 540p once does, and order encodings of one video better
 )
 _SPECS = (
     _COMPACT,
