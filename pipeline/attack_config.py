@@ -38,12 +38,12 @@ class TargetConfig:
     defences: tuple[str, ...] = ()
 
     def in_its_place(
-        self, *, model: str | None, checkpoint: Path | None, defences: tuple[str, ...] | None
+        self, *, model: str | None, checkpoint: Path | None, defences: Sequence[str] | None
     ) -> TargetConfig | None:
         """Return what an attacker has instead: another model, or this one behind other defences; or None."""
         if model is not None or checkpoint is not None:
-            return TargetConfig(model=model, checkpoint=checkpoint, defences=defences or ())
-        return None if defences is None else replace(self, defences=defences)
+            return TargetConfig(model=model, checkpoint=checkpoint, defences=tuple(defences or ()))
+        return None if defences is None else replace(self, defences=tuple(defences))
 
     def is_same_model(self, other: TargetConfig) -> bool:
         """Whether both have the same weights, whatever their defences."""

@@ -141,11 +141,10 @@ def _run_config(settings: Mapping[str, Any], *, manifest: str, output: Path) -> 
         checkpoint=_path(settings, "checkpoint"),
         defences=tuple(settings.get("defences", ())),
     )
-    around = settings.get("surrogate_defences")
     surrogate = target.in_its_place(
         model=settings.get("surrogate"),
         checkpoint=_path(settings, "surrogate_checkpoint"),
-        defences=None if around is None else tuple(around),
+        defences=settings.get("surrogate_defences"),
     )
     draws = {"num_draws": settings["draws"]} if "draws" in settings else {}
     return AttackRunConfig(

@@ -118,9 +118,7 @@ def attack_command(
         ),
         target=target,
         surrogate=target.in_its_place(
-            model=surrogate,
-            checkpoint=surrogate_checkpoint,
-            defences=None if surrogate_defence is None else tuple(surrogate_defence),
+            model=surrogate, checkpoint=surrogate_checkpoint, defences=surrogate_defence
         ),
         regime=regime,  # type: ignore[arg-type]  # validated by AttackRunConfig
         num_draws=draws,
