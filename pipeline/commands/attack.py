@@ -9,11 +9,11 @@ import typer
 from rich import box
 from rich.table import Table
 
-from pipeline.attack import attack_videos
-from pipeline.attack_config import AttackRunConfig, TargetConfig, labels_asked
-from pipeline.attack_suite import read_suite, run_suite
-from pipeline.attack_work import runner
 from pipeline.commands.terminal import console, resumable, say
+from pipeline.lab.attack import attack_videos
+from pipeline.lab.config import AttackRunConfig, TargetConfig, labels_asked
+from pipeline.lab.suite import read_suite, run_suite
+from pipeline.lab.work import runner
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig
 from securevqa_core.defences import DEFENCES
 from securevqa_core.errors import ConfigurationError

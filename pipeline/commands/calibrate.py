@@ -14,11 +14,12 @@ from operators.storage import scheme_of
 from pipeline.commands.evaluate import LabelOptions
 from pipeline.commands.options import spread
 from pipeline.commands.terminal import console, resumable, say
-from pipeline.config import ScoreConfig
-from pipeline.evaluate import Contestant, read_labelled, score_contestants
-from pipeline.labelled import EvaluationSettings, Scored, read_scored
-from pipeline.rundir import RunDirectory
-from pipeline.score import load_checkpoint
+from pipeline.evaluation.evaluate import Contestant, read_labelled, score_contestants
+from pipeline.evaluation.scored import Scored, read_scored
+from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring.config import ScoreConfig
+from pipeline.scoring.score import load_checkpoint
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import CheckpointError, ConfigurationError

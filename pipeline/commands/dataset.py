@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from pipeline.commands.terminal import complaints, console, resumable, say
-from pipeline.dataset import Budget, Built, build_dataset
-from pipeline.dataset_manifest import read_row
-from pipeline.show import literal
+from pipeline.datasets.build import Budget, Built, build_dataset
+from pipeline.datasets.manifest import read_row
+from pipeline.text import literal
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.rebuild import rebuild_clip
 from securevqa_core.errors import ConfigurationError

@@ -12,8 +12,7 @@ from rich.table import Table
 from operators.schema import Row
 from pipeline.commands.options import ScoreOptions, spread
 from pipeline.commands.terminal import console, resumable, say
-from pipeline.config import ScoreConfig
-from pipeline.evaluate import (
+from pipeline.evaluation.evaluate import (
     Contestant,
     LabelledSource,
     contestants,
@@ -22,11 +21,12 @@ from pipeline.evaluate import (
     read_labelled,
     score_contestants,
 )
-from pipeline.labelled import EvaluationSettings
-from pipeline.labels import LABEL_FORMATS, LabelRange
-from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
-from pipeline.rundir import RunDirectory
-from pipeline.show import literal
+from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
+from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring.config import ScoreConfig
+from pipeline.text import literal
 from securevqa_core.bootstrap import NUM_RESAMPLES
 from securevqa_core.errors import ConfigurationError
 

@@ -11,7 +11,7 @@ from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.score import show_outcome
 from pipeline.commands.terminal import console, resumable
-from pipeline.score import score
+from pipeline.scoring.score import score
 from securevqa_core.embeddings import EmbeddingConfig
 
 __all__ = ["extract_command"]

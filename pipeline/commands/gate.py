@@ -12,11 +12,12 @@ from rich.table import Table
 
 from operators.storage import join
 from pipeline.commands.terminal import console, print_json, say
-from pipeline.gate import WhatIf, decide, what_if
-from pipeline.gate_lists import FORMATS, list_tables, summary, write_lists
-from pipeline.gate_policy import read_policy
-from pipeline.rundir import RunDirectory
-from pipeline.show import literal, read_finished_run
+from pipeline.gate.decide import WhatIf, decide, what_if
+from pipeline.gate.lists import FORMATS, list_tables, summary, write_lists
+from pipeline.gate.policy import read_policy
+from pipeline.runs.finished import read_finished_run
+from pipeline.runs.rundir import RunDirectory
+from pipeline.text import literal
 from securevqa_core.errors import ConfigurationError, OutputError
 
 __all__ = ["EXIT_LIMIT_BROKEN", "gate_command"]

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.backlog import DEFAULT_MAX_TRIES, BacklogConfig, seconds_of
 from pipeline.commands.options import ScoreOptions
-from pipeline.config import ScoreConfig
+from pipeline.runs.backlog import DEFAULT_MAX_TRIES, BacklogConfig, seconds_of
+from pipeline.scoring.config import ScoreConfig
 from securevqa_core.randomness import Key
 
 __all__ = ["NightlyOptions"]

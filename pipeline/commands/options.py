@@ -18,8 +18,8 @@ import typer
 
 from operators.decode import FetchLimits
 from pipeline.commands.terminal import complaints
-from pipeline.config import ScoreConfig
-from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.scoring.config import ScoreConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Thresholds

@@ -9,8 +9,9 @@ import typer
 
 from operators.storage import redact
 from pipeline.commands.terminal import console, say
-from pipeline.rundir import RunDirectory
-from pipeline.show import DEFAULT_ROWS, read_finished_run, show_report
+from pipeline.pages.table import DEFAULT_ROWS, show_report
+from pipeline.runs.finished import read_finished_run
+from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 from securevqa_core.randomness import Key
 
@@ -39,8 +40,8 @@ def report_command(
         show_report(directory, num_rows=rows, console=console)
         return
     # Seconds of imports that other commands need not wait for.
-    from pipeline.page import page_columns, render_page, shown_videos  # noqa: PLC0415
-    from pipeline.thumbnails import thumbnails  # noqa: PLC0415
+    from pipeline.pages.page import page_columns, render_page, shown_videos  # noqa: PLC0415
+    from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
 
     if pictures < 0:
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
@@ -63,8 +64,8 @@ def report_command(
 def _close_up(
     table: Any, run: dict[str, Any], video: str, checkpoint: str | None, key_file: str | None
 ) -> Any:
-    from pipeline.close_up import look_closely  # noqa: PLC0415
     from pipeline.commands.weights import read_checkpoint  # noqa: PLC0415
+    from pipeline.pages.close_up import look_closely  # noqa: PLC0415
     from securevqa_core import weights, zoo  # noqa: PLC0415
 
     uris = dict(zip(table["video_id"].to_pylist(), table["uri"].to_pylist(), strict=True))

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import typer
 from rich.table import Table
 
-from pipeline.changes import Changes, changes
 from pipeline.commands.terminal import console, print_json, say
-from pipeline.rundir import RunDirectory
-from pipeline.runs import RunEntry, find_runs
-from pipeline.show import literal
+from pipeline.runs.changes import Changes, changes
+from pipeline.runs.history import RunEntry, find_runs
+from pipeline.runs.rundir import RunDirectory
+from pipeline.text import literal
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["compare_command", "runs_command"]

@@ -10,7 +10,7 @@ from rich.table import Table
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.terminal import console, resumable
-from pipeline.score import Outcome, score
+from pipeline.scoring.score import Outcome, score
 from securevqa_core.errors import ERROR_CODES
 
 __all__ = ["score_command", "show_outcome"]

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from pipeline.show import literal
+from pipeline.text import literal
 
 __all__ = ["EXIT_INTERRUPTED", "complaints", "console", "print_json", "resumable", "say"]
 

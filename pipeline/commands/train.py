@@ -9,12 +9,12 @@ import typer
 
 from pipeline.commands.options import spread
 from pipeline.commands.terminal import console, resumable, say
-from pipeline.evaluate import LabelledSource, read_labelled
-from pipeline.labelled import EvaluationSettings
-from pipeline.labels import LABEL_FORMATS, LabelRange
-from pipeline.manifest import DEFAULT_ALLOW_SCHEMES
-from pipeline.train_config import TrainRun
-from securevqa_core.training_config import TrainConfig
+from pipeline.evaluation.evaluate import LabelledSource, read_labelled
+from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
+from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.training.config import TrainRun
+from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits
 
 __all__ = ["TrainOptions", "train_command"]
@@ -179,7 +179,7 @@ def train_command(
     options: TrainOptions,
 ) -> None:
     """Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted."""
-    from pipeline.train import train  # noqa: PLC0415 - seconds of imports that other commands need not wait for
+    from pipeline.training.train import train  # noqa: PLC0415 - seconds of imports that other commands need not wait for
 
     run = options.config(manifest=labelled_manifest, output=output, model=model, init=init, finetune=finetune)
     settings = EvaluationSettings(

@@ -24,10 +24,10 @@ from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import frame_statistics
 from securevqa_core.published import PublishedFile, assemble
-from securevqa_core.training import TrainingData, fit
-from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_inputs import batch_maker
-from securevqa_core.training_steps import ALONE
+from securevqa_core.training.config import TrainConfig
+from securevqa_core.training.inputs import batch_maker
+from securevqa_core.training.loop import TrainingData, fit
+from securevqa_core.training.steps import ALONE
 from securevqa_core.types import SamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

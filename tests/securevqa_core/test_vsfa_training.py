@@ -13,10 +13,10 @@ from labelled import cached
 
 from securevqa_core import zoo
 from securevqa_core.scoring import inter_features
-from securevqa_core.training import TrainingData, fit
-from securevqa_core.training_cache import CachedVideo
-from securevqa_core.training_config import TrainConfig
-from securevqa_core.training_inputs import cached_features, inter_backbone
+from securevqa_core.training.cache import CachedVideo
+from securevqa_core.training.config import TrainConfig
+from securevqa_core.training.inputs import cached_features, inter_backbone
+from securevqa_core.training.loop import TrainingData, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from media import CLIPS, bundled_clip, run_ffmpeg
 
-from securevqa_core.training_cache import CacheConfig, CachedVideo, LabelledVideo, build_cache, local_video
+from securevqa_core.training.cache import CacheConfig, CachedVideo, LabelledVideo, build_cache, local_video
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["CRFS", "TINY", "cached", "labelled_videos"]

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.schema import REPORT
-from pipeline.rundir import RunDirectory
+from pipeline.runs.rundir import RunDirectory
 
 __all__ = ["make_run"]
 

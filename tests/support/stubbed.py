@@ -13,7 +13,8 @@ from pathlib import Path
 from operators.decode import Decode
 from operators.fetch import FetchAttemptError
 from operators.schema import Row
-from pipeline import cli, run
+from pipeline import cli
+from pipeline.scoring import run
 
 _decoded: dict[str, Row] = {}  # in this worker
 

@@ -14,9 +14,9 @@ from footage import make_photo, make_video, read_pixels
 from media import run_ffmpeg
 from rich.console import Console
 
-from pipeline import dataset_progress
-from pipeline.dataset import build_dataset
-from pipeline.dataset_manifest import MANIFEST
+from pipeline.datasets import progress as build_progress
+from pipeline.datasets.build import build_dataset
+from pipeline.datasets.manifest import MANIFEST
 from securevqa_core.datasets.build import BuildConfig, split_of
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
@@ -137,7 +137,7 @@ def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
     assert not list(output.glob("records/*"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset_progress, "LOG_SECONDS", 0.0)  # a line for each view
+        patch.setattr(build_progress, "LOG_SECONDS", 0.0)  # a line for each view
         with pytest.raises(KeyboardInterrupt):
             build_dataset([footage], output, CONFIG, workers=1, console=Console(file=Interrupting()))
     (record,) = output.glob("records/*")

@@ -15,7 +15,7 @@ from cli import call, read_json
 from runs import make_run
 from s3server import S3Server
 
-from pipeline.gate_lists import FORMATS
+from pipeline.gate.lists import FORMATS
 
 CHECKPOINT = "secure-vqa-compact-0123456789abcdef"
 POLICY = f"""version = 1

@@ -1,0 +1,203 @@
+"""Owns the building of a data set: every view of every source, in parallel, resumed where it stopped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.datasets.manifest import Finished, write_manifest
+from pipeline.datasets.progress import Progress, shown_progress
+from securevqa_core.datasets.build import BuildConfig, ClipRecord, build_view, read_records
+from securevqa_core.datasets.folder import DatasetFolder, opened
+from securevqa_core.datasets.sources import LeftOut, Source, find_sources
+from securevqa_core.datasets.views import View, plan_views
+from securevqa_core.errors import ConfigurationError, DatasetError
+from securevqa_core.types import require_range
+
+__all__ = ["Budget", "Built", "build_dataset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When to begin no further view. What has begun is finished, so both may be passed by a little.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    max_clips: int | None = None  # that are finished, those of earlier calls among them
+    max_minutes: float | None = None  # of this call
+
+    def __post_init__(self) -> None:
+        if self.max_clips is not None:
+            require_range("max_clips", self.max_clips, low=1, high=10**9)
+        if self.max_minutes is not None:
+            require_range("max_minutes", self.max_minutes, low=0, high=10**6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build came to."""
+
+    manifest: Path
+    records: tuple[ClipRecord, ...]  # with the splits of the manifest
+    groups: tuple[tuple[str, ...], ...]  # ids of sources that show the same footage, two or more in each
+    left_out: tuple[LeftOut, ...]  # files, sources and views that no clip was made of
+    num_views_left: int  # that the budget left for another call
+
+
+def build_dataset(
+    roots: Sequence[Path],
+    output: Path,
+    config: BuildConfig,
+    *,
+    budget: Budget | None = None,
+    workers: int | None = None,
+    console: Console,
+) -> Built:
+    """Make, label and list the clips of every source under `roots`.
+
+    Sources come in a random order, and the second view of a source after the first of every other, so that a
+    build that ends early has seen as many as it could. The same call goes on where it stopped.
+
+    Args:
+        roots: folders, and files of footage or photographs.
+        output: folder of the data set.
+        config: what is made of each source.
+        budget: where to stop; None: when all is done.
+        workers: views made at a time; None: one for each processor.
+        console: for progress.
+
+    Raises:
+        ConfigurationError: a root is not there, or `output` lies in one or was made with other settings.
+        OutputError: the output cannot be written, or another process is building in it.
+        DatasetError: no source is usable, or FFmpeg is missing.
+    """
+    workers = workers or os.cpu_count() or 1
+    require_range("workers", workers, low=1, high=1024)
+    _require_apart(roots, output)
+    found = find_sources(roots)
+    planned, unfit = _plan(found.sources, config)
+    with opened(output, config.settings()) as folder:
+        job = _Job(folder=folder, config=config, budget=budget or Budget(), workers=workers)
+        with shown_progress("views", total=len(planned), console=console) as progress:
+            job.build(planned, progress)
+        if not job.finished:
+            reasons = "; ".join(item.reason for item in [*found.left_out, *unfit, *job.left_out][:3])
+            raise DatasetError(f"none of {len(found.sources)} sources gave a clip: {reasons}")
+        with shown_progress("sources compared", total=len(found.sources), console=console) as progress:
+            listed = write_manifest(
+                folder, found.sources, job.finished, config, workers=workers, progress=progress
+            )
+    return Built(
+        manifest=folder.manifest,
+        records=listed.records,
+        groups=listed.groups,
+        left_out=(*found.left_out, *unfit, *sorted(job.left_out, key=lambda item: item.name)),
+        num_views_left=len(planned) - len(job.finished) - len(job.left_out),
+    )
+
+
+def _require_apart(roots: Sequence[Path], output: Path) -> None:
+    """Refuse an output whose clips the next call would take for sources."""
+    for root in roots:
+        if output.resolve().is_relative_to(root.resolve()):
+            raise ConfigurationError(
+                f"output must not lie inside the sources {str(root)!r}, got {str(output)!r}"
+            )
+
+
+def _plan(sources: Sequence[Source], config: BuildConfig) -> tuple[list[View], list[LeftOut]]:
+    """Return the views in the order in which they are made, and the sources that give none."""
+    ordered = list(sources)
+    random.Random(config.seed).shuffle(ordered)  # noqa: S311 - an order, not a secret
+    planned = [plan_views(source, seed=config.seed, max_views=config.views_per_source) for source in ordered]
+    unfit = [
+        LeftOut(
+            name=source.source_id,
+            reason=f"{source.path} is too small or too short: {source.width}x{source.height}, "
+            f"{source.duration_seconds:.1f} s",
+        )
+        for source, views in zip(ordered, planned, strict=True)
+        if not views
+    ]
+    views = [view for row in itertools.zip_longest(*planned) for view in row if view is not None]
+    return views, unfit
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """The making of views: what is finished so far, and what could not be."""
+
+    folder: DatasetFolder
+    config: BuildConfig
+    budget: Budget
+    workers: int
+    finished: list[Finished] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _started: float = field(default_factory=time.monotonic)
+
+    def build(self, views: Sequence[View], progress: Progress) -> None:
+        """Make the views in their order, until they or the budget come to an end."""
+        waiting = iter(self._unfinished(views, progress))
+        running: dict[Future[list[ClipRecord] | None], View] = {}
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            while True:
+                num_free = self.workers - len(running) if self._may_begin() else 0
+                for view in itertools.islice(waiting, num_free):
+                    call = pool.submit(
+                        build_view, view, self.folder, self.config, is_stopped=self._stop.is_set
+                    )
+                    running[call] = view
+                if not running:
+                    return
+                for call in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._settle(running.pop(call), call)
+                    progress.advance()
+        finally:  # an interruption waits for the clips that are being made, not for their views
+            self._stop.set()
+            pool.shutdown(cancel_futures=True)
+
+    def _unfinished(self, views: Sequence[View], progress: Progress) -> list[View]:
+        """Take over what earlier calls finished, and return the rest."""
+        rest = []
+        for view in views:
+            try:
+                records = read_records(view.view_id, self.folder)
+            except DatasetError as error:
+                self.left_out.append(LeftOut(name=view.view_id, reason=str(error)))
+                progress.advance()
+                continue
+            if records is None:
+                rest.append(view)
+            else:
+                self.finished.append(Finished(view=view, records=tuple(records)))
+                progress.advance()
+        return rest
+
+    def _may_begin(self) -> bool:
+        num_clips = sum(len(item.records) for item in self.finished)
+        minutes = (time.monotonic() - self._started) / 60
+        enough = self.budget.max_clips is not None and num_clips >= self.budget.max_clips
+        late = self.budget.max_minutes is not None and minutes >= self.budget.max_minutes
+        return not (enough or late)
+
+    def _settle(self, view: View, call: Future[list[ClipRecord] | None]) -> None:
+        try:
+            records = call.result()
+        except DatasetError as error:
+            self.left_out.append(LeftOut(name=view.view_id, reason=str(error)))
+        else:
+            assert records is not None, "nothing was stopped"
+            self.finished.append(Finished(view=view, records=tuple(records)))

@@ -1,0 +1,190 @@
+"""Owns an evaluation from labelled videos to its files: scoring every contestant, comparing, writing.
+
+OUTPUT/
+  manifest.parquet     the rows that are looked at, where videos are scored
+  runs/NAME/           the run directory of each contestant that is scored
+  evaluation.json      the comparison
+  scatter.png  residuals.png
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from operators.schema import REPORT, ROW_KEY
+from operators.storage import join
+from pipeline.evaluation.compare import Comparison, compare
+from pipeline.evaluation.plots import residuals_png, scatter_png
+from pipeline.evaluation.scored import read_scored
+from pipeline.manifests.labelled import EvaluationSettings, keep_rows
+from pipeline.manifests.labels import label_column, labels_of, read_label_file
+from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
+from pipeline.runs.report import require_parquet
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring.config import ScoreConfig
+from pipeline.scoring.score import score
+from securevqa_core import zoo
+from securevqa_core.errors import ConfigurationError
+
+__all__ = [
+    "Contestant",
+    "LabelledSource",
+    "contestants",
+    "evaluate_runs",
+    "named_runs",
+    "read_labelled",
+    "score_contestants",
+]
+
+MANIFEST_NAME = "manifest.parquet"
+_RENAMED = "listed_"  # before the name of a manifest column that the report has for itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """What scores a run of the evaluation."""
+
+    name: str
+    model: str | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSource:
+    """Where labelled videos are listed.
+
+    Raises:
+        ConfigurationError: `video_root` without `label_format`.
+    """
+
+    location: str
+    label_format: str | None = None  # of a label file; None: a manifest
+    video_root: str | None = None  # that the paths of a label file are relative to; None: its folder
+    uri_column: str = "uri"  # of a manifest
+    allow_schemes: frozenset[str] = DEFAULT_ALLOW_SCHEMES
+
+    def __post_init__(self) -> None:
+        if self.video_root is not None and self.label_format is None:
+            raise ConfigurationError(f"video_root needs labels_format, got {self.video_root!r} alone")
+
+
+def contestants(models: Sequence[str], checkpoints: Sequence[str]) -> list[Contestant]:
+    """Return one contestant a model and a checkpoint, the default where there are none; names are unique.
+
+    Raises:
+        ConfigurationError: no such model.
+    """
+    for model in models:
+        zoo.spec(model)
+    found = [Contestant(name=model, model=model) for model in models]
+    found += [Contestant(name=_stem(one), checkpoint=one) for one in checkpoints]
+    found = found or [Contestant(name=zoo.DEFAULT_MODEL)]
+    names = _unique([one.name for one in found])
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
+
+
+def named_runs(uris: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, RunDirectory]:
+    """Return finished runs by the names of their folders, made unique among themselves and `taken`."""
+    names = _unique([*taken, *(_stem(uri) for uri in uris)])[len(taken) :]
+    return {name: RunDirectory(uri) for name, uri in zip(names, uris, strict=True)}
+
+
+def read_labelled(source: LabelledSource, settings: EvaluationSettings) -> pa.Table:
+    """Return the labelled rows to score; columns that the report has for itself become `listed_...`.
+
+    Raises:
+        ManifestError: the source, or a label in it, breaks a rule.
+        ConfigurationError: no such label format.
+    """
+    if source.label_format is not None:
+        table = read_label_file(
+            source.location, label_format=source.label_format, video_root=source.video_root
+        )
+    else:
+        table = read_manifest(
+            source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
+        )
+    table = keep_rows(table, settings)
+    labels_of(table, label_column(table.column_names, settings.label_column), settings.label_range)
+    own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
+    table = table.rename_columns(
+        [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]
+    )
+    require_parquet(table)
+    return table
+
+
+def score_contestants(
+    table: pa.Table,
+    entered: Sequence[Contestant],
+    directory: RunDirectory,
+    *,
+    configure: Callable[[Contestant, str, str], ScoreConfig],
+    console: Console,
+) -> dict[str, RunDirectory]:
+    """Score a table with every contestant, each into its own run directory; what is finished is kept.
+
+    Args:
+        table: of `read_labelled`.
+        entered: who scores.
+        directory: of the evaluation.
+        configure: (contestant, manifest, output) -> settings of its run.
+        console: for progress.
+
+    Returns:
+        The finished runs by name.
+    """
+    directory.require_writable()
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    directory.write_file(content.getvalue(), MANIFEST_NAME)
+    finished = {}
+    for one in entered:
+        output = join(directory.uri, f"runs/{one.name}")
+        console.print(f"scoring with {one.name}", highlight=False, markup=False)
+        score(configure(one, join(directory.uri, MANIFEST_NAME), output), console=console)
+        finished[one.name] = RunDirectory(output)
+    return finished
+
+
+def evaluate_runs(
+    runs: dict[str, RunDirectory], settings: EvaluationSettings, directory: RunDirectory
+) -> Comparison:
+    """Compare finished runs with their labels and write the evaluation's files.
+
+    Raises:
+        OutputError: a run is not finished, or the files cannot be written.
+        ManifestError: a column is missing, or a label breaks a rule.
+        UndefinedError: no row is left to compare.
+    """
+    directory.require_writable()
+    scored = [read_scored(name, run, settings) for name, run in runs.items()]
+    found = compare(scored, settings)
+    name = scored[0].label_name
+    for picture, draw in (("scatter.png", scatter_png), ("residuals.png", residuals_png)):
+        directory.write_file(draw(found.scores, found.labels, found.curves, label_name=name), picture)
+    directory.write_json(found.record, "evaluation.json")
+    return found
+
+
+def _stem(uri: str) -> str:
+    name = uri.rstrip("/").rpartition("/")[2]
+    return name.removesuffix(".safetensors") or "run"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return names with -2, -3, ... added where one came before."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in found:
+            number += 1
+            candidate = f"{name}-{number}"
+        found.append(candidate)
+    return found

@@ -1,0 +1,134 @@
+"""Owns what a gate leaves behind: the lists of what to publish, hold and review, and gate.json, written last.
+
+OUTPUT/
+  publish.parquet  hold.parquet  review.parquet     and the same as .csv and .jsonl where asked for
+  gate.json        counts, policy and files; a reader trusts the lists only beside it
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from pipeline.gate.conditions import kind_of_column
+from pipeline.gate.decide import Gated
+from pipeline.gate.policy import Decision, Policy
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["FORMATS", "list_tables", "summary", "write_lists"]
+
+SUMMARY_NAME = "gate.json"
+_FORMULA_STARTS = "=+-@\t\r\n"  # OWASP, "CSV injection"
+# Of the report, in every list; content_sha256 says which bytes were judged.
+COLUMNS = (
+    "video_id",
+    "uri",
+    "content_sha256",
+    "score_lower",
+    "verdict",
+    "status",
+    "error_code",
+    "checkpoint_id",
+)
+
+
+def list_tables(report: pa.Table, gated: Gated, policy: Policy) -> dict[Decision, pa.Table]:
+    """Return the rows of each decision with decision, rule and reason, then columns of the report."""
+    names = list(dict.fromkeys([*COLUMNS, *policy.columns]))
+    table = report.select(names)
+    table = table.add_column(2, "decision", pa.array(gated.decisions, pa.string()))
+    table = table.add_column(3, "rule", pa.array(gated.rules, pa.string()))
+    table = table.add_column(4, "reason", pa.array(gated.reasons, pa.string()))
+    decided = table["decision"]
+    return {one: table.filter(pa.compute.equal(decided, one)) for one in get_args(Decision)}
+
+
+def summary(gated: Gated, policy: Policy, run: dict[str, Any], *, report_uri: str) -> dict[str, Any]:
+    """Return what a workflow needs to know, as JSON values."""
+    counts = Counter(gated.decisions)
+    return {
+        "policy": {"name": policy.name, "sha256": policy.sha256, "allowed": sorted(policy.allowed)},
+        "report": {"uri": report_uri}
+        | {name: run.get(name) for name in ("generation", "fingerprint", "finished_at")},
+        "rows": len(gated.decisions),
+        "decisions": {decision: counts[decision] for decision in get_args(Decision)},
+        "rules": dict(Counter(name for name in gated.rules if name is not None)),
+        "by_default": gated.rules.count(None),
+        "withheld": dict(sorted(gated.withheld.items())),
+        "broken_limits": [asdict(one) for one in gated.broken_limits],
+        "decided_at": datetime.datetime.now(datetime.UTC).isoformat(),
+    }
+
+
+def write_lists(
+    directory: RunDirectory,
+    tables: dict[Decision, pa.Table],
+    about: dict[str, Any],
+    *,
+    formats: Collection[str],
+) -> dict[str, Any]:
+    """Write the lists and then gate.json; return its contents.
+
+    Raises:
+        ConfigurationError: an unknown format.
+        OutputError: the output cannot be written.
+    """
+    for one in formats:
+        if one not in FORMATS:
+            raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
+    directory.require_writable()
+    directory.remove_file(SUMMARY_NAME)  # until the next one there are no lists to trust
+    files = []
+    for decision, table in tables.items():
+        for one, encode in FORMATS.items():
+            name = f"{decision}.{one}"
+            if one in formats:
+                directory.write_file(encode(table), name)
+                files.append(name)
+            else:
+                directory.remove_file(name)  # of an earlier gate, which said something else
+    about = about | {"files": files}
+    directory.write_json(about, SUMMARY_NAME)
+    return about
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _csv(table: pa.Table) -> bytes:
+    """Encode for spreadsheets: an apostrophe keeps them from running text that begins as a formula does."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):  # which CSV has no place for
+            texts = [None if value is None else _json(value) for value in table[field.name].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+        elif kind_of_column(field.type) == "text":
+            texts = table[field.name].cast(pa.string()).to_pylist()
+            guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
+            table = table.set_column(place, field.name, pa.array(guarded, pa.string()))
+    sink = io.BytesIO()
+    pacsv.write_csv(table, sink)
+    return sink.getvalue()
+
+
+def _json_lines(table: pa.Table) -> bytes:
+    return "".join(f"{_json(row)}\n" for row in table.to_pylist()).encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet, "csv": _csv, "jsonl": _json_lines}

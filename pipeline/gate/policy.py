@@ -1,0 +1,289 @@
+"""Owns a gate's policy: reading it from TOML, and naming file, line and rule of whatever is wrong with it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+
+import pyarrow as pa
+
+from operators.storage import StorageError, read_bytes, redact
+from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Scalar, Threshold, kind_of_column
+from pipeline.toml_source import Path, TomlSource
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["ALLOWANCES", "LIMITS", "Decision", "Policy", "Rule", "parse_policy", "read_policy", "require_fit"]
+
+Decision = Literal["publish", "hold", "review"]
+
+POLICY_VERSION = 1
+READ_SECONDS = 60.0
+
+# What never publishes unless the policy holds the sentence, so that no one allows it by a typo.
+ALLOWANCES = {
+    "unscored": "publish videos that were not scored",
+    "public_seed": "publish on scores drawn with a public seed",
+    "untrained": "publish on scores of an untrained checkpoint",
+    "unknown_checkpoint": "publish on scores of any checkpoint",
+}
+LIMITS = ("min_rows", "min_publish_share", "max_hold_share", "max_review_share", "max_unscored_share")
+
+_KEYS = frozenset({"version", "default", "checkpoints", "columns", "allow", "limits", "rules"})
+_RULE_KEYS = frozenset({"name", "decision", "when"})
+_THRESHOLD_KEYS = frozenset({"default", "by", "values"})
+_KINDS: dict[type, str] = {
+    bool: "truth",
+    int: "number",
+    float: "number",
+    str: "text",
+    datetime.datetime: "time",
+    datetime.date: "time",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What is decided for rows for which all conditions hold."""
+
+    name: str
+    decision: Decision
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Rules in order, of which the first that holds decides, and what guards a publication."""
+
+    name: str  # of the file, for people
+    sha256: str  # of its bytes
+    rules: tuple[Rule, ...]
+    default: Decision = "review"  # where no rule holds
+    checkpoints: frozenset[str] = frozenset()  # that may publish
+    columns: tuple[str, ...] = ()  # of the report, that the lists have besides their own
+    allowed: frozenset[str] = frozenset()  # names of `ALLOWANCES`
+    limits: Mapping[str, float] = field(default_factory=dict)  # names of `LIMITS`
+    source: TomlSource
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """The columns of the report that it names."""
+        conditions = [condition for rule in self.rules for condition in rule.conditions]
+        return tuple(dict.fromkeys([*(name for one in conditions for name in one.columns), *self.columns]))
+
+
+def read_policy(uri: str) -> Policy:
+    """Read a policy from anywhere that videos can be read from.
+
+    Raises:
+        ConfigurationError: it cannot be read or breaks a rule.
+    """
+    name = redact(uri)
+    try:
+        content = read_bytes(uri, timeout_seconds=READ_SECONDS)
+    except StorageError as error:
+        raise ConfigurationError(f"policy {name!r} cannot be read: {error}") from error
+    return parse_policy(content, name=name)
+
+
+def parse_policy(content: bytes, *, name: str) -> Policy:
+    """Return the policy that TOML bytes hold.
+
+    Raises:
+        ConfigurationError: they are no policy; names `name`, the line and the rule.
+    """
+    try:
+        source = TomlSource(name=name, text=content.decode())
+        document = source.document()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"policy {name!r}, line {line}: not UTF-8: {error.reason}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"policy {name!r}, {error}") from error
+    _require_keys(document, _KEYS, (), source)
+    if document.get("version") != POLICY_VERSION:
+        found = document.get("version")
+        raise _error(source, ("version",), f"version must be {POLICY_VERSION}, got {found!r}")
+    return Policy(
+        name=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        rules=_rules(document.get("rules", []), source),
+        default=_decision(document.get("default", "review"), ("default",), source),
+        checkpoints=frozenset(_names(document, "checkpoints", source)),
+        columns=_names(document, "columns", source),
+        allowed=_allowed(document.get("allow", {}), source),
+        limits=_limits(document.get("limits", {}), source),
+        source=source,
+    )
+
+
+def require_fit(policy: Policy, schema: pa.Schema) -> None:
+    """Refuse a policy whose conditions cannot be asked of a report.
+
+    Raises:
+        ConfigurationError: a column is not there, or is of another kind than what it is compared with.
+    """
+    for column in policy.columns:
+        if column not in schema.names:
+            raise _error(policy.source, ("columns",), _no_column(column, schema))
+    for number, rule in enumerate(policy.rules):
+        for condition in rule.conditions:
+            path = ("rules", number, "when")
+            for name in condition.columns:
+                if name not in schema.names:
+                    raise _error(policy.source, path, _no_column(name, schema))
+            if wrong := _misfit(condition, schema.field(condition.column).type):
+                raise _error(policy.source, path, wrong)
+
+
+def _error(source: TomlSource, path: Path, message: str) -> ConfigurationError:
+    where = f"policy {source.name!r}, line {source.line_of(path)}"
+    if path[:1] == ("rules",) and len(path) > 1:
+        number = cast(int, path[1])
+        name = source.document()["rules"][number].get("name")
+        where += f", rule {name!r}" if isinstance(name, str) else f", rule number {number + 1}"
+    return ConfigurationError(f"{where}: {message}")
+
+
+def _no_column(name: str, schema: pa.Schema) -> str:
+    return f"the report has no column {name!r}, only {', '.join(schema.names)}"
+
+
+def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
+    kind, comparison = kind_of_column(type_), condition.comparison
+    said = f"{condition.column} is {kind}"
+    if comparison == "missing":
+        return None
+    if comparison == "contains":
+        return None if kind in {"text", "list of text"} else f"{said}: it cannot be asked what it contains"
+    if comparison in ORDERED and kind not in {"number", "time"}:
+        return f"{said}: it cannot be {comparison.replace('_', ' ')} anything"
+    wrong = [one for one in condition.operands if _KINDS[type(one)] != kind or not _converts(one, type_)]
+    return f"{said} and cannot be compared with {wrong[0]!r}" if wrong else None
+
+
+def _converts(value: Scalar, type_: pa.DataType) -> bool:
+    """Tell whether a time is of the column's own sort: with or without a zone, of a day or a moment."""
+    if kind_of_column(type_) != "time":
+        return True
+    is_moment = isinstance(value, datetime.datetime)
+    has_zone = isinstance(value, datetime.datetime) and value.tzinfo is not None
+    if not pa.types.is_timestamp(type_):
+        return not is_moment
+    return is_moment and has_zone == (cast(Any, type_).tz is not None)
+
+
+def _rules(found: Any, source: TomlSource) -> tuple[Rule, ...]:
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _error(source, ("rules",), f"rules must be written as [[rules]], got {found!r}")
+    rules = tuple(_rule(one, number, source) for number, one in enumerate(found))
+    names = [rule.name for rule in rules]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise _error(source, ("rules", number, "name"), f"name must be unique, got {name!r} again")
+    return rules
+
+
+def _rule(found: Mapping[str, Any], number: int, source: TomlSource) -> Rule:
+    path: Path = ("rules", number)
+    _require_keys(found, _RULE_KEYS, path, source)
+    name = found.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise _error(source, (*path, "name"), f"name must be text, got {name!r}")
+    when = found.get("when")
+    listed: list[Any] = when if isinstance(when, list) else [when]
+    if not listed or not all(isinstance(one, dict) for one in listed):
+        raise _error(source, (*path, "when"), f"when must be one condition or a list of them, got {when!r}")
+    return Rule(
+        name=name,
+        decision=_decision(found.get("decision"), (*path, "decision"), source),
+        conditions=tuple(_condition(one, (*path, "when"), source) for one in listed),
+    )
+
+
+def _condition(found: Mapping[str, Any], path: Path, source: TomlSource) -> Condition:
+    column = found.get("column")
+    if not isinstance(column, str):
+        raise _error(source, path, f"column must be the name of a column, got {column!r}")
+    others = [name for name in found if name != "column"]
+    if len(others) != 1 or others[0] not in CONDITIONS:
+        wanted = ", ".join(CONDITIONS)
+        raise _error(source, path, f"a condition must have column and one of {wanted}, got {others}")
+    comparison, value = others[0], found[others[0]]
+    if comparison == "missing":
+        if not isinstance(value, bool):
+            raise _error(source, path, f"missing must be true or false, got {value!r}")
+        return Condition(column=column, comparison=comparison, is_missing=value)
+    if comparison in {"one_of", "none_of"}:
+        return Condition(column=column, comparison=comparison, members=_members(value, path, source))
+    if comparison == "contains" and not isinstance(value, str):
+        raise _error(source, path, f"contains must be text, got {value!r}")
+    return Condition(column=column, comparison=comparison, threshold=_threshold(value, path, source))
+
+
+def _members(value: Any, path: Path, source: TomlSource) -> tuple[Scalar, ...]:
+    if not isinstance(value, list) or not value:
+        raise _error(source, path, f"one_of and none_of need a list with something in it, got {value!r}")
+    return tuple(_scalar(one, path, source) for one in value)
+
+
+def _threshold(value: Any, path: Path, source: TomlSource) -> Threshold:
+    if not isinstance(value, dict):
+        return Threshold(default=_scalar(value, path, source))
+    if set(value) != _THRESHOLD_KEYS or not isinstance(value["values"], dict):
+        wanted = ", ".join(sorted(_THRESHOLD_KEYS))
+        raise _error(source, path, f"thresholds by group must have {wanted}, got {sorted(value)}")
+    if not isinstance(value["by"], str):
+        raise _error(source, path, f"by must be the name of a column, got {value['by']!r}")
+    groups = {name: _scalar(one, path, source) for name, one in value["values"].items()}
+    return Threshold(default=_scalar(value["default"], path, source), by=value["by"], values=groups)
+
+
+def _scalar(value: Any, path: Path, source: TomlSource) -> Scalar:
+    if type(value) not in _KINDS or value != value:  # noqa: PLR0124 - NaN, with which nothing compares
+        raise _error(source, path, f"a value to compare with must be text, a number or a time, got {value!r}")
+    return cast(Scalar, value)
+
+
+def _decision(value: Any, path: Path, source: TomlSource) -> Decision:
+    if value not in get_args(Decision):
+        raise _error(
+            source, path, f"{path[-1]} must be one of {', '.join(get_args(Decision))}, got {value!r}"
+        )
+    return cast(Decision, value)
+
+
+def _names(document: Mapping[str, Any], key: str, source: TomlSource) -> tuple[str, ...]:
+    found = document.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
+        raise _error(source, (key,), f"{key} must be a list of texts, got {found!r}")
+    return tuple(dict.fromkeys(found))
+
+
+def _allowed(found: Any, source: TomlSource) -> frozenset[str]:
+    _require_keys(found, frozenset(ALLOWANCES), ("allow",), source)
+    for name, value in found.items():
+        if value != ALLOWANCES[name]:
+            message = f"{name} must be the words {ALLOWANCES[name]!r}, got {value!r}"
+            raise _error(source, ("allow", name), message)
+    return frozenset(found)
+
+
+def _limits(found: Any, source: TomlSource) -> dict[str, float]:
+    _require_keys(found, frozenset(LIMITS), ("limits",), source)
+    for name, value in found.items():
+        high, rule = (1 << 50, ">= 0") if name == "min_rows" else (1, "in 0..1")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= high:
+            raise _error(source, ("limits", name), f"{name} must be a number {rule}, got {value!r}")
+    return {name: float(value) for name, value in found.items()}
+
+
+def _require_keys(found: Any, known: frozenset[str], path: Path, source: TomlSource) -> None:
+    if not isinstance(found, dict):
+        raise _error(source, path, f"{path[-1]} must be a table, got {found!r}")
+    for name in found:
+        if name not in known:
+            raise _error(source, (*path, name), f"{name!r} is not one of {', '.join(sorted(known))}")

@@ -1,0 +1,1 @@
+"""Manifests, listings and labels: which videos there are, and what is known of them."""

@@ -1,0 +1,182 @@
+"""Owns turning what the operator points at (a manifest file, a directory, a glob) into one row per video.
+
+read_manifest("s3://bucket/night/manifest.csv")  ->  video_id | uri | every other column, unchanged
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators import storage
+from pipeline.manifests.formats import decode_table, suffix_of
+from pipeline.manifests.listing import list_videos
+from securevqa_core.errors import ManifestError
+
+__all__ = ["DEFAULT_ALLOW_SCHEMES", "read_manifest"]
+
+# Plain http is left out: anybody on the way could swap the video.
+DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
+
+NAMED_AT_MOST = 10  # offenders named in a message; the rest are counted
+VIDEO_ID_HEX_DIGITS = 24
+READ_SECONDS = 600.0  # for the manifest file itself
+PIECE_ROWS = 10_000  # held as Python's texts at once, which take several times what Arrow's do
+
+_Texts: TypeAlias = "pa.ChunkedArray[Any] | list[str]"
+
+
+def read_manifest(
+    location: str,
+    *,
+    uri_column: str = "uri",
+    allow_schemes: Collection[str] = DEFAULT_ALLOW_SCHEMES,
+    reserved_columns: Collection[str] = frozenset(),
+) -> pa.Table:
+    """Read the list of videos: `video_id` and `uri` (strings) first, then every other column unchanged.
+
+    Args:
+        location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every file
+            below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
+            is there is never taken for a glob. CSV cells stay the text they are.
+        uri_column: the column that holds the videos' URIs. A relative one starts at the manifest's own
+            folder; a local one becomes an absolute plain path. What follows `file://` is taken literally;
+            a path that is not UTF-8 is `file+bytes://` and its bytes, percent-encoded.
+        allow_schemes: schemes the videos may have; "file" stands for local paths.
+        reserved_columns: names the manifest's other columns may not have.
+
+    Raises:
+        ManifestError: there is no such manifest, it cannot be read, or it breaks a rule, which is named.
+            Rows are numbered from 1, a header not counted.
+    """
+    shown = storage.redact(location)
+    found = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
+    if found is None:
+        table = decode_table(_read_all(location), location)
+        _require_columns(table, uri_column, reserved_columns, shown)
+        given: _Texts = _uri_texts(table[uri_column], uri_column, shown)
+        folder = _folder_of(location)
+    else:
+        table, uri_column, given, folder = pa.table({}), "uri", found, "/"
+        if not found:
+            raise ManifestError(f"manifest {shown!r} is empty: no file there")
+    uris = _each(given, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
+    return _assemble(table, uri_column, uris, shown)
+
+
+def _read_all(location: str) -> bytes:
+    try:
+        return storage.read_bytes(location, timeout_seconds=READ_SECONDS)
+    except storage.StorageError as error:
+        shown = storage.redact(location)
+        if error.kind == "not_found":
+            raise ManifestError(f"no such manifest: {shown!r}") from error
+        kind = error.kind.replace("_", " ")
+        raise ManifestError(f"manifest {shown!r} cannot be read: {kind}, {error}") from error
+
+
+def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str], shown: str) -> None:
+    if table.num_rows == 0:
+        raise ManifestError(f"manifest {shown!r} is empty: it has no rows")
+    names = table.column_names
+    if uri_column not in names or uri_column == "video_id":
+        raise ManifestError(f"manifest {shown!r} has no column {uri_column!r} for uris, it has {names}")
+    others = [name for name in names if name not in {uri_column, "video_id"}]
+    taken = sorted({*reserved, "uri"}.intersection(others))
+    if taken:
+        raise ManifestError(f"manifest {shown!r}: columns {taken} must be renamed, the report has its own")
+
+
+def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, shown: str) -> pa.ChunkedArray[Any]:
+    """The column, if it is of texts; a null or an empty one is refused by its row number."""
+    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not str(value_type).endswith(("string", "string_view", "null")):
+        raise ManifestError(f"manifest {shown!r}: column {uri_column!r} must be text, got {column.type}")
+    return _filled(column, uri_column, shown)
+
+
+def _filled(column: pa.ChunkedArray[Any], name: str, shown: str) -> pa.ChunkedArray[Any]:
+    texts = (text for piece in _pieces(column) for text in piece)
+    rows = [row for row, text in enumerate(texts, start=1) if not text]
+    if rows:
+        raise ManifestError(f"manifest {shown!r}: {name} must not be null or empty, rows {_named(rows)}")
+    return column
+
+
+def _pieces(texts: _Texts) -> Iterator[list[Any]]:
+    for start in range(0, len(texts), PIECE_ROWS):
+        piece = texts[start : start + PIECE_ROWS]
+        yield piece if isinstance(piece, list) else piece.to_pylist()
+
+
+def _each(texts: _Texts, change: Callable[[str], str]) -> pa.ChunkedArray[Any]:
+    """Change every text."""
+    changed = (pa.array([change(text) for text in piece], pa.string()) for piece in _pieces(texts))
+    return pa.chunked_array(changed, pa.string())
+
+
+def _folder_of(location: str) -> str:
+    if storage.scheme_of(location) == "file":
+        return storage.join(".", storage.local_path(location)).rpartition("/")[0] or "/"
+    path = storage.redact(location) if storage.scheme_of(location) in {"http", "https"} else location
+    return path.rpartition("/")[0]
+
+
+def _normalised(uri: str, folder: str) -> str:
+    """One form for one place: an absolute plain path, or a URI with its scheme in lower case."""
+    scheme = storage.scheme_of(uri)
+    if scheme != "file":
+        return scheme + uri[len(scheme) :]
+    path = storage.local_path(uri)
+    return storage.as_text(storage.join("/" if path.startswith("/") else folder, path))
+
+
+def _allowed(uri: str, allow_schemes: Collection[str]) -> str:
+    scheme = storage.scheme_of(uri)
+    if scheme not in allow_schemes:
+        allowed = ", ".join(sorted(allow_schemes))
+        raise ManifestError(
+            f"scheme {scheme!r} of uri {storage.redact(uri)!r} must be one of allow_schemes: {allowed}"
+        )
+    return uri
+
+
+def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], shown: str) -> pa.Table:
+    """Put `video_id` and `uri` before the other columns."""
+    if "video_id" in table.column_names:
+        ids = _given_ids(table["video_id"], shown)
+    else:
+        ids = _each(uris, lambda uri: hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS])
+    _require_unique(ids, uris, shown)
+    others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
+    columns: list[Any] = [ids, uris, *(table[name] for name in others)]
+    return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
+
+
+def _given_ids(column: pa.ChunkedArray[Any], shown: str) -> pa.ChunkedArray[Any]:
+    try:
+        ids: Any = pc.cast(column, pa.string())
+    except pa.ArrowException as error:
+        raise ManifestError(f"manifest {shown!r}: video_id must be text, got {column.type}") from error
+    return _filled(ids, "video_id", shown)
+
+
+def _require_unique(ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], shown: str) -> None:
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts: Counter[Any] = Counter(ids.to_pylist())
+    first_uris = dict(zip(reversed(ids.to_pylist()), reversed(uris.to_pylist()), strict=True))
+    twice = [f"{one!r} ({storage.redact(first_uris[one])!r})" for one, count in counts.items() if count > 1]
+    if twice:
+        raise ManifestError(f"manifest {shown!r}: video_id must be unique, these are not: {_named(twice)}")
+
+
+def _named(offenders: list[str] | list[int]) -> str:
+    rest = len(offenders) - NAMED_AT_MOST
+    named = ", ".join(str(one) for one in offenders[:NAMED_AT_MOST])
+    return f"{named} and {rest} more" if rest > 0 else named

@@ -1,0 +1,1 @@
+"""The page that shows a report, and what stands in it."""

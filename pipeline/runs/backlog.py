@@ -1,0 +1,227 @@
+"""Owns what a run has to do: new and changed videos first, then failures that may pass, within a budget."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from operators.schema import OUTCOME, ROW_KEY, Row, texts
+from operators.storage import redact
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ERROR_CODES, ConfigurationError, OutputError
+
+__all__ = [
+    "DEFAULT_MAX_TRIES",
+    "BacklogConfig",
+    "Plan",
+    "Tries",
+    "adopt",
+    "count_tries",
+    "plan",
+    "read_tries",
+    "seconds_of",
+    "untouched",
+]
+
+DEFAULT_MAX_TRIES = 3
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogConfig:
+    """How a run relates to those before it, and when it ends.
+
+    Raises:
+        ConfigurationError: a field is out of range, or both places of earlier rows are given.
+    """
+
+    incremental: str | None = None  # URI of the rows that all runs share; None: each output has its own
+    since_run: str | None = None  # run directory whose rows are taken over
+    max_tries: int = DEFAULT_MAX_TRIES  # of a video that fails for a reason that may pass
+    max_videos: int | None = None  # worked on by one call; None: all
+    time_budget_seconds: float | None = None  # after which no video is started; None: no end
+    keep_days: float | None = None  # of rows that the manifest names no more; None: for ever
+
+    def __post_init__(self) -> None:
+        if self.incremental is not None and self.since_run is not None:
+            raise ConfigurationError(
+                f"incremental and since_run exclude each other, got {redact(self.incremental)!r} "
+                f"and {redact(self.since_run)!r}"
+            )
+        if self.max_tries < 1:
+            raise ConfigurationError(f"max_tries must be >= 1, got {self.max_tries}")
+        if self.max_videos is not None and self.max_videos < 1:
+            raise ConfigurationError(f"max_videos must be >= 1, got {self.max_videos}")
+        if self.time_budget_seconds is not None and not self.time_budget_seconds > 0:
+            raise ConfigurationError(f"time_budget must be > 0 s, got {self.time_budget_seconds}")
+        if self.keep_days is not None and not self.keep_days > 0:
+            raise ConfigurationError(f"keep_days must be > 0, got {self.keep_days:g}")
+
+    @property
+    def is_nightly(self) -> bool:
+        """Tell whether earlier runs count, so that failures that may pass are tried again unasked."""
+        return self.incremental is not None or self.since_run is not None
+
+    def public_settings(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without secrets."""
+        settings = asdict(self)
+        for name in ("incremental", "since_run"):
+            settings[name] = settings[name] and redact(settings[name])
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """What is known of earlier tries, by row key."""
+
+    error_codes: Mapping[str, str | None]  # of the newest row that came back; None: scored
+    counts: Mapping[str, int]  # how often it was tried, rows that were lost included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run works on, and what it leaves to the next one."""
+
+    now: pa.Table  # of the manifest's rows
+    later: frozenset[str]  # row keys beyond the budget
+
+
+def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_failed: bool = False) -> Plan:
+    """Choose the rows of `manifest` to work on, in its order, those never tried first.
+
+    Args:
+        manifest: has row_key.
+        tries: of these rows and any others.
+        config: `max_tries` counts where earlier runs do, `max_videos` always.
+        retry_failed: try again all that may pass now, however often it was tried.
+    """
+    keys = texts(manifest, ROW_KEY)
+    limit = config.max_tries if config.is_nightly and not retry_failed else None
+    new = [index for index, key in enumerate(keys) if not tries.counts.get(key)]
+    again = [
+        index
+        for index, key in enumerate(keys)
+        if tries.counts.get(key) and _may_pass(key, tries, limit, retry_failed or config.is_nightly)
+    ]
+    wanted = new + again
+    now = wanted[: config.max_videos]
+    later = frozenset(keys[index] for index in wanted[len(now) :])
+    if len(now) == len(new) == len(keys):  # all of it, in its order: no copy
+        return Plan(now=manifest, later=later)
+    return Plan(now=manifest.take(pa.array(now, pa.int64())), later=later)
+
+
+def _may_pass(key: str, tries: Tries, limit: int | None, retries: bool) -> bool:
+    """Tell whether a video is tried again; one that never came back always is, up to the limit."""
+    if limit is not None and tries.counts[key] >= limit:
+        return False
+    if key not in tries.error_codes:
+        return True
+    code = tries.error_codes[key]
+    return retries and code is not None and ERROR_CODES[code].retryable
+
+
+def count_tries(rows: pa.Table, lost: Sequence[Collection[str]]) -> Tries:
+    """Count the tries of every row key.
+
+    Args:
+        rows: row_key, scored_at and error_code of every row that was ever committed, oldest first; a row that
+            was committed twice, as after a lost acknowledgement, counts once.
+        lost: for each run, the row keys that it tried and no worker returned.
+    """
+    newest = pc.ScalarAggregateOptions(skip_nulls=False)
+    asked: list[Any] = [("scored_at", "count_distinct"), ("error_code", "last", newest)]
+    by_key = rows.group_by(ROW_KEY, use_threads=False).aggregate(asked)
+    times: list[Any] = by_key["scored_at_count_distinct"].to_pylist()
+    tried = texts(by_key, ROW_KEY)  # these strings and no copies of them: there are as many as videos
+    counts = Counter[str](dict(zip(tried, times, strict=True)))
+    for keys in lost:
+        counts.update(set(keys))
+    known = {code: code for code in ERROR_CODES}
+    codes = (code and known.get(code, code) for code in by_key["error_code_last"].to_pylist())
+    return Tries(error_codes=dict(zip(tried, codes, strict=True)), counts=counts)
+
+
+def read_tries(state: RunDirectory, manifest: pa.Table) -> Tries:
+    """Return what earlier runs tried of a manifest's rows, from where they committed them.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    keys = texts(manifest, ROW_KEY)
+    rows = state.committed_rows(["error_code"], keys=keys, newest_only=False)
+    return count_tries(rows, list(state.lost_rows().values()))
+
+
+def untouched(rows: pa.Table, before: Tries, after: Tries, skipped: Collection[str]) -> pa.Table:
+    """Return the rows that a run began and of which nothing came back."""
+    left = [
+        after.counts.get(key, 0) == before.counts.get(key, 0) and key not in skipped
+        for key in texts(rows, ROW_KEY)
+    ]
+    return rows.filter(pa.array(left, pa.bool_()))
+
+
+def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shared: Row) -> None:
+    """Commit the rows of another run that this one can use, with all their tries.
+
+    Args:
+        state: where this run's rows are committed.
+        run_uri: the other run's output.
+        video_ids: of this run's manifest.
+        shared: the columns in which a row must be as one of this run's.
+
+    Raises:
+        OutputError: the other is no finished run, or its rows are gone.
+    """
+    other = RunDirectory(run_uri)
+    record = other.read_run()
+    if record is None:
+        raise OutputError(f"since_run {other.shown()!r} holds no run.json: not a run, or not a finished one")
+    elsewhere = record.get("config", {}).get("backlog", {}).get("incremental")
+    source = RunDirectory(elsewhere or run_uri, more_columns=list(state.outcome)[len(OUTCOME) :])
+    if source.path() == state.path():
+        return
+    names = state.outcome.names
+    rows = source.committed_rows(names, newest_only=False).select(names)
+    if not rows.num_rows and record.get("rows"):
+        raise OutputError(f"since_run {source.shown()!r} has no committed rows left: its checkpoint/ is gone")
+    wanted = pads.field("video_id").isin(list(video_ids))
+    for name, value in shared.items():
+        wanted &= pads.field(name) == value
+    state.commit(rows.filter(wanted), f"adopted-{_digest(source, record)}")
+    for name, keys in source.lost_rows().items():
+        state.record_lost(keys, name=name)
+
+
+def _digest(source: RunDirectory, record: dict[str, Any]) -> str:
+    """Name what is adopted, so that adopting it again is no second copy."""
+    return hashlib.sha256(f"{source.path()} {record['generation']}".encode()).hexdigest()[:16]
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds in `90`, `45s`, `30m`, `6h` or `1h30m`.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise ConfigurationError(f"time_budget must be like 6h, 90m, 1h30m or seconds, got {text!r}")
+    return sum(
+        float(number) * seconds
+        for number, seconds in zip(found.groups(), _UNIT_SECONDS.values(), strict=True)
+        if number is not None
+    )

@@ -1,0 +1,64 @@
+"""Owns reading a finished run: run.json first, then the files of the report that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from operators.schema import REPORT
+from operators.storage import storage_error
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import OutputError
+
+__all__ = ["read_finished_run", "worst_first"]
+
+_COLUMNS_AT_A_GLANCE = (
+    "uri",
+    "status",
+    "error_code",
+    "score",
+    "score_lower",
+    "verdict",
+    "width",
+    "height",
+    "num_frames",
+    "decode_warnings",
+    "checkpoint_status",
+)
+
+
+def read_finished_run(
+    directory: RunDirectory, *, columns: Sequence[str] | None = _COLUMNS_AT_A_GLANCE
+) -> tuple[dict[str, Any], pa.Table]:
+    """Return run.json and columns of the report: those that people look at first; all of them for None.
+
+    Raises:
+        OutputError: there is no run.json, or the files it names are missing or not a report.
+    """
+    try:
+        run = directory.read_run()
+        report = None if run is None else _read_report(directory, run["files"], columns)
+    except OutputError:
+        raise
+    except Exception as error:
+        reason = storage_error(error)
+        raise OutputError(f"report of {directory.shown()!r} cannot be read: {reason}") from error
+    if run is None or report is None:
+        raise OutputError(f"{directory.shown()!r} holds no run.json: not a run, or not a finished one")
+    return run, report
+
+
+def worst_first(report: pa.Table) -> pa.Table:
+    """Return the scored rows from the lowest score_lower up, then the failed ones by error_code."""
+    return report.sort_by([("score_lower", "ascending"), ("error_code", "ascending"), ("uri", "ascending")])
+
+
+def _read_report(directory: RunDirectory, files: list[str], columns: Sequence[str] | None) -> pa.Table:
+    if not files:
+        return REPORT.empty_table().select(columns or REPORT.names)
+    paths = [directory.path(name) for name in files]
+    report = pads.dataset(paths, format="parquet", filesystem=directory.arrow_filesystem)
+    return report.to_table(columns=None if columns is None else list(columns))

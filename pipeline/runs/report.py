@@ -1,0 +1,156 @@
+"""Owns the report: exactly one row per manifest row, in the manifest's order, whatever happened."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from operators.schema import ROW_KEY, Row, texts
+from operators.stage import FAILED
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ManifestError
+
+__all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
+
+PENDING = "pending"  # status of a video that no run has begun yet
+ROWS_PER_FILE = 100_000
+BYTES_PER_FILE = 256 << 20  # of embeddings
+STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a report holds, counted while it is written."""
+
+    rows: int = 0
+    files: list[str] = field(default_factory=list)
+    by_status: Counter[str] = field(default_factory=Counter)
+    by_verdict: Counter[str] = field(default_factory=Counter)
+    by_error: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, table: pa.Table, name: str) -> None:
+        """Count the rows of one file."""
+        self.rows += table.num_rows
+        self.files.append(name)
+        self.by_status.update(_counts(table["status"]))
+        self.by_verdict.update(_counts(table["verdict"]))
+        self.by_error.update(_counts(table["error_code"]))
+        for stage, column in STAGE_SECONDS.items():
+            self.seconds[stage] += pc.sum(table[column]).as_py() or 0.0  # type: ignore[assignment]
+
+
+def _counts(column: pa.ChunkedArray[Any]) -> dict[str, int]:
+    """Count the values that are not null."""
+    found: list[Any] = (
+        pa.Table.from_arrays([column], names=["value"])
+        .group_by("value")
+        .aggregate([("value", "count")])
+        .to_pylist()
+    )
+    return {one["value"]: one["value_count"] for one in found if one["value_count"]}
+
+
+def require_parquet(manifest: pa.Table) -> None:
+    """Refuse columns that no report could hold, before anything is scored.
+
+    Raises:
+        ManifestError: Parquet has no place for a column's type.
+    """
+    try:
+        pq.write_table(manifest.slice(0, 0), io.BytesIO())
+    except pa.ArrowException as error:
+        raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
+
+
+def write_report(
+    directory: RunDirectory,
+    manifest: pa.Table,
+    *,
+    provenance: Row,
+    state: RunDirectory | None = None,
+    pending: Collection[str] = (),
+) -> Summary:
+    """Join the manifest with the committed rows and write the report's files.
+
+    Args:
+        directory: the run directory.
+        manifest: row_key, video_id, uri, then the columns that pass through.
+        provenance: what rows that never came back are given.
+        state: where the committed rows are, if elsewhere.
+        pending: row keys that a budget left for another run.
+
+    Returns:
+        The counts; its `rows` equals `manifest.num_rows`.
+    """
+    summary = Summary()
+    directory.clear_report()
+    state = state or directory
+    report = pa.schema([field for field in state.outcome if field.name != ROW_KEY])
+    rows_per_file = _rows_per_file(report)
+    for number, start in enumerate(range(0, manifest.num_rows, rows_per_file)):
+        part = manifest.slice(start, rows_per_file)
+        outcomes = _outcomes(state, part, provenance, pending)
+        table = outcomes.select(report.names).cast(report)
+        for name in part.column_names:
+            if name not in (ROW_KEY, *report.names):
+                table = table.append_column(part.schema.field(name), part[name])
+        summary.add(table, directory.write_report_file(table, number))
+    return summary
+
+
+def _rows_per_file(report: pa.Schema) -> int:
+    """Return fewer than `ROWS_PER_FILE` where embeddings make rows large: a file is held in memory."""
+    row_bytes = sum(_fixed_bytes(field.type) for field in report if pa.types.is_fixed_size_list(field.type))
+    return max(1, min(ROWS_PER_FILE, BYTES_PER_FILE // max(row_bytes, 1)))
+
+
+def _fixed_bytes(kind: Any) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _fixed_bytes(kind.value_type)
+    return int(kind.byte_width)
+
+
+def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending: Collection[str]) -> pa.Table:
+    """Return one OUTCOME row per manifest row, in the same order."""
+    keys = texts(manifest, ROW_KEY)
+    names = state.outcome.names
+    committed = state.committed_rows(names, keys=keys).select(names)
+    lost = manifest.filter(pc.is_null(_positions(manifest, committed)))
+    if lost.num_rows:
+        rows = [
+            row | provenance | (_pending() if row[ROW_KEY] in pending else _lost())
+            for row in lost.select([ROW_KEY, "video_id", "uri"]).to_pylist()
+        ]
+        committed = pa.concat_tables([committed, pa.Table.from_pylist(rows, schema=state.outcome)])
+    return committed.take(_positions(manifest, committed))
+
+
+def _positions(manifest: pa.Table, committed: pa.Table) -> Any:
+    """Return where each row of the manifest is among the committed ones, null where it is not."""
+    found: Any = pc.index_in(manifest[ROW_KEY], value_set=committed[ROW_KEY].combine_chunks())
+    return found
+
+
+def _lost() -> dict[str, Any]:
+    return {
+        "status": FAILED,
+        "stage": "score",
+        "error_code": "worker_lost",
+        "error_message": "no worker returned this row; run the same command again to try once more",
+        "verdict": "review",
+        "scored_at": datetime.datetime.now(datetime.UTC),
+    }
+
+
+def _pending() -> dict[str, Any]:
+    """Return what is said of a video that a budget left for another run: nothing failed, nothing is known."""
+    return {"status": PENDING, "verdict": "review"}

@@ -1,0 +1,1 @@
+"""A scoring run: its settings, its pipeline on Ray Data, and what is shown while it goes on."""

@@ -1,0 +1,89 @@
+"""Owns the settings of a scoring run, and the digest that tells two settings apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+from operators.decode import FetchLimits
+from operators.storage import redact
+from pipeline.runs.backlog import BacklogConfig
+from securevqa_core.decoding.backend import Decoder
+from securevqa_core.embeddings import EmbeddingConfig
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import Precision, Thresholds
+from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+
+__all__ = ["MAX_DRAWS", "ScoreConfig"]
+
+MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
+
+# What can change a row besides the sampling and the key.
+_DECISIVE = ("num_draws", "precision", "thresholds", "decode_limits", "fetch_limits", "decoder", "randomness")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """Everything a scoring run was asked to do.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    manifest: str
+    output: str
+    key: Key
+    model: str | None = None  # zoo name; None: the checkpoint's, or the default
+    checkpoint: str | None = None  # URI of a checkpoint file; None: the one that ships
+    backlog: BacklogConfig = field(default_factory=BacklogConfig)
+    embeddings: EmbeddingConfig | None = None  # kept beside the score; None: none
+    retry_failed: bool = False  # try again what failed and may succeed another time
+    uri_column: str = "uri"
+    allow_schemes: frozenset[str]
+    num_draws: int | None = None  # None: the model's own
+    precision: Precision = "float32"
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
+    fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+    decoder: Decoder = "auto"
+    scratch_dir: str | None = None
+    address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
+    gpus_per_actor: float = 0.5  # two stages share a GPU
+
+    def __post_init__(self) -> None:
+        if self.num_draws is not None:
+            require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
+        require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
+        if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
+            raise ConfigurationError(f"gpus_per_actor above 1 must be whole, got {self.gpus_per_actor:g}")
+        for name, kind in (("precision", Precision), ("decoder", Decoder)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+
+    def config_id(self, sampling: SamplingConfig) -> str:
+        """Return a digest of every setting that can change a row; all ephemeral keys count as one."""
+        key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
+        shown = self.public_settings()
+        settings = {name: shown[name] for name in _DECISIVE} | {
+            "sampling": sampling.as_dict(),
+            "key_id": key_id,
+        }
+        if self.embeddings is not None:
+            settings["embeddings"] = shown["embeddings"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def public_settings(self) -> dict[str, Any]:
+        """Return the settings as JSON values, with `key_id` in place of the key."""
+        settings = {name: getattr(self, name) for name in self.__slots__ if name != "key"}
+        for name in ("thresholds", "decode_limits", "fetch_limits"):
+            settings[name] = asdict(settings[name])
+        for name in ("manifest", "output", "checkpoint"):
+            settings[name] = settings[name] and redact(settings[name])
+        settings["embeddings"] = self.embeddings and asdict(self.embeddings)
+        settings["backlog"] = self.backlog.public_settings()
+        settings["allow_schemes"] = sorted(self.allow_schemes)
+        return settings | {"key_id": self.key.key_id, "randomness": self.key.randomness}

@@ -1,0 +1,179 @@
+"""Owns the wiring: a configuration becomes a Ray Data pipeline, and the pipeline is run to its end."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, Dataset
+from ray.data.checkpoint import CheckpointConfig
+from ray.util.annotations import RayDeprecationWarning
+
+from operators.commit import CommittedElsewhere
+from operators.decode import Decode
+from operators.embed import ScoreAndEmbed
+from operators.fragment import Fragment
+from operators.model import FusedScore, InterFeature, ModelSetup
+from operators.read import ReadManifest
+from operators.schema import ROW_KEY, Row
+from operators.telemetry import TelemetrySetup
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring.config import ScoreConfig
+from pipeline.session import cluster_resources
+from securevqa_core.errors import RunError
+from securevqa_core.types import SamplingConfig
+from securevqa_core.weights import Checkpoint
+
+__all__ = ["Resources", "build_pipeline", "execute", "model_resources"]
+
+MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
+CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
+CPUS_PER_WRITE = 0.25
+CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
+# Read tasks of a run; beyond it several videos share one. A task, with what it leads to, costs the driver
+# 60 ms of its one thread and 5 to 10 kB: tasks of one video each would hold a large cluster back.
+MAX_TASKS = 5_000
+COMMITS = 200  # how often a long run commits rows
+MAX_ROWS_PER_COMMIT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the model stages run on."""
+
+    num_gpus: float  # of one actor
+    num_actors: int  # of one stage
+
+    def slots(self, num_cpus: float) -> dict[str, float]:
+        """Return how many videos a cluster of `num_cpus` works on at once: decoding them, and in a model."""
+        decoding = max(1.0, num_cpus - 2 * self.num_actors * CPUS_PER_ACTOR)
+        return {"decode": decoding, "model": 2.0 * self.num_actors}
+
+
+def build_pipeline(
+    rows: pa.Table,
+    config: ScoreConfig,
+    *,
+    checkpoint: Checkpoint,
+    sampling: SamplingConfig,
+    provenance: Row,
+    telemetry: TelemetrySetup,
+    deadline: float | None = None,
+    more_columns: Sequence[pa.Field[Any]] = (),
+) -> Dataset:
+    """Wire the stages: decode -> fragment -> inter features -> fused score.
+
+    Args:
+        rows: row_key, video_id, uri of the videos to score.
+        config: the run's settings.
+        checkpoint: weights of both backbones and the head.
+        sampling: what the model looks at.
+        provenance: columns that every row is given.
+        telemetry: who is told of finished videos, and of those not begun.
+        deadline: seconds since the epoch after which no video is begun.
+        more_columns: of the embeddings, where the configuration asks for them.
+
+    Returns:
+        A lazy dataset of `operators.schema.OUTCOME` rows, with `more_columns`.
+    """
+    assert config.num_draws is not None, "the model's own number of draws is filled in before"
+    resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
+    setup = ModelSetup(
+        checkpoint=ray.put(checkpoint),
+        sampling=sampling,
+        precision=config.precision,
+        device="cuda" if resources.num_gpus else "cpu",
+    )
+    decode = Decode(
+        sampling=sampling,
+        key=config.key,
+        num_draws=config.num_draws,
+        scratch_dir=config.scratch_dir,
+        decode_limits=config.decode_limits,
+        fetch_limits=config.fetch_limits,
+        decoder=config.decoder,
+        deadline=deadline,
+        tally=telemetry.tally,
+    )
+    source = ReadManifest(rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS))
+    task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
+    arrow = {"batch_format": "pyarrow", "batch_size": None}  # a block at a time, however many rows it has
+    actor = arrow | {
+        "batch_size": 1 if resources.num_gpus else None,  # Ray wants a number where there are GPUs
+        "compute": ActorPoolStrategy(size=resources.num_actors),
+        "num_cpus": CPUS_PER_ACTOR,
+        "num_gpus": resources.num_gpus,
+        "max_restarts": MAX_RETRIES,
+        "max_task_retries": MAX_RETRIES,
+    }
+    final = {
+        "setup": setup,
+        "provenance": provenance,
+        "thresholds": config.thresholds,
+        "telemetry": telemetry,
+    }
+    last: type[FusedScore] = FusedScore
+    if config.embeddings is not None:
+        last, final = ScoreAndEmbed, final | {"embeddings": config.embeddings, "fields": list(more_columns)}
+    with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        pipeline: Dataset = (
+            ray.data.read_datasource(source, ray_remote_args=task)
+            .map_batches(decode, **arrow, **task)
+            .map_batches(Fragment(sampling=sampling), **arrow, **task)
+            .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **actor)
+            .map_batches(last, fn_constructor_kwargs=final, **actor)
+        )
+    return pipeline
+
+
+def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> Resources:
+    """Divide a cluster between the two model stages: its GPUs, or a share of its cores where it has none.
+
+    An actor on a CPU has one thread: with more, the order of additions, and so the last bits of a score,
+    would depend on the machine.
+
+    Raises:
+        RunError: the GPUs do not suffice for one actor of each stage, which would wait for ever.
+    """
+    gpus, cpus = cluster.get("GPU", 0.0), cluster["CPU"]
+    most = max(1, int((cpus - 1) / (2 * CPUS_PER_ACTOR)))  # one CPU must be left to decode
+    if not gpus or not gpus_per_actor:
+        return Resources(num_gpus=0, num_actors=min(most, max(1, int(cpus) // CPUS_PER_STAGE)))
+    per_gpu = int(1 / gpus_per_actor) if gpus_per_actor < 1 else 1 / gpus_per_actor
+    num_actors = int(gpus * per_gpu) // 2
+    if not num_actors:
+        raise RunError(
+            f"gpus_per_actor must be at most {gpus / 2:g}, half of the cluster's GPUs, got {gpus_per_actor:g}"
+        )
+    return Resources(num_gpus=gpus_per_actor, num_actors=min(most, num_actors))
+
+
+def execute(pipeline: Dataset, directory: RunDirectory, *, num_rows: int) -> None:
+    """Run the pipeline and commit its rows below `directory`; a row that is lost is left out, not fatal."""
+    context = pipeline.context
+    context.checkpoint_config = CheckpointConfig(
+        ROW_KEY,
+        directory.path("checkpoint", "ids"),
+        delete_checkpoint_on_success=False,
+        override_filesystem=directory.arrow_filesystem,
+        checkpoint_manager_cls=CommittedElsewhere,
+    )
+    context.max_errored_blocks = -1
+    rows_per_commit = max(1, min(MAX_ROWS_PER_COMMIT, num_rows // COMMITS))
+    try:
+        pipeline.write_parquet(
+            directory.path("checkpoint", "rows"),
+            filesystem=directory.arrow_filesystem,
+            min_rows_per_file=rows_per_commit,
+            ray_remote_args={"num_cpus": CPUS_PER_WRITE, "max_retries": MAX_RETRIES},
+        )
+    except Exception as error:  # Ray's, Arrow's or the store's, as they come
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise RunError(f"the pipeline broke; run the same command again to go on: {reason[0]}") from error

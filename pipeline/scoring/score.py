@@ -1,0 +1,306 @@
+"""Owns a scoring job from its settings to its report: what is left to do, doing it, run.json last."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from operators.embed import embedding_fields
+from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
+from operators.storage import StorageError, join, read_bytes, redact
+from operators.telemetry import TelemetrySetup
+from pipeline.manifests.formats import suffix_of
+from pipeline.manifests.manifest import read_manifest
+from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
+from pipeline.runs.lock import Lock, locked
+from pipeline.runs.record import bottleneck, run_record, stage_timings
+from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
+from pipeline.runs.row_keys import SHARED, row_keys
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring.config import ScoreConfig
+from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows
+from pipeline.scoring.run import build_pipeline, execute, model_resources
+from pipeline.session import cluster_resources, ray_session
+from securevqa_core import weights, zoo
+from securevqa_core.embeddings import embedding_dims
+from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
+from securevqa_core.types import SamplingConfig
+
+__all__ = ["Outcome", "score"]
+
+CHECKPOINT_SECONDS = 60.0  # for each piece of the file
+STORE_PATIENCE_SECONDS = 60.0  # with an output that does not answer, once a run has begun
+MAX_PASSES = 2  # over rows that no worker returned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a call of `score` did."""
+
+    run: dict[str, Any]  # the contents of run.json
+    is_new: bool  # False where the run was finished before
+    report_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What a run works with once everything that could be wrong at the start has been checked."""
+
+    config: ScoreConfig
+    checkpoint: weights.Checkpoint
+    sampling: SamplingConfig
+    provenance: Row
+    directory: RunDirectory
+    state: RunDirectory  # where rows are committed: the same, unless several outputs share it
+
+
+@dataclass(slots=True)
+class _Ran:
+    """What the pipeline came to in this call."""
+
+    run_id: str  # of this call, in run.json and in every line of log
+    skipped: set[str] = field(default_factory=set)  # row keys that the deadline left undone
+    slots: dict[str, float] = field(default_factory=dict)  # videos worked on at once, when it began
+    seconds: float = 0.0
+
+
+def score(config: ScoreConfig, *, console: Console) -> Outcome:
+    """Score a manifest, or what an interrupted run left of it.
+
+    Raises:
+        ManifestError, ConfigurationError: the call is wrong; nothing was started.
+        CheckpointError, OutputError: before any video is touched.
+        RunError: Ray cannot be reached.
+    """
+    kept = config.embeddings.features if config.embeddings else ()
+    manifest = read_manifest(
+        config.manifest,
+        uri_column=config.uri_column,
+        allow_schemes=config.allow_schemes,
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names, *kept)),
+    )
+    require_parquet(manifest)
+    _require_apart(config)
+    job = _prepare(config)
+    with contextlib.ExitStack() as locks:
+        held = [locks.enter_context(locked(place)) for place in _places(job)]
+        return _score(job, manifest, held, console)
+
+
+def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -> Outcome:
+    started = time.time()
+    config, backlog = job.config, job.config.backlog
+    if backlog.since_run is not None:
+        adopt(job.state, backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
+    manifest = manifest.add_column(
+        0, ROW_KEY, pa.array(row_keys(job.state, manifest, provenance=job.provenance))
+    )
+    previous = job.directory.read_run()
+    tries = read_tries(job.state, manifest)
+    planned = plan(manifest, tries, backlog, retry_failed=config.retry_failed)
+    fingerprint = _fingerprint(manifest)
+    report_uri = job.directory.shown("report")
+    is_finished = previous is not None and previous.get("fingerprint") == fingerprint
+    if previous and is_finished and not planned.now.num_rows:
+        return Outcome(run=previous, is_new=False, report_uri=report_uri)
+    ran = _Ran(run_id=uuid.uuid4().hex[:12])
+    if planned.now.num_rows:
+        budget = backlog.time_budget_seconds
+        deadline = None if budget is None else started + budget
+        _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
+    for lock in locks:
+        lock.require_held()
+    job.state.compact_commits()
+    generation = job.directory.last_generation(previous) + 1
+    if previous:
+        job.directory.archive_report(previous)
+    later = ran.skipped | planned.later
+    summary = write_report(job.directory, manifest, provenance=job.provenance, state=job.state, pending=later)
+    record = run_record(
+        config.public_settings(),
+        provenance=job.provenance,
+        architecture=job.checkpoint.architecture,
+        summary=summary,
+        started=started,
+    )
+    timings = _timings(job, planned.now, ran, started=started)
+    run = record | {
+        "run_id": ran.run_id,
+        "stages": timings,
+        "bottleneck": bottleneck(timings),
+        "fingerprint": fingerprint,
+        "generation": generation,
+        "num_scored_now": planned.now.num_rows - len(ran.skipped),
+        "num_left": len(later),
+    }
+    job.directory.write_json(run, "run.json")
+    if backlog.keep_days is not None:
+        oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
+        job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
+    return Outcome(run=run, is_new=True, report_uri=report_uri)
+
+
+def _places(job: _Job) -> list[RunDirectory]:
+    """Return what has one writer at a time, the shared one first, in the same order for all."""
+    return [job.directory] if job.state is job.directory else [job.state, job.directory]
+
+
+def _shared(job: _Job) -> Row:
+    return {name: job.provenance[name] for name in SHARED}
+
+
+def _require_apart(config: ScoreConfig) -> None:
+    """Refuse an output that the next listing of the manifest's folder would take for videos."""
+    if suffix_of(config.manifest):
+        return
+    folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
+    for name, uri in (("output", config.output), ("incremental", config.backlog.incremental)):
+        place = f"{join(uri, '').rstrip('/')}/" if uri else ""
+        if place.startswith(folder):
+            raise ConfigurationError(
+                f"{name} must not lie inside the manifest {redact(folder)!r}, got {redact(place)!r}"
+            )
+
+
+def _prepare(config: ScoreConfig) -> _Job:
+    checkpoint = load_checkpoint(config)
+    model = zoo.spec(checkpoint.architecture)
+    sampling = model.sampling
+    if config.num_draws is None:
+        config = replace(config, num_draws=model.num_draws)
+    more_columns = _more_columns(config, checkpoint, sampling)
+    opened = functools.partial(
+        RunDirectory, more_columns=more_columns, patience_seconds=STORE_PATIENCE_SECONDS
+    )
+    directory = opened(config.output)
+    directory.require_writable()
+    state = directory
+    if config.backlog.incremental is not None:
+        state = opened(config.backlog.incremental)
+        state.require_writable()
+    provenance = {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "checkpoint_status": checkpoint.status,
+        "config_id": config.config_id(sampling),
+        "key_id": config.key.key_id,
+        "randomness": config.key.randomness,
+    }
+    return _Job(
+        config=config,
+        checkpoint=checkpoint,
+        sampling=sampling,
+        provenance=provenance,
+        directory=directory,
+        state=state,
+    )
+
+
+def _more_columns(
+    config: ScoreConfig, checkpoint: weights.Checkpoint, sampling: SamplingConfig
+) -> list[pa.Field[Any]]:
+    """Return the columns of the embeddings that were asked for, none in a scoring run."""
+    if config.embeddings is None:
+        return []
+    dims = embedding_dims(weights.build(checkpoint), name=checkpoint.architecture)
+    for feature in config.embeddings.features:
+        if feature not in dims:
+            known = ", ".join(dims)
+            raise ConfigurationError(f"features of {checkpoint.architecture} are {known}, got {feature!r}")
+    assert config.num_draws is not None
+    return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
+
+
+def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
+    """Return the weights to score with: a file, or the default of an architecture.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another architecture than asked for.
+        ConfigurationError: no such model.
+    """
+    if config.model is not None:
+        zoo.spec(config.model)
+    if config.checkpoint is None:
+        return weights.default(config.model or zoo.DEFAULT_MODEL)
+    try:
+        content = read_bytes(config.checkpoint, timeout_seconds=CHECKPOINT_SECONDS)
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
+    checkpoint = weights.read(content, architecture=config.model, name=redact(config.checkpoint))
+    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
+    return checkpoint
+
+
+def _run(
+    job: _Job,
+    rows: pa.Table,
+    before: Tries,
+    ran: _Ran,
+    *,
+    total: int,
+    deadline: float | None,
+    console: Console,
+) -> None:
+    """Score `rows`, and once more what a worker took down with it; fill `ran`."""
+    left, began = rows, time.time()
+    with ray_session(job.config.address):
+        cluster = cluster_resources()
+        resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
+        ran.slots = resources.slots(cluster["CPU"])
+        for _ in range(MAX_PASSES):
+            tally = new_tally()
+            pipeline = build_pipeline(
+                left,
+                job.config,
+                checkpoint=job.checkpoint,
+                sampling=job.sampling,
+                provenance=job.provenance,
+                telemetry=TelemetrySetup(run_id=ran.run_id, num_clips=job.sampling.num_clips, tally=tally),
+                deadline=deadline,
+                more_columns=list(job.state.outcome)[len(OUTCOME) :],
+            )
+            done_before = total - left.num_rows
+            with shown_progress(
+                tally, run_id=ran.run_id, total=total, done_before=done_before, console=console
+            ):
+                execute(pipeline, job.state, num_rows=left.num_rows)
+            ran.seconds = time.time() - began
+            ran.skipped |= skipped_rows(tally)
+            left = untouched(rows, before, read_tries(job.state, rows), ran.skipped)
+            if not left.num_rows:
+                return
+            if deadline is not None and time.time() >= deadline:
+                break
+    job.state.record_lost(texts(left, ROW_KEY))
+    if left.num_rows + len(ran.skipped) == rows.num_rows:
+        raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
+
+
+def _timings(job: _Job, rows: pa.Table, ran: _Ran, *, started: float) -> dict[str, dict[str, float]]:
+    """Return the timings of the rows that came back of those that this call began."""
+    if not ran.seconds:
+        return {}
+    back = job.state.committed_rows(list(STAGE_SECONDS.values()), keys=texts(rows, ROW_KEY))
+    since = pa.scalar(datetime.datetime.fromtimestamp(started, datetime.UTC), back["scored_at"].type)
+    return stage_timings(back.filter(pc.field("scored_at") >= since), ran.slots, wall_seconds=ran.seconds)
+
+
+def _fingerprint(manifest: pa.Table) -> str:
+    """Digest everything the report depends on, columns that pass through included."""
+    digest = hashlib.sha256(str(manifest.schema).encode())
+    try:
+        for batch in manifest.to_batches(max_chunksize=10_000):  # as Python objects all rows would be large
+            for row in batch.to_pylist():
+                digest.update(repr(row).encode())
+    except (OverflowError, ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error
+    return digest.hexdigest()[:32]

@@ -1,0 +1,261 @@
+"""Owns `securevqa train` from its settings to a checkpoint: rows, cache, workers, and what is reported."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from rich.console import Console
+
+from operators.storage import StorageError, local_path, read_bytes, redact
+from pipeline.files import write_json
+from pipeline.session import ray_session
+from pipeline.text import literal
+from pipeline.training.cache import fill_cache
+from pipeline.training.config import TrainRun
+from pipeline.training.launch import launch
+from pipeline.training.split import Split, TrainingSet, random_splits, read_training_set
+from pipeline.training.worker import RESULT_FILE, Job
+from securevqa_core import weights, zoo
+from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
+from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
+
+__all__ = ["FINETUNE_FILE", "SETTINGS_FILE", "require_readable", "train"]
+
+SETTINGS_FILE = "train.json"
+LEFT_OUT_FILE = "left_out.json"
+FINETUNE_FILE = "finetune.json"
+CHECKPOINT_SECONDS = 60.0  # for each piece of the file
+NAMED_AT_MOST = 10
+
+
+def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]:
+    """Train, or go on where an interrupted call was; return what `result.json` or `finetune.json` holds.
+
+    Args:
+        run: the settings.
+        table: of `read_labelled`.
+        console: for progress.
+
+    Raises:
+        ManifestError, ConfigurationError: the call is wrong; nothing was started.
+        CheckpointError, OutputError: what it starts from cannot be read, or the output not be written.
+        RunError: the training failed, or Ray cannot be reached.
+    """
+    found = read_training_set(
+        table,
+        label=run.label_column,
+        label_range=run.label_range,
+        split_column=run.split_column,
+        source_column=run.source_column,
+        reference_column=run.reference_column,
+    )
+    splits = _splits(run, found)
+    init = _load(run)
+    _require_fragments(run, found, init)
+    output = Path(local_path(run.output)).absolute()
+    _record_settings(output, run, init)
+    for split, folder in zip(splits, _folders(run, output), strict=True):
+        _record_split(folder, split)
+    with ray_session(run.address):
+        jobs = _jobs(run, found, splits, init, output=output, console=console)
+        launch(run, init, jobs, output=output, console=console)
+    results = [json.loads((job.output / RESULT_FILE).read_text()) for job in jobs]
+    return _summary(output, results) if run.finetune else results[0]
+
+
+def _splits(run: TrainRun, found: TrainingSet) -> list[Split]:
+    if found.given is not None and not run.finetune:
+        return [found.given]
+    return random_splits(
+        found.videos,
+        seed=run.train.seed,
+        num_splits=run.num_splits if run.finetune else 1,
+        test_share=run.test_share if run.finetune else 0.0,
+        validation_share=run.validation_share,
+    )
+
+
+def _load(run: TrainRun) -> weights.Checkpoint:
+    """Return the weights to start from.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not fit the model that was asked for.
+        ConfigurationError: no such model.
+    """
+    if run.model is not None:
+        zoo.spec(run.model)
+    if run.init is None:
+        return weights.seeded(run.model or zoo.DEFAULT_MODEL, seed=run.train.seed)
+    try:
+        content = read_bytes(run.init, timeout_seconds=CHECKPOINT_SECONDS)
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {redact(run.init)!r} cannot be read: {error}") from error
+    init = weights.read(content, name=redact(run.init))
+    return init if run.model is None else weights.moved(init, run.model)
+
+
+def _require_fragments(run: TrainRun, found: TrainingSet, init: weights.Checkpoint) -> None:
+    """Refuse to learn what fragments have lost with a model that has none, before anything is cached."""
+    learns = run.train.difference_weight > 0 and any(video.reference for video in found.videos)
+    if learns and zoo.spec(init.architecture).swin is None:
+        raise ConfigurationError(
+            f"difference_weight > 0 needs a model with fragments where videos have references, "
+            f"got a {init.architecture}"
+        )
+
+
+def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> None:
+    """Write the settings, or refuse an output that was made with others."""
+    settings = run.public_settings() | {"model": init.architecture, "init_checkpoint_id": init.checkpoint_id}
+    settings = json.loads(json.dumps(settings))
+    path = output / SETTINGS_FILE
+    try:
+        earlier = json.loads(path.read_text()) if path.exists() else settings
+        names = [name for name in settings if earlier.get(name) != settings[name]]
+        if names:
+            raise ConfigurationError(
+                f"output {str(output)!r} is of another training: "
+                + ", ".join(f"{name} was {earlier.get(name)!r}, got {settings[name]!r}" for name in names)
+            )
+        write_json(path, settings)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"output {str(output)!r} cannot be written: {error}") from error
+
+
+def _folders(run: TrainRun, output: Path) -> list[Path]:
+    if not run.finetune:
+        return [output]
+    return [output / f"split-{number:02d}" for number in range(run.num_splits)]
+
+
+def _record_split(folder: Path, split: Split) -> None:
+    parts = {part: [video.uri for video in getattr(split, part)] for part in Split.__slots__}
+    write_json(folder / "split.json", parts)
+
+
+def _jobs(
+    run: TrainRun,
+    found: TrainingSet,
+    splits: Sequence[Split],
+    init: weights.Checkpoint,
+    *,
+    output: Path,
+    console: Console,
+) -> list[Job]:
+    """Cache every video that is needed, as training sees it and as scoring does, and share the videos out."""
+    scoring = run.sampling or zoo.spec(init.architecture).sampling
+    training = replace(scoring, num_clips=1)
+    trained = _unique(video for split in splits for video in split.train)
+    scored = _unique(
+        replace(video, reference=None)  # it is only learnt from
+        for split in splits
+        for video in (*split.validation, *split.test)
+    )
+    cached: list[dict[str, CachedVideo]] = []
+    failures: list[Failure] = []
+    for videos, sampling, draws in (
+        (trained, training, run.num_cached_draws),
+        (scored, scoring, run.num_validation_draws),
+    ):
+        config = CacheConfig(
+            sampling=sampling,
+            num_draws=draws,
+            seed=run.train.seed,
+            has_differences=run.train.difference_weight > 0,
+            limits=run.decode_limits,
+        )
+        folder = Path(run.cache_dir or output / "cache").absolute()
+        done, bad = fill_cache(videos, folder, config, fetch_limits=run.fetch_limits, console=console)
+        cached.append({video.uri: video for video in done})
+        failures += bad
+    _report_failures(output, failures, console)
+    facts = _facts(run, found, init, failures)
+    jobs = [
+        Job(
+            output=folder,
+            train=_kept([video for video in split.train for _ in range(video.repeats)], cached[0]),
+            validation=_kept(split.validation, cached[1]),
+            test=_kept(split.test, cached[1]),
+            card=facts,
+        )
+        for split, folder in zip(splits, _folders(run, output), strict=True)
+    ]
+    for split, job in zip(splits, jobs, strict=True):
+        require_readable(split, job)
+    return jobs
+
+
+def require_readable(split: Split, job: Job) -> None:
+    """Refuse a job of which a whole part could not be cached.
+
+    Raises:
+        RunError: no video of a part is left.
+    """
+    for part in Split.__slots__:
+        num_videos = len(getattr(split, part))
+        if num_videos and not getattr(job, part):
+            raise RunError(f"none of the {num_videos} {part} videos of {job.output.name!r} can be read")
+
+
+def _unique(videos: Iterable[LabelledVideo]) -> list[LabelledVideo]:
+    return list({video.uri: video for video in videos}.values())
+
+
+def _kept(videos: Sequence[LabelledVideo], cached: dict[str, CachedVideo]) -> list[CachedVideo]:
+    return [cached[video.uri] for video in videos if video.uri in cached]
+
+
+def _report_failures(output: Path, failures: Sequence[Failure], console: Console) -> None:
+    write_json(output / LEFT_OUT_FILE, [asdict(failure) for failure in failures])
+    if failures:
+        _say(f"{len(failures)} videos cannot be read and are left out, see {LEFT_OUT_FILE}:", console)
+    for failure in failures[:NAMED_AT_MOST]:
+        _say(f"  {redact(failure.uri)}: {failure.error_code}, {failure.message}", console)
+
+
+def _facts(
+    run: TrainRun, found: TrainingSet, init: weights.Checkpoint, failures: Sequence[Failure]
+) -> dict[str, Any]:
+    """Return what the card of a checkpoint says of how it was made."""
+    return {
+        "trained_from": {"checkpoint_id": init.checkpoint_id, "status": init.status},
+        "settings": run.public_settings(),
+        "command": shlex.join(["securevqa", *(redact(argument) for argument in sys.argv[1:])]),
+        "rows": {
+            "used": len(found.videos),
+            "unreadable": len(failures),
+            "unlabelled": found.num_unlabelled,
+            "test": found.num_test_rows,
+        },
+        "versions": {"torch": torch.__version__, "ray": ray.__version__, "python": platform.python_version()},
+    }
+
+
+def _summary(output: Path, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Write and return the mean and standard deviation of every measure over the splits."""
+    measures: dict[str, Any] = {}
+    for name in results[0]["test"]:
+        values = [result["test"][name] for result in results if result["test"][name] is not None]
+        measures[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "num_splits": len(values),
+        }
+    summary = {"test": measures, "splits": list(results)}
+    write_json(output / FINETUNE_FILE, summary)
+    return summary
+
+
+def _say(line: str, console: Console) -> None:
+    console.print(literal(line, console), soft_wrap=True)

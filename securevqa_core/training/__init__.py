@@ -1,0 +1,1 @@
+"""Training: labelled pixels in, a checkpoint out."""

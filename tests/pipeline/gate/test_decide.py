@@ -1,0 +1,263 @@
+"""A gate decides by the first rule that holds, says why, and never publishes on what it does not know."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from operators.schema import REPORT
+from pipeline.gate.decide import BrokenLimit, Gated, decide, what_if
+from pipeline.gate.policy import ALLOWANCES, Policy, parse_policy
+from securevqa_core.errors import ConfigurationError
+
+CHECKPOINT = "secure-vqa-compact-0123456789abcdef"
+TRUSTED: dict[str, Any] = {
+    "status": "scored",
+    "verdict": "pass",
+    "score_lower": 80.0,
+    "width": 640,
+    "duration_seconds": 10.0,
+    "decode_warnings": [],
+    "checkpoint_id": CHECKPOINT,
+    "checkpoint_status": "trained",
+    "randomness": "keyed",
+    "scored_at": datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
+}
+HEADER = f'version = 1\ncheckpoints = ["{CHECKPOINT}"]\n'
+PUBLISH = '[[rules]]\nname = "good"\ndecision = "publish"\nwhen = { column = "score_lower", at_least = 60 }\n'
+
+
+def policy(*rules: str, header: str = HEADER) -> Policy:
+    return parse_policy((header + "\n".join(rules)).encode(), name="p.toml")
+
+
+def rule(when: str, decision: str = "hold", name: str = "r") -> str:
+    return f'[[rules]]\nname = "{name}"\ndecision = "{decision}"\nwhen = {when}\n'
+
+
+def report(*rows: dict[str, Any], **columns: Any) -> pa.Table:
+    whole = [
+        {"video_id": str(number), "uri": f"/{number}"} | TRUSTED | row for number, row in enumerate(rows)
+    ]
+    table = pa.Table.from_pylist(whole, schema=REPORT)
+    for name, values in columns.items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    return table
+
+
+def decided(rules: Policy, *rows: dict[str, Any], **columns: Any) -> Gated:
+    return decide(report(*rows, **columns), rules)
+
+
+def test_the_first_rule_that_holds_decides_and_the_default_the_rest() -> None:
+    rules = policy(
+        rule('{ column = "score_lower", below = 40 }', "hold", "poor"),
+        rule('{ column = "width", below = 320 }', "review", "small"),
+        PUBLISH,
+    )
+    rows = ({"score_lower": 30.0, "width": 100}, {"width": 100}, {}, {"score_lower": 50.0})
+    found = decided(rules, *rows)
+    assert found.decisions == ["hold", "review", "publish", "review"]
+    assert found.rules == ["poor", "small", "good", None]
+    assert found.reasons == [
+        "poor: score_lower 30 below 40",
+        "small: width 100 below 320",
+        "good: score_lower 80 at least 60",
+        "no rule holds",
+    ]
+    assert not found.withheld
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ('{ column = "score_lower", below = 80 }', False),
+        ('{ column = "score_lower", at_most = 80 }', True),
+        ('{ column = "score_lower", above = 80 }', False),
+        ('{ column = "score_lower", at_least = 80.0 }', True),
+        ('{ column = "width", is = 640 }', True),
+        ('{ column = "width", is = 640.5 }', False),
+        ('{ column = "width", one_of = [1, 640.0] }', True),
+        ('{ column = "width", none_of = [1, 2.5] }', True),
+        ('{ column = "size_bytes", above = 9007199254740991 }', True),
+        ('{ column = "verdict", is = "pass" }', True),
+        ('{ column = "verdict", is_not = "pass" }', False),
+        ('{ column = "verdict", contains = "as" }', True),
+        ('{ column = "verdict", none_of = ["reject", "review"] }', True),
+        ('{ column = "decode_warnings", contains = "short" }', True),
+        ('{ column = "decode_warnings", contains = "long" }', False),
+        ('{ column = "error_code", missing = true }', True),
+        ('{ column = "error_code", missing = false }', False),
+        ('{ column = "scored_at", at_least = 2026-11-22T00:00:00Z }', True),
+        ('{ column = "scored_at", below = 2026-11-22T01:00:00+02:00 }', False),
+        ('{ column = "day", above = 2026-11-21 }', True),
+        ('{ column = "is_paid", is = true }', True),
+        ('{ column = "kind", is = "live" }', True),
+        ('[{ column = "width", above = 0 }, { column = "width", above = 640 }]', False),
+    ],
+)
+def test_every_comparison_holds_where_it_should(when: str, expected: bool) -> None:
+    row = {"size_bytes": 2**60, "decode_warnings": ["odd", "stream_short: 60 of 100"]}
+    columns = {
+        "day": [datetime.date(2026, 11, 22)],
+        "is_paid": [True],
+        "kind": pa.array(["live"]).dictionary_encode(),
+    }
+    found = decided(policy(rule(when), PUBLISH), row, **columns)
+    assert found.decisions == ["hold" if expected else "publish"]
+    assert not found.withheld
+
+
+def test_thresholds_go_by_group_and_fall_back_to_the_default() -> None:
+    values = "{ default = 40, by = 'channel', values = { film = 75, '7' = 10 } }"
+    rules = policy(rule(f'{{ column = "score_lower", below = {values} }}', name="poor"), PUBLISH)
+    rows = [{"score_lower": 70.0}] * 3 + [{"score_lower": 30.0}]
+    found = decided(rules, *rows, channel=["film", "news", None, "None"])
+    assert found.decisions == ["hold", "publish", "publish", "hold"]
+    assert found.reasons[0] == "poor: score_lower 70 below 75 (channel 'film')"
+    by_number = decided(rules, *rows, channel=[1, 2, 3, 7])
+    assert by_number.decisions == ["publish", "publish", "publish", "review"]
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_what_a_rule_cannot_know_is_not_published_by_a_later_one(missing: float | None) -> None:
+    short = rule('{ column = "duration_seconds", below = 1 }', name="short")
+    found = decided(policy(short, PUBLISH), {"duration_seconds": missing})
+    assert found.decisions == ["review"]
+    assert found.withheld == {"undecided": 1}
+    assert "rule 'short' cannot be decided without" in found.reasons[0]
+    known = rule(
+        '[{ column = "duration_seconds", below = 1 }, { column = "width", below = 100 }]', name="short"
+    )
+    assert decided(policy(known, PUBLISH), {"duration_seconds": missing}).decisions == ["publish"]
+    later = decided(policy(PUBLISH, short), {"duration_seconds": missing})
+    assert later.decisions == ["publish"]
+    asked = rule('{ column = "duration_seconds", missing = true }', name="none")
+    assert decided(policy(asked, PUBLISH), {"duration_seconds": missing}).decisions == ["hold"]
+
+
+def test_no_error_is_known_and_not_a_missing_value() -> None:
+    gone = rule('{ column = "error_code", one_of = ["fetch_not_found"] }', name="gone")
+    other = rule('{ column = "error_code", is_not = "fetch_denied" }', "publish", "other")
+    found = decided(
+        policy(gone, other), {}, {"error_code": "fetch_not_found"}, {"error_code": "fetch_denied"}
+    )
+    assert found.decisions == ["publish", "hold", "review"]
+
+
+UNTRUSTED: dict[str, list[dict[str, Any]]] = {
+    "unscored": [
+        {"status": "failed", "score_lower": None},
+        {"status": "pending", "score_lower": None},
+        {"status": "scored", "score_lower": None},
+        {"status": "scored", "score_lower": math.nan},
+        {"status": None},
+    ],
+    "public_seed": [{"randomness": "public"}, {"randomness": None}, {"randomness": "new"}],
+    "untrained": [{"checkpoint_status": "untrained"}, {"checkpoint_status": None}],
+    "unknown_checkpoint": [{"checkpoint_id": "another"}, {"checkpoint_id": None}],
+}
+
+
+@pytest.mark.parametrize("guard", UNTRUSTED)
+def test_what_is_not_vouched_for_is_published_only_when_the_policy_says_so_in_words(guard: str) -> None:
+    any_row = rule('{ column = "video_id", missing = false }', "publish", "all")
+    rows = UNTRUSTED[guard]
+    for header in (HEADER, HEADER + 'default = "publish"\n'):
+        found = decided(policy(any_row, header=header), *rows)
+        assert found.decisions == ["review"] * len(rows)
+        assert found.withheld == {guard: len(rows)}
+        assert all(reason.startswith("not published, ") for reason in found.reasons)
+    words = f'{HEADER}[allow]\n{guard} = "{ALLOWANCES[guard]}"\n'
+    assert decided(policy(any_row, header=words), *rows).decisions == ["publish"] * len(rows)
+
+
+def test_without_a_list_of_checkpoints_nothing_is_published() -> None:
+    assert decided(policy(PUBLISH, header="version = 1\n"), {}).decisions == ["review"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "found"),
+    [
+        ("min_rows", 5, 4),
+        ("min_publish_share", 0.6, 0.5),
+        ("max_hold_share", 0.2, 0.25),
+        ("max_review_share", 0.2, 0.25),
+        ("max_unscored_share", 0.2, 0.25),
+    ],
+)
+def test_a_report_that_breaks_a_limit_publishes_nothing(limit: str, wanted: float, found: float) -> None:
+    poor = rule('{ column = "score_lower", below = 40 }', name="poor")
+    rows = ({}, {}, {"score_lower": 10.0}, {"status": "failed", "score_lower": None})
+    kept = decided(policy(poor, PUBLISH, header=f"{HEADER}[limits]\n{limit} = {found}\n"), *rows)
+    assert (kept.decisions.count("publish"), kept.broken_limits) == (2, ())
+    broken = decided(policy(poor, PUBLISH, header=f"{HEADER}[limits]\n{limit} = {wanted}\n"), *rows)
+    assert broken.broken_limits == (BrokenLimit(limit=limit, wanted=wanted, found=found),)
+    assert broken.decisions == ["review", "review", "hold", "review"]
+    assert broken.withheld == {"limits": 2}
+    assert f"{limit} {wanted:g} is broken" in broken.reasons[0]
+
+
+def test_a_share_of_no_rows_breaks_its_limit() -> None:
+    found = decided(policy(PUBLISH, header=f"{HEADER}[limits]\nmax_hold_share = 1\n"))
+    assert found.broken_limits == (BrokenLimit(limit="max_hold_share", wanted=1, found=None),)
+
+
+def test_what_if_counts_the_decisions_at_each_threshold_as_deciding_would() -> None:
+    rows = [{"score_lower": float(score)} for score in range(0, 100, 10)] + [{"randomness": "public"}]
+    table = report(*rows, channel=["film"] * 5 + ["news"] * 6)
+    small = rule('{ column = "width", below = 1 }', name="small")
+    rules = policy(small, PUBLISH)
+    for one in what_if(table, rules, rule="good", thresholds=[0, 35, 90.5]):
+        said = rule(f'{{ column = "score_lower", at_least = {one.threshold} }}', "publish", "good")
+        whole = decide(table, policy(small, said)).decisions
+        assert (one.publish, one.hold, one.review) == tuple(map(whole.count, ("publish", "hold", "review")))
+    assert [one.threshold for one in what_if(table, rules, rule="good")] == list(range(0, 101, 5))
+    grouped = "{ default = 60, by = 'channel', values = {} }"
+    by_group = policy(rule(f'{{ column = "score_lower", at_least = {grouped} }}', "publish", "good"))
+    found = what_if(table, by_group, rule="good", thresholds=[40])
+    assert [(one.group, one.publish, one.review) for one in found] == [
+        (None, 6, 5),
+        ("film", 1, 4),
+        ("news", 5, 1),
+    ]
+
+
+def test_what_if_tries_the_values_that_a_column_without_a_range_has() -> None:
+    table = report(*({"duration_seconds": float(seconds)} for seconds in range(101)))
+    rules = policy(rule('{ column = "duration_seconds", below = 1 }', name="short"))
+    found = what_if(table, rules, rule="short")
+    assert [one.threshold for one in found] == list(range(0, 101, 10))
+    assert [one.hold for one in found] == list(range(0, 101, 10))
+    with pytest.raises(ConfigurationError, match="duration_seconds"):
+        what_if(report({"duration_seconds": None}), rules, rule="short")
+
+
+@pytest.mark.parametrize("name", ["absent", "wide"])
+def test_what_if_needs_a_rule_that_compares_with_a_number(name: str) -> None:
+    rules = policy(rule('{ column = "verdict", is = "pass" }', name="wide"))
+    with pytest.raises(ConfigurationError, match=f"'{name}'"):
+        what_if(report({}), rules, rule=name)
+
+
+def test_the_example_decides_on_a_report() -> None:
+    text = (Path(__file__).parents[3] / "examples" / "policy.toml").read_text()
+    rules = parse_policy(
+        text.replace("checkpoints = []", f'checkpoints = ["{CHECKPOINT}"]').encode(), name="e"
+    )
+    rows = (
+        {"score_lower": 70.0},
+        {"score_lower": 70.0},
+        {"score_lower": 30.0},
+        {"status": "failed", "score_lower": None, "error_code": "not_a_video", "duration_seconds": None},
+        {"decode_warnings": ["stream_short: 60 of 100"]},
+        {"duration_seconds": 0.5},
+    )
+    found = decided(rules, *rows, channel=["news", "film", "archive", "news", "news", "news"])
+    assert found.decisions == ["publish", "review", "review", "hold", "review", "hold"]
+    assert found.rules == ["good enough", None, None, "not a video", "damaged", "too short"]

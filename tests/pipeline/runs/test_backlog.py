@@ -1,0 +1,262 @@
+"""What a run works on: new first, what may pass up to a limit, nothing twice, and no more than its budget."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from operators.schema import OUTCOME
+from pipeline.runs.backlog import (
+    BacklogConfig,
+    Tries,
+    adopt,
+    count_tries,
+    plan,
+    read_tries,
+    seconds_of,
+    untouched,
+)
+from pipeline.runs.report import write_report
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ConfigurationError, OutputError
+
+PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
+NIGHTLY = {"incremental": "s3://state"}
+TRIES = Tries(
+    error_codes={
+        "scored": None,
+        "gone": "fetch_not_found",
+        "down": "fetch_unreachable",
+        "full": "scratch_full",
+    },
+    counts={"scored": 1, "gone": 1, "down": 2, "full": 3, "lost": 2, "often lost": 3},
+)
+KEYS = ("full", "scored", "new", "gone", "lost", "down", "often lost", "newer")
+
+
+def manifest(*keys: str) -> pa.Table:
+    return pa.table(
+        {"row_key": list(keys), "video_id": [f"id {key}" for key in keys], "uri": [f"/{key}" for key in keys]}
+    )
+
+
+def row(key: str, minute: int, error_code: str | None = None, **columns: Any) -> dict[str, Any]:
+    at = datetime.datetime(2026, 11, 22, 3, minute, tzinfo=datetime.UTC)
+    status = "failed" if error_code else "scored"
+    known = {"row_key": key, "video_id": f"id {key}", "uri": f"/{key}", "status": status}
+    return known | {"error_code": error_code, "verdict": "review", "scored_at": at} | PROVENANCE | columns
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=OUTCOME)
+
+
+@pytest.mark.parametrize(
+    ("config", "retry_failed", "expected"),
+    [
+        ({}, False, ["new", "newer", "lost", "often lost"]),
+        ({}, True, ["new", "newer", "full", "lost", "down", "often lost"]),
+        (NIGHTLY, False, ["new", "newer", "lost", "down"]),
+        ({"since_run": "/night"}, False, ["new", "newer", "lost", "down"]),
+        (NIGHTLY | {"max_tries": 2}, False, ["new", "newer"]),
+        (NIGHTLY | {"max_tries": 4}, False, ["new", "newer", "full", "lost", "down", "often lost"]),
+        (NIGHTLY, True, ["new", "newer", "full", "lost", "down", "often lost"]),
+    ],
+)
+def test_new_videos_come_first_and_then_what_may_pass_up_to_the_limit(
+    config: dict[str, Any], retry_failed: bool, expected: list[str]
+) -> None:
+    planned = plan(manifest(*KEYS), TRIES, BacklogConfig(**config), retry_failed=retry_failed)
+    assert planned.now["row_key"].to_pylist() == expected
+    assert planned.now.column_names == ["row_key", "video_id", "uri"]
+    assert planned.later == frozenset()
+
+
+@pytest.mark.parametrize("max_videos", [1, 3, 4, 9])
+def test_a_budget_leaves_the_rest_to_another_run(max_videos: int) -> None:
+    planned = plan(manifest(*KEYS), TRIES, BacklogConfig(**NIGHTLY, max_videos=max_videos))
+    whole = ["new", "newer", "lost", "down"]
+    assert planned.now["row_key"].to_pylist() == whole[:max_videos]
+    assert planned.later == frozenset(whole[max_videos:])
+
+
+def test_every_try_counts_once_however_often_it_was_written_down(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("a", 1, "fetch_unreachable"), row("b", 2)), "first")
+    state.commit(table(row("a", 1, "fetch_unreachable"), row("a", 3, "fetch_denied")), "second")
+    state.record_lost(["a", "c"])
+    state.record_lost(["c"], name="copied.json")
+    state.record_lost(["c"], name="copied.json")
+    tries = read_tries(state, manifest("a", "b", "c", "d"))
+    assert dict(tries.counts) == {"a": 3, "b": 1, "c": 2}
+    assert dict(tries.error_codes) == {"a": "fetch_denied", "b": None}
+    assert dict(read_tries(state, manifest("b")).error_codes) == {"b": None}
+    state.commit(table(row("a", 4)), "third")
+    scored_at_last = read_tries(state, manifest("a"))
+    assert (scored_at_last.counts["a"], scored_at_last.error_codes) == (4, {"a": None})
+
+
+def test_what_a_run_began_and_did_not_bring_back_is_known() -> None:
+    before = Tries(error_codes={"again": "fetch_denied"}, counts={"again": 1, "lost again": 1})
+    after = count_tries(table(row("back", 1), row("again", 2), row("again", 3), row("lost again", 4)), [])
+    rows = manifest("back", "again", "lost", "lost again", "not begun")
+    left = untouched(rows, before, after, {"not begun"})
+    assert left["row_key"].to_pylist() == ["lost", "lost again"]
+
+
+def test_compacting_keeps_every_row_and_leaves_one_file(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    for number in range(5):
+        state.commit(table(row(f"k{number}", number), row("a", number, "fetch_denied")), f"part{number}")
+    (tmp_path / "checkpoint" / "rows" / "torn-0.parquet").write_bytes(b"PAR1")
+    before = state.committed_rows(OUTCOME.names, newest_only=False)
+    state.compact_commits(min_files=6)
+    assert len(list(tmp_path.glob("checkpoint/ids/*"))) == 5
+    state.compact_commits(min_files=5)
+    assert len(list(tmp_path.glob("checkpoint/ids/*"))) == 1
+    after = state.committed_rows(OUTCOME.names, newest_only=False)
+    order = [("scored_at", "ascending"), ("row_key", "ascending")]
+    assert after.sort_by(order).equals(before.sort_by(order))
+    assert read_tries(state, manifest("a")).counts == {"a": 5}
+
+
+def test_compacting_holds_a_part_of_the_rows_at_a_time_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = RunDirectory(str(tmp_path))
+    for number in range(5):
+        state.commit(table(row(f"k{number}", number)), f"part{number}")
+    size = (tmp_path / "checkpoint" / "rows" / "part0-0.parquet").stat().st_size
+    monkeypatch.setattr("pipeline.runs.rundir.COMPACT_BYTES", size + 1)  # two files
+    state.compact_commits(min_files=5)
+    assert len(list(tmp_path.glob("checkpoint/ids/*"))) == 3
+    assert state.committed_rows([])["row_key"].to_pylist() == [f"k{number}" for number in range(5)]
+
+
+def test_rows_that_are_old_and_in_no_manifest_are_forgotten(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("old", 1), row("old and listed", 2), row("new", 30)), "mixed")
+    state.commit(table(row("old too", 3)), "old")
+    state.commit(table(row("newer", 40)), "new")
+    untouched_file = (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat()
+    before = datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC)
+    for _ in range(2):
+        state.forget_commits(before=before, keep=["old and listed"])
+        left = state.committed_rows(OUTCOME.names, newest_only=False)
+        assert left["row_key"].to_pylist() == ["old and listed", "new", "newer"]
+    assert len(list(tmp_path.glob("checkpoint/*/*"))) == 4
+    assert (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat() == untouched_file
+
+
+def test_a_commit_of_several_files_is_compacted_and_forgotten_as_one(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("a", 1)), "night")
+    pq.write_table(table(row("b", 30)), tmp_path / "checkpoint" / "rows" / "night-1.parquet")
+    state.forget_commits(before=datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC), keep=[])
+    assert state.committed_rows([])["row_key"].to_pylist() == ["b"]
+
+
+def finished(uri: Path, *rows: dict[str, Any], **config: Any) -> RunDirectory:
+    directory = RunDirectory(str(uri))
+    directory.require_writable()
+    directory.write_json({"generation": 1, "rows": len(rows), "config": {"backlog": config}}, "run.json")
+    if rows:
+        directory.commit(table(*rows), "night")
+    return directory
+
+
+def test_rows_of_an_earlier_run_are_taken_over_with_their_tries(tmp_path: Path) -> None:
+    earlier = finished(
+        tmp_path / "earlier",
+        row("a", 1, "fetch_unreachable"),
+        row("a", 2, "fetch_unreachable"),
+        row("b", 3),
+        row("other settings", 4, config_id="g", video_id="id a"),
+        row("other video", 5),
+    )
+    earlier.record_lost(["c"])
+    state = RunDirectory(str(tmp_path / "now"))
+    shared = {"checkpoint_id": "c", "config_id": "f"}
+    for _ in range(2):
+        adopt(state, str(tmp_path / "earlier"), ["id a", "id b", "id c"], shared=shared)
+    tries = read_tries(state, manifest("a", "b", "c", "other settings", "other video"))
+    assert dict(tries.counts) == {"a": 2, "b": 1, "c": 1}
+    assert len(list(tmp_path.glob("now/checkpoint/rows/*"))) == 1
+
+
+def test_rows_are_found_where_the_earlier_run_kept_them(tmp_path: Path) -> None:
+    shared_rows = RunDirectory(str(tmp_path / "state"))
+    shared_rows.commit(table(row("a", 1)), "night")
+    finished(tmp_path / "earlier", incremental=str(tmp_path / "state"))
+    state = RunDirectory(str(tmp_path / "now"))
+    adopt(state, str(tmp_path / "earlier"), ["id a"], shared={})
+    assert read_tries(state, manifest("a")).counts == {"a": 1}
+    adopt(shared_rows, str(tmp_path / "earlier"), ["id a"], shared={})  # from itself
+    assert len(list(tmp_path.glob("state/checkpoint/rows/*"))) == 1
+
+
+def test_what_is_no_finished_run_or_has_lost_its_rows_is_refused(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path / "now"))
+    with pytest.raises(OutputError, match=rf"{tmp_path}/absent"):
+        adopt(state, str(tmp_path / "absent"), [], shared={})
+    bare = finished(tmp_path / "bare")
+    bare.write_json({"generation": 1, "rows": 7}, "run.json")
+    with pytest.raises(OutputError, match=rf"{tmp_path}/bare.*gone"):
+        adopt(state, str(tmp_path / "bare"), [], shared={})
+
+
+def test_a_video_that_was_not_begun_is_pending_and_for_review(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path / "state"))
+    state.commit(table(row("a", 1)), "night")
+    directory = RunDirectory(str(tmp_path / "run"))
+    summary = write_report(
+        directory, manifest("a", "b", "c"), provenance=PROVENANCE, state=state, pending={"b"}
+    )
+    rows = pq.read_table(tmp_path / "run" / "report").to_pylist()
+    assert [one["status"] for one in rows] == ["scored", "pending", "failed"]
+    assert [one["error_code"] for one in rows] == [None, None, "worker_lost"]
+    assert [one["verdict"] for one in rows] == ["review"] * 3
+    assert rows[1]["scored_at"] is None
+    assert summary.by_status == {"scored": 1, "pending": 1, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("45s", 45), ("30m", 1800), ("6h", 21600), ("1h30m", 5400)],
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "6 hours", "h", "-", "1d", "m30"])
+def test_a_duration_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"got '{text}'"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"incremental": "s3://me:word@b/a", "since_run": "/x"}, "'/x'"),
+        ({"max_tries": 0}, "max_tries must be >= 1, got 0"),
+        ({"max_videos": 0}, "max_videos must be >= 1, got 0"),
+        ({"time_budget_seconds": 0.0}, r"time_budget must be > 0 s, got 0\.0"),
+        ({"time_budget_seconds": float("nan")}, "got nan"),
+        ({"keep_days": 0.0}, "keep_days must be > 0, got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        BacklogConfig(**config)
+    assert "word" not in str(caught.value)
+
+
+def test_settings_are_shown_without_secrets() -> None:
+    shown = BacklogConfig(incremental="s3://me:word@bucket/state").public_settings()
+    assert shown["incremental"] == "s3://bucket/state"
+    assert shown["max_tries"] == 3

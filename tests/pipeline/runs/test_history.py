@@ -1,0 +1,152 @@
+"""Runs are found with their counts, and two of them are compared video by video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from cli import call
+from runs import make_run
+from scipy import stats
+
+from pipeline.runs.changes import changes
+from pipeline.runs.history import find_runs
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ConfigurationError, OutputError
+
+HOSTILE = "[red]\x1b[31m.mp4"
+A: list[dict[str, Any]] = [
+    {"video_id": "same", "score": 50.0, "verdict": "review"},
+    {"video_id": "risen", "score": 50.0, "verdict": "review"},
+    {"video_id": "fallen", "score": 70.0, "verdict": "pass"},
+    {"video_id": "a little", "score": 70.0, "verdict": "pass"},
+    {"video_id": "broke", "score": 70.0, "verdict": "pass"},
+    {"video_id": "failed otherwise", "error_code": "fetch_denied"},
+    {"video_id": "gone", "score": 70.0, "verdict": "pass"},
+]
+B: list[dict[str, Any]] = [
+    {"video_id": HOSTILE, "score": 10.0, "verdict": "reject"},
+    {"video_id": "same", "score": 50.0, "verdict": "review"},
+    {"video_id": "risen", "score": 61.0, "verdict": "pass"},
+    {"video_id": "fallen", "score": 30.0, "verdict": "reject"},
+    {"video_id": "a little", "score": 70.5, "verdict": "pass"},
+    {"video_id": "broke", "error_code": "not_a_video"},
+    {"video_id": "failed otherwise", "error_code": "fetch_not_found"},
+]
+
+
+def two(folder: Path) -> tuple[RunDirectory, RunDirectory]:
+    return make_run(str(folder / "a"), A), make_run(str(folder / "b"), B, checkpoint_id="another")
+
+
+def test_every_change_is_found_and_no_other(tmp_path: Path) -> None:
+    found = changes(*two(tmp_path), least_points=1.0)
+    rows = {row["video_id"]: row for row in found.videos.to_pylist()}
+    assert len(rows) == 8
+    unchanged = {name for name, row in rows.items() if not row["is_changed"]}
+    assert unchanged == {"same", "a little"}
+    assert rows["risen"]["difference"] == 11.0
+    assert rows["broke"]["difference"] is None
+    assert (rows["gone"]["in_a"], rows["gone"]["in_b"], rows["gone"]["verdict_b"]) == (True, False, None)
+    record = found.record
+    assert record["videos"] == {"in_both": 6, "only_in_a": 1, "only_in_b": 1, "changed": 6}
+    assert {(one["a"], one["b"]): one["videos"] for one in record["verdicts"]} == {
+        ("pass", "pass"): 1,
+        ("pass", "reject"): 1,
+        ("pass", "review"): 1,
+        ("review", "pass"): 1,
+        ("review", "review"): 2,
+    }
+    assert record["differs_in"] == {"checkpoint_id": ["secure-vqa-compact-0123456789abcdef", "another"]}
+    assert changes(*two(tmp_path), least_points=0).record["videos"]["changed"] == 7
+
+
+def test_statistics_are_those_of_the_videos_that_both_scored(tmp_path: Path) -> None:
+    score = changes(*two(tmp_path), least_points=1.0).record["score"]
+    moved = [0.0, 11.0, -40.0, 0.5]
+    mean = sum(moved) / 4
+    assert score["videos"] == 4
+    assert score["mean"] == pytest.approx(mean)
+    assert score["sd"] == pytest.approx((sum((one - mean) ** 2 for one in moved) / 3) ** 0.5)
+    assert (score["median"], score["largest"]) == (0.25, 40.0)
+    expected = stats.spearmanr([50, 50, 70, 70], [50, 61, 30, 70.5]).statistic
+    assert score["srcc"] == pytest.approx(expected)
+
+
+def test_what_is_undefined_is_null(tmp_path: Path) -> None:
+    failed = make_run(str(tmp_path / "f"), [{"video_id": "x", "error_code": "not_a_video"}])
+    score = changes(failed, failed, least_points=0).record["score"]
+    assert score == {"videos": 0, "mean": None, "sd": None, "median": None, "largest": None, "srcc": None}
+    one = make_run(str(tmp_path / "o"), A[:1])
+    score = changes(one, one, least_points=0).record["score"]
+    assert (score["mean"], score["sd"], score["srcc"]) == (0.0, None, None)
+
+
+def test_a_negative_limit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"got -1"):
+        changes(*two(tmp_path), least_points=-1)
+
+
+def test_a_comparison_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two(tmp_path)
+    call_ = ("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert call(*call_, "--output", str(tmp_path / "out")) == 0
+    said = capsys.readouterr().out
+    assert "checkpoint_id: secure-vqa-compact-0123456789abcdef -> another" in said
+    assert "1 went from pass to reject" in said
+    assert "1 went from scored to failed" in said
+    assert "-40.0" in said
+    assert "\x1b" not in said
+    written = pq.read_table(tmp_path / "out" / "changes.parquet")
+    assert written["is_changed"].to_pylist() == [True] * 6
+    assert call(*call_, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["videos"]["changed"] == 6
+    assert call(*call_, "--rows", "-1") == 2
+    assert "got -1" in capsys.readouterr().err
+
+
+def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(place: str) -> None:
+    directory = make_run(f"{place}/first", A)
+    record = directory.read_run()
+    assert record is not None
+    directory.archive_report(record)
+    make_run(f"{place}/first", B)
+    counts = {"status": {"scored": 5, "failed": 2}, "verdict": {"pass": 4, "review": 3}}
+    make_run(f"{place}/second", B).write_json(
+        record | {"counts": counts, "rows": 7, "num_left": 3}, "run.json"
+    )
+    crashed = RunDirectory(f"{place}/third")
+    crashed.require_writable()
+    crashed.record_lost(["a"])
+    foreign = RunDirectory(f"{place}/fourth")
+    foreign.require_writable()
+    foreign.write_json({"not": "ours"}, "run.json")
+    found = find_runs(place)
+    names = [(one.uri.removeprefix(f"{place}/"), one.state) for one in found]
+    assert names == [
+        ("first/generations/0001", "archived"),
+        ("first", "finished"),
+        ("second", "finished"),
+        ("third", "unfinished"),
+    ]
+    assert (found[2].rows, found[2].num_left, found[2].status) == (7, 3, counts["status"])
+    assert find_runs(f"{place}/second") == found[2:3]
+
+
+def test_runs_are_printed_for_people_and_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(str(tmp_path / "a"), A)
+    assert call("runs", str(tmp_path)) == 0
+    assert "finished" in capsys.readouterr().out
+    assert call("runs", str(tmp_path), "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["state"], entry["generation"]) == ("finished", 1)
+
+
+def test_a_place_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=str(tmp_path)):
+        find_runs(str(tmp_path))

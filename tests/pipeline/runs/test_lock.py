@@ -1,0 +1,152 @@
+"""One writer at a time, on a disk and in object storage; a crashed writer shuts no one out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from processes import is_alive
+from s3server import S3Server
+
+from operators.exclusive import ExclusiveObject
+from pipeline.runs.lock import Lease, Lock, locked
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import OutputError
+
+FAST = Lease(renew_seconds=0.1, expire_seconds=1.0, poll_seconds=0.05)
+CRASH = """
+import os, sys
+from pipeline.runs.lock import locked
+from pipeline.runs.rundir import RunDirectory
+with locked(RunDirectory(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_second_writer_is_refused_and_told_who_the_first_is(place: str) -> None:
+    with locked(RunDirectory(place), lease=FAST) as lock:
+        started = time.monotonic()
+        with (
+            pytest.raises(OutputError, match=rf"{place}.*process {os.getpid()} on "),
+            locked(RunDirectory(place), lease=FAST),
+        ):
+            pytest.fail("two writers")
+        assert time.monotonic() - started < FAST.expire_seconds
+        lock.require_held()
+    with locked(RunDirectory(place), lease=FAST):
+        pass  # free again
+
+
+def test_a_writer_that_fails_lets_go(place: str) -> None:
+    with pytest.raises(ZeroDivisionError), locked(RunDirectory(place), lease=FAST):
+        raise ZeroDivisionError
+    with locked(RunDirectory(place), lease=FAST):
+        pass
+
+
+def test_a_crashed_writer_of_this_machine_shuts_no_one_out(place: str) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", CRASH, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "held\n"
+    writer.communicate(timeout=30)
+    assert not is_alive(writer.pid)
+    started = time.monotonic()
+    with locked(RunDirectory(place)):
+        assert time.monotonic() - started < 5  # and not after `expire_seconds`
+
+
+def test_a_lock_that_nobody_renews_is_taken_over_once_it_has_expired(s3: S3Server, tmp_path: Path) -> None:
+    uri = f"{s3.bucket_uri}/{tmp_path.name}"
+    foreign = {"token": "t", "host": "elsewhere", "pid": 1, "process": ["boot", "ns", "1"], "renewals": 3}
+    s3.fs.pipe_file(f"{uri}/.lock", json.dumps(foreign).encode())
+    started = time.monotonic()
+    with locked(RunDirectory(uri), lease=FAST) as lock:
+        assert time.monotonic() - started >= FAST.expire_seconds
+        time.sleep(3 * FAST.renew_seconds)
+        lock.require_held()
+    assert not s3.fs.exists(f"{uri}/.lock")
+
+
+def test_a_writer_whose_lock_was_taken_over_writes_nothing_more(s3: S3Server, tmp_path: Path) -> None:
+    uri = f"{s3.bucket_uri}/{tmp_path.name}"
+    with locked(RunDirectory(uri), lease=FAST) as lock:
+        s3.fs.pipe_file(f"{uri}/.lock", b'{"token": "of another"}')
+        time.sleep(5 * FAST.renew_seconds)
+        with pytest.raises(OutputError, match=f"{uri}.*taken over"):
+            lock.require_held()
+    assert s3.fs.cat_file(f"{uri}/.lock") == b'{"token": "of another"}'  # which is not ours to remove
+
+
+def test_of_many_that_find_an_expired_lock_one_takes_it(s3: S3Server, tmp_path: Path) -> None:
+    uri = f"{s3.bucket_uri}/{tmp_path.name}"
+    s3.fs.pipe_file(f"{uri}/.lock", b"not even JSON")
+    holders, most, together = [0], [0], threading.Lock()
+
+    def write(_: int) -> bool:
+        try:
+            with locked(RunDirectory(uri), lease=FAST):
+                with together:
+                    holders[0] += 1
+                    most[0] = max(most[0], holders[0])
+                time.sleep(0.5)
+                with together:
+                    holders[0] -= 1
+        except OutputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        took = list(pool.map(write, range(6)))
+    assert (sum(took) >= 1, most[0]) == (True, 1)
+
+
+def test_an_exclusive_object_changes_only_as_it_was_last_seen(s3: S3Server, tmp_path: Path) -> None:
+    one = ExclusiveObject(f"{s3.bucket_uri}/{tmp_path.name}/object")
+    assert one.read() is None
+    first = one.create(b"1")
+    assert first is not None
+    assert one.create(b"2") is None
+    second = one.replace(b"2", first)
+    assert second is not None
+    assert one.replace(b"3", first) is None
+    one.remove(first)
+    assert one.read() == second
+    one.remove(second)
+    assert one.read() is None
+    assert one.replace(b"3", second) is None
+
+
+def test_a_store_that_does_not_answer_gives_no_lock(silent_store: str) -> None:
+    with pytest.raises(OutputError, match=silent_store), locked(RunDirectory(silent_store)):
+        pytest.fail("no store")
+
+
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_a_place_that_holds_no_file_gives_no_lock(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=name), locked(RunDirectory(str(tmp_path / name / "run"))):
+        pytest.fail("no folder")
+
+
+def test_a_store_whose_locks_nobody_has_tried_is_refused() -> None:
+    with pytest.raises(OutputError, match="memory://bucket/run"), locked(RunDirectory("memory://bucket/run")):
+        pytest.fail("no lock")
+
+
+def test_a_lock_is_held_until_it_is_lost() -> None:
+    lock = Lock("/night")
+    lock.require_held()
+    lock.lose()
+    with pytest.raises(OutputError, match="/night"):
+        lock.require_held()

@@ -1,0 +1,169 @@
+"""The run directory: what is trusted, what is archived, and what an interruption leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from operators.schema import OUTCOME
+from pipeline.runs.report import write_report
+from pipeline.runs.row_keys import row_keys
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import ConfigurationError, OutputError
+
+PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
+
+
+def manifest(*names: str) -> pa.Table:
+    return pa.table(
+        {
+            "row_key": [f"key of {name}" for name in names],
+            "video_id": list(names),
+            "uri": [f"/videos/{name}" for name in names],
+            "channel": pa.array(names).dictionary_encode(),
+        }
+    )
+
+
+def commit(folder: Path, *names: str, score: float = 50.0) -> None:
+    """Write the row file that Ray Data would have written."""
+    rows = [
+        {"row_key": f"key of {name}", "video_id": name, "uri": f"/videos/{name}", "status": "scored"}
+        | {"score": score, "verdict": "review"}
+        for name in names
+    ]
+    commit_table(folder, f"{'_'.join(names)}_{score:g}", pa.Table.from_pylist(rows, schema=OUTCOME))
+
+
+def commit_table(folder: Path, stem: str, table: pa.Table) -> None:
+    home = folder / "checkpoint" / "rows"
+    home.mkdir(parents=True, exist_ok=True)
+    pa.parquet.write_table(table, home / f"{stem}-0.parquet")
+    ids = folder / "checkpoint" / "ids"
+    ids.mkdir(exist_ok=True)
+    pa.parquet.write_table(table.select(["row_key"]), ids / f"{stem}.parquet")
+
+
+def report_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("report/*"))
+
+
+def test_rows_come_in_the_manifest_s_order_once_each_with_its_columns(tmp_path: Path) -> None:
+    commit(tmp_path, "c", "a")
+    commit(tmp_path, "b")
+    commit(tmp_path, "b", score=51.0)  # committed twice, as after a lost acknowledgement
+    commit(tmp_path, "of another generation")
+    summary = write_report(RunDirectory(str(tmp_path)), manifest("a", "b", "c"), provenance=PROVENANCE)
+    table = pa.parquet.read_table(tmp_path / "report")
+    assert table["video_id"].to_pylist() == table["channel"].to_pylist() == ["a", "b", "c"]
+    assert summary.rows == table.num_rows == 3
+
+
+def test_rows_without_a_commit_and_commits_without_rows_do_not_count(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    commit(tmp_path, "b")
+    commit(tmp_path, "c")
+    (tmp_path / "checkpoint" / "ids" / "a_50.parquet").unlink()
+    (tmp_path / "checkpoint" / "rows" / "b_50-0.parquet").unlink()
+    (tmp_path / "checkpoint" / "rows" / "torn_9-0.parquet").write_bytes(b"PAR1")
+    assert RunDirectory(str(tmp_path)).committed_rows([])["row_key"].to_pylist() == ["key of c"]
+
+
+def test_keys_that_no_commit_holds_give_no_row(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    assert RunDirectory(str(tmp_path)).committed_rows([], keys=["another"]).num_rows == 0
+
+
+def test_a_store_that_is_silent_now_does_not_make_its_videos_new(tmp_path: Path) -> None:
+    silent, present = "https://127.0.0.1:1/a.mp4", tmp_path / "b.mp4"
+    present.touch()
+    row = {"row_key": "the key it had", "video_id": "a", "uri": silent, "status": "scored"}
+    commit_table(tmp_path, "a", pa.Table.from_pylist([row | PROVENANCE], schema=OUTCOME))
+    videos = pa.table({"video_id": ["a", "b", "c"], "uri": [silent, str(present), str(tmp_path / "c.mp4")]})
+    directory = RunDirectory(str(tmp_path))
+    assert row_keys(directory, videos, provenance=PROVENANCE)[0] == "the key it had"
+    assert row_keys(directory, videos, provenance=PROVENANCE | {"config_id": "other"})[0] != "the key it had"
+    before = row_keys(directory, videos, provenance=PROVENANCE)
+    present.write_bytes(b"changed")
+    after = row_keys(directory, videos, provenance=PROVENANCE)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("patience_seconds", "reads"), [(0.0, 1), (0.5, 3), (60.0, 4)])
+def test_a_store_that_does_not_answer_is_asked_again_while_patience_lasts(
+    patience_seconds: float, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers the fourth time; pauses are of 0.1, 0.2 and 0.4 s."""
+    directory, asked = RunDirectory(str(tmp_path), patience_seconds=patience_seconds), list[str]()
+    monkeypatch.setattr("pipeline.runs.rundir.FIRST_PAUSE_SECONDS", 0.1)
+
+    def cat_file(path: str) -> bytes:
+        asked.append(path)
+        if len(asked) < 4:
+            raise ConnectionError("refused")
+        return b'{"generation": 3}'
+
+    monkeypatch.setattr(directory._fs, "cat_file", cat_file)
+    if patience_seconds < 60:
+        with pytest.raises(OutputError, match="read run failed: ConnectionError"):
+            directory.read_run()
+    else:
+        assert directory.read_run() == {"generation": 3}
+    assert len(asked) == reads
+
+
+def test_a_store_that_refuses_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, asked = RunDirectory(str(tmp_path), patience_seconds=60), list[str]()
+
+    def cat_file(path: str) -> bytes:
+        asked.append(path)
+        raise PermissionError("no")
+
+    monkeypatch.setattr(directory._fs, "cat_file", cat_file)
+    with pytest.raises(OutputError, match="read run failed: PermissionError"):
+        directory.read_run()
+    assert len(asked) == 1
+
+
+def test_a_remote_output_with_characters_that_the_store_would_expand_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"run\[1\]"):
+        RunDirectory("s3://bucket/run[1]")
+
+
+def test_a_row_that_no_worker_returned_says_so(tmp_path: Path) -> None:
+    commit(tmp_path, "a")
+    summary = write_report(RunDirectory(str(tmp_path)), manifest("a", "b"), provenance=PROVENANCE)
+    (lost,) = pa.parquet.read_table(tmp_path / "report").to_pylist()[1:]
+    assert (lost["status"], lost["error_code"], lost["verdict"]) == ("failed", "worker_lost", "review")
+    assert (lost["video_id"], lost["checkpoint_id"], lost["score"]) == ("b", "c", None)
+    assert summary.by_error == {"worker_lost": 1}
+
+
+def test_files_of_an_unfinished_longer_report_do_not_survive(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    for number in range(3):
+        directory.write_report_file(manifest("old"), number)
+    write_report(directory, manifest("a"), provenance=PROVENANCE)
+    assert report_names(tmp_path) == ["report-00000.parquet"]
+
+
+def test_an_interrupted_archive_is_finished_and_its_number_not_used_again(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    run = {"generation": 1, "fingerprint": "f", "files": [directory.write_report_file(manifest("a"), 0)]}
+    directory.write_json(run, "run.json")
+    for _ in range(2):  # once, and again after a crash before run.json was withdrawn
+        directory.archive_report(run)
+        assert directory.read_run() is None
+        directory.write_json(run, "run.json")
+    directory.archive_report(run)
+    assert (tmp_path / "generations" / "0001" / "run.json").exists()
+    assert directory.last_generation(directory.read_run()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"generation": "first"}', "{}"])
+def test_a_foreign_run_json_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"run\.json"):
+        RunDirectory(str(tmp_path)).read_run()

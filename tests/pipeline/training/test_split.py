@@ -1,0 +1,170 @@
+"""Which videos are trained on: by source, never by clip, and never a row that is marked test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.manifests.labels import LabelRange
+from pipeline.training.split import TrainingSet, random_splits, read_training_set
+from securevqa_core.errors import ManifestError
+from securevqa_core.training.cache import LabelledVideo
+
+SPLITS = ["train", "train", "val", "validation", "test", "test"]
+
+
+def read(
+    folder: Path,
+    label_range: LabelRange | None = None,
+    reference_column: str | None = None,
+    **columns: Any,
+) -> TrainingSet:
+    """Six files, of three sources unless said otherwise."""
+    uris = [str(folder / f"{name}.mp4") for name in "abcdef"]
+    for uri in uris:
+        Path(uri).write_bytes(b"video")
+    columns = {"uri": uris, "mos": [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]} | columns
+    return read_training_set(
+        pa.table(columns),
+        label=None,
+        label_range=label_range or LabelRange(),
+        split_column="split",
+        source_column="source",
+        reference_column=reference_column,
+    )
+
+
+def names(videos: tuple[LabelledVideo, ...]) -> str:
+    return "".join(Path(video.uri).stem for video in videos)
+
+
+def test_the_manifest_s_split_is_kept_and_its_test_rows_are_gone(tmp_path: Path) -> None:
+    found = read(tmp_path, split=SPLITS, source=["x", "x", "y", "y", "z", "z"])
+    assert found.given is not None
+    assert (names(found.given.train), names(found.given.validation), found.given.test) == ("ab", "cd", ())
+    assert (names(found.videos), found.num_test_rows) == ("abcd", 2)
+
+
+def test_labels_are_points_of_100_and_rows_without_one_are_counted(tmp_path: Path) -> None:
+    found = read(tmp_path, LabelRange(low=1, high=5), mos=["1", "5", "3", None, "", "2"])
+    assert [video.label for video in found.videos] == [0, 100, 50, 25]
+    assert (found.given, found.num_unlabelled) == (None, 2)
+
+
+def test_a_row_is_a_source_of_its_own_where_the_manifest_names_none(tmp_path: Path) -> None:
+    videos = read(tmp_path).videos
+    assert [video.source for video in videos] == [video.uri for video in videos]
+    assert [video.source for video in read(tmp_path, source=[1, 1, 2, 2, 3, 3]).videos] == list("112233")
+
+
+def test_references_and_repeats_are_those_of_the_rows(tmp_path: Path) -> None:
+    references = ["best.mp4", None, "best.mp4", None, None, None]
+    videos = read(tmp_path, None, "reference", reference=references, repeats=[1, 2, 3, 1, 1, 1]).videos
+    assert [video.reference for video in videos] == references
+    assert [video.repeats for video in videos] == [1, 2, 3, 1, 1, 1]
+    plain = read(tmp_path, reference=references).videos
+    assert {(video.reference, video.repeats) for video in plain} == {(None, 1)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "reference_column must be a column of the manifest, got 'reference'"),
+        ({"reference": ["a", None, "", "b", None, None]}, "row 3: column 'reference' must be a URI or null"),
+        (
+            {"reference": [None] * 6, "repeats": [1, 1, 0, 1, 1, 1]},
+            r"row 3: column 'repeats' must be an integer in 1\.\.1000, got 0",
+        ),
+        (
+            {"reference": [None] * 6, "repeats": [1.5] * 6},
+            r"row 1: column 'repeats' must be an integer in 1\.\.1000, got 1\.5",
+        ),
+    ],
+)
+def test_references_and_repeats_that_break_a_rule_are_refused(
+    columns: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read(tmp_path, None, "reference", **columns)
+
+
+def test_versions_change_with_the_files(tmp_path: Path) -> None:
+    before = read(tmp_path).videos
+    (tmp_path / "b.mp4").write_bytes(b"another video")
+    (tmp_path / "c.mp4").write_bytes(b"a longer video")
+    assert read(tmp_path).videos != before
+    (tmp_path / "b.mp4").unlink()
+    assert read(tmp_path).videos[0].uri == before[0].uri
+
+
+def sources(number: int, clips: int = 3) -> list[LabelledVideo]:
+    return [
+        LabelledVideo(uri=f"{source}-{clip}", label=clip, source=f"{source:03}", version="1")
+        for source in range(number)
+        for clip in range(clips)
+    ]
+
+
+@pytest.mark.parametrize("number", [3, 10, 100])
+def test_random_splits_keep_sources_together_and_use_every_video(number: int) -> None:
+    videos = sources(number)
+    splits = random_splits(videos, seed=0, num_splits=4, test_share=0.2, validation_share=0.25)
+    for split in splits:
+        parts = (split.train, split.validation, split.test)
+        assert sorted(video.uri for part in parts for video in part) == sorted(v.uri for v in videos)
+        kinds = [{video.source for video in part} for part in parts]
+        assert sum(map(len, kinds)) == number
+        assert len(kinds[2]) == max(1, round(0.2 * number))
+        assert len(kinds[1]) == max(1, round(0.25 * (number - len(kinds[2]))))
+    assert number == 3 or len({split.test for split in splits}) > 1
+
+
+def test_random_splits_depend_on_the_seed_and_not_on_the_order_of_rows() -> None:
+    options: dict[str, Any] = {"num_splits": 2, "test_share": 0.2, "validation_share": 0.2}
+    one = random_splits(sources(20), seed=0, **options)
+    same = random_splits(sources(20)[::-1], seed=0, **options)
+    other = random_splits(sources(20), seed=1, **options)
+    for a, b in zip(one, same, strict=True):
+        assert set(a.test) == set(b.test)
+        assert set(a.validation) == set(b.validation)
+    assert set(one[0].test) != set(other[0].test)
+
+
+def test_without_a_test_share_nothing_is_kept_back() -> None:
+    (split,) = random_splits(sources(10), seed=0, num_splits=1, test_share=0, validation_share=0.2)
+    assert split.test == ()
+    assert len(split.validation) == 6
+
+
+def test_too_few_sources_are_refused() -> None:
+    with pytest.raises(
+        ManifestError, match="got 2 for 1 of test, 1 of validation and at least 1 of training"
+    ):
+        random_splits(sources(2), seed=0, num_splits=1, test_share=0.2, validation_share=0.2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"split": [*SPLITS[:5], "dev"]}, "row 6: column 'split' must be one of .*, got 'dev'"),
+        ({"split": ["train"] * 6}, "column 'split' must mark labelled rows as validation, got none"),
+        ({"split": ["val"] * 6}, "column 'split' must mark labelled rows as train, got none"),
+        (
+            {"split": SPLITS, "source": ["x", "y", "x", "z", "z", "z"]},
+            "a source must lie on one side of column 'split', got on both: 'x'",
+        ),
+        (
+            {"source": ["x", "x", "x", "x", "", "x"]},
+            "row 5: column 'source' must not be null or empty, got ''",
+        ),
+        ({"mos": ["1", "2", "good", "4", "5", "6"]}, "row 3: column 'mos' must be a number, got 'good'"),
+    ],
+)
+def test_manifests_that_break_a_rule_are_refused(
+    columns: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read(tmp_path, **columns)
