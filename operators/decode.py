@@ -17,10 +17,10 @@ from operators.fetch import FetchAttemptError, fetch
 from operators.schema import ROW_KEY, SAMPLED, Row, rows_of, texts
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
-from securevqa_core.randomness import Key
+from securevqa_core.inputs import decode_request
+from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
 __all__ = ["Decode", "FetchLimits"]
@@ -117,19 +117,8 @@ class Decode:
     def _decode(self, known: Row, target: BinaryIO) -> Row:
         if not known["size_bytes"]:
             raise DecodeError("empty_file", "the object has no bytes")
-        seed = functools.partial(self.key.seed, known["content_sha256"])
-        draws = range(self.num_draws)
-        request = DecodeRequest(
-            sampling=self.sampling,
-            draws=tuple(
-                DrawSeeds(
-                    skip_sampling=seed("skip_sampling", draw), grid_sampling=seed("grid_sampling", draw)
-                )
-                for draw in draws
-            ),
-            limits=self.decode_limits,
-            decoder=self.decoder,
-        )
+        draws = keyed_draws(self.key, known["content_sha256"], self.num_draws)
+        request = decode_request(self.sampling, draws, limits=self.decode_limits, decoder=self.decoder)
         started = time.perf_counter()
         try:
             sample = _sandbox(self.decode_limits).decode(f"/proc/{os.getpid()}/fd/{target.fileno()}", request)
@@ -141,8 +130,8 @@ class Decode:
             "patches": sample.patches,
             "frames": sample.frames,
             "segments": sample.segments,
-            "intra_seeds": [seed("guardian_intra", draw) for draw in draws],
-            "inter_seeds": [seed("guardian_inter", draw) for draw in draws],
+            "intra_seeds": [draw.guardian_intra for draw in draws],
+            "inter_seeds": [draw.guardian_inter for draw in draws],
         }
 
 

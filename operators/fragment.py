@@ -11,8 +11,7 @@ import pyarrow as pa
 from operators.schema import FRAGMENTED, Row, pixels_of, rows_of
 from operators.stage import run_stage
 from securevqa_core.fragments import splice
-from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import generator
+from securevqa_core.inputs import guarded_draws
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Fragment"]
@@ -31,10 +30,6 @@ class Fragment:
     def _fragment(self, row: Row) -> Row:
         grid, side = self.sampling.grid_size, self.sampling.patch_side
         shape = (self.sampling.num_clips, self.sampling.clip_frames, grid, grid, side, side, 3)
-        draws = splice(pixels_of(row, "patches", np.uint8, -1, *shape))
+        spliced = splice(pixels_of(row, "patches", np.uint8, -1, *shape))
         amplitude = self.sampling.guardian_amplitude
-        guarded = [
-            add_guardian_map(draw, generator(seed), amplitude=amplitude)
-            for draw, seed in zip(draws, row["intra_seeds"], strict=True)
-        ]
-        return {"fragments": np.stack(guarded)}
+        return {"fragments": guarded_draws(spliced, row["intra_seeds"], amplitude=amplitude)}

@@ -10,15 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from securevqa_core.files import whole_file
+
 __all__ = ["write_json", "write_rows", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make the file under a temporary name in the same folder, then rename it."""
+    """Let `write` make the file: see `securevqa_core.files.whole_file`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    write(part)
-    part.replace(path)
+    with whole_file(path) as part:
+        write(part)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -19,10 +19,10 @@ from scipy import special
 from torch import Tensor, nn
 
 from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg
-from securevqa_core.attacks.differentiable import FrameScorer, Pooling, Transform, VideoDraw
+from securevqa_core.attacks.differentiable import FrameScorer, Pooling, Transform
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.motion_pathway import MotionPathway
-from securevqa_core.randomness import generator
+from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.types import SamplingConfig, require_range
 
 __all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]

@@ -11,14 +11,26 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.types import require_range
 
-__all__ = ["KEY_VARIABLE", "MIN_KEY_BYTES", "Key", "Purpose", "Randomness", "generator"]
+__all__ = [
+    "KEY_VARIABLE",
+    "MIN_KEY_BYTES",
+    "Key",
+    "Purpose",
+    "Randomness",
+    "VideoDraw",
+    "fresh_draws",
+    "generator",
+    "keyed_draws",
+]
 
 Purpose = Literal["skip_sampling", "grid_sampling", "guardian_intra", "guardian_inter"]
 Randomness = Literal["keyed", "ephemeral", "public"]
@@ -113,3 +125,31 @@ def generator(seed: bytes) -> np.random.Generator:
     words = np.frombuffer(seed, dtype="<u8")
     counter = np.concatenate([np.zeros(2, dtype=np.uint64), words[2:]])
     return np.random.Generator(np.random.Philox(key=words[:2], counter=counter))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoDraw:
+    """The 32-byte seeds of everything random in one draw of one video."""
+
+    skip_sampling: bytes = field(repr=False)
+    grid_sampling: bytes = field(repr=False)
+    guardian_intra: bytes = field(repr=False)
+    guardian_inter: bytes = field(repr=False)
+
+
+def keyed_draws(key: Key, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:
+    """Return the draws that a scoring run with `key` makes of a file."""
+    require_range("num_draws", num_draws, low=1, high=4096)
+    purposes = get_args(Purpose)
+    return tuple(
+        VideoDraw(**{purpose: key.seed(content_sha256, purpose, draw) for purpose in purposes})
+        for draw in range(num_draws)
+    )
+
+
+def fresh_draws(rng: np.random.Generator, num_draws: int) -> tuple[VideoDraw, ...]:
+    """Return draws that no key made: an attacker's guesses, or a file's whose bytes have changed."""
+    require_range("num_draws", num_draws, low=1, high=4096)
+    return tuple(
+        VideoDraw(**{purpose: rng.bytes(32) for purpose in get_args(Purpose)}) for _ in range(num_draws)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ __all__ = [
     "Score",
     "Thresholds",
     "Verdict",
+    "branch_outputs",
     "inter_features",
     "normalise",
     "raw_scores",
@@ -138,14 +139,32 @@ def raw_scores(
         ScoreError: score_not_finite.
     """
     scores = np.empty(fragments.shape[:2])
-    for draw, clip in np.ndindex(*scores.shape):
-        intra = _forward(model.intra, fragments[draw, clip][None], device=device, precision=precision)
-        inter = None if features is None else torch.from_numpy(features[draw].copy())[None].to(device)
+    outputs = branch_outputs(model, fragments, features, device=device, precision=precision)
+    for place, (intra, inter) in zip(np.ndindex(*scores.shape), outputs, strict=True):
         with torch.inference_mode():
-            scores[draw, clip] = model.head(intra, inter).double().mean().item()
+            scores[place] = model.head(intra, inter).double().mean().item()
     if not np.isfinite(scores).all():
         raise ScoreError("score_not_finite", f"raw scores must be finite, got {scores.ravel().tolist()}")
     return scores
+
+
+def branch_outputs(
+    model: Any,
+    fragments: NDArray[np.uint8],
+    features: NDArray[np.float32] | None,
+    *,
+    device: torch.device,
+    precision: Precision,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Yield what the head is given of every clip, draw after draw: the arguments are those of `raw_scores`.
+
+    Yields:
+        The intra map (1, channels, t, h, w) and (1, num_segments, channels), None without inter branch.
+    """
+    for draw, clip in np.ndindex(*fragments.shape[:2]):
+        intra = _forward(model.intra, fragments[draw, clip][None], device=device, precision=precision)
+        inter = None if features is None else torch.from_numpy(features[draw].copy())[None].to(device)
+        yield intra, inter
 
 
 def _forward(

@@ -15,6 +15,7 @@ from torch import Tensor, float16, lerp, nn
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.files import whole_file
 from securevqa_core.fitting import (
     METADATA_KEY,
     check_finite,
@@ -273,10 +274,9 @@ def _to_json(fields: Mapping[str, object]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with whole_file(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
 

@@ -13,6 +13,7 @@ from pipeline.pages.table import DEFAULT_ROWS, show_report
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.files import whole_file
 from securevqa_core.randomness import Key
 
 __all__ = ["report_command"]
@@ -90,6 +91,7 @@ _ANOTHER_DRAW = "Another draw than the report's, as its key was not given: score
 
 def _write(path: Path, page: str) -> None:
     try:
-        path.write_text(page, encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"page {redact(str(path))!r} cannot be written: {error.strerror}") from error

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.progress import Progress
+from pipeline.files import write_whole
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, split_of
 from securevqa_core.datasets.duplicates import HASH_BITS, Bits, group_sources, hash_pictures
 from securevqa_core.datasets.families import TEMPORAL
@@ -115,9 +116,8 @@ def write_manifest(
             rows.append(asdict(record) | plan | {"uri": uri, "group": group} | learnt)
             records.append(record)
     rows.sort(key=lambda row: str(row["uri"]))
-    temporary = folder.scratch / folder.manifest.name
-    pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), temporary)
-    temporary.replace(folder.manifest)
+    table = pa.Table.from_pylist(rows, schema=MANIFEST)
+    write_whole(folder.manifest, lambda part: pq.write_table(table, part))
     return Listed(
         records=tuple(sorted(records, key=lambda record: record.uri)),
         groups=_several(groups),

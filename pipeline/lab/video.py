@@ -19,7 +19,6 @@ from pipeline.lab.config import AttackRunConfig, LoadedTarget
 from pipeline.lab.pictures import difference_png
 from securevqa_core.attacks.attack import Attacked, Victim
 from securevqa_core.attacks.codecs import through_h264, write_lossless
-from securevqa_core.attacks.differentiable import VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.attacks.edits import ORDERS
 from securevqa_core.attacks.frames import WholeFrames, read_frames
 from securevqa_core.attacks.measures import distortion
@@ -28,7 +27,7 @@ from securevqa_core.attacks.run import run_attack
 from securevqa_core.datasets.vmaf import Vmaf
 from securevqa_core.defences import certified_range, noise_sd
 from securevqa_core.errors import OutputError, UndefinedError, VideoError
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 
 __all__ = ["VMAF_NAMES", "KeptPictures", "Lab"]
 

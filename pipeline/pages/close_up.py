@@ -18,7 +18,7 @@ from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.randomness import Key, generator
 from securevqa_core.sampling import continuous_sample, skip_sample
-from securevqa_core.scoring import inter_features, normalise
+from securevqa_core.scoring import branch_outputs, inter_features
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["CloseUp", "look_closely"]
@@ -58,12 +58,11 @@ def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key
         )
     row = _sampled(video_id, uri, sampling, key)
     side = sampling.fragment_side
-    clips = pixels_of(
-        row, "fragments", np.uint8, -1, sampling.num_clips, sampling.clip_frames, side, side, 3
-    )[0]
+    clips = pixels_of(row, "fragments", np.uint8, 1, sampling.num_clips, sampling.clip_frames, side, side, 3)
+    here: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
+    features = _inter(model, row, sampling, **here)
     with torch.inference_mode():
-        e = _inter(model, row, sampling)
-        scored = [_score(model, clip, e) for clip in clips]
+        scored = [_score(model, f, e) for f, e in branch_outputs(model, clips, features, **here)]
     calibrated = [np.asarray(checkpoint.calibration.to_score(one)) for one in np.concatenate(scored)]
     return _in_time(video_id, np.stack(calibrated), row, sampling, key, words=words)
 
@@ -80,21 +79,14 @@ def _sampled(video_id: str, uri: str, sampling: SamplingConfig, key: Key) -> Row
     return row | {"segments": before["segments"], "frames": before["frames"]}
 
 
-def _inter(model: Any, row: Row, sampling: SamplingConfig) -> torch.Tensor | None:
+def _inter(model: Any, row: Row, sampling: SamplingConfig, **here: Any) -> NDArray[np.float32] | None:
     """Return (1, segments, channels), as scoring has it."""
     if not sampling.num_segments:
         return None
     segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
-    features = inter_features(
-        model.inter,
-        _frames(row, sampling),
-        segments,
-        row["inter_seeds"][:1],
-        sampling=sampling,
-        device=torch.device("cpu"),
-        precision="float32",
+    return inter_features(
+        model.inter, _frames(row, sampling), segments, row["inter_seeds"][:1], sampling=sampling, **here
     )
-    return torch.from_numpy(features)
 
 
 def _frames(row: Row, sampling: SamplingConfig) -> NDArray[np.uint8]:
@@ -102,9 +94,8 @@ def _frames(row: Row, sampling: SamplingConfig) -> NDArray[np.uint8]:
     return pixels_of(row, "frames", np.uint8, -1, side, side, 3)
 
 
-def _score(model: Any, clip: NDArray[np.uint8], e: torch.Tensor | None) -> NDArray[np.float64]:
+def _score(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> NDArray[np.float64]:
     """Return raw scores (t, 1 + h * w): of each position as a whole, then of each place in it alone."""
-    f = model.intra(normalise(torch.from_numpy(np.array(clip))[None]))
     whole = _head(model, f, e)
     places = f[0].permute(2, 3, 0, 1).flatten(0, 1)[..., None, None]  # (h * w, c, t, 1, 1)
     local = _head(model, places, None if e is None else e.expand(len(places), -1, -1))

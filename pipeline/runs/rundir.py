@@ -31,6 +31,7 @@ from pyarrow import fs as pafs
 from operators.schema import OUTCOME, ROW_KEY
 from operators.storage import StorageError, join, open_filesystem, redact, scheme_of, storage_error
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
+from securevqa_core.files import whole_file
 
 __all__ = ["ForeignRunError", "RunDirectory"]
 
@@ -300,9 +301,8 @@ class RunDirectory:
         if self._is_remote:
             self._fs.pipe_file(target, content)
             return
-        temporary = Path(f"{target}.{uuid.uuid4().hex}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with whole_file(Path(target)) as part:
+            part.write_bytes(content)
 
     @_stored
     def remove_file(self, *names: str) -> None:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securevqa_core.attacks.differentiable import FrameScorer, VideoDraw, fresh_draws, keyed_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.norms import Norm, norm_named
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import require_range
 
 __all__ = [

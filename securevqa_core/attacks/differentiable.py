@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,46 +15,16 @@ from torch import Tensor, nn
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.fragments import grid_corners, sampled_size
 from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import Key, generator
+from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.scoring import normalise
-from securevqa_core.types import SamplingConfig, require_range
+from securevqa_core.types import SamplingConfig
 
-__all__ = ["FrameScorer", "Pooling", "Transform", "VideoDraw", "fresh_draws", "keyed_draws"]
+__all__ = ["FrameScorer", "Pooling", "Transform"]
 
 Pooling = Literal["mean", "median"]
 _MIDDLE = 128  # a level that no guardian map clamps
 _ALIKE = bytes(32)  # the seed of sampling that is the same in every draw
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoDraw:
-    """The 32-byte seeds of everything random in one draw of one video."""
-
-    skip_sampling: bytes = field(repr=False)
-    grid_sampling: bytes = field(repr=False)
-    guardian_intra: bytes = field(repr=False)
-    guardian_inter: bytes = field(repr=False)
-
-
-def keyed_draws(key: Key, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:
-    """Return the draws that a scoring run with `key` makes of a file."""
-    require_range("num_draws", num_draws, low=1, high=4096)
-    return tuple(
-        VideoDraw(
-            skip_sampling=key.seed(content_sha256, "skip_sampling", draw),
-            grid_sampling=key.seed(content_sha256, "grid_sampling", draw),
-            guardian_intra=key.seed(content_sha256, "guardian_intra", draw),
-            guardian_inter=key.seed(content_sha256, "guardian_inter", draw),
-        )
-        for draw in range(num_draws)
-    )
-
-
-def fresh_draws(rng: np.random.Generator, num_draws: int) -> tuple[VideoDraw, ...]:
-    """Return draws that no key made: an attacker's guesses, or a file's whose bytes have changed."""
-    require_range("num_draws", num_draws, low=1, high=4096)
-    return tuple(VideoDraw(**{name: rng.bytes(32) for name in VideoDraw.__slots__}) for _ in range(num_draws))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

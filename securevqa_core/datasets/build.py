@@ -141,7 +141,7 @@ def build_view(
     if finished is not None:
         return finished
     reference = folder.reference(view.view_id)
-    has_motion = write_reference(view, reference, scratch=folder.scratch)
+    has_motion = write_reference(view, reference)
     records = []
     for recipe in choose_recipes(view, config, has_motion=has_motion):
         if is_stopped():

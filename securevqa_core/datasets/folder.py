@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.files import whole_file
 
 __all__ = ["DatasetFolder", "opened"]
 
@@ -57,11 +56,8 @@ class DatasetFolder:
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that is there whole or not at all, whatever ends this process."""
-        with tempfile.NamedTemporaryFile("w", dir=self.scratch, delete=False) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
+        with whole_file(path) as part:
+            part.write_text(text)
 
 
 @contextlib.contextmanager

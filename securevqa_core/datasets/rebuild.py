@@ -70,7 +70,7 @@ def rebuild_clip(row: Mapping[str, Any], output: Path, *, roots: Sequence[Path],
     steps = steps_from_json(row["steps"])
     with tempfile.TemporaryDirectory(prefix=".securevqa-", dir=output.absolute().parent) as name:
         reference = Path(name, "reference.mkv")
-        write_reference(view, reference, scratch=Path(name))
+        write_reference(view, reference)
         carry_out(steps, reference, output, clip=view.clip, scratch=Path(name))
 
 
@@ -93,4 +93,4 @@ def _moves(view: View, folder: DatasetFolder) -> bool:
     reference = folder.reference(view.view_id)
     if reference.exists():
         return has_motion(reference)
-    return write_reference(view, reference, scratch=folder.scratch)
+    return write_reference(view, reference)

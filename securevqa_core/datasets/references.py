@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import av
@@ -14,6 +13,7 @@ from securevqa_core.datasets import ffmpeg
 from securevqa_core.datasets.sources import open_photo
 from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError
+from securevqa_core.files import whole_file
 
 __all__ = ["has_motion", "write_reference"]
 
@@ -24,19 +24,17 @@ _STILL_LIMIT = 0.6  # 8-bit levels between frames; below it repeated frames cann
 _LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv420p", "-threads", "1")
 
 
-def write_reference(view: View, path: Path, *, scratch: Path) -> bool:
+def write_reference(view: View, path: Path) -> bool:
     """Write the pristine clip without loss; return whether it has motion enough for temporal faults.
 
     Args:
         view: what to take from which source.
         path: the file to write; it appears whole or not at all.
-        scratch: an existing folder for temporary files, on the file system of `path`.
 
     Raises:
         DatasetError: the source cannot be read, is shorter than it says, or the clip is all but flat.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        temporary = Path(folder).absolute() / "reference.mkv"
+    with whole_file(path.absolute()) as temporary:
         if view.source.is_photo:
             _write_pan(view, temporary)
         else:
@@ -48,7 +46,6 @@ def write_reference(view: View, path: Path, *, scratch: Path) -> bool:
                 f"{view.view_id} must have {view.clip.num_frames} frames and contrast {MIN_CONTRAST}, "
                 f"got {len(luma)} and {contrast:.1f}"
             )
-        temporary.replace(path)
     return _moves(luma)
 
 

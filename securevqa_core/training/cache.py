@@ -26,11 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds
+from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, OutputError, VideoError
+from securevqa_core.files import whole_file, whole_folder
 from securevqa_core.fragments import splice
-from securevqa_core.randomness import Key
+from securevqa_core.inputs import decode_request
+from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.training.differences import local_differences
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
@@ -281,15 +283,8 @@ def _cached(
 
 def _decode(path: str, digest: str, config: CacheConfig, sandbox: DecodeSandbox) -> DecodedSample:
     """Return the pixels of the draws that `score --seed` makes of the content with this digest."""
-    key = Key.public(config.seed)
-    draws = tuple(
-        DrawSeeds(
-            skip_sampling=key.seed(digest, "skip_sampling", draw),
-            grid_sampling=key.seed(digest, "grid_sampling", draw),
-        )
-        for draw in range(config.num_draws)
-    )
-    return sandbox.decode(path, DecodeRequest(sampling=config.sampling, draws=draws, limits=config.limits))
+    draws = keyed_draws(Key.public(config.seed), digest, config.num_draws)
+    return sandbox.decode(path, decode_request(config.sampling, draws, limits=config.limits))
 
 
 def _size(sample: DecodedSample) -> list[int]:
@@ -328,11 +323,9 @@ def save_array(path: Path, array: NDArray[np.float32]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(f".part-{path.name}")
     try:
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             np.save(file, array)
-        part.rename(path)
     except OSError as error:
         raise OutputError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
@@ -352,22 +345,19 @@ def _sha256(path: str) -> str:
 
 
 def _write_entry(entry: Path, content_sha256: str, sample: DecodedSample, *, uri: str) -> None:
-    """Write an entry under a temporary name, then rename it: it is there as a whole or not at all."""
-    part = entry.with_name(f".part-{entry.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    """Write an entry that is there as a whole or not at all."""
     arrays: dict[str, NDArray[Any]] = {
         "fragments": splice(sample.patches),
         "frames": sample.frames,
         "segments": sample.segments,
     }
-    for name in _ARRAYS:
-        np.save(part / f"{name}.npy", arrays[name])
     facts = {
         "uri": uri,
         "content_sha256": content_sha256,
         "size": _size(sample),
         "warnings": list(sample.warnings),
     }
-    (part / "entry.json").write_text(json.dumps(facts))
-    part.rename(entry)
+    with whole_folder(entry) as part:
+        for name in _ARRAYS:
+            np.save(part / f"{name}.npy", arrays[name])
+        (part / "entry.json").write_text(json.dumps(facts))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError
+from securevqa_core.files import whole_file
 
 __all__ = ["Place", "metric_log", "read_state", "write_state"]
 
@@ -62,11 +63,11 @@ def write_state(
         "place": {name: getattr(place, name) for name in Place.__slots__},
         **tensors,
     }
-    path, part = output / STATE_FILE, output / f".{STATE_FILE}.part"
+    path = output / STATE_FILE
     try:
         output.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        part.replace(path)
+        with whole_file(path) as part:
+            torch.save(content, part)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OutputError(f"training state {str(path)!r} cannot be written: {error}") from error
 
@@ -126,10 +127,9 @@ class MetricLog:
 def metric_log(output: Path, history: list[dict[str, Any]]) -> Iterator[MetricLog]:
     """Open the log, brought to where `history` ends: lines of epochs that will run again are dropped."""
     path = output / METRICS_FILE
-    part = path.with_name(f".{path.name}.part")
     output.mkdir(parents=True, exist_ok=True)
-    part.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
     board = _tensorboard(output / "tensorboard", len(history))
     try:
         yield MetricLog(path, board)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from securevqa_core import metrics
 from securevqa_core.errors import UndefinedError
-from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import Key, Purpose, generator
+from securevqa_core.inputs import guarded_draws
+from securevqa_core.randomness import Key, VideoDraw, keyed_draws
 from securevqa_core.scoring import Precision, inter_features, normalise, raw_scores
 from securevqa_core.training.cache import CachedVideo
 from securevqa_core.training.inputs import Stem, inter_backbone, statistics_stem
@@ -89,12 +89,9 @@ class Scorer:
         return self._statistics[video.folder]
 
     def _guarded(self, video: CachedVideo) -> NDArray[np.uint8]:
+        seeds = [draw.guardian_intra for draw in _draws(video)]
         amplitude = video.config.sampling.guardian_amplitude
-        guarded = [
-            add_guardian_map(draw, generator(seed), amplitude=amplitude)
-            for draw, seed in zip(video.fragments(), _seeds(video, "guardian_intra"), strict=True)
-        ]
-        return np.stack(guarded)
+        return guarded_draws(video.fragments(), seeds, amplitude=amplitude)
 
     def _inter(self, model: Any, video: CachedVideo) -> NDArray[np.float32]:
         if self._frozen_inter:
@@ -118,16 +115,15 @@ class Scorer:
             branch,
             video.frames(),
             video.segments(),
-            _seeds(video, "guardian_inter"),
+            [draw.guardian_inter for draw in _draws(video)],
             sampling=video.config.sampling,
             device=self._device,
             precision=self._precision,
         )
 
 
-def _seeds(video: CachedVideo, purpose: Purpose) -> list[bytes]:
-    key = Key.public(video.config.seed)
-    return [key.seed(video.content_sha256, purpose, draw) for draw in range(video.config.num_draws)]
+def _draws(video: CachedVideo) -> tuple[VideoDraw, ...]:
+    return keyed_draws(Key.public(video.config.seed), video.content_sha256, video.config.num_draws)
 
 
 def correlations(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> dict[str, float | None]:

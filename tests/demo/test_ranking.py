@@ -10,8 +10,7 @@ import pytest
 from byhand import score_by_hand
 
 from securevqa_core import weights, zoo
-from securevqa_core.attacks.differentiable import keyed_draws
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.scoring import summarise
 
 NUM_DRAWS = 4

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.codecs import through_h264, through_jpeg
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.defences import certified_range, defended, noise_sd
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.randomness import fresh_draws
 from securevqa_core.types import SamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

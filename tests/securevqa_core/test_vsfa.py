@@ -14,12 +14,13 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from securevqa_core import weights, zoo
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa, frame_statistics, temporal_pooling
 from securevqa_core.published import PublishedFile, assemble
+from securevqa_core.randomness import fresh_draws
 from securevqa_core.scoring import summarise
 
 pytestmark = pytest.mark.usefixtures("one_thread")

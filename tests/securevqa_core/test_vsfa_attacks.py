@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securevqa_core import zoo
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.defences import defended
 from securevqa_core.models.vsfa import Vsfa
+from securevqa_core.randomness import fresh_draws
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

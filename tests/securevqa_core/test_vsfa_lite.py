@@ -18,12 +18,13 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from securevqa_core import weights, zoo
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import frame_statistics
 from securevqa_core.published import PublishedFile, assemble
+from securevqa_core.randomness import fresh_draws
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.training.inputs import batch_maker
 from securevqa_core.training.loop import TrainingData, fit

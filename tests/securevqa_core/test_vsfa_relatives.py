@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securevqa_core import weights, zoo
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.convnext import ConvNext
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import FrameModel, by_chunks, frame_statistics
 from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, TiVqa, chosen_frames
+from securevqa_core.randomness import fresh_draws
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD, normalise
 from securevqa_core.types import SamplingConfig
 

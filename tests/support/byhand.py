@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from securevqa_core.attacks.differentiable import VideoDraw
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.fragments import splice
 from securevqa_core.guardian import add_guardian_map
-from securevqa_core.randomness import generator
+from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.scoring import inter_features, raw_scores
 from securevqa_core.types import SamplingConfig
 

@@ -11,7 +11,7 @@ from media import bundled_clip
 from numpy.typing import NDArray
 
 from securevqa_core.attacks.attack import ATTACKS, AttackConfig, Victim
-from securevqa_core.attacks.differentiable import FrameScorer, VideoDraw, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.edits import ORDERS
 from securevqa_core.attacks.filters import FILTERS
 from securevqa_core.attacks.frames import read_frames
@@ -19,7 +19,7 @@ from securevqa_core.attacks.norms import NORMS, norm_named
 from securevqa_core.attacks.run import run_attack
 from securevqa_core.attacks.universal import TILE_SIDE, fit_universal
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, VideoDraw, fresh_draws
 
 Clip = NDArray[np.uint8]
 DRAWS = fresh_draws(np.random.default_rng(7), 1)

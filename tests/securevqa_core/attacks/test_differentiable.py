@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securevqa_core.attacks.attack import Victim
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws, keyed_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.errors import ConfigurationError, DecodeError
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, fresh_draws, keyed_draws
 from securevqa_core.types import SamplingConfig
 
 CPU = torch.device("cpu")

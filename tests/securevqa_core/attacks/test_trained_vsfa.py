@@ -13,10 +13,11 @@ from scipy import stats
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.attack import AttackConfig, Victim
 from securevqa_core.attacks.codecs import through_h264
-from securevqa_core.attacks.differentiable import FrameScorer, fresh_draws
+from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.attacks.run import run_attack
 from securevqa_core.defences import defended
+from securevqa_core.randomness import fresh_draws
 
 Clips = list[NDArray[np.uint8]]
 

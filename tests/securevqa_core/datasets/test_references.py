@@ -30,7 +30,7 @@ def test_an_excerpt_is_the_frames_from_its_start_on(tmp_path: Path) -> None:
     large = ClipFormat(width=256, height=192, fps=25.0, num_frames=60)
     make_numbered_clip(tmp_path / "numbered.mp4", large)
     path = tmp_path / "reference.mkv"
-    assert write_reference(excerpt(tmp_path / "numbered.mp4", start=0.8), path, scratch=tmp_path)
+    assert write_reference(excerpt(tmp_path / "numbered.mp4", start=0.8), path)
     pixels = read_pixels(path)
     assert pixels.shape == (CLIP.num_frames, CLIP.height, CLIP.width, 3)
     assert [read_number(picture) for picture in pixels] == list(range(20, 20 + CLIP.num_frames))
@@ -39,7 +39,7 @@ def test_an_excerpt_is_the_frames_from_its_start_on(tmp_path: Path) -> None:
 
 def test_a_pan_is_the_boxes_of_the_photograph(tmp_path: Path) -> None:
     view, path = pan(make_photo(tmp_path / "street.png")), tmp_path / "reference.mkv"
-    assert write_reference(view, path, scratch=tmp_path)
+    assert write_reference(view, path)
     photo = Image.open(tmp_path / "street.png").convert("L")
     for place, picture in enumerate(read_pixels(path)):
         left, top, width = view.boxes[place]
@@ -52,7 +52,7 @@ def test_a_pan_is_the_boxes_of_the_photograph(tmp_path: Path) -> None:
 def test_a_still_has_no_motion(tmp_path: Path) -> None:
     path = tmp_path / "reference.mkv"
     view = pan(make_photo(tmp_path / "street.png"), step=0)
-    assert not write_reference(view, path, scratch=tmp_path)
+    assert not write_reference(view, path)
     assert not has_motion(path)
     assert has_motion(make_lossless(tmp_path / "bikes.mkv"))
 
@@ -62,7 +62,7 @@ def test_footage_shorter_than_it_says_is_refused(tmp_path: Path) -> None:
     view = excerpt(tmp_path / "short.mp4", start=0.6)
     message = r"excerpt-0 must have 24 frames and contrast 8\.0, got 10 and \d+"
     with pytest.raises(DatasetError, match=message):
-        write_reference(view, tmp_path / "reference.mkv", scratch=tmp_path)
+        write_reference(view, tmp_path / "reference.mkv")
     assert [one.name for one in tmp_path.iterdir()] == ["short.mp4"]
 
 
@@ -70,7 +70,7 @@ def test_a_flat_photograph_is_refused(tmp_path: Path) -> None:
     run_ffmpeg("-f", "lavfi", "-i", "color=gray:s=520x400", "-frames:v", "1", str(tmp_path / "grey.png"))
     view = pan(tmp_path / "grey.png")
     with pytest.raises(DatasetError, match=r"pan-0 must have 24 frames and contrast 8\.0, got 24 and 0\.0"):
-        write_reference(view, tmp_path / "reference.mkv", scratch=tmp_path)
+        write_reference(view, tmp_path / "reference.mkv")
 
 
 def test_a_damaged_reference_is_named(tmp_path: Path) -> None:

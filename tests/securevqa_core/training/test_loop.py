@@ -19,9 +19,8 @@ from labelled import TINY, cached
 from torch import Tensor, nn
 
 from securevqa_core import metrics, zoo
-from securevqa_core.attacks.differentiable import keyed_draws
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
-from securevqa_core.randomness import Key
+from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD, normalise
 from securevqa_core.training.cache import CachedVideo, build_cache, local_video
 from securevqa_core.training.config import TrainConfig
@@ -319,7 +318,7 @@ def test_a_damaged_state_is_named(
 
 
 def test_a_state_that_cannot_be_written_is_an_error(data: TrainingData, tmp_path: Path) -> None:
-    (tmp_path / f".{STATE_FILE}.part").mkdir()
+    (tmp_path / f".part-{STATE_FILE}").mkdir()
     with pytest.raises(OutputError, match=rf"training state '.*{STATE_FILE}' cannot be written"):
         train(data, tmp_path)
 

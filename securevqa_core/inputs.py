@@ -1,0 +1,61 @@
+"""Owns the one way from a file to what a model sees: where each draw looks, and its guardian maps.
+
+    file --cell--> patches (draws, clips, d, G, G, S, S, 3) --splice--> + guardian map --> intra branch
+               +-> frames (k, side, side, 3), segments ---------------> + guardian map --> inter branch
+
+Stages on Ray, the cache of training and the close look go this way; so does an attack, on whole frames and
+with gradients, in `attacks.differentiable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.backend import Decoder
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.guardian import add_guardian_map
+from securevqa_core.randomness import VideoDraw, generator
+from securevqa_core.types import DecodeLimits, SamplingConfig
+
+__all__ = ["decode_request", "guarded_draws"]
+
+
+def decode_request(
+    sampling: SamplingConfig,
+    draws: Sequence[VideoDraw],
+    *,
+    limits: DecodeLimits,
+    decoder: Decoder = "auto",
+) -> DecodeRequest:
+    """Return what to ask the decoding process for: it is told where to look, never the guardian maps.
+
+    Args:
+        sampling: what the model looks at.
+        draws: of the video.
+        limits: of the decoding process.
+        decoder: which backend reads the frames.
+    """
+    seeds = (DrawSeeds(skip_sampling=draw.skip_sampling, grid_sampling=draw.grid_sampling) for draw in draws)
+    return DecodeRequest(sampling=sampling, draws=tuple(seeds), limits=limits, decoder=decoder)
+
+
+def guarded_draws(spliced: NDArray[np.uint8], seeds: Sequence[bytes], *, amplitude: int) -> NDArray[np.uint8]:
+    """Add to the fragments of each draw a guardian map of its own (Eq. 5).
+
+    Args:
+        spliced: (draws, clips, d, G S, G S, 3) uint8, RGB.
+        seeds: 32 bytes a draw, `VideoDraw.guardian_intra`.
+        amplitude: 8-bit levels.
+
+    Returns:
+        uint8 of the same shape: the fragments that the intra branch sees.
+    """
+    return np.stack(
+        [
+            add_guardian_map(draw, generator(seed), amplitude=amplitude)
+            for draw, seed in zip(spliced, seeds, strict=True)
+        ]
+    )
