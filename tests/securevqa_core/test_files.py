@@ -27,9 +27,13 @@ def test_a_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
 def test_a_file_that_fails_leaves_the_earlier_one_alone(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "state"
     path.write_text("earlier")
-    with pytest.raises(error), whole_file(path) as part:
+
+    def fail(part: Path) -> None:
         part.write_text("half")
         raise error
+
+    with pytest.raises(error), whole_file(path) as part:
+        fail(part)
     assert path.read_text() == "earlier"
     assert _names(tmp_path) == ["state"]
 
