@@ -54,8 +54,8 @@ class ModelSpec:
     name: str
     description: str  # one sentence for people
     sampling: SamplingConfig  # which frames and patches the model expects
-    swin: Swin3dConfig | None  # the intra backbone; None for a model without one
     make: Callable[[ModelSpec], nn.Module]  # builds the model with weights from torch's default generator
+    swin: Swin3dConfig | None = None  # the intra backbone; None for a model without one
     num_draws: int = 1  # that a score is the mean of, where no other number is asked for
     calibration: Calibration = _UNTRAINED  # for weights that were never trained
     published_calibration: Calibration | None = None  # for the authors' checkpoint, where they have one
@@ -156,6 +156,57 @@ _COMPACT = ModelSpec(
     make=_compact,
     num_draws=4,  # they cost about what decoding 540p once does, and order encodings of one video better
 )
+# Models of whole frames: name, frames, scale of an untrained one, network, what it is.
+_OF_WHOLE_FRAMES: tuple[
+    tuple[str, SamplingConfig, Calibration, Callable[[ModelSpec], nn.Module], str], ...
+] = (
+    (
+        "vsfa", _WHOLE_FRAMES, _UNTRAINED, lambda _: Vsfa(),
+        "VSFA: ResNet-50 on whole frames, a recurrent network, temporal pooling.",
+    ),
+    (
+        "mdtvsfa", _WHOLE_FRAMES, _UNTRAINED_SHARE, lambda _: MdtVsfa(),
+        "MDTVSFA: VSFA, bounded and mapped to perceptual quality, for mixed training data.",
+    ),
+    (
+        "tivqa", _WHOLE_FRAMES, _UNTRAINED, lambda _: TiVqa(),
+        "TiVQA: VSFA on whole frames and on their texture, local binary patterns.",
+    ),
+    (
+        "bvqa-2022", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Bvqa2022(),
+        "BVQA-2022: VSFA with a ResNet-50 of image quality, and the fast pathway beside it.",
+    ),
+    (
+        "vsfa-temporal", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Bvqa2022(),
+        "VSFA behind the paper's temporal information: BVQA-2022's shape, ResNet-50 of objects.",
+    ),
+    (
+        "hvs-5m", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Hvs5m(),
+        "HVS-5M: ConvNeXt on content and edges, weighted by saliency, and the fast pathway.",
+    ),
+    (
+        "vsfa-lite", _FEW_FRAMES, _UNTRAINED, lambda _: Vsfa(EfficientNetLite()),
+        "VSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
+    ),
+    (
+        "mdtvsfa-lite", _FEW_FRAMES, _UNTRAINED_SHARE, lambda _: MdtVsfa(EfficientNetLite()),
+        "MDTVSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
+    ),
+    (
+        "tivqa-lite", _FEW_FRAMES, _UNTRAINED, lambda _: TiVqa(EfficientNetLite()),
+        "TiVQA on 16 frames and their texture, with EfficientNet-Lite0 in place of ResNet-50.",
+    ),
+    (
+        "vsfa-temporal-lite", _FEW_SEGMENTS, _UNTRAINED, lambda _: VsfaMotion(EfficientNetLite()),
+        "VSFA with EfficientNet-Lite0 in place of ResNet-50, and this project's motion pathway "
+        "in place of SlowFast's.",
+    ),
+    (
+        "hvs-5m-lite", _FEW_SEGMENTS, _UNTRAINED, lambda _: HvsMotion(EfficientNetLite()),
+        "HVS-5M with EfficientNet-Lite0 in place of ConvNeXt-XL, and this project's motion "
+        "pathway in place of SlowFast's.",
+    ),
+)  # fmt: skip
 _SPECS = (
     _COMPACT,
     replace(
@@ -191,7 +242,6 @@ _SPECS = (
             num_segments=0,
             guardian_amplitude=0,
         ),
-        swin=None,
         make=lambda chosen: NssSvr(grid_size=chosen.sampling.grid_size),
     ),
     ModelSpec(
@@ -246,86 +296,9 @@ _SPECS = (
         make=_dover,
         published_calibration=_published(0.0, 1.0),  # the fused score is standardised already
     ),
-    ModelSpec(
-        name="vsfa",
-        description="VSFA: ResNet-50 on whole frames, a recurrent network, temporal pooling.",
-        sampling=_WHOLE_FRAMES,
-        swin=None,
-        make=lambda _: Vsfa(),
-    ),
-    ModelSpec(
-        name="mdtvsfa",
-        description="MDTVSFA: VSFA, bounded and mapped to perceptual quality, for mixed training data.",
-        sampling=_WHOLE_FRAMES,
-        swin=None,
-        make=lambda _: MdtVsfa(),
-        calibration=_UNTRAINED_SHARE,
-    ),
-    ModelSpec(
-        name="tivqa",
-        description="TiVQA: VSFA on whole frames and on their texture, local binary patterns.",
-        sampling=_WHOLE_FRAMES,
-        swin=None,
-        make=lambda _: TiVqa(),
-    ),
-    ModelSpec(
-        name="bvqa-2022",
-        description="BVQA-2022: VSFA with a ResNet-50 of image quality, and the fast pathway beside it.",
-        sampling=_WHOLE_SEGMENTS,
-        swin=None,
-        make=lambda _: Bvqa2022(),
-    ),
-    ModelSpec(
-        name="vsfa-temporal",
-        description="VSFA behind the paper's temporal information: BVQA-2022's shape, ResNet-50 of objects.",
-        sampling=_WHOLE_SEGMENTS,
-        swin=None,
-        make=lambda _: Bvqa2022(),
-    ),
-    ModelSpec(
-        name="hvs-5m",
-        description="HVS-5M: ConvNeXt on content and edges, weighted by saliency, and the fast pathway.",
-        sampling=_WHOLE_SEGMENTS,
-        swin=None,
-        make=lambda _: Hvs5m(),
-    ),
-    ModelSpec(
-        name="vsfa-lite",
-        description="VSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
-        sampling=_FEW_FRAMES,
-        swin=None,
-        make=lambda _: Vsfa(EfficientNetLite()),
-    ),
-    ModelSpec(
-        name="mdtvsfa-lite",
-        description="MDTVSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
-        sampling=_FEW_FRAMES,
-        swin=None,
-        make=lambda _: MdtVsfa(EfficientNetLite()),
-        calibration=_UNTRAINED_SHARE,
-    ),
-    ModelSpec(
-        name="tivqa-lite",
-        description="TiVQA on 16 frames and their texture, with EfficientNet-Lite0 in place of ResNet-50.",
-        sampling=_FEW_FRAMES,
-        swin=None,
-        make=lambda _: TiVqa(EfficientNetLite()),
-    ),
-    ModelSpec(
-        name="vsfa-temporal-lite",
-        description="VSFA with EfficientNet-Lite0 in place of ResNet-50, and this project's motion pathway "
-        "in place of SlowFast's.",
-        sampling=_FEW_SEGMENTS,
-        swin=None,
-        make=lambda _: VsfaMotion(EfficientNetLite()),
-    ),
-    ModelSpec(
-        name="hvs-5m-lite",
-        description="HVS-5M with EfficientNet-Lite0 in place of ConvNeXt-XL, and this project's motion "
-        "pathway in place of SlowFast's.",
-        sampling=_FEW_SEGMENTS,
-        swin=None,
-        make=lambda _: HvsMotion(EfficientNetLite()),
+    *(
+        ModelSpec(name=name, description=words, sampling=sampling, make=make, calibration=calibration)
+        for name, sampling, calibration, make, words in _OF_WHOLE_FRAMES
     ),
 )
 _ZOO = {row.name: row for row in _SPECS}
