@@ -71,7 +71,7 @@ def log_line(row: Row, *, run_id: str) -> str:
 
     There is no error message in it and no URI: both hold names that uploaders chose. The report has them.
     """
-    said = {name: row[name] for name in _SAID if row.get(name) is not None}
+    values = {name: row[name] for name in _SAID if row.get(name) is not None}
     when = row.get("scored_at")
     moment = {} if when is None else {"time": when.isoformat()}
-    return json.dumps({"event": "video_finished", "run_id": run_id} | moment | said)
+    return json.dumps({"event": "video_finished", "run_id": run_id} | moment | values)

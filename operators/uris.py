@@ -51,8 +51,8 @@ def redact(uri: str) -> str:
         return uri
     if "@" in _split(uri)[1].partition("/")[0]:
         return f"{scheme_of(uri)}://..."  # a secret with ? or # in it: no telling where it ends
-    shown = without_user(uri).partition("?")[0]
-    return shown.partition("#")[0] if scheme_of(uri) in WEB_SCHEMES else shown
+    without_query = without_user(uri).partition("?")[0]
+    return without_query.partition("#")[0] if scheme_of(uri) in WEB_SCHEMES else without_query
 
 
 def local_path(uri: str) -> str:
@@ -78,13 +78,13 @@ def join(base: str, name: str) -> str:
         return absolute(posixpath.join(absolute(local_path(base)), name))
     prefix, _, folder = base.partition("://")
     root, _, folder = folder.partition("/")
-    kept = [part for part in folder.rstrip("/").split("/") if folder]
+    parts = [part for part in folder.rstrip("/").split("/") if folder]
     for part in name.split("/"):
         if part == "..":
-            del kept[-1:]
+            del parts[-1:]
         elif part != ".":
-            kept.append(part)
-    return "/".join([f"{prefix}://{root}", *kept])
+            parts.append(part)
+    return "/".join([f"{prefix}://{root}", *parts])
 
 
 def absolute(path: str) -> str:

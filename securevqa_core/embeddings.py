@@ -119,14 +119,14 @@ class EmbeddingReader:
             raise ScoreError("score_not_finite", f"feature {feature} must be finite as {config.dtype}")
         return vectors
 
-    def _read_branches(self, _head: nn.Module, given: Sequence[Tensor]) -> None:
-        call: dict[Feature, Array] = {"intra": _array(given[0].mean(dim=(2, 3, 4)))}
-        if len(given) > 1:
-            call["inter"] = _array(given[1].flatten(0, 1))
+    def _read_branches(self, _head: nn.Module, inputs: Sequence[Tensor]) -> None:
+        call: dict[Feature, Array] = {"intra": _array(inputs[0].mean(dim=(2, 3, 4)))}
+        if len(inputs) > 1:
+            call["inter"] = _array(inputs[1].flatten(0, 1))
         self._calls.append(call)
 
-    def _read_fused(self, layer: nn.Module, given: Sequence[Tensor]) -> None:
-        (fused,) = given
+    def _read_fused(self, layer: nn.Module, inputs: Sequence[Tensor]) -> None:
+        (fused,) = inputs
         over = 1 if isinstance(layer, nn.Linear) else (2, 3, 4)
         self._calls[-1]["fused"] = _array(fused.mean(dim=over))
 

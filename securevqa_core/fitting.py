@@ -50,7 +50,11 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[dict[str, Tensor], Map
 
 
 def check_fit(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str, unexpected: Iterable[str] = ()
+    expected: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    *,
+    where: str,
+    unexpected: Iterable[str] = (),
 ) -> None:
     """Require the keys and the shapes of `expected`.
 
@@ -58,18 +62,18 @@ def check_fit(
         CheckpointError: names every way in which `given` differs, with `unexpected` keys on top.
     """
     shapes = [
-        f"{published_name(key)} is {tuple(given[key].shape)}, not {tuple(value.shape)}"
+        f"{published_name(key)} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
         for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
+        if key in tensors and tensors[key].shape != value.shape
     ]
     complaints = {
-        "missing keys": [published_name(key) for key in expected if key not in given],
-        "unexpected keys": [*unexpected, *(published_name(key) for key in given if key not in expected)],
+        "missing keys": [published_name(key) for key in expected if key not in tensors],
+        "unexpected keys": [*unexpected, *(published_name(key) for key in tensors if key not in expected)],
         "shapes": shapes,
     }
-    found = [f"{what}: {_capped(items)}" for what, items in complaints.items() if items]
-    if found:
-        raise CheckpointError(f"{where} does not fit the model; {'; '.join(found)}")
+    reasons = [f"{what}: {_capped(items)}" for what, items in complaints.items() if items]
+    if reasons:
+        raise CheckpointError(f"{where} does not fit the model; {'; '.join(reasons)}")
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -155,7 +155,7 @@ class _Problem:
         """Return the parameters of least squared error that any start leads to."""
         least = np.array([self.low, self.low, -_FARTHEST_MIDPOINT, math.log(_SCALES[0])])
         most = np.array([self.high, self.high, _FARTHEST_MIDPOINT, math.log(_SCALES[1])])
-        found = [
+        fits = [
             scipy.optimize.least_squares(
                 self._residuals,
                 np.clip(start, least, most),
@@ -168,7 +168,7 @@ class _Problem:
             )
             for start in starts
         ]
-        converged = [one for one in found if one.success]
+        converged = [one for one in fits if one.success]
         if not converged:
             raise UndefinedError(f"the logistic fit did not converge in {_MAX_EVALUATIONS} evaluations")
         lower, upper, midpoint, log_scale = min(converged, key=lambda one: one.cost).x.tolist()

@@ -182,11 +182,11 @@ def ladder_tau(scores: ArrayLike, labels: ArrayLike, ladders: Sequence[Hashable 
     Raises:
         UndefinedError: no ladder has `MIN_POINTS` rows with labels and scores that differ.
     """
-    found = ladder_taus(scores, labels, ladders)
-    if not len(found.taus):
+    measured = ladder_taus(scores, labels, ladders)
+    if not len(measured.taus):
         raise UndefinedError(
             f"tau inside ladders needs a ladder of at least {MIN_POINTS} rows with labels and scores that "
-            f"differ, got {found.num_short} shorter, {found.num_constant_labels} with constant labels and "
-            f"{found.num_constant_scores} with constant scores"
+            f"differ, got {measured.num_short} shorter, {measured.num_constant_labels} with constant labels "
+            f"and {measured.num_constant_scores} with constant scores"
         )
-    return float(found.taus.mean()), len(found.taus)
+    return float(measured.taus.mean()), len(measured.taus)

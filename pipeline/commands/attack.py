@@ -140,8 +140,8 @@ def attack_command(
 def _refuse_beside_a_suite(context: typer.Context) -> None:
     """Refuse options that a suite would not look at."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    if ignored := sorted(given - _BESIDE_A_SUITE):
+    given_options = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    if ignored := sorted(given_options - _BESIDE_A_SUITE):
         raise ConfigurationError(f"suite holds all settings, got {', '.join(ignored)} besides")
 
 
@@ -152,20 +152,20 @@ def _show(record: dict[str, Any], output: Path) -> None:
             table.add_column(heading, justify="right")
         for name, key in _MEASURES.items():
             table.add_row(name, *(_cell(record[one][key]) for one in ("attack", "noise_floor")))
-        for crf, found in record["codec"].items():
-            table.add_row(f"mean change after x264, CRF {crf}", _cell(found["signed"]), "")
+        for crf, measures in record["codec"].items():
+            table.add_row(f"mean change after x264, CRF {crf}", _cell(measures["signed"]), "")
         console.print(table)
-        for name, found in (record["agreement"] or {}).items():
-            say(f"{name.replace('_', ' ')}: {_cell(found)}")
+        for name, measures in (record["agreement"] or {}).items():
+            say(f"{name.replace('_', ' ')}: {_cell(measures)}")
     spent = record["spent"] or {}
-    shown = ("linf", "psnr", "ssim", "vmaf", "vmaf_neg")
-    say(", ".join(f"{name} {spent[name]:.2f}" for name in shown if spent.get(name) is not None))
+    columns = ("linf", "psnr", "ssim", "vmaf", "vmaf_neg")
+    say(", ".join(f"{name} {spent[name]:.2f}" for name in columns if spent.get(name) is not None))
     say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
 
 
-def _cell(found: dict[str, Any]) -> str:
-    if found["value"] is None:
+def _cell(measures: dict[str, Any]) -> str:
+    if measures["value"] is None:
         return "undefined"
-    if found["low"] is None:
-        return f"{found['value']:.2f}"
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    if measures["low"] is None:
+        return f"{measures['value']:.2f}"
+    return f"{measures['value']:.2f} [{measures['low']:.2f}, {measures['high']:.2f}]"

@@ -80,10 +80,10 @@ def calibrate_command(
             )
         directory = runs[one.name]
     scored = read_scored(_CONTESTANT, directory, settings)
-    found = refit(scored, loaded)
-    note = {"refit": _note(found, scored, loaded, settings)}
-    written = weights.rewrite(target, loaded, additions=note, calibration=found.calibration)
-    _show(found, loaded, thresholds=(options.pass_at, options.reject_below))
+    fitted = refit(scored, loaded)
+    note = {"refit": _note(fitted, scored, loaded, settings)}
+    written = weights.rewrite(target, loaded, additions=note, calibration=fitted.calibration)
+    _show(fitted, loaded, thresholds=(options.pass_at, options.reject_below))
     say(f"written: {target}, checkpoint_id {written}")
 
 
@@ -94,11 +94,11 @@ def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
         CheckpointError: the run is of other weights.
         UndefinedError: the labels fix no calibration (`fit_calibration`).
     """
-    found = scored.run["provenance"]["checkpoint_id"]
-    if found != checkpoint.checkpoint_id:
+    scored_by = scored.run["provenance"]["checkpoint_id"]
+    if scored_by != checkpoint.checkpoint_id:
         raise CheckpointError(
             f"run {scored.uri} must be of {checkpoint.checkpoint_id}, as raw scores of other weights are on "
-            f"another scale; got {found}"
+            f"another scale; got {scored_by}"
         )
     rows = [
         (row["raw_score"], row["label_points"])
@@ -125,30 +125,30 @@ def _named(checkpoint: str) -> Contestant:
 
 
 def _note(
-    found: Refit, scored: Scored, checkpoint: weights.Checkpoint, settings: EvaluationSettings
+    fitted: Refit, scored: Scored, checkpoint: weights.Checkpoint, settings: EvaluationSettings
 ) -> dict[str, object]:
     """Return what the card says of the refit: enough to undo it and to do it again."""
     return {
         "source_checkpoint_id": checkpoint.checkpoint_id,
         "previous_calibration": checkpoint.calibration.as_dict(),
-        "num_rows": len(found.raw),
+        "num_rows": len(fitted.raw),
         "label": {"column": scored.label_name, **asdict(settings.label_range)},
         "where": list(settings.where),
         "run_fingerprint": scored.run["fingerprint"],
-        "rmse_points": rmse(found.calibration.to_score(found.raw), found.labels),
+        "rmse_points": rmse(fitted.calibration.to_score(fitted.raw), fitted.labels),
     }
 
 
-def _show(found: Refit, checkpoint: weights.Checkpoint, *, thresholds: tuple[float, float]) -> None:
-    old, new = checkpoint.calibration, found.calibration
-    say(f"{len(found.raw)} labelled rows; calibration low, high, midpoint, scale:")
+def _show(fitted: Refit, checkpoint: weights.Checkpoint, *, thresholds: tuple[float, float]) -> None:
+    old, new = checkpoint.calibration, fitted.calibration
+    say(f"{len(fitted.raw)} labelled rows; calibration low, high, midpoint, scale:")
     for name, one in (("before", old), ("after", new)):
         figures = ", ".join(f"{value:.6g}" for value in one.as_dict().values())
-        error = rmse(one.to_score(found.raw), found.labels)
+        error = rmse(one.to_score(fitted.raw), fitted.labels)
         say(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
-    scores = np.asarray(new.to_score(found.raw))
+    scores = np.asarray(new.to_score(fitted.raw))
     for option, label in zip(("--pass-at", "--reject-below"), thresholds, strict=True):
-        say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, found.labels)}")
+        say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, fitted.labels)}")
 
 
 def _suggestion(option: str, label: float, old: Calibration, new: Calibration) -> str:

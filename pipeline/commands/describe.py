@@ -32,12 +32,12 @@ def describe_command(
 ) -> None:
     """Write CHECKPOINT, its weights as they are, with results of an evaluation and notes in its card."""
     stored = read_checkpoint(checkpoint).checkpoint
-    said = {
+    entries = {
         "described": stored.checkpoint_id,
         "evaluation": _results(evaluation, stored.checkpoint_id),
         "notes": {} if notes is None else _notes(notes),
     }
-    written = weights.rewrite(output, stored, additions=said)
+    written = weights.rewrite(output, stored, additions=entries)
     say(f"written: {output}, checkpoint_id {written}")
 
 
@@ -48,9 +48,9 @@ def _results(path: Path, checkpoint_id: str) -> dict[str, Any]:
         ConfigurationError: the file cannot be read, or the checkpoint took no part.
     """
     try:
-        found = json.loads(path.read_text())
-        by_id = {model["checkpoint_id"]: model for model in found["models"]}
-        facts = {name: found[name] for name in _OF_ALL}
+        record = json.loads(path.read_text())
+        by_id = {model["checkpoint_id"]: model for model in record["models"]}
+        facts = {name: record[name] for name in _OF_ALL}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"evaluation {str(path)!r} cannot be read: {error!r}") from error
     if checkpoint_id not in by_id:

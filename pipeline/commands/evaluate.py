@@ -140,9 +140,9 @@ def _show(record: dict[str, Any], directory: RunDirectory) -> None:
     table.add_column("rows", justify="right")
     for name in _MEASURES:
         table.add_column(name, justify="right", no_wrap=True)
-    for rows, name, found in _measured(record):
-        cells = [_cell(found[key]) for key in _MEASURES.values()]
-        table.add_row(literal(rows, console), literal(name, console), str(found["num_rows"]), *cells)
+    for rows, name, measures in _measured(record):
+        cells = [_cell(measures[key]) for key in _MEASURES.values()]
+        table.add_row(literal(rows, console), literal(name, console), str(measures["num_rows"]), *cells)
     console.print(table)
     for model in record["models"]:
         for line in _remarks(model):
@@ -189,23 +189,24 @@ def _remarks(model: Row) -> list[str]:
     return lines
 
 
-def _cell(found: Row) -> str:
+def _cell(measures: Row) -> str:
     """Return a value over its interval, narrow enough for five of them in 80 columns."""
-    if found["value"] is None:
+    if measures["value"] is None:
         return "undefined"
-    is_share = abs(found["value"]) <= 1
-    value = f"{found['value']:.3f}" if is_share else f"{found['value']:.1f}"
-    if found["low"] is None:
+    is_share = abs(measures["value"]) <= 1
+    value = f"{measures['value']:.3f}" if is_share else f"{measures['value']:.1f}"
+    if measures["low"] is None:
         return f"{value}\nnone"
     ends = (
-        f"{end:.2f}".replace("0.", ".") if is_share else f"{end:.1f}" for end in (found["low"], found["high"])
+        f"{end:.2f}".replace("0.", ".") if is_share else f"{end:.1f}"
+        for end in (measures["low"], measures["high"])
     )
     return f"{value}\n{' '.join(ends)}"
 
 
-def _interval(found: Row) -> str:
-    if found["value"] is None:
-        return f"undefined ({found['undefined']})"
-    if found["low"] is None:
-        return f"{found['value']:.3f} ({found['undefined']})"
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _interval(measure: Row) -> str:
+    if measure["value"] is None:
+        return f"undefined ({measure['undefined']})"
+    if measure["low"] is None:
+        return f"{measure['value']:.3f} ({measure['undefined']})"
+    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"

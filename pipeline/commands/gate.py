@@ -48,8 +48,8 @@ def gate_command(
     rules = read_policy(policy)
     run, table = _read(report)
     if vary is not None:
-        found = what_if(table, rules, rule=vary, thresholds=_numbers(thresholds))
-        _show_what_if(found, as_json=as_json)
+        counts = what_if(table, rules, rule=vary, thresholds=_numbers(thresholds))
+        _show_what_if(counts, as_json=as_json)
         return
     gated = decide(table, rules)
     lists = list_tables(table, gated, rules)
@@ -95,8 +95,8 @@ def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:
         for row in _first_rows(lists):
             console.print(literal(f"{row['decision']} {row['video_id']}: {row['reason']}", console))
     for one in about["broken_limits"]:
-        found = "no rows" if one["found"] is None else f"{one['found']:.4g}"
-        console.print(f"limit {one['limit']} = {one['wanted']:g} is broken: {found}; nothing is published")
+        measured = "no rows" if one["found"] is None else f"{one['found']:.4g}"
+        console.print(f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published")
     done = "dry run, nothing written" if about["dry_run"] else f"written: {about['output']}"
     say(done)
 

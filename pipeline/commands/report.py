@@ -74,15 +74,15 @@ def _close_up(
         raise ConfigurationError(f"video must be a video_id of the report, got {video!r}")
     provenance = run.get("provenance", {})
     architecture = run.get("architecture", zoo.DEFAULT_MODEL)
-    found = weights.default(architecture) if checkpoint is None else read_checkpoint(checkpoint).checkpoint
-    if found.checkpoint_id != provenance.get("checkpoint_id"):
+    loaded = weights.default(architecture) if checkpoint is None else read_checkpoint(checkpoint).checkpoint
+    if loaded.checkpoint_id != provenance.get("checkpoint_id"):
         raise ConfigurationError(
-            f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {found.checkpoint_id}"
+            f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {loaded.checkpoint_id}"
         )
-    given = Key.from_file(key_file) if key_file is not None else Key.from_environment()
-    key = given or Key.public(0)
+    own_key = Key.from_file(key_file) if key_file is not None else Key.from_environment()
+    key = own_key or Key.public(0)
     words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
-    return look_closely(video, uris[video], checkpoint=found, key=key, words=words)
+    return look_closely(video, uris[video], checkpoint=loaded, key=key, words=words)
 
 
 _OWN_DRAW = "The scores that the report's first draw was made of."

@@ -28,14 +28,14 @@ def runs_command(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
 ) -> None:
     """List the runs in LOCATION with their counts, earlier reports included."""
-    found = find_runs(location)
+    entries = find_runs(location)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in entries])
         return
     table = Table()
     for name in ("run", "report", "finished", "videos", "verdicts"):
         table.add_column(name, overflow="fold")
-    for one in found:
+    for one in entries:
         table.add_row(*(literal(cell, console) for cell in _cells(one)))
     console.print(table)
 
@@ -65,14 +65,14 @@ def compare_command(
     """Show what changed in score and verdict between the finished runs A and B, of any checkpoints."""
     if rows < 0:
         raise ConfigurationError(f"rows must be >= 0, got {rows}")
-    found = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
-    changed = found.videos.filter(found.videos["is_changed"])
+    differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
+    changed = differences.videos.filter(differences.videos["is_changed"])
     if output is not None:
         _write(RunDirectory(output), changed)
     if as_json:
-        print_json(found.record)
+        print_json(differences.record)
     else:
-        _show(found, changed, rows)
+        _show(differences, changed, rows)
 
 
 def _write(directory: RunDirectory, changed: pa.Table) -> None:
@@ -82,8 +82,8 @@ def _write(directory: RunDirectory, changed: pa.Table) -> None:
     directory.write_file(sink.getvalue().to_pybytes(), _CHANGES_NAME)
 
 
-def _show(found: Changes, changed: pa.Table, num_rows: int) -> None:
-    record = found.record
+def _show(differences: Changes, changed: pa.Table, num_rows: int) -> None:
+    record = differences.record
     for name, (one, other) in record["differs_in"].items():
         say(f"{name}: {one} -> {other}")
     counts = record["videos"]
@@ -97,10 +97,10 @@ def _show(found: Changes, changed: pa.Table, num_rows: int) -> None:
                 say(f"{one['videos']} went from {one['a']} to {one['b']}")
     score = record["score"]
     if score["videos"]:
-        said = ", ".join(
+        summary = ", ".join(
             f"{name} {_number(score[name])}" for name in ("mean", "sd", "median", "largest", "srcc")
         )
-        say(f"score b - a over {score['videos']} videos: {said}")
+        say(f"score b - a over {score['videos']} videos: {summary}")
     if changed.num_rows and num_rows:
         console.print(_table(changed, num_rows))
 

@@ -192,10 +192,10 @@ def train_command(
 
 def _show(result: dict[str, Any], run: TrainRun) -> None:
     if run.finetune:
-        for name, found in result["test"].items():
+        for name, measure in result["test"].items():
             say(
-                f"{name}: mean {_number(found['mean'])}, sd {_number(found['sd'])}, "
-                f"{found['num_splits']} splits"
+                f"{name}: mean {_number(measure['mean'])}, sd {_number(measure['sd'])}, "
+                f"{measure['num_splits']} splits"
             )
         say(f"written: {run.output}/finetune.json")
         return

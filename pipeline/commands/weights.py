@@ -115,9 +115,9 @@ def mix_command(
 ) -> None:
     """Write the weights on the line from CHECKPOINT to OTHER: part of what a training gained and cost."""
     ends = [read_checkpoint(uri).checkpoint for uri in (checkpoint, other)]
-    found = weights.mixed(*ends, share=share)
-    seen = fingerprint(weights.build(found), zoo.spec(found.architecture).sampling)
-    weights.rewrite(output, found, additions={FINGERPRINT: list(seen)})
+    mixture = weights.mixed(*ends, share=share)
+    seen = fingerprint(weights.build(mixture), zoo.spec(mixture.architecture).sampling)
+    weights.rewrite(output, mixture, additions={FINGERPRINT: list(seen)})
     _show(read_checkpoint(str(output)))
 
 
@@ -142,15 +142,15 @@ def verify_command(
     ] = None,
 ) -> None:
     """Check that CHECKPOINT is whole, fits its architecture and scores a fixed input as where it was made."""
-    found = verify(_content(checkpoint), name=redact(checkpoint), digest=sha256)
-    _print(f"checkpoint   {found.checkpoint.checkpoint_id}, {found.checkpoint.status}")
-    _print(f"sha256       {found.sha256}{'' if sha256 is None else ', as expected'}")
-    _print(f"weights      {len(found.checkpoint.tensors)} tensors, all there, all finite")
-    _print(f"fingerprint  {' '.join(f'{score:g}' for score in found.scores)}")
-    if found.difference is None:
+    verification = verify(_content(checkpoint), name=redact(checkpoint), digest=sha256)
+    _print(f"checkpoint   {verification.checkpoint.checkpoint_id}, {verification.checkpoint.status}")
+    _print(f"sha256       {verification.sha256}{'' if sha256 is None else ', as expected'}")
+    _print(f"weights      {len(verification.checkpoint.tensors)} tensors, all there, all finite")
+    _print(f"fingerprint  {' '.join(f'{score:g}' for score in verification.scores)}")
+    if verification.difference is None:
         _print("compared     with nothing: the card has no fingerprint")
     else:
-        _print(f"compared     with the card: {found.difference:.1e} of the largest score apart")
+        _print(f"compared     with the card: {verification.difference:.1e} of the largest score apart")
 
 
 def _content(uri: str) -> bytes:

@@ -85,24 +85,26 @@ def build_dataset(
     workers = workers or os.cpu_count() or 1
     require_range("workers", workers, low=1, high=1024)
     _require_apart(roots, output)
-    found = find_sources(roots)
-    planned, unfit = _plan(found.sources, config)
+    sources_found = find_sources(roots)
+    planned, unfit = _plan(sources_found.sources, config)
     with opened(output, config.settings()) as folder:
         job = _Job(folder=folder, config=config, budget=budget or Budget(), workers=workers)
         with shown_progress("views", total=len(planned), console=console) as progress:
             job.build(planned, progress)
         if not job.finished:
-            reasons = "; ".join(item.reason for item in [*found.left_out, *unfit, *job.left_out][:3])
-            raise DatasetError(f"none of {len(found.sources)} sources gave a clip: {reasons}")
-        with shown_progress("sources compared", total=len(found.sources), console=console) as progress:
+            reasons = "; ".join(item.reason for item in [*sources_found.left_out, *unfit, *job.left_out][:3])
+            raise DatasetError(f"none of {len(sources_found.sources)} sources gave a clip: {reasons}")
+        with shown_progress(
+            "sources compared", total=len(sources_found.sources), console=console
+        ) as progress:
             listed = write_manifest(
-                folder, found.sources, job.finished, config, workers=workers, progress=progress
+                folder, sources_found.sources, job.finished, config, workers=workers, progress=progress
             )
     return Built(
         manifest=folder.manifest,
         records=listed.records,
         groups=listed.groups,
-        left_out=(*found.left_out, *unfit, *sorted(job.left_out, key=lambda item: item.name)),
+        left_out=(*sources_found.left_out, *unfit, *sorted(job.left_out, key=lambda item: item.name)),
         num_views_left=len(planned) - len(job.finished) - len(job.left_out),
     )
 

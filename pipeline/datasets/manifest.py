@@ -161,8 +161,10 @@ def _hash(folder: DatasetFolder, source: Source) -> Bits:
     """Return the hashes of a source, which are kept; none of one that cannot be decoded."""
     path = folder.hashes(source.source_id)
     try:
-        kept = json.loads(path.read_text())
-        return np.array([[bit == "1" for bit in row] for row in kept], dtype=np.bool_).reshape(-1, HASH_BITS)
+        record = json.loads(path.read_text())
+        return np.array([[bit == "1" for bit in row] for row in record], dtype=np.bool_).reshape(
+            -1, HASH_BITS
+        )
     except (OSError, ValueError, TypeError):
         pass  # not made yet, or damaged
     try:

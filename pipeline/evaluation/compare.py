@@ -69,7 +69,7 @@ def compare(runs: Sequence[Scored], settings: EvaluationSettings) -> Comparison:
             "failed": _failures(run),
             "overall": _shown(overall[run.name]),
             "groups": {
-                column: {value: _shown(found[run.name]) for value, found in values.items()}
+                column: {value: _shown(measured[run.name]) for value, measured in values.items()}
                 for column, values in groups.items()
             },
             "ladders": None if settings.ladder is None else points.ladders(run.name, settings.ladder),
@@ -87,7 +87,7 @@ def compare(runs: Sequence[Scored], settings: EvaluationSettings) -> Comparison:
         "models": models,
         "differences": [points.difference(runs[0].name, other.name, drawn) for other in runs[1:]],
     }
-    curves = {name: found.curve for name, found in overall.items()}
+    curves = {name: measured.curve for name, measured in overall.items()}
     return Comparison(record=record, labels=points.labels, scores=points.scores, curves=curves)
 
 
@@ -141,10 +141,10 @@ class _Points:
     def difference(self, name: str, other: str, drawn: Resamples) -> dict[str, Any]:
         """Return SRCC of one run minus that of another, both taken from the same resamples."""
         ours, theirs, labels = self.scores[name], self.scores[other], self.labels
-        found = estimate(
+        estimated = estimate(
             lambda rows: srcc(ours[rows], labels[rows]) - srcc(theirs[rows], labels[rows]), drawn
         )
-        return {"name": name, "minus": other, "srcc": _estimate(found)}
+        return {"name": name, "minus": other, "srcc": _estimate(estimated)}
 
 
 def _shared_rows(runs: Sequence[Scored]) -> tuple[list[str], dict[str, int]]:
@@ -217,15 +217,17 @@ def _provenance(run: Scored) -> Row:
     }
 
 
-def _shown(found: Agreement) -> dict[str, Any]:
+def _shown(measured: Agreement) -> dict[str, Any]:
     measures = ("srcc", "krcc", "plcc", "plcc_fitted", "rmse_fitted")
     return {
-        "num_rows": found.num_rows,
-        **{name: _estimate(getattr(found, name)) for name in measures},
-        "curve": None if found.curve is None else asdict(found.curve),
+        "num_rows": measured.num_rows,
+        **{name: _estimate(getattr(measured, name)) for name in measures},
+        "curve": None if measured.curve is None else asdict(measured.curve),
     }
 
 
-def _estimate(found: Estimate) -> dict[str, Any]:
+def _estimate(estimated: Estimate) -> dict[str, Any]:
     """Return value, low and high, and the reason where one of them is undefined."""
-    return {name: value for name, value in asdict(found).items() if name != "undefined" or value is not None}
+    return {
+        name: value for name, value in asdict(estimated).items() if name != "undefined" or value is not None
+    }

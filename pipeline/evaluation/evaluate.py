@@ -82,11 +82,11 @@ def contestants(models: Sequence[str], checkpoints: Sequence[str]) -> list[Conte
     """
     for model in models:
         zoo.spec(model)
-    found = [Contestant(name=model, model=model) for model in models]
-    found += [Contestant(name=_stem(one), checkpoint=one) for one in checkpoints]
-    found = found or [Contestant(name=zoo.DEFAULT_MODEL)]
-    names = _unique([one.name for one in found])
-    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
+    entrants = [Contestant(name=model, model=model) for model in models]
+    entrants += [Contestant(name=_stem(one), checkpoint=one) for one in checkpoints]
+    entrants = entrants or [Contestant(name=zoo.DEFAULT_MODEL)]
+    names = _unique([one.name for one in entrants])
+    return [replace(one, name=name) for one, name in zip(entrants, names, strict=True)]
 
 
 def named_runs(uris: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, RunDirectory]:
@@ -165,12 +165,14 @@ def evaluate_runs(
     """
     directory.require_writable()
     scored = [read_scored(name, run, settings) for name, run in runs.items()]
-    found = compare(scored, settings)
+    comparison = compare(scored, settings)
     name = scored[0].label_name
     for picture, draw in (("scatter.png", scatter_png), ("residuals.png", residuals_png)):
-        directory.write_file(draw(found.scores, found.labels, found.curves, label_name=name), picture)
-    directory.write_json(found.record, "evaluation.json")
-    return found
+        directory.write_file(
+            draw(comparison.scores, comparison.labels, comparison.curves, label_name=name), picture
+        )
+    directory.write_json(comparison.record, "evaluation.json")
+    return comparison
 
 
 def _stem(uri: str) -> str:
@@ -180,11 +182,11 @@ def _stem(uri: str) -> str:
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Return names with -2, -3, ... added where one came before."""
-    found: list[str] = []
+    taken: list[str] = []
     for name in names:
         number, candidate = 1, name
-        while candidate in found:
+        while candidate in taken:
             number += 1
             candidate = f"{name}-{number}"
-        found.append(candidate)
-    return found
+        taken.append(candidate)
+    return taken

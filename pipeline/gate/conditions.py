@@ -101,8 +101,8 @@ def holds(condition: Condition, table: pa.Table) -> Column:
     if condition.column in _NONE_IS_KNOWN:
         column = pc.fill_null(column, "")
     if condition.comparison in _MEMBER:
-        found = pc.is_in(column, value_set=_operands(condition.members, column.type))
-        wanted = found if condition.comparison == "one_of" else pc.invert(found)
+        is_member = pc.is_in(column, value_set=_operands(condition.members, column.type))
+        wanted = is_member if condition.comparison == "one_of" else pc.invert(is_member)
         return pc.if_else(pc.is_valid(column), wanted, None)
     assert condition.threshold is not None
     if condition.comparison == "contains":
@@ -120,9 +120,9 @@ def in_words(condition: Condition, row: Row) -> str:
     else:
         by = condition.threshold.by
         operand = _shown(condition.threshold.of_group(None if by is None else row[by]))
-    said = f"{condition.column} {_shown(value)} {condition.comparison.replace('_', ' ')} {operand}"
+    words = f"{condition.column} {_shown(value)} {condition.comparison.replace('_', ' ')} {operand}"
     by = condition.threshold.by if condition.threshold else None
-    return said if by is None else f"{said} ({by} {_shown(row[by])})"
+    return words if by is None else f"{words} ({by} {_shown(row[by])})"
 
 
 def _known(column: Column) -> Column:
@@ -152,8 +152,10 @@ def _operands(values: Sequence[Scalar], kind: pa.DataType) -> Any:
 def _contains(column: Column, wanted: str) -> Column:
     if kind_of_column(column.type) == "text":
         return pc.match_substring(column, wanted)
-    found = [None if cell is None else any(wanted in text for text in cell) for cell in column.to_pylist()]
-    return pa.chunked_array([pa.array(found, pa.bool_())])
+    is_contained = [
+        None if cell is None else any(wanted in text for text in cell) for cell in column.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(is_contained, pa.bool_())])
 
 
 def _shown(value: Any) -> str:

@@ -124,16 +124,16 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
     by = condition.threshold.by if condition.threshold else None
     names, member = _groups(report, by)
     publishable = np.array([not list(_guards(row, policy)) for row in _rows(report.select(GUARD_COLUMNS))])
-    found = []
+    counted = []
     for threshold in thresholds or _steps(report, condition):
         trial = _with_threshold(policy, number, place, threshold)
         chosen, doubted = _choose(report, trial)
         codes = np.array([_DECISIONS.index(one) for one in _by_number(trial)])[chosen]
         codes[(codes == 0) & ~(publishable & (doubted == BY_DEFAULT))] = _DECISIONS.index("review")
         counts = np.bincount(3 * member + codes, minlength=3 * max(1, len(names))).reshape(-1, 3)
-        found.append(_counted(None, threshold, counts.sum(axis=0)))
-        found += [_counted(name, threshold, row) for name, row in zip(names, counts, strict=False)]
-    return found
+        counted.append(_counted(None, threshold, counts.sum(axis=0)))
+        counted += [_counted(name, threshold, row) for name, row in zip(names, counts, strict=False)]
+    return counted
 
 
 def _groups(report: pa.Table, by: str | None) -> tuple[list[str], _Numbers]:
@@ -195,10 +195,10 @@ def _doubt(rule: Rule, row: Row) -> str:
 
 def _reason(rule: Rule | None, row: Row, guards: list[str]) -> str:
     if rule is None:
-        said = "no rule holds"
+        reason = "no rule holds"
     else:
-        said = f"{rule.name}: {' and '.join(in_words(one, row) for one in rule.conditions)}"
-    return f"not published, {'; '.join(guards)} ({said})" if guards else said
+        reason = f"{rule.name}: {' and '.join(in_words(one, row) for one in rule.conditions)}"
+    return f"not published, {'; '.join(guards)} ({reason})" if guards else reason
 
 
 def _broken_limits(decisions: list[Decision], report: pa.Table, policy: Policy) -> Iterator[BrokenLimit]:
@@ -207,9 +207,9 @@ def _broken_limits(decisions: list[Decision], report: pa.Table, policy: Policy) 
     counts["unscored"] = total - report["status"].to_pylist().count(SCORED)
     for name, wanted in policy.limits.items():
         bound, kind = name.split("_")[:2]
-        found: float | None = total if kind == "rows" else counts[kind] / total if total else None
-        if found is None or (found < wanted if bound == "min" else found > wanted):
-            yield BrokenLimit(limit=name, wanted=wanted, found=found)
+        measured: float | None = total if kind == "rows" else counts[kind] / total if total else None
+        if measured is None or (measured < wanted if bound == "min" else measured > wanted):
+            yield BrokenLimit(limit=name, wanted=wanted, found=measured)
 
 
 def _withdraw(

@@ -104,8 +104,8 @@ def parse_policy(content: bytes, *, name: str) -> Policy:
         raise ConfigurationError(f"policy {name!r}, {error}") from error
     _require_keys(document, _KEYS, (), source)
     if document.get("version") != POLICY_VERSION:
-        found = document.get("version")
-        raise _error(source, ("version",), f"version must be {POLICY_VERSION}, got {found!r}")
+        version = document.get("version")
+        raise _error(source, ("version",), f"version must be {POLICY_VERSION}, got {version!r}")
     return Policy(
         name=name,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -153,15 +153,15 @@ def _no_column(name: str, schema: pa.Schema) -> str:
 
 def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
     kind, comparison = kind_of_column(type_), condition.comparison
-    said = f"{condition.column} is {kind}"
+    words = f"{condition.column} is {kind}"
     if comparison == "missing":
         return None
     if comparison == "contains":
-        return None if kind in {"text", "list of text"} else f"{said}: it cannot be asked what it contains"
+        return None if kind in {"text", "list of text"} else f"{words}: it cannot be asked what it contains"
     if comparison in ORDERED and kind not in {"number", "time"}:
-        return f"{said}: it cannot be {comparison.replace('_', ' ')} anything"
+        return f"{words}: it cannot be {comparison.replace('_', ' ')} anything"
     wrong = [one for one in condition.operands if _KINDS[type(one)] != kind or not _converts(one, type_)]
-    return f"{said} and cannot be compared with {wrong[0]!r}" if wrong else None
+    return f"{words} and cannot be compared with {wrong[0]!r}" if wrong else None
 
 
 def _converts(value: Scalar, type_: pa.DataType) -> bool:
@@ -175,10 +175,10 @@ def _converts(value: Scalar, type_: pa.DataType) -> bool:
     return is_moment and has_zone == (cast(Any, type_).tz is not None)
 
 
-def _rules(found: Any, source: TomlSource) -> tuple[Rule, ...]:
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise _error(source, ("rules",), f"rules must be written as [[rules]], got {found!r}")
-    rules = tuple(_rule(one, number, source) for number, one in enumerate(found))
+def _rules(tables: Any, source: TomlSource) -> tuple[Rule, ...]:
+    if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise _error(source, ("rules",), f"rules must be written as [[rules]], got {tables!r}")
+    rules = tuple(_rule(one, number, source) for number, one in enumerate(tables))
     names = [rule.name for rule in rules]
     for number, name in enumerate(names):
         if name in names[:number]:
@@ -186,32 +186,32 @@ def _rules(found: Any, source: TomlSource) -> tuple[Rule, ...]:
     return rules
 
 
-def _rule(found: Mapping[str, Any], number: int, source: TomlSource) -> Rule:
+def _rule(table: Mapping[str, Any], number: int, source: TomlSource) -> Rule:
     path: Path = ("rules", number)
-    _require_keys(found, _RULE_KEYS, path, source)
-    name = found.get("name")
+    _require_keys(table, _RULE_KEYS, path, source)
+    name = table.get("name")
     if not isinstance(name, str) or not name.strip():
         raise _error(source, (*path, "name"), f"name must be text, got {name!r}")
-    when = found.get("when")
+    when = table.get("when")
     listed: list[Any] = when if isinstance(when, list) else [when]
     if not listed or not all(isinstance(one, dict) for one in listed):
         raise _error(source, (*path, "when"), f"when must be one condition or a list of them, got {when!r}")
     return Rule(
         name=name,
-        decision=_decision(found.get("decision"), (*path, "decision"), source),
+        decision=_decision(table.get("decision"), (*path, "decision"), source),
         conditions=tuple(_condition(one, (*path, "when"), source) for one in listed),
     )
 
 
-def _condition(found: Mapping[str, Any], path: Path, source: TomlSource) -> Condition:
-    column = found.get("column")
+def _condition(table: Mapping[str, Any], path: Path, source: TomlSource) -> Condition:
+    column = table.get("column")
     if not isinstance(column, str):
         raise _error(source, path, f"column must be the name of a column, got {column!r}")
-    others = [name for name in found if name != "column"]
+    others = [name for name in table if name != "column"]
     if len(others) != 1 or others[0] not in CONDITIONS:
         wanted = ", ".join(CONDITIONS)
         raise _error(source, path, f"a condition must have column and one of {wanted}, got {others}")
-    comparison, value = others[0], found[others[0]]
+    comparison, value = others[0], table[others[0]]
     if comparison == "missing":
         if not isinstance(value, bool):
             raise _error(source, path, f"missing must be true or false, got {value!r}")
@@ -256,34 +256,34 @@ def _decision(value: Any, path: Path, source: TomlSource) -> Decision:
 
 
 def _names(document: Mapping[str, Any], key: str, source: TomlSource) -> tuple[str, ...]:
-    found = document.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
-        raise _error(source, (key,), f"{key} must be a list of texts, got {found!r}")
-    return tuple(dict.fromkeys(found))
+    values = document.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
+        raise _error(source, (key,), f"{key} must be a list of texts, got {values!r}")
+    return tuple(dict.fromkeys(values))
 
 
-def _allowed(found: Any, source: TomlSource) -> frozenset[str]:
-    _require_keys(found, frozenset(ALLOWANCES), ("allow",), source)
-    for name, value in found.items():
+def _allowed(table: Any, source: TomlSource) -> frozenset[str]:
+    _require_keys(table, frozenset(ALLOWANCES), ("allow",), source)
+    for name, value in table.items():
         if value != ALLOWANCES[name]:
             message = f"{name} must be the words {ALLOWANCES[name]!r}, got {value!r}"
             raise _error(source, ("allow", name), message)
-    return frozenset(found)
+    return frozenset(table)
 
 
-def _limits(found: Any, source: TomlSource) -> dict[str, float]:
-    _require_keys(found, frozenset(LIMITS), ("limits",), source)
-    for name, value in found.items():
+def _limits(table: Any, source: TomlSource) -> dict[str, float]:
+    _require_keys(table, frozenset(LIMITS), ("limits",), source)
+    for name, value in table.items():
         high, rule = (1 << 50, ">= 0") if name == "min_rows" else (1, "in 0..1")
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value <= high:
             raise _error(source, ("limits", name), f"{name} must be a number {rule}, got {value!r}")
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in table.items()}
 
 
-def _require_keys(found: Any, known: frozenset[str], path: Path, source: TomlSource) -> None:
-    if not isinstance(found, dict):
-        raise _error(source, path, f"{path[-1]} must be a table, got {found!r}")
-    for name in found:
+def _require_keys(table: Any, known: frozenset[str], path: Path, source: TomlSource) -> None:
+    if not isinstance(table, dict):
+        raise _error(source, path, f"{path[-1]} must be a table, got {table!r}")
+    for name in table:
         if name not in known:
             raise _error(source, (*path, name), f"{name!r} is not one of {', '.join(sorted(known))}")

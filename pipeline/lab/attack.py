@@ -251,10 +251,10 @@ def _opened(output: Path, settings: dict[str, Any]) -> Path:
         (output / "rows").mkdir(parents=True, exist_ok=True)
         if not known.exists():
             write_json(known, settings)
-        found = json.loads(known.read_text())
+        earlier = json.loads(known.read_text())
     except (OSError, ValueError) as error:
         raise OutputError(f"output {str(output)!r} cannot be used: {error}") from error
-    differing = sorted(name for name in settings if found.get(name) != settings[name])
+    differing = sorted(name for name in settings if earlier.get(name) != settings[name])
     if differing:
         raise OutputError(f"output {str(output)!r} holds rows of other settings: {', '.join(differing)}")
     return output / "rows"

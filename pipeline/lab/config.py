@@ -131,14 +131,14 @@ class AttackRunConfig:
     def settings(self, target: LoadedTarget, surrogate: LoadedTarget | None) -> dict[str, Any]:
         """Return what decides a row, as JSON values."""
         names = ("regime", "num_draws", "seconds", "max_height", "measures_vmaf", "keeps_videos", "seed")
-        shown: dict[str, Any] = {name: getattr(self, name) for name in names}
-        shown["codec_crfs"] = list(self.codec_crfs)
-        shown["attack"] = asdict(self.attack)
-        shown["target"] = self.target.settings(target)
-        shown["surrogate"] = None
+        values: dict[str, Any] = {name: getattr(self, name) for name in names}
+        values["codec_crfs"] = list(self.codec_crfs)
+        values["attack"] = asdict(self.attack)
+        values["target"] = self.target.settings(target)
+        values["surrogate"] = None
         if self.surrogate is not None and surrogate is not None:
-            shown["surrogate"] = self.surrogate.settings(surrogate)
-        return shown
+            values["surrogate"] = self.surrogate.settings(surrogate)
+        return values
 
 
 def labels_asked(column: str | None, where: Sequence[str] | None) -> EvaluationSettings | None:

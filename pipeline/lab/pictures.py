@@ -43,11 +43,11 @@ def curve_png(curves: Mapping[str, Mapping[float, Estimate]], *, xlabel: str) ->
     figure, (axes,) = _figure(1)
     for (name, points), colour in zip(curves.items(), _COLOURS * len(curves), strict=False):
         spent = sorted(points)
-        found = [points[one] for one in spent]
-        axes.plot(spent, [one.value for one in found], "o-", color=colour, label=name)
-        if all(one.low is not None for one in found):
+        gains = [points[one] for one in spent]
+        axes.plot(spent, [one.value for one in gains], "o-", color=colour, label=name)
+        if all(one.low is not None for one in gains):
             axes.fill_between(
-                spent, [one.low for one in found], [one.high for one in found], color=colour, alpha=0.15
+                spent, [one.low for one in gains], [one.high for one in gains], color=colour, alpha=0.15
             )
     axes.axhline(0, color="#888888", linewidth=0.8)
     axes.set(xlabel=xlabel, ylabel="mean change (points of 100), 95% interval")

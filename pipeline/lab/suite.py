@@ -80,10 +80,10 @@ def read_suite(path: Path, *, manifest: str, output: Path) -> Suite:
         document = source.document()
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"suite {str(path)!r} cannot be read: {error}") from error
-    given, plots = document.pop("row", []), document.pop("plot", [])
+    row_tables, plots = document.pop("row", []), document.pop("plot", [])
     _require_known(source, (), document, _SETTINGS)
     rows = []
-    for number, row in enumerate(given):
+    for number, row in enumerate(row_tables):
         where = ("row", number)
         _require_known(source, where, row, _SETTINGS | _OF_A_ROW)
         try:
@@ -91,8 +91,8 @@ def read_suite(path: Path, *, manifest: str, output: Path) -> Suite:
                 document | row, manifest=manifest, output=output / "rows" / _slug(row["name"])
             )
         except (ConfigurationError, TypeError, ValueError, KeyError) as error:
-            said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise ConfigurationError(f"{source.name}, line {source.line_of(where)}: {said}") from error
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ConfigurationError(f"{source.name}, line {source.line_of(where)}: {reason}") from error
         named = {name: str(row.get(name, "")) for name in _OF_A_ROW}
         rows.append(SuiteRow(**named, config=config))
     _require_unique(source, [_slug(row.name) for row in rows])
@@ -119,8 +119,8 @@ def run_suite(suite: Suite, *, tell: Callable[[str], None], run: Runner = run_he
         def told(line: str, row: SuiteRow = row, number: int = number) -> None:
             tell(f"row {number + 1} of {len(suite.rows)}, {row.name}, {line}")
 
-        found = attack_videos(row.config, tell=told, run=run)
-        records.append({"name": row.name, "table": row.table, "paper": row.paper} | found)
+        outcome = attack_videos(row.config, tell=told, run=run)
+        records.append({"name": row.name, "table": row.table, "paper": row.paper} | outcome)
         _write(suite.output, records)
         left = (time.perf_counter() - started) / (number + 1) * (len(suite.rows) - number - 1)
         tell(f"{number + 1} of {len(suite.rows)} rows, about {left / 60:.0f} min left")
@@ -164,9 +164,9 @@ def _path(settings: Mapping[str, Any], name: str) -> Path | None:
     return Path(settings[name]) if name in settings else None
 
 
-def _plots(source: TomlSource, given: list[Any], names: set[str]) -> tuple[SuitePlot, ...]:
+def _plots(source: TomlSource, tables: list[Any], names: set[str]) -> tuple[SuitePlot, ...]:
     plots = []
-    for number, plot in enumerate(given):
+    for number, plot in enumerate(tables):
         where = ("plot", number)
         _require_known(source, where, plot, _OF_A_PLOT)
         line = f"{source.name}, line {source.line_of(where)}"
@@ -185,12 +185,12 @@ def _plots(source: TomlSource, given: list[Any], names: set[str]) -> tuple[Suite
 
 
 def _drawn(plot: SuitePlot, records: list[dict[str, Any]]) -> bytes:
-    found = {record["name"]: record for record in records if record["attack"] is not None}
+    by_name = {record["name"]: record for record in records if record["attack"] is not None}
     curves = {
         label: {
-            found[name]["settings"]["attack"][plot.x]: Estimate(**found[name]["attack"]["signed"])
+            by_name[name]["settings"]["attack"][plot.x]: Estimate(**by_name[name]["attack"]["signed"])
             for name in rows
-            if name in found
+            if name in by_name
         }
         for label, rows in plot.lines.items()
     }
@@ -210,9 +210,9 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_known(
-    source: TomlSource, where: tuple[str | int, ...], given: Mapping[str, Any], known: set[str]
+    source: TomlSource, where: tuple[str | int, ...], table: Mapping[str, Any], known: set[str]
 ) -> None:
-    for name in given:
+    for name in table:
         if name not in known:
             raise ConfigurationError(
                 f"{source.name}, line {source.line_of((*where, name))}: there is no setting {name!r}, "

@@ -69,10 +69,10 @@ def _change(agreement: Mapping[str, Any], name: str) -> str:
     return f"{_number(before, 2)} -> {_number(after, 2)}"
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    if found["value"] is None or found["low"] is None:
-        return _number(found["value"], 1)
-    return f"{found['value']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+def _interval(measure: Mapping[str, Any]) -> str:
+    if measure["value"] is None or measure["low"] is None:
+        return _number(measure["value"], 1)
+    return f"{measure['value']:+.1f} ({measure['low']:+.1f} to {measure['high']:+.1f})"
 
 
 def _number(value: float | None, places: int) -> str:

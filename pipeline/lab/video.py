@@ -88,21 +88,21 @@ class Lab:
             )
         rng = self._rng(digest, 1)
         attacked = self.victim(rng, digest=digest, of_surrogate=True)
-        found = run_attack(video.pixels, attacked, self.config.attack, rng=rng, goal=goal, tile=tile)
+        outcome = run_attack(video.pixels, attacked, self.config.attack, rng=rng, goal=goal, tile=tile)
         judge = self.victim(rng, digest=digest)
-        raw, score = self._scored(found.frames, judge.draws_of(found.frames))
+        raw, score = self._scored(outcome.frames, judge.draws_of(outcome.frames))
         return {
             "status": "attacked",
             "raw_attacked": raw,
             "score_attacked": score,
             "goal": None if goal is None else float(self.target.checkpoint.calibration.to_score(goal)),
-            **_distortion(video.pixels, found.frames),
-            **self._perceived(video.pixels, found.frames),
-            **self._after_codecs(video.pixels, found.frames, judge),
+            **_distortion(video.pixels, outcome.frames),
+            **self._perceived(video.pixels, outcome.frames),
+            **self._after_codecs(video.pixels, outcome.frames, judge),
             **self._certified(video.pixels, digest),
-            **self._keep(video, found, kept, scores=(clean["score_clean"], score)),
-            "num_gradients": found.num_gradients,
-            "num_queries": found.num_queries,
+            **self._keep(video, outcome, kept, scores=(clean["score_clean"], score)),
+            "num_gradients": outcome.num_gradients,
+            "num_queries": outcome.num_queries,
             "seconds": time.perf_counter() - started,
         }
 
@@ -154,12 +154,12 @@ class Lab:
 
     def _after_codecs(self, clean: Frames, attacked: Frames, judge: Victim) -> dict[str, float]:
         """Return the scores of both videos after x264 at each rate."""
-        found = {}
+        scores = {}
         for crf in self.config.codec_crfs:
             for name, frames in (("clean", clean), ("attacked", attacked)):
                 encoded = through_h264(frames, crf=crf)
-                found[f"score_{name}_crf{crf}"] = self._scored(encoded, judge.draws_of(encoded))[1]
-        return found
+                scores[f"score_{name}_crf{crf}"] = self._scored(encoded, judge.draws_of(encoded))[1]
+        return scores
 
     def _certified(self, clean: Frames, digest: str) -> dict[str, float | None]:
         """Return what no perturbation of the attack's size can leave, where a defence certifies that.
@@ -184,15 +184,15 @@ class Lab:
             return dict.fromkeys(VMAF_NAMES)
 
     def _keep(
-        self, video: WholeFrames, found: Attacked, kept: KeptPictures, *, scores: tuple[float, float]
+        self, video: WholeFrames, outcome: Attacked, kept: KeptPictures, *, scores: tuple[float, float]
     ) -> Row:
         """Write what is to be kept; return where the video lies, relative to the output."""
-        if kept.picture is not None and found.frames.shape == video.pixels.shape:
-            kept.picture.write_bytes(difference_png(video.pixels[0], found.frames[0], scores=scores))
+        if kept.picture is not None and outcome.frames.shape == video.pixels.shape:
+            kept.picture.write_bytes(difference_png(video.pixels[0], outcome.frames[0], scores=scores))
         if kept.lossless is None:
             return {}
         kept.lossless.parent.mkdir(parents=True, exist_ok=True)
-        write_lossless(kept.lossless, found.frames, fps=video.fps)
+        write_lossless(kept.lossless, outcome.frames, fps=video.fps)
         return {"attacked_uri": str(kept.lossless.relative_to(self.config.output))}
 
 

@@ -30,37 +30,37 @@ def decode_table(content: bytes, location: str) -> pa.Table:
     Raises:
         ManifestError: the format is unknown, or the bytes are not in it; lines are numbered from 1.
     """
-    shown, suffix = redact(location), suffix_of(location)
+    name, suffix = redact(location), suffix_of(location)
     if not suffix:
         known = ", ".join(MANIFEST_SUFFIXES)
-        raise ManifestError(f"manifest {shown!r} must be a directory, a glob or end in one of {known}")
-    return MANIFEST_SUFFIXES[suffix](content, shown)
+        raise ManifestError(f"manifest {name!r} must be a directory, a glob or end in one of {known}")
+    return MANIFEST_SUFFIXES[suffix](content, name)
 
 
-def _decode_parquet(content: bytes, shown: str) -> pa.Table:
+def _decode_parquet(content: bytes, name: str) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ManifestError(f"manifest {shown!r} is not readable Parquet: {error}") from error
-    _require_unique(table.column_names, shown)
+        raise ManifestError(f"manifest {name!r} is not readable Parquet: {error}") from error
+    _require_unique(table.column_names, name)
     return table.replace_schema_metadata(None)  # pandas' notes would turn columns into an index
 
 
-def _decode_csv(content: bytes, shown: str) -> pa.Table:
+def _decode_csv(content: bytes, name: str) -> pa.Table:
     """Every cell as the text it is: `007` stays `007`; python's reader numbers the lines it refuses."""
-    reader = csv.reader(io.StringIO(_text(content, shown), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_text(content, name), newline=""), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise ManifestError(
-            f"manifest {shown!r}, line {reader.line_num}: not readable CSV: {error}"
+            f"manifest {name!r}, line {reader.line_num}: not readable CSV: {error}"
         ) from error
     names = rows[0][1] if rows else []
-    _require_unique(names, shown)
+    _require_unique(names, name)
     for number, row in rows[1:]:
         if len(row) != len(names):
             message = f"has {len(row)} cells, the header has {len(names)}"
-            raise ManifestError(f"manifest {shown!r}, line {number}: {message}")
+            raise ManifestError(f"manifest {name!r}, line {number}: {message}")
     columns = [pa.array([row[i] for _, row in rows[1:]], pa.string()) for i in range(len(names))]
     return pa.Table.from_arrays(columns, names=names)
 
@@ -98,26 +98,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _json_column(name: str, values: list[Any], shown: str) -> Any:
+def _json_column(name: str, values: list[Any], manifest_name: str) -> Any:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ManifestError(
-            f"manifest {shown!r}, column {name!r}: values of one type, please: {error}"
+            f"manifest {manifest_name!r}, column {name!r}: values of one type, please: {error}"
         ) from error
 
 
-def _text(content: bytes, shown: str) -> str:
+def _text(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ManifestError(f"manifest {shown!r}, line {line}: not UTF-8: {error.reason}") from error
+        raise ManifestError(f"manifest {name!r}, line {line}: not UTF-8: {error.reason}") from error
 
 
-def _require_unique(names: list[str], shown: str) -> None:
+def _require_unique(names: list[str], manifest_name: str) -> None:
     if twice := _twice(names):
-        raise ManifestError(f"manifest {shown!r}: column names must be unique, {twice} come twice")
+        raise ManifestError(f"manifest {manifest_name!r}: column names must be unique, {twice} come twice")
 
 
 def _twice(names: Iterable[str]) -> list[str]:

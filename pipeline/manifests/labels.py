@@ -68,13 +68,15 @@ def read_label_file(location: str, *, label_format: str, video_root: str | None 
         raise ConfigurationError(
             f"labels_format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
         )
-    shown = redact(location)
+    file_name = redact(location)
     lines = [
         (number, line) for number, line in enumerate(_text(location).splitlines(), start=1) if line.strip()
     ]
     if not lines:
-        raise ManifestError(f"label file {shown!r} is empty")
-    rows = [_row(line, LABEL_FORMATS[label_format], f"label file {shown!r}, line {n}") for n, line in lines]
+        raise ManifestError(f"label file {file_name!r} is empty")
+    rows = [
+        _row(line, LABEL_FORMATS[label_format], f"label file {file_name!r}, line {n}") for n, line in lines
+    ]
     root = video_root or join(location, "..")
     return pa.table(
         {
@@ -96,12 +98,13 @@ def label_column(names: Sequence[str], asked_for: str | None) -> str:
         if asked_for not in names:
             raise ManifestError(f"there is no label column {asked_for!r}, only {', '.join(names)}")
         return asked_for
-    found = [name for name in LABEL_COLUMNS if name in names]
-    if len(found) != 1:
+    candidates = [name for name in LABEL_COLUMNS if name in names]
+    if len(candidates) != 1:
         raise ManifestError(
-            f"label_column must be named unless one of {' and '.join(LABEL_COLUMNS)} is there, got {found}"
+            f"label_column must be named unless one of {' and '.join(LABEL_COLUMNS)} is there, "
+            f"got {candidates}"
         )
-    return found[0]
+    return candidates[0]
 
 
 def labels_of(table: pa.Table, column: str, scale: LabelRange) -> list[float | None]:
@@ -128,13 +131,13 @@ def _number(value: object, scale: LabelRange, where: str) -> float:
 
 
 def _text(location: str) -> str:
-    shown = redact(location)
+    file_name = redact(location)
     try:
         return read_bytes(location, timeout_seconds=READ_SECONDS).decode("utf-8-sig")
     except StorageError as error:
-        raise ManifestError(f"label file {shown!r} cannot be read: {error}") from error
+        raise ManifestError(f"label file {file_name!r} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"label file {shown!r} is not UTF-8: byte {error.start}") from error
+        raise ManifestError(f"label file {file_name!r} is not UTF-8: byte {error.start}") from error
 
 
 def _row(line: str, scale: LabelRange, where: str) -> tuple[str, float | None, float | None, float | None]:

@@ -42,16 +42,16 @@ def _list_local(path: str) -> list[str] | None:
         return None
     if not _MAGIC.search(path):
         raise ManifestError(f"no such manifest: {path!r}")
-    found = glob.glob(path, recursive=True)  # noqa: PTH207
-    return sorted(one for one in found if not os.path.isdir(one))  # noqa: PTH112
+    paths = glob.glob(path, recursive=True)  # noqa: PTH207
+    return sorted(one for one in paths if not os.path.isdir(one))  # noqa: PTH112
 
 
 def _walk(folder: str) -> list[str]:
-    found: list[str] = []
+    paths: list[str] = []
     for here, folders, files in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(here, name) for name in files if not name.startswith(".")]  # noqa: PTH118
-    return found
+        paths += [os.path.join(here, name) for name in files if not name.startswith(".")]  # noqa: PTH118
+    return paths
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -60,17 +60,19 @@ def _refuse_folder(error: OSError) -> NoReturn:
 
 
 def _list_remote(location: str, *, has_manifest_suffix: bool) -> list[str] | None:
-    scheme, shown = storage.scheme_of(location), storage.redact(location)
+    scheme, public_location = storage.scheme_of(location), storage.redact(location)
     is_web = scheme in {"http", "https"}
     is_glob = not is_web and _MAGIC.search(location) is not None
     if has_manifest_suffix and (not is_glob or _is_there(location)):
         return None
     if is_web:
-        raise ManifestError(f"manifest {shown!r}: {scheme} has no directories or globs, name a manifest file")
+        raise ManifestError(
+            f"manifest {public_location!r}: {scheme} has no directories or globs, name a manifest file"
+        )
     fs, path = storage.open_filesystem(location)
     with storage.translated():
-        found = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
-    names = [name for name, info in found.items() if info["type"] == "file" and not name.endswith("/")]
+        entries = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
+    names = [name for name, info in entries.items() if info["type"] == "file" and not name.endswith("/")]
     if names == [path]:
         return None
     root = _MAGIC.split(path)[0].rpartition("/")[0] if is_glob else path

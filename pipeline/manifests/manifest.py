@@ -54,57 +54,65 @@ def read_manifest(
         ManifestError: there is no such manifest, it cannot be read, or it breaks a rule, which is named.
             Rows are numbered from 1, a header not counted.
     """
-    shown = storage.redact(location)
-    found = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
-    if found is None:
+    manifest_name = storage.redact(location)
+    listed_uris = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
+    if listed_uris is None:
         table = decode_table(_read_all(location), location)
-        _require_columns(table, uri_column, reserved_columns, shown)
-        given: _Texts = _uri_texts(table[uri_column], uri_column, shown)
+        _require_columns(table, uri_column, reserved_columns, manifest_name)
+        raw_uris: _Texts = _uri_texts(table[uri_column], uri_column, manifest_name)
         folder = _folder_of(location)
     else:
-        table, uri_column, given, folder = pa.table({}), "uri", found, "/"
-        if not found:
-            raise ManifestError(f"manifest {shown!r} is empty: no file there")
-    uris = _each(given, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
-    return _assemble(table, uri_column, uris, shown)
+        table, uri_column, raw_uris, folder = pa.table({}), "uri", listed_uris, "/"
+        if not listed_uris:
+            raise ManifestError(f"manifest {manifest_name!r} is empty: no file there")
+    uris = _each(raw_uris, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
+    return _assemble(table, uri_column, uris, manifest_name)
 
 
 def _read_all(location: str) -> bytes:
     try:
         return storage.read_bytes(location, timeout_seconds=READ_SECONDS)
     except storage.StorageError as error:
-        shown = storage.redact(location)
+        manifest_name = storage.redact(location)
         if error.kind == "not_found":
-            raise ManifestError(f"no such manifest: {shown!r}") from error
+            raise ManifestError(f"no such manifest: {manifest_name!r}") from error
         kind = error.kind.replace("_", " ")
-        raise ManifestError(f"manifest {shown!r} cannot be read: {kind}, {error}") from error
+        raise ManifestError(f"manifest {manifest_name!r} cannot be read: {kind}, {error}") from error
 
 
-def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str], shown: str) -> None:
+def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str], manifest_name: str) -> None:
     if table.num_rows == 0:
-        raise ManifestError(f"manifest {shown!r} is empty: it has no rows")
+        raise ManifestError(f"manifest {manifest_name!r} is empty: it has no rows")
     names = table.column_names
     if uri_column not in names or uri_column == "video_id":
-        raise ManifestError(f"manifest {shown!r} has no column {uri_column!r} for uris, it has {names}")
+        raise ManifestError(
+            f"manifest {manifest_name!r} has no column {uri_column!r} for uris, it has {names}"
+        )
     others = [name for name in names if name not in {uri_column, "video_id"}]
     taken = sorted({*reserved, "uri"}.intersection(others))
     if taken:
-        raise ManifestError(f"manifest {shown!r}: columns {taken} must be renamed, the report has its own")
+        raise ManifestError(
+            f"manifest {manifest_name!r}: columns {taken} must be renamed, the report has its own"
+        )
 
 
-def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, shown: str) -> pa.ChunkedArray[Any]:
+def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, manifest_name: str) -> pa.ChunkedArray[Any]:
     """The column, if it is of texts; a null or an empty one is refused by its row number."""
     value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not str(value_type).endswith(("string", "string_view", "null")):
-        raise ManifestError(f"manifest {shown!r}: column {uri_column!r} must be text, got {column.type}")
-    return _filled(column, uri_column, shown)
+        raise ManifestError(
+            f"manifest {manifest_name!r}: column {uri_column!r} must be text, got {column.type}"
+        )
+    return _filled(column, uri_column, manifest_name)
 
 
-def _filled(column: pa.ChunkedArray[Any], name: str, shown: str) -> pa.ChunkedArray[Any]:
+def _filled(column: pa.ChunkedArray[Any], name: str, manifest_name: str) -> pa.ChunkedArray[Any]:
     texts = (text for piece in _pieces(column) for text in piece)
     rows = [row for row, text in enumerate(texts, start=1) if not text]
     if rows:
-        raise ManifestError(f"manifest {shown!r}: {name} must not be null or empty, rows {_named(rows)}")
+        raise ManifestError(
+            f"manifest {manifest_name!r}: {name} must not be null or empty, rows {_named(rows)}"
+        )
     return column
 
 
@@ -146,34 +154,38 @@ def _allowed(uri: str, allow_schemes: Collection[str]) -> str:
     return uri
 
 
-def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], shown: str) -> pa.Table:
+def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], manifest_name: str) -> pa.Table:
     """Put `video_id` and `uri` before the other columns."""
     if "video_id" in table.column_names:
-        ids = _given_ids(table["video_id"], shown)
+        ids = _given_ids(table["video_id"], manifest_name)
     else:
         ids = _each(uris, lambda uri: hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS])
-    _require_unique(ids, uris, shown)
+    _require_unique(ids, uris, manifest_name)
     others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
     columns: list[Any] = [ids, uris, *(table[name] for name in others)]
     return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
 
 
-def _given_ids(column: pa.ChunkedArray[Any], shown: str) -> pa.ChunkedArray[Any]:
+def _given_ids(column: pa.ChunkedArray[Any], manifest_name: str) -> pa.ChunkedArray[Any]:
     try:
         ids: Any = pc.cast(column, pa.string())
     except pa.ArrowException as error:
-        raise ManifestError(f"manifest {shown!r}: video_id must be text, got {column.type}") from error
-    return _filled(ids, "video_id", shown)
+        raise ManifestError(
+            f"manifest {manifest_name!r}: video_id must be text, got {column.type}"
+        ) from error
+    return _filled(ids, "video_id", manifest_name)
 
 
-def _require_unique(ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], shown: str) -> None:
+def _require_unique(ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], manifest_name: str) -> None:
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts: Counter[Any] = Counter(ids.to_pylist())
     first_uris = dict(zip(reversed(ids.to_pylist()), reversed(uris.to_pylist()), strict=True))
     twice = [f"{one!r} ({storage.redact(first_uris[one])!r})" for one, count in counts.items() if count > 1]
     if twice:
-        raise ManifestError(f"manifest {shown!r}: video_id must be unique, these are not: {_named(twice)}")
+        raise ManifestError(
+            f"manifest {manifest_name!r}: video_id must be unique, these are not: {_named(twice)}"
+        )
 
 
 def _named(offenders: list[str] | list[int]) -> str:

@@ -105,7 +105,7 @@ def render_page(
     """
     worst, best = shown_videos(report, count)
     groups = {} if group_column is None else _groups(report, group_column)
-    kept = dict(list(groups.items())[:MAX_GROUPS])
+    charted_groups = dict(list(groups.items())[:MAX_GROUPS])
     failed = report.filter(pc.equal(report["status"], FAILED))
     settings = run.get("config", {}).get("thresholds", {})
     page: str = _template().render(
@@ -114,10 +114,10 @@ def render_page(
         counts=_counts(report),
         scores_words=_scores_words(report),
         histogram=Markup(histogram_svg(_scores(report), marks=sorted(settings.values()))),  # noqa: S704 - ours
-        groups=kept,
-        num_groups_left=len(groups) - len(kept),
+        groups=charted_groups,
+        num_groups_left=len(groups) - len(charted_groups),
         group_column=group_column,
-        group_picture=_group_picture(kept),
+        group_picture=_group_picture(charted_groups),
         verdicts=tuple(VERDICT_COLORS),
         worst=[_card(row, pictures) for row in worst],
         best=[_card(row, pictures) for row in best],
@@ -149,13 +149,13 @@ def _about(run: Mapping[str, Any], uri: str) -> dict[str, Any]:
 
 
 def _counts(report: pa.Table) -> list[dict[str, Any]]:
-    found = []
+    counts = []
     for name in ("status", "verdict", "error_code"):
         for value, count in sorted(Counter(report[name].drop_null().to_pylist()).items()):
             code = ERROR_CODES.get(str(value))
             meaning = code.meaning if code else _MEANINGS.get(str(value), "")
-            found.append({"what": f"{name} {value}", "videos": count, "meaning": meaning})
-    return found
+            counts.append({"what": f"{name} {value}", "videos": count, "meaning": meaning})
+    return counts
 
 
 def _scores(report: pa.Table) -> dict[str, NDArray[np.float64]]:
@@ -209,7 +209,7 @@ def _failure(row: Row) -> dict[str, Any]:
 
 
 def _group_picture(groups: Mapping[str, Counter[str]]) -> Markup:
-    drawing = group_svg([(printable(name), found) for name, found in groups.items()]) if groups else ""
+    drawing = group_svg([(printable(name), scores) for name, scores in groups.items()]) if groups else ""
     return Markup(drawing)  # noqa: S704 - matplotlib has escaped its text
 
 

@@ -35,9 +35,9 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     run, report = read_finished_run(directory)
     rows = worst_first(report).slice(0, num_rows).to_pylist()
     console.print(_table(rows, console))
-    shown = f"{len(rows)} of {report.num_rows} videos shown, worst first"
+    summary = f"{len(rows)} of {report.num_rows} videos shown, worst first"
     counts = ", ".join(f"{count} {kind}" for kind, count in _kinds(report))
-    console.print(literal(f"{shown}: {counts}" if counts else shown, console))
+    console.print(literal(f"{summary}: {counts}" if counts else summary, console))
     if "untrained" in report["checkpoint_status"].to_pylist():
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
     source = f"report: {directory.shown('report')}, finished {run.get('finished_at')}"

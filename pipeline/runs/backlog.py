@@ -217,11 +217,11 @@ def seconds_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        found = _DURATION.fullmatch(text)
-    if not text or found is None:
+        duration = _DURATION.fullmatch(text)
+    if not text or duration is None:
         raise ConfigurationError(f"time_budget must be like 6h, 90m, 1h30m or seconds, got {text!r}")
     return sum(
         float(number) * seconds
-        for number, seconds in zip(found.groups(), _UNIT_SECONDS.values(), strict=True)
+        for number, seconds in zip(duration.groups(), _UNIT_SECONDS.values(), strict=True)
         if number is not None
     )

@@ -43,10 +43,10 @@ def find_runs(location: str) -> list[RunEntry]:
     """
     top = RunDirectory(location)
     here = list(_entries(location))
-    found = here or [entry for name in top.folders() for entry in _entries(join(location, name))]
-    if not found:
+    entries = here or [entry for name in top.folders() for entry in _entries(join(location, name))]
+    if not entries:
         raise OutputError(f"{top.shown()!r} holds no run: neither run.json nor checkpoint/, nor below it")
-    return found
+    return entries
 
 
 def _entries(uri: str) -> Iterator[RunEntry]:

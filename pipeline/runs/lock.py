@@ -43,8 +43,8 @@ class Lease:
 class Lock:
     """The right to write an output, for as long as it is held."""
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown  # the output, for people
+    def __init__(self, output_name: str) -> None:
+        self.shown = output_name  # the output, for people
         self._is_lost = threading.Event()
 
     def lose(self) -> None:
@@ -129,17 +129,17 @@ def _take(place: ExclusiveObject, directory: RunDirectory, lease: Lease) -> Seen
     """
     if held := place.create(_holder()):
         return held
-    found = place.read()
+    seen = place.read()
     deadline = time.monotonic() + lease.expire_seconds
-    while found and not _is_dead(found.content) and time.monotonic() < deadline:
+    while seen and not _is_dead(seen.content) and time.monotonic() < deadline:
         time.sleep(lease.poll_seconds)
         if (now := place.read()) is None:
             break
-        if now != found:
+        if now != seen:
             raise _busy(directory, now.content)
-    held = (place.replace(_holder(), found) if found else None) or place.create(_holder())
+    held = (place.replace(_holder(), seen) if seen else None) or place.create(_holder())
     if held is None:
-        raise _busy(directory, (place.read() or found or Seen(b"", "")).content)
+        raise _busy(directory, (place.read() or seen or Seen(b"", "")).content)
     return held
 
 
@@ -163,10 +163,10 @@ class _Renewal:
 
     def _was_written(self) -> bool:
         """Tell whether an earlier renewal succeeded whose answer was lost."""
-        found = self._place.read()
-        if found is None or _facts(found.content).get("token") != _facts(self.last.content).get("token"):
+        seen = self._place.read()
+        if seen is None or _facts(seen.content).get("token") != _facts(self.last.content).get("token"):
             return False
-        self.last = found
+        self.last = seen
         return True
 
 

@@ -50,13 +50,13 @@ class Summary:
 
 def _counts(column: pa.ChunkedArray[Any]) -> dict[str, int]:
     """Count the values that are not null."""
-    found: list[Any] = (
+    counts: list[Any] = (
         pa.Table.from_arrays([column], names=["value"])
         .group_by("value")
         .aggregate([("value", "count")])
         .to_pylist()
     )
-    return {one["value"]: one["value_count"] for one in found if one["value_count"]}
+    return {one["value"]: one["value_count"] for one in counts if one["value_count"]}
 
 
 def require_parquet(manifest: pa.Table) -> None:
@@ -136,8 +136,8 @@ def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending:
 
 def _positions(manifest: pa.Table, committed: pa.Table) -> Any:
     """Return where each row of the manifest is among the committed ones, null where it is not."""
-    found: Any = pc.index_in(manifest[ROW_KEY], value_set=committed[ROW_KEY].combine_chunks())
-    return found
+    positions: Any = pc.index_in(manifest[ROW_KEY], value_set=committed[ROW_KEY].combine_chunks())
+    return positions
 
 
 def _lost() -> dict[str, Any]:

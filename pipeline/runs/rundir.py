@@ -65,11 +65,11 @@ def _stored(method: _Method) -> _Method:
             except SecureVqaError:
                 raise
             except Exception as error:
-                found = storage_error(error)
+                reason = storage_error(error)
                 ends = time.monotonic() + pause_seconds - started
-                if not found.transient or ends > self.patience_seconds:
+                if not reason.transient or ends > self.patience_seconds:
                     what = method.__name__.replace("_", " ")
-                    message = f"output {self.shown()!r}: {what} failed: {found}"
+                    message = f"output {self.shown()!r}: {what} failed: {reason}"
                     raise OutputError(message) from error
             time.sleep(pause_seconds)
             pause_seconds *= 2
@@ -278,10 +278,10 @@ class RunDirectory:
     def folders(self, *names: str) -> list[str]:
         """Return the names of the folders below a folder, sorted; none where it is not there."""
         try:
-            found = self._fs.ls(self.path(*names), detail=True)
+            entries = self._fs.ls(self.path(*names), detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        folders = [info["name"] for info in found if info["type"] == "directory"]
+        folders = [info["name"] for info in entries if info["type"] == "directory"]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in folders)
 
     @_stored
@@ -340,7 +340,7 @@ class RunDirectory:
     def _sizes(self, *names: str, suffix: str = _COMMITTED) -> dict[str, int]:
         """Return the size in bytes of every file below a folder, by path."""
         try:
-            found = self._fs.find(self.path(*names), detail=True)
+            entries = self._fs.find(self.path(*names), detail=True)
         except FileNotFoundError:
             return {}
-        return {path: int(info["size"]) for path, info in found.items() if path.endswith(suffix)}
+        return {path: int(info["size"]) for path, info in entries.items() if path.endswith(suffix)}

@@ -67,13 +67,13 @@ class ScoreConfig:
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a row; all ephemeral keys count as one."""
         key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
-        shown = self.public_settings()
-        settings = {name: shown[name] for name in _DECISIVE} | {
+        public = self.public_settings()
+        settings = {name: public[name] for name in _DECISIVE} | {
             "sampling": sampling.as_dict(),
             "key_id": key_id,
         }
         if self.embeddings is not None:
-            settings["embeddings"] = shown["embeddings"]
+            settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def public_settings(self) -> dict[str, Any]:

@@ -144,8 +144,8 @@ def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
 
 def _log_lines(gauge: _Gauge, console: Console, stop: threading.Event, run_id: str) -> None:
     while not stop.wait(LOG_SECONDS):
-        said = log_line(gauge.read(), run_id=run_id)
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        line = log_line(gauge.read(), run_id=run_id)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def log_line(now: Reading, *, run_id: str) -> str:

@@ -82,12 +82,12 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         CheckpointError, OutputError: before any video is touched.
         RunError: Ray cannot be reached.
     """
-    kept = config.embeddings.features if config.embeddings else ()
+    embedding_names = config.embeddings.features if config.embeddings else ()
     manifest = read_manifest(
         config.manifest,
         uri_column=config.uri_column,
         allow_schemes=config.allow_schemes,
-        reserved_columns=frozenset((ROW_KEY, *REPORT.names, *kept)),
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
     )
     require_parquet(manifest)
     _require_apart(config)

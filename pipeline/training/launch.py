@@ -55,9 +55,9 @@ def placement(run: TrainRun, resources: Mapping[str, float], *, cores: int) -> P
     num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
     use_gpu = run.use_gpu == "yes" or (run.use_gpu == "auto" and num_gpus > 0)
     num_workers = run.workers or (max(num_gpus, 1) if use_gpu else 1)
-    for name, there, is_needed in (("GPUs", num_gpus, use_gpu), ("CPUs", num_cpus, True)):
-        if is_needed and num_workers > there:
-            raise RunError(f"workers must be <= {there}, the {name} that Ray has, got {num_workers}")
+    for name, num_available, is_needed in (("GPUs", num_gpus, use_gpu), ("CPUs", num_cpus, True)):
+        if is_needed and num_workers > num_available:
+            raise RunError(f"workers must be <= {num_available}, the {name} that Ray has, got {num_workers}")
     return Placement(
         num_workers=num_workers, use_gpu=use_gpu, threads=run.threads or max(1, cores // num_workers)
     )

@@ -80,17 +80,17 @@ def read_training_set(
         )
         for row, version in zip(rows, versions, strict=True)
     }
-    given = None
+    manifest_split = None
     if split_column in table.column_names:
         parts = {
             part: tuple(videos[row] for row in rows if splits[row] == part)
             for part in ("train", "validation")
         }
-        given = Split(**parts)
-        _require_apart(given, split_column)
+        manifest_split = Split(**parts)
+        _require_apart(manifest_split, split_column)
     return TrainingSet(
         videos=tuple(videos.values()),
-        given=given,
+        given=manifest_split,
         num_test_rows=splits.count("test"),
         num_unlabelled=len(splits) - splits.count("test") - len(rows),
     )

@@ -52,7 +52,7 @@ def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]
         CheckpointError, OutputError: what it starts from cannot be read, or the output not be written.
         RunError: the training failed, or Ray cannot be reached.
     """
-    found = read_training_set(
+    training_set = read_training_set(
         table,
         label=run.label_column,
         label_range=run.label_range,
@@ -60,25 +60,25 @@ def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]
         source_column=run.source_column,
         reference_column=run.reference_column,
     )
-    splits = _splits(run, found)
+    splits = _splits(run, training_set)
     init = _load(run)
-    _require_fragments(run, found, init)
+    _require_fragments(run, training_set, init)
     output = Path(local_path(run.output)).absolute()
     _record_settings(output, run, init)
     for split, folder in zip(splits, _folders(run, output), strict=True):
         _record_split(folder, split)
     with ray_session(run.address):
-        jobs = _jobs(run, found, splits, init, output=output, console=console)
+        jobs = _jobs(run, training_set, splits, init, output=output, console=console)
         launch(run, init, jobs, output=output, console=console)
     results = [json.loads((job.output / RESULT_FILE).read_text()) for job in jobs]
     return _summary(output, results) if run.finetune else results[0]
 
 
-def _splits(run: TrainRun, found: TrainingSet) -> list[Split]:
-    if found.given is not None and not run.finetune:
-        return [found.given]
+def _splits(run: TrainRun, training_set: TrainingSet) -> list[Split]:
+    if training_set.given is not None and not run.finetune:
+        return [training_set.given]
     return random_splits(
-        found.videos,
+        training_set.videos,
         seed=run.train.seed,
         num_splits=run.num_splits if run.finetune else 1,
         test_share=run.test_share if run.finetune else 0.0,
@@ -105,9 +105,9 @@ def _load(run: TrainRun) -> weights.Checkpoint:
     return init if run.model is None else weights.moved(init, run.model)
 
 
-def _require_fragments(run: TrainRun, found: TrainingSet, init: weights.Checkpoint) -> None:
+def _require_fragments(run: TrainRun, training_set: TrainingSet, init: weights.Checkpoint) -> None:
     """Refuse to learn what fragments have lost with a model that has none, before anything is cached."""
-    learns = run.train.difference_weight > 0 and any(video.reference for video in found.videos)
+    learns = run.train.difference_weight > 0 and any(video.reference for video in training_set.videos)
     if learns and zoo.spec(init.architecture).swin is None:
         raise ConfigurationError(
             f"difference_weight > 0 needs a model with fragments where videos have references, "
@@ -146,7 +146,7 @@ def _record_split(folder: Path, split: Split) -> None:
 
 def _jobs(
     run: TrainRun,
-    found: TrainingSet,
+    training_set: TrainingSet,
     splits: Sequence[Split],
     init: weights.Checkpoint,
     *,
@@ -180,7 +180,7 @@ def _jobs(
         cached.append({video.uri: video for video in done})
         failures += bad
     _report_failures(output, failures, console)
-    facts = _facts(run, found, init, failures)
+    facts = _facts(run, training_set, init, failures)
     jobs = [
         Job(
             output=folder,
@@ -225,7 +225,7 @@ def _report_failures(output: Path, failures: Sequence[Failure], console: Console
 
 
 def _facts(
-    run: TrainRun, found: TrainingSet, init: weights.Checkpoint, failures: Sequence[Failure]
+    run: TrainRun, training_set: TrainingSet, init: weights.Checkpoint, failures: Sequence[Failure]
 ) -> dict[str, Any]:
     """Return what the card of a checkpoint says of how it was made."""
     return {
@@ -233,10 +233,10 @@ def _facts(
         "settings": run.public_settings(),
         "command": shlex.join(["securevqa", *(redact(argument) for argument in sys.argv[1:])]),
         "rows": {
-            "used": len(found.videos),
+            "used": len(training_set.videos),
             "unreadable": len(failures),
-            "unlabelled": found.num_unlabelled,
-            "test": found.num_test_rows,
+            "unlabelled": training_set.num_unlabelled,
+            "test": training_set.num_test_rows,
         },
         "versions": {"torch": torch.__version__, "ray": ray.__version__, "python": platform.python_version()},
     }

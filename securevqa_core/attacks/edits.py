@@ -38,9 +38,9 @@ def edited(attack: Attack, order: Order) -> tuple[Tensor, list[float]]:
 
 def _drop(num_frames: int, rng: torch.Generator) -> Tensor:
     """Leave frames out."""
-    kept = torch.ones(num_frames, dtype=torch.bool)
-    kept[_some(num_frames, rng)] = False
-    return kept.nonzero()[:, 0]
+    is_kept = torch.ones(num_frames, dtype=torch.bool)
+    is_kept[_some(num_frames, rng)] = False
+    return is_kept.nonzero()[:, 0]
 
 
 def _repeat(num_frames: int, rng: torch.Generator) -> Tensor:

@@ -102,9 +102,9 @@ class _Best:
 
 def _checkpoints(steps: int) -> set[int]:
     """Return the steps at which APGD looks back: periods get shorter."""
-    found, share, period = set[int](), 0.0, _FIRST_PERIOD
+    checkpoints, share, period = set[int](), 0.0, _FIRST_PERIOD
     while share + period < 1:
         share += period
-        found.add(math.ceil(share * steps))
+        checkpoints.add(math.ceil(share * steps))
         period = max(period - _SHORTER, _SHORTEST)
-    return found
+    return checkpoints

@@ -26,18 +26,18 @@ def square(attack: Attack) -> tuple[Tensor, list[float]]:
     measurement would otherwise stand for ever.
     """
     config, trace = attack.config, list[float]()
-    kept = torch.zeros_like(attack.clean)
+    best = torch.zeros_like(attack.clean)
     candidate = attack.inside(config.epsilon * _signs(attack, (1, 1, *attack.clean.shape[2:])))
     known: float | None = None
     while attack.victim.num_queries + _cost(attack, known) <= config.queries:
-        score = measured(attack, kept) if known is None else known
+        score = measured(attack, best) if known is None else known
         rival = measured(attack, candidate)
         if attack.gain(rival) > attack.gain(score):
-            kept, score = candidate, rival
+            best, score = candidate, rival
         known = None if _forgets(attack) else score
         trace.append(score)
-        candidate = attack.inside(_with_square(attack, kept))
-    return kept, trace
+        candidate = attack.inside(_with_square(attack, best))
+    return best, trace
 
 
 def nes(attack: Attack) -> tuple[Tensor, list[float]]:
@@ -64,25 +64,25 @@ def patches(attack: Attack) -> tuple[Tensor, list[float]]:
     As published it never measures anew what it keeps; see `AttackConfig.remeasures`.
     """
     config, trace = attack.config, list[float]()
-    kept, known = torch.zeros_like(attack.clean), None
-    _, height, width, _ = kept.shape
-    change, sign = kept, 1
+    best, known = torch.zeros_like(attack.clean), None
+    _, height, width, _ = best.shape
+    change, sign = best, 1
     while attack.victim.num_queries + _cost(attack, known) <= config.queries:
         if sign == 1:
             (top, bottom), (left, right) = (_span(attack, n, _PATCH_SIDE) for n in (height, width))
             change = config.epsilon * _signs(attack, (1, bottom - top, right - left, 3))
-        candidate = kept.clone()
+        candidate = best.clone()
         candidate[:, top:bottom, left:right] = sign * change
         candidate = attack.inside(candidate)
-        score = measured(attack, kept) if known is None else known
+        score = measured(attack, best) if known is None else known
         rival = measured(attack, candidate)
         has_helped = attack.gain(rival) > attack.gain(score)
         if has_helped:
-            kept, score = candidate, rival
+            best, score = candidate, rival
         sign = 1 if has_helped else -sign
         known = None if _forgets(attack) else score
         trace.append(score)
-    return kept, trace
+    return best, trace
 
 
 def reroll(attack: Attack) -> tuple[Tensor, list[float]]:
@@ -119,9 +119,9 @@ def _cost(attack: Attack, known: float | None) -> int:
     return _repeats(attack) * (1 if known is not None else 2)
 
 
-def _with_square(attack: Attack, kept: Tensor) -> Tensor:
+def _with_square(attack: Attack, best: Tensor) -> Tensor:
     """Return `kept` with one more square of +-epsilon, smaller the more of the budget is spent."""
-    frames, height, width, _ = kept.shape
+    frames, height, width, _ = best.shape
     spent = attack.victim.num_queries / attack.config.queries
     share = _FIRST_SHARE * 2.0 ** -math.floor(_HALVINGS * spent)
     side = max(1, round(math.sqrt(share * height * width)))
@@ -129,7 +129,7 @@ def _with_square(attack: Attack, kept: Tensor) -> Tensor:
     (first, end), (top, bottom), (left, right) = (
         _span(attack, length, size) for length, size in ((frames, run), (height, side), (width, side))
     )
-    changed = kept.clone()
+    changed = best.clone()
     changed[first:end, top:bottom, left:right] = attack.config.epsilon * _signs(attack, (1, 1, 1, 3))
     return changed
 

@@ -50,7 +50,7 @@ def hash_pictures(source: Source) -> Bits:
         DatasetError: nothing of it can be decoded.
     """
     pictures = [open_photo(source.path)] if source.is_photo else _frames(source)
-    hashes = [found for picture in pictures if (found := picture_hash(picture)) is not None]
+    hashes = [one_hash for picture in pictures if (one_hash := picture_hash(picture)) is not None]
     return np.array(hashes, dtype=np.bool_).reshape(-1, HASH_BITS)
 
 
@@ -88,9 +88,9 @@ def _signs(hashes: Bits) -> NDArray[np.float32]:
 
 def _merge(groups: dict[str, str], name: str, other: str) -> None:
     """Give both groups the id of the one that comes first."""
-    kept, gone = sorted((groups[name], groups[other]))
-    if kept != gone:
-        groups.update({member: kept for member, group in groups.items() if group == gone})
+    stays, gone = sorted((groups[name], groups[other]))
+    if stays != gone:
+        groups.update({member: stays for member, group in groups.items() if group == gone})
 
 
 def _frames(source: Source) -> Iterator[Image.Image]:

@@ -39,10 +39,12 @@ def version() -> str:
         DatasetError: there is no FFmpeg.
     """
     command = [executable(), "-version"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
-    first = said.stdout.splitlines()[:1]  # "ffmpeg version 7.0.2-static Copyright ..."
-    if said.returncode or not first or len(first[0].split()) < 3:
-        raise DatasetError(f"{command[0]} must tell its version, got {said.returncode}: {said.stdout!r}")
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    first = outcome.stdout.splitlines()[:1]  # "ffmpeg version 7.0.2-static Copyright ..."
+    if outcome.returncode or not first or len(first[0].split()) < 3:
+        raise DatasetError(
+            f"{command[0]} must tell its version, got {outcome.returncode}: {outcome.stdout!r}"
+        )
     return first[0].split()[2]
 
 
@@ -66,5 +68,5 @@ def run(arguments: Sequence[str], *, stdin: bytes | None = None, folder: Path | 
     except subprocess.TimeoutExpired as error:
         raise DatasetError(f"ffmpeg took more than {TIMEOUT_SECONDS:g} s: {' '.join(arguments)}") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
-        raise DatasetError(f"ffmpeg failed with {done.returncode}: {' '.join(arguments)}: {said}")
+        complaint = done.stderr.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
+        raise DatasetError(f"ffmpeg failed with {done.returncode}: {' '.join(arguments)}: {complaint}")

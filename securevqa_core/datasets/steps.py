@@ -68,8 +68,8 @@ def filter_chain(step: Filter | Hold, clip: ClipFormat) -> str:
     """Return FFmpeg's filters for a step; a hold repeats the last kept frame in place of the others."""
     if isinstance(step, Filter):
         return step.chain.format(width=clip.width, height=clip.height)
-    kept = "+".join(f"eq(n,{number})" for number in step.kept(clip.num_frames))
-    return f"select='{kept}',fps={clip.fps:.6f}:round=near"
+    chosen = "+".join(f"eq(n,{number})" for number in step.kept(clip.num_frames))
+    return f"select='{chosen}',fps={clip.fps:.6f}:round=near"
 
 
 def steps_to_json(steps: Sequence[Step], *, num_frames: int) -> str:

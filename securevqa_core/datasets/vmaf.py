@@ -60,8 +60,10 @@ def measure_vmaf(
         sink = ["-fps_mode", "passthrough", "-f", "null", "-"]
         ffmpeg.run([*inputs, "-lavfi", graph, *sink], folder=Path(folder))
         measured = json.loads(Path(folder, _LOG).read_text())
-    found = len(measured["frames"])
-    if found != clip.num_frames:
-        raise DatasetError(f"{distorted} and {reference} must share {clip.num_frames} frames, got {found}")
+    num_measured = len(measured["frames"])
+    if num_measured != clip.num_frames:
+        raise DatasetError(
+            f"{distorted} and {reference} must share {clip.num_frames} frames, got {num_measured}"
+        )
     pooled = measured["pooled_metrics"]
     return Vmaf(vmaf=float(pooled["vmaf"]["mean"]), vmaf_neg=float(pooled["vmaf_neg"]["mean"]))

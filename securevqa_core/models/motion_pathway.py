@@ -68,8 +68,8 @@ def motion_statistics(x: Tensor) -> Tensor:
         _log(_patches(_curvature(luma).abs())),
     ]
     places = torch.stack(maps, dim=1).flatten(3)
-    found = [places.mean(-1), places.std(-1, correction=0), places.amax(-1), places.amin(-1)]
-    return torch.cat(found, dim=1)
+    statistics = [places.mean(-1), places.std(-1, correction=0), places.amax(-1), places.amin(-1)]
+    return torch.cat(statistics, dim=1)
 
 
 class MotionPathway(nn.Module):

@@ -49,9 +49,9 @@ class NssSvr(nn.Module):
         luma = luma_of(fragment_pairs(x, grid_size=self.grid_size))  # (n, t / 2, g, g, 2, s, s)
         n, _, _, _, _, s, _ = luma.shape
         first = luma[:, :, :, :, 0].reshape(-1, 1, s, s)
-        found = [part for scale in _SCALES for part in _texture(F.avg_pool2d(first, scale), n)]
+        statistics = [part for scale in _SCALES for part in _texture(F.avg_pool2d(first, scale), n)]
         change = (luma[:, :, :, :, 1] - luma[:, :, :, :, 0]).flatten(1).abs()
-        return torch.stack([*found, change.mean(dim=1), change.std(dim=1)], dim=1)[..., None, None, None]
+        return torch.stack([*statistics, change.mean(dim=1), change.std(dim=1)], dim=1)[..., None, None, None]
 
     def head(self, f: Tensor, e: Tensor | None = None) -> Tensor:
         """Return (n, 1) raw scores of statistics (n, 42, 1, 1, 1); there is no inter branch."""

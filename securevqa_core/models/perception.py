@@ -44,8 +44,8 @@ def texture_pictures(x: Tensor) -> Tensor:
     height, width = luma.shape[1:]
     pattern = torch.zeros_like(luma)
     for bit, (row, column) in enumerate(_NEIGHBOURS):
-        there = padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
-        pattern = pattern + 2**bit * _at_least(there - luma)
+        neighbour = padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
+        pattern = pattern + 2**bit * _at_least(neighbour - luma)
     return _normalised(pattern[:, None].expand(-1, 3, -1, -1))
 
 

@@ -55,10 +55,10 @@ def fragment_statistics(x: Tensor, *, grid_size: int) -> Tensor:
     n, half, _, _, _, _, s, _ = pairs.shape
     first, second = (pairs[:, :, :, :, i].reshape(-1, 3, s, s) for i in (0, 1))
     luma, later = luma_of(first)[:, None], luma_of(second)[:, None]
-    found = [*_colour(first, luma), *_difference(later - luma), *_blocking(luma)]
+    statistics = [*_colour(first, luma), *_difference(later - luma), *_blocking(luma)]
     for scale in range(NUM_SCALES):
-        found += _texture(F.avg_pool2d(luma, 2**scale) if scale else luma)
-    return torch.stack(found, dim=-1).view(n, half, grid_size, grid_size, -1).permute(0, 4, 1, 2, 3)
+        statistics += _texture(F.avg_pool2d(luma, 2**scale) if scale else luma)
+    return torch.stack(statistics, dim=-1).view(n, half, grid_size, grid_size, -1).permute(0, 4, 1, 2, 3)
 
 
 def fragment_pairs(x: Tensor, *, grid_size: int) -> Tensor:
@@ -104,28 +104,28 @@ def _texture(y: Tensor) -> list[Tensor]:
     """Return 34 statistics (k,) of luma (k, 1, s, s)."""
     m, contrast = mscn(y)
     square = m * m
-    found = [_mean(m), _log(m.abs()), _log(square), _mean(m * square), _log(square * square)]
+    statistics = [_mean(m), _log(m.abs()), _log(square), _mean(m * square), _log(square * square)]
     for product in neighbour_products(m):
-        found += _signed_moments(product)
+        statistics += _signed_moments(product)
     level = torch.log(1 + contrast)
-    found += [_mean(level), _sd(level), _log(contrast), _log(contrast * contrast)]
+    statistics += [_mean(level), _sd(level), _log(contrast), _log(contrast * contrast)]
     for size in (_across(y).abs(), _down(y).abs()):
-        found += [_mean(torch.log(1 + size)), torch.log(_sd(size) + 0.1), _mean(torch.exp(-size / 2))]
-    found += [torch.log(_sd(m) + _TINY)]
+        statistics += [_mean(torch.log(1 + size)), torch.log(_sd(size) + 0.1), _mean(torch.exp(-size / 2))]
+    statistics += [torch.log(_sd(m) + _TINY)]
     curve = 4 * y[..., 1:-1, 1:-1] - y[..., :-2, 1:-1] - y[..., 2:, 1:-1]
     curve = curve - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
-    return [*found, _mean(torch.log(1 + curve.abs())), _log(curve * curve)]
+    return [*statistics, _mean(torch.log(1 + curve.abs())), _log(curve * curve)]
 
 
 def _blocking(y: Tensor) -> list[Tensor]:
     """Return 4 statistics (k,): how much steeper the steepest of 8 or 4 phases is than their mean."""
-    found = []
+    statistics = []
     for steps in (_across(y).abs().mean(dim=(1, 2)), _down(y).abs().mean(dim=(1, 3))):
         for period in (8, 4):
             whole = steps.shape[1] // period * period
             phases = steps[:, :whole].view(len(steps), -1, period).mean(dim=1) + 0.3
-            found.append(torch.log(phases.amax(dim=1) / phases.mean(dim=1)))
-    return found
+            statistics.append(torch.log(phases.amax(dim=1) / phases.mean(dim=1)))
+    return statistics
 
 
 def _across(y: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def _signed_moments(product: Tensor) -> list[Tensor]:
 
 def _colour(rgb: Tensor, luma: Tensor) -> list[Tensor]:
     """Return 12 statistics (k,) of brightness and colour."""
-    found = [
+    statistics = [
         _mean(luma) / 64,
         _sd(luma) / 32,
         _mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
@@ -159,9 +159,13 @@ def _colour(rgb: Tensor, luma: Tensor) -> list[Tensor]:
     for channel in (rgb[:, :1] - luma, rgb[:, 2:] - luma):
         coarse = F.avg_pool2d(channel, 4)
         fine = F.avg_pool2d(channel, 2) - F.interpolate(coarse, scale_factor=2.0)
-        found += [_mean(channel) / 32, torch.log(1 + _mean(channel.abs())), torch.log(_sd(channel) + 0.5)]
-        found += [torch.log(_mean(fine.abs()) + 0.1)]
-    return found
+        statistics += [
+            _mean(channel) / 32,
+            torch.log(1 + _mean(channel.abs())),
+            torch.log(_sd(channel) + 0.5),
+        ]
+        statistics += [torch.log(_mean(fine.abs()) + 0.1)]
+    return statistics
 
 
 def _difference(change: Tensor) -> list[Tensor]:

@@ -230,8 +230,8 @@ class Vsfa(FrameModel):
         """Return the statistics (n, t, c) of maps of frames (n, t, 3, h, w): VSFA's mean and deviation."""
         flat = frames.flatten(0, 1)
         is_trained = self.frame_backbone.training  # batch norms then follow the batch: it stays one
-        found = self._of_frames(flat) if is_trained else by_chunks(self._of_frames, flat)
-        return found.view(*frames.shape[:2], -1)
+        statistics = self._of_frames(flat) if is_trained else by_chunks(self._of_frames, flat)
+        return statistics.view(*frames.shape[:2], -1)
 
     def _of_frames(self, frames: Tensor) -> Tensor:
         return frame_statistics(self.frame_backbone(frames).float())

@@ -150,8 +150,8 @@ class Hvs5m(FrameModel):
     def frame_features(self, x: Tensor) -> Tensor:
         """Return (n, 1, 8704) of the first frame of each normalised segment (n, 3, t, h, w)."""
         frames = x[:, :, chosen_frames(x.shape[2], _CONVNEXT_FRAMES)].transpose(1, 2)
-        found = by_chunks(self._of_frames, frames.flatten(0, 1)).view(*frames.shape[:2], -1)
-        return _with_motion(found, self.inter_backbone, x)
+        features = by_chunks(self._of_frames, frames.flatten(0, 1)).view(*frames.shape[:2], -1)
+        return _with_motion(features, self.inter_backbone, x)
 
     def _of_frames(self, frames: Tensor) -> Tensor:
         return _salient_statistics(self.content_backbone, frames)

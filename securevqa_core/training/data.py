@@ -132,13 +132,13 @@ class BatchMaker:
             fragments = mirrored(cached[draw, clip], is_flipped)
             guarded = add_guardian_map(fragments, rng, amplitude=sampling.guardian_amplitude)
         else:
-            kept = self.statistics[video.folder][int(is_flipped) :: 2 if self.flip else 1]
-            statistics = kept[rng.integers(len(kept)), draw, clip]
+            cached_draws = self.statistics[video.folder][int(is_flipped) :: 2 if self.flip else 1]
+            statistics = cached_draws[rng.integers(len(cached_draws)), draw, clip]
         chosen = choose_segments(sampling.num_segments, self.num_segments, rng)
         segments = features = None
         if self.features is not None:
-            kept = self.features[video.folder][int(is_flipped) :: 2 if self.flip else 1]
-            features = kept[rng.integers(len(kept))][chosen]
+            cached_draws = self.features[video.folder][int(is_flipped) :: 2 if self.flip else 1]
+            features = cached_draws[rng.integers(len(cached_draws))][chosen]
         elif self.num_segments:
             pixels = mirrored(video.frames()[video.segments()[chosen]], is_flipped)
             segments = add_guardian_map(pixels, rng, amplitude=sampling.guardian_amplitude)

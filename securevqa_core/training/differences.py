@@ -48,7 +48,7 @@ def local_differences(
     var_b = (_local(b * b) - mean_b * mean_b).clamp_min(0)
     both = _local(a * b) - mean_a * mean_b
     edge_a, edge_b = _gradient(a), _gradient(b)
-    found = [
+    differences = [
         torch.log(_mean((a - b) ** 2) + 0.5),
         _mean(
             _similarity(mean_a * mean_b, mean_a**2 + mean_b**2, _LUMA_STABILISER)
@@ -60,7 +60,7 @@ def local_differences(
         torch.log((_mean(edge_b) + 0.5) / (_mean(edge_a) + 0.5)),
         (_mean(mean_b) - _mean(mean_a)) / 32,
     ]
-    places = torch.stack(found).view(NUM_DIFFERENCES, -1, 2, grid_size, grid_size)
+    places = torch.stack(differences).view(NUM_DIFFERENCES, -1, 2, grid_size, grid_size)
     return places.mean(dim=2).numpy()
 
 
@@ -89,9 +89,9 @@ def _fidelity(var_a: Tensor, var_b: Tensor, both: Tensor) -> Tensor:
     """Return the share of the reference's information that is left, 0..2."""
     gain = (both / (var_a + 0.01)).clamp(0, 1)
     noise = (var_b - gain * both).clamp_min(0)
-    kept = torch.log2(1 + gain * gain * var_a / (noise + _NOISE))
+    information = torch.log2(1 + gain * gain * var_a / (noise + _NOISE))
     whole = torch.log2(1 + var_a / _NOISE)
-    return (_mean(kept) / (_mean(whole) + 1e-4)).clamp(0, 2)
+    return (_mean(information) / (_mean(whole) + 1e-4)).clamp(0, 2)
 
 
 def _mean(x: Tensor) -> Tensor:

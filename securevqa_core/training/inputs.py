@@ -59,8 +59,8 @@ def inter_backbone(model: Any) -> nn.Module | None:
     """Return the module behind `model.inter`, None for a model without inter branch."""
     if hasattr(model, "inter_branch"):  # of several modules
         return cast(nn.Module, model.inter_branch)
-    found = (getattr(model, name, None) for name in _INTER_BACKBONES)
-    return next((module for module in found if module is not None), None)
+    backbones = (getattr(model, name, None) for name in _INTER_BACKBONES)
+    return next((module for module in backbones if module is not None), None)
 
 
 def statistics_stem(backbone: Any) -> Stem | None:
@@ -242,14 +242,14 @@ def cached_statistics(
 
     def compute(video: CachedVideo) -> NDArray[np.float32]:
         rng = step_rng("statistics", seed, int(video.content_sha256[:16], 16))
-        found = []
+        of_draws = []
         for draw in range(num_draws):
             fragments = mirrored(video.fragments(), flip and draw % 2 == 1)
             guarded = np.array(add_guardian_map(fragments, rng, amplitude=amplitude))
             with torch.no_grad():
                 one = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(device)))
-            found.append(one.view(*fragments.shape[:2], *one.shape[1:]).cpu().numpy())
-        return np.stack(found)
+            of_draws.append(one.view(*fragments.shape[:2], *one.shape[1:]).cpu().numpy())
+        return np.stack(of_draws)
 
     return _kept(f"statistics-{digest.hexdigest()[:16]}.npy", videos, compute)
 

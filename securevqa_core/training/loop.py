@@ -305,10 +305,10 @@ class _Training:
         write_state(self._output, self._place, identity=self._identity(), tensors=tensors)
 
     def _restore(self) -> None:
-        found = read_state(self._output, identity=self._identity())
-        if found is None:
+        state = read_state(self._output, identity=self._identity())
+        if state is None:
             return
-        self._place, tensors = found
+        self._place, tensors = state
         self._model.load_state_dict(tensors["model"])
         self._optimiser.load_state_dict(tensors["optimiser"])
         if self._average is not None:

@@ -126,8 +126,8 @@ class Objective:
         shift = {name: torch.empty_like(x).uniform_(-epsilon, epsilon) for name, x in clean.items()}
         for _ in range(steps):
             at: dict[str, Any] = {name: (clean[name] + shift[name]).requires_grad_() for name in clean}
-            there = replace(batch, **at)
-            gain = (wanted * self._scores(self._intra(there), there)).sum()
+            moved_batch = replace(batch, **at)
+            gain = (wanted * self._scores(self._intra(moved_batch), moved_batch)).sum()
             for name, slope in zip(at, torch.autograd.grad(gain, list(at.values())), strict=True):
                 step = 2.5 * epsilon / (steps + 1) * slope.sign()
                 shift[name] = (shift[name] + step).clamp(-epsilon, epsilon)
@@ -141,8 +141,8 @@ class Objective:
         known = torch.isfinite(wanted)
         if not bool(known.any()):
             return 0 * features.sum()
-        found = getattr(self._model, LOCAL_HEAD)(features)
-        return F.smooth_l1_loss(found[known], wanted[known])
+        predicted = getattr(self._model, LOCAL_HEAD)(features)
+        return F.smooth_l1_loss(predicted[known], wanted[known])
 
     def _agreement(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if bool((labels == labels[0]).all()):  # nothing to rank; the step still has to have a gradient
@@ -226,6 +226,6 @@ def _require_sound(scores: Tensor, where: str) -> None:
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
     parts = ("fragments", "statistics", "segments", "features", "differences", "labels")
-    there = {name: getattr(batch, name) for name in parts}
-    moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in there.items()}
+    parts_of_batch = {name: getattr(batch, name) for name in parts}
+    moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in parts_of_batch.items()}
     return replace(batch, **moved)

@@ -84,8 +84,8 @@ class Scorer:
         if video.folder not in self._statistics:
             guarded = self._guarded(video)
             with torch.inference_mode():
-                found = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(self._device)))
-            self._statistics[video.folder] = found.view(*guarded.shape[:2], *found.shape[1:]).cpu()
+                statistics = stem(normalise(torch.from_numpy(guarded).flatten(0, 1).to(self._device)))
+            self._statistics[video.folder] = statistics.view(*guarded.shape[:2], *statistics.shape[1:]).cpu()
         return self._statistics[video.folder]
 
     def _guarded(self, video: CachedVideo) -> NDArray[np.uint8]:
