@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from operators.schema import OUTCOME, ROW_KEY, Row, texts
 from operators.storage import redact
-from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.rundir import RunDirectory, newest_rows
 from securevqa_core.errors import ERROR_CODES, ConfigurationError, OutputError
 
 __all__ = [
@@ -138,16 +137,15 @@ def count_tries(rows: pa.Table, lost: Sequence[Collection[str]]) -> Tries:
             was committed twice, as after a lost acknowledgement, counts once.
         lost: for each run, the row keys that it tried and no worker returned.
     """
-    newest = pc.ScalarAggregateOptions(skip_nulls=False)
-    asked: list[Any] = [("scored_at", "count_distinct"), ("error_code", "last", newest)]
-    by_key = rows.group_by(ROW_KEY, use_threads=False).aggregate(asked)
-    times: list[Any] = by_key["scored_at_count_distinct"].to_pylist()
-    tried = texts(by_key, ROW_KEY)  # these strings and no copies of them: there are as many as videos
+    by_key = rows.group_by(ROW_KEY).aggregate([("scored_at", "count_distinct")])
+    newest = newest_rows(rows.select([ROW_KEY, "error_code"])).join(by_key, ROW_KEY)
+    tried = texts(newest, ROW_KEY)  # these strings and no copies of them: there are as many as videos
+    times: list[Any] = newest["scored_at_count_distinct"].to_pylist()
     counts = Counter[str](dict(zip(tried, times, strict=True)))
     for keys in lost:
         counts.update(set(keys))
     known = {code: code for code in ERROR_CODES}
-    codes = (code and known.get(code, code) for code in by_key["error_code_last"].to_pylist())
+    codes = (code and known.get(code, code) for code in newest["error_code"].to_pylist())
     return Tries(error_codes=dict(zip(tried, codes, strict=True)), counts=counts)
 
 

@@ -33,7 +33,7 @@ from operators.storage import StorageError, join, open_filesystem, redact, schem
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
 from securevqa_core.files import whole_file
 
-__all__ = ["ForeignRunError", "RunDirectory"]
+__all__ = ["ForeignRunError", "RunDirectory", "newest_rows"]
 
 _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
@@ -92,6 +92,13 @@ def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterato
             group = {}
     if group:
         yield group
+
+
+def newest_rows(rows: pa.Table) -> pa.Table:
+    """Return the last row of every row key, of rows oldest first, in their order: the one that counts."""
+    numbered = rows.select([ROW_KEY]).append_column("number", pa.array(np.arange(rows.num_rows)))
+    newest = numbered.group_by(ROW_KEY).aggregate([("number", "max")])
+    return rows.take(newest.sort_by("number_max")["number_max"])
 
 
 class RunDirectory:
@@ -188,11 +195,7 @@ class RunDirectory:
         chosen = None if keys is None else pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
         parts = [self._dataset(group).to_table(columns=wanted, filter=chosen) for group in groups]
         table = pa.concat_tables(parts).sort_by("scored_at")
-        if not newest_only:
-            return table
-        numbered = table.select([ROW_KEY]).append_column("number", pa.array(np.arange(table.num_rows)))
-        newest = numbered.group_by(ROW_KEY).aggregate([("number", "max")])
-        return table.take(newest.sort_by("number_max")["number_max"])
+        return newest_rows(table) if newest_only else table
 
     @_stored
     def commit(self, rows: pa.Table, name: str) -> None:
