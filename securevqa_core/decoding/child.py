@@ -1,46 +1,56 @@
-"""Owns what runs inside the decoding process: its limits, and the loop that answers requests."""
+"""Owns what runs confined: the warm process, which reads no file, and the cells it forks, one for each file.
+
+    worker ──── control ────> warm process      one byte and three descriptors a video; never a byte of a file
+      │                            │ fork
+      └── channel, complaints ── cell           the request inwards, the answer outwards; then it ends
+
+A cell that its file has taken over holds the file, its two pipes to the worker and nothing of the warm
+process or of another cell: no descriptor, no shared memory, no call that reaches one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
-import importlib
-import io
+import gc
 import os
-import pkgutil
 import resource
+import signal
 import socket
+import struct
 import sys
-from typing import IO
+import traceback
+from typing import NoReturn
 
-import av
-from av.video.frame import VideoFrame
-
-from securevqa_core.decoding.decord_backend import load_decord
-from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds, extract_sample
-from securevqa_core.decoding.seccomp import forbid_system_calls
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, extract_sample
+from securevqa_core.decoding.landlock import shut_out_files
+from securevqa_core.decoding.seccomp import allow_only
+from securevqa_core.decoding.system_calls import cell_calls, warm_process_calls
+from securevqa_core.decoding.warm_up import warm_up
 from securevqa_core.decoding.wire import read_request, write_error, write_sample
 from securevqa_core.errors import DecodeError
-from securevqa_core.types import SamplingConfig
 
-__all__ = ["ACCEPTED", "READY", "answer", "confine"]
+__all__ = ["ENDED", "FORKED", "READY", "answer", "confine"]
 
-READY = b"R"  # sent once, when the process is up and confined
-ACCEPTED = b"A"  # sent when a request has been read: from here on a death is that file's doing
+READY = b"R"  # sent once, when the warm process is up and confined
+FORKED = struct.Struct("<i")  # sent when a cell has been forked: its process id
+ENDED = struct.Struct("<ii")  # sent when it has ended: how, as `waitid` says, and with which code or signal
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _MAX_OPEN_FILES = 64
+_STANDARD_OUTPUTS = (1, 2)
+_FIRST_OTHER = 3  # descriptor after the standard three
 
 
 def confine(memory_bytes: int) -> None:
-    """Give up, for good, what decoding does not need; called once as the process starts.
+    """Give up, for good, what no decoding process needs; called once as the warm process starts.
 
     Raises:
         OSError: the kernel refuses; nothing may be decoded then.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
+    _control_process(_PR_SET_NO_NEW_PRIVS, 1)
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_FSIZE: 0,
@@ -49,15 +59,14 @@ def confine(memory_bytes: int) -> None:
     }
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
-    forbid_system_calls()
+    shut_out_files()
+    allow_only(warm_process_calls())
 
 
-def _limit_processor_time(seconds: float) -> None:
-    """Have the kernel end this process once it has used `seconds` more, should nobody else do so."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    total = int(used.ru_utime + used.ru_stime + seconds) + 2
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (total, hard))
+def _control_process(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
 def _die_with(lifeline: int) -> None:
@@ -87,69 +96,88 @@ def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
         raise DecodeError("decode_failed", f"unexpected {type(error).__name__} while decoding") from error
 
 
-def _serve(requests: socket.socket, replies: IO[bytes]) -> None:
-    _say(replies, READY)
-    while (asked := read_request(requests)) is not None:
-        descriptor, request = asked
-        _limit_processor_time(request.limits.timeout_seconds)
-        _say(replies, ACCEPTED)
-        outcome = _outcome(descriptor, request)
-        if isinstance(outcome, DecodeError):
-            write_error(replies, outcome)
-        else:
-            write_sample(replies, outcome)
-        del outcome  # its pixels would count against the next video's memory
+def _serve(control: socket.socket) -> None:
+    """Fork a cell for every video, one at a time, until the worker closes its end."""
+    control.sendall(READY)
+    while True:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
+        if len(descriptors) != 3:
+            return
+        warm_process = os.getpid()
+        pid = os.fork()
+        if not pid:
+            _be_a_cell(warm_process, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        control.sendall(FORKED.pack(pid))
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        control.sendall(ENDED.pack(ended.si_code, ended.si_status))
+        # Its number is nobody else's until the worker says that it sends no more signals to it.
+        control.recv(1)
+        os.waitpid(pid, 0)
 
 
-def _outcome(descriptor: int, request: DecodeRequest) -> DecodedSample | DecodeError:
-    """Return what is answered; the file is closed by then."""
+def _be_a_cell(warm_process: int, file: int, channel: int, complaints: int) -> NoReturn:
+    """Answer one request in this process, which ends with it."""
+    code = 1
     try:
-        return answer(descriptor, request)
-    except DecodeError as error:
-        return error.with_traceback(None)
+        _keep_only(file, channel, complaints)
+        _die_after(warm_process)
+        with os.fdopen(channel, "rb", buffering=0, closefd=False) as requests:
+            request = read_request(requests)
+        _limit_processor_time(request.limits.timeout_seconds)
+        with os.fdopen(channel, "wb") as replies:
+            allow_only(cell_calls(os.getpid()))
+            try:
+                write_sample(replies, answer(file, request))
+            except DecodeError as error:
+                write_error(replies, error)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
-        os.close(descriptor)
+        os._exit(code)
 
 
-def _say(replies: IO[bytes], message: bytes) -> None:
-    replies.write(message)
-    replies.flush()
+def _die_after(parent: int) -> None:
+    """Have the kernel end this process when the thread that forked it, its parent's only one, has ended."""
+    _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the warm process has ended")
 
 
-def _load_everything() -> None:
-    """Import what would be imported on the way; once confined, this process can open no file."""
-    for module in pkgutil.walk_packages(av.__path__, "av."):
-        if not module.name.endswith(("__main__", ".datasets")):
-            importlib.import_module(module.name)
-    importlib.import_module("numpy.ma")  # np.isin asks whether it was given a masked array
-    load_decord()
-    descriptor = os.memfd_create("warm_up")
-    os.write(descriptor, _tiny_video())
-    draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
-    sampling = SamplingConfig(num_clips=1, clip_frames=2, grid_size=1, num_segments=1, segment_frames=2)
-    extract_sample(descriptor, DecodeRequest(sampling=sampling, draws=(draw,)))
+def _keep_only(file: int, channel: int, complaints: int) -> None:
+    for output in _STANDARD_OUTPUTS:
+        os.dup2(complaints, output)
+    for descriptor in range(_FIRST_OTHER, _MAX_OPEN_FILES):
+        if descriptor not in (file, channel):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """Have the kernel end this process once it has used so much, should nobody else do so."""
+    total = int(seconds) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (total, total + 1))
+
+
+def _moved_down(descriptor: int) -> int:
+    """Give a descriptor the lowest number that is free: cells close all that may be open, up to the limit."""
+    lower = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
     os.close(descriptor)
+    return lower
 
 
-def _tiny_video() -> bytes:
-    content = io.BytesIO()
-    with av.open(content, "w", format="matroska") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for frame in (VideoFrame(64, 64, "yuv420p"), VideoFrame(64, 64, "yuv420p"), None):
-            container.mux(stream.encode(frame))
-    return content.getvalue()
-
-
-def main(memory_bytes: int, lifeline: int) -> None:
-    """Answer requests on standard input, a socket, until it closes."""
-    _load_everything()
-    requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not end up in an answer
-    _die_with(lifeline)
+def main(memory_bytes: int, control: int, lifeline: int) -> None:
+    """Fork cells as the worker at the other end of `control` asks for them."""
+    warm_up()
+    worker = socket.socket(fileno=_moved_down(control))
+    _die_with(_moved_down(lifeline))
     confine(memory_bytes)
-    _serve(requests, replies)
+    gc.collect()
+    gc.freeze()  # a collection in a cell would write to, and so copy, every page
+    _serve(worker)
 
 
 if __name__ == "__main__":

@@ -1,64 +1,89 @@
-"""Owns what passes between a worker and its decoding process: pickles inwards, plain data outwards.
+"""Owns what passes between a worker and a cell: a pickle inwards, plain data outwards.
 
-A decoding process that a hostile file has taken over can answer what it likes, so nothing it sends is
-unpickled. An answer is one JSON header, checked against what was asked, and the bytes of arrays whose shapes
-follow from both.
+A cell that a hostile file has taken over can answer what it likes, so nothing it sends is unpickled, and
+what it sends is taken for nothing but what it is checked to be. An answer is one JSON header of numbers in
+range and of short printable text, and the bytes of arrays whose shapes follow from it and from what was asked.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
-import socket
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.allowlist import CODECS
+from securevqa_core.decoding.backend import BackendName
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patches_shape
+from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
 from securevqa_core.errors import ERROR_CODES, DecodeError
 from securevqa_core.types import VideoInfo
 
-__all__ = ["BadAnswerError", "read_answer", "read_request", "write_error", "write_request", "write_sample"]
+__all__ = [
+    "BadAnswerError",
+    "Source",
+    "read_answer",
+    "read_request",
+    "request_bytes",
+    "write_error",
+    "write_sample",
+]
 
 _LENGTH = struct.Struct("<Q")
 _MAX_HEADER_BYTES = 1 << 20
-_MAX_MESSAGE_LENGTH = 500
+_MAX_TEXT_LENGTH = 500
+_MAX_WARNINGS = 64
+_MAX_SIDE = 1 << 30  # pixels; of a frame of one row
+_MAX_FRAMES = 1 << 50
+_MAX_FPS = float(1 << 32)
+_CELLS_ERRORS = frozenset(code for code, meaning in ERROR_CODES.items() if meaning.stage == "decode")
 
 
 class BadAnswerError(Exception):
-    """The decoding process answered something that no honest one does."""
+    """The cell answered something that no honest one does."""
 
 
-def write_request(connection: socket.socket, descriptor: int, request: DecodeRequest) -> None:
-    """Ask for one open file; the worker is trusted, so a pickle will do."""
-    content = pickle.dumps(request)
-    socket.send_fds(connection, [_LENGTH.pack(len(content))], [descriptor])
-    connection.sendall(content)
+class Source(Protocol):
+    """What bytes are read from."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the buffer, or its beginning, and return how far; 0 at the end."""
 
 
-def read_request(connection: socket.socket) -> tuple[int, DecodeRequest] | None:
-    """Return the next request and its file, None once the worker has closed its end."""
-    header, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 1)
-    if len(header) < _LENGTH.size or not descriptors:
-        return None
-    with connection.makefile("rb", buffering=0) as stream:
-        content = _read_exactly(cast("IO[bytes]", stream), _LENGTH.unpack(header)[0])
-    request: DecodeRequest = pickle.loads(content)  # noqa: S301 - from the worker that started this process
-    return descriptors[0], request
+def request_bytes(request: DecodeRequest) -> bytes:
+    """Return what a cell is asked; the worker is trusted, so a pickle will do."""
+    return _block(pickle.dumps(request))
+
+
+def read_request(stream: Source) -> DecodeRequest:
+    """Return what the worker asks.
+
+    Raises:
+        EOFError: the worker ended before it had asked.
+    """
+    request: DecodeRequest = pickle.loads(_read_block(stream))  # noqa: S301 - from the worker, and before the file
+    return request
 
 
 def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:
     """Answer with pixels."""
+    warnings = [_plain(warning) for warning in sample.warnings]
+    if len(warnings) > _MAX_WARNINGS:
+        num_more = len(warnings) - _MAX_WARNINGS + 1
+        warnings = [*warnings[: _MAX_WARNINGS - 1], f"more_warnings: {num_more} are left out"]
     header = {
         "info": asdict(sample.info),
         "decoder": sample.decoder,
-        "warnings": list(sample.warnings),
+        "warnings": warnings,
         "num_frames": len(sample.frames),
     }
-    _write_block(stream, json.dumps(header).encode())
+    stream.write(_block(json.dumps(header).encode()))
     for array in (sample.patches, sample.frames, sample.segments):
         stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     stream.flush()
@@ -66,80 +91,178 @@ def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:
 
 def write_error(stream: IO[bytes], error: DecodeError) -> None:
     """Answer with a failure."""
-    _write_block(stream, json.dumps({"error_code": error.code, "message": str(error)}).encode())
+    header = {"error_code": error.code, "message": _plain(str(error))}
+    stream.write(_block(json.dumps(header).encode()))
+    stream.flush()
 
 
-def read_answer(stream: IO[bytes], request: DecodeRequest) -> DecodedSample:
+def _plain(text: str) -> str:
+    """Return text that `_text` takes: what a file names may hold anything."""
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:_MAX_TEXT_LENGTH])
+    return shown[:_MAX_TEXT_LENGTH]
+
+
+def read_answer(stream: Source, request: DecodeRequest) -> DecodedSample:
     """Return the answer to `request`.
 
     Raises:
-        DecodeError: the one the decoding process answered with.
-        EOFError: the process ended before its answer did.
+        DecodeError: the one the cell answered with.
+        EOFError: the cell ended before its answer did.
         BadAnswerError: the answer breaks the rules.
     """
+    header = _header(_read_block(stream, max_bytes=_MAX_HEADER_BYTES))
+    if "error_code" in header:
+        raise _error(header)
+    return _sample(stream, header, request)
+
+
+def _header(content: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(_read_block(stream, max_bytes=_MAX_HEADER_BYTES))
-        if "error_code" in header:
-            raise _error(header)
-        return _sample(stream, header, request)
-    except (KeyError, TypeError, ValueError) as error:
+        header = json.loads(content.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise BadAnswerError(f"unreadable answer: {type(error).__name__}") from error
+    if not isinstance(header, dict):
+        raise BadAnswerError(f"the header is of type {type(header).__name__}")
+    return header
 
 
-def _error(header: dict[str, Any]) -> DecodeError:
-    code, message = header["error_code"], str(header["message"])
-    if code not in ERROR_CODES or ERROR_CODES[code].stage != "decode":
-        raise BadAnswerError(f"unknown error code {str(code)[:40]!r}")
-    return DecodeError(code, message[:_MAX_MESSAGE_LENGTH])
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
 
 
-def _sample(stream: IO[bytes], header: dict[str, Any], request: DecodeRequest) -> DecodedSample:
+def _error(header: Mapping[str, object]) -> DecodeError:
+    fields = _fields(header, {"error_code": _one_of(_CELLS_ERRORS), "message": _text})
+    return DecodeError(fields["error_code"], fields["message"])
+
+
+def _sample(stream: Source, header: Mapping[str, object], request: DecodeRequest) -> DecodedSample:
     config = request.sampling
-    num_frames = int(header["num_frames"])
-    if not 0 <= num_frames <= config.num_segments * config.segment_frames:
-        raise BadAnswerError(f"num_frames is out of range: {num_frames}")
+    max_frames = config.num_segments * config.segment_frames
+    fields = _fields(header, _SAMPLE_FIELDS | {"num_frames": _integer(0, max_frames)})
+    num_frames, side = fields["num_frames"], config.segment_side
     patches = _read_array(stream, patches_shape(len(request.draws), config), np.uint8)
-    frames = _read_array(stream, (num_frames, config.segment_side, config.segment_side, 3), np.uint8)
+    frames = _read_array(stream, (num_frames, side, side, 3), np.uint8)
     segments = _read_array(stream, (config.num_segments, config.segment_frames), np.int64)
     if segments.size and not (segments.min() >= 0 and segments.max() < num_frames):
         raise BadAnswerError(f"segments point outside 0..{num_frames - 1}")
     return DecodedSample(
-        info=VideoInfo(**header["info"]),
+        info=fields["info"],
         patches=patches,
         frames=frames,
         segments=segments,
-        decoder=str(header["decoder"]),
-        warnings=tuple(str(warning)[:_MAX_MESSAGE_LENGTH] for warning in header["warnings"]),
+        decoder=fields["decoder"],
+        warnings=fields["warnings"],
     )
 
 
-def _read_array(stream: IO[bytes], shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+_Parser = Callable[[str, object], Any]  # (name, value) -> the value that was checked, or BadAnswerError
+
+
+def _fields(value: object, parsers: Mapping[str, _Parser]) -> dict[str, Any]:
+    """Return the fields of an object that has these and no others."""
+    if not isinstance(value, dict) or value.keys() != parsers.keys():
+        raise BadAnswerError(f"an object must have the fields {', '.join(parsers)}")
+    return {name: parse(name, value[name]) for name, parse in parsers.items()}
+
+
+def _integer(low: int, high: int) -> _Parser:
+    def parse(name: str, value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise BadAnswerError(f"{name} must be an integer in {low}..{high}, got {_shown(value)}")
+        return value
+
+    return parse
+
+
+def _number_or_null(low: float, high: float) -> _Parser:
+    def parse(name: str, value: object) -> float | None:
+        if value is None:
+            return None
+        # Compared before it is converted: an integer may be too large for a float.
+        if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):  # type: ignore[operator, arg-type]
+            raise BadAnswerError(f"{name} must be a number in {low:g}..{high:g}, got {_shown(value)}")
+        return float(value)  # type: ignore[arg-type]
+
+    return parse
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT_LENGTH or not value.isprintable():
+        raise BadAnswerError(
+            f"{name} must be at most {_MAX_TEXT_LENGTH} printable characters, got {_shown(value)}"
+        )
+    return value
+
+
+def _one_of(allowed: frozenset[str]) -> _Parser:
+    def parse(name: str, value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise BadAnswerError(f"{name} is none that there is: {_shown(value)}")
+        return value
+
+    return parse
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_WARNINGS:
+        raise BadAnswerError(f"{name} must be a list of at most {_MAX_WARNINGS}, got {_shown(value)}")
+    return tuple(_text(name, one) for one in value)
+
+
+def _info(_: str, value: object) -> VideoInfo:
+    return VideoInfo(**_fields(value, _INFO_FIELDS))
+
+
+def _shown(value: object) -> str:
+    """Say what was got, in a few characters that print."""
+    if isinstance(value, (bool, float, type(None))):
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < _MAX_FRAMES**2 else f"an integer of {value.bit_length()} bits"
+    return ascii(value[:40]) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+_INFO_FIELDS: dict[str, _Parser] = {
+    "width": _integer(1, _MAX_SIDE),
+    "height": _integer(1, _MAX_SIDE),
+    "fps": _number_or_null(0.0, _MAX_FPS),
+    "num_frames": _integer(1, _MAX_FRAMES),
+    "duration_seconds": _number_or_null(0.0, MAX_DURATION_SECONDS),
+    "codec": _one_of(CODECS),
+}
+_SAMPLE_FIELDS: dict[str, _Parser] = {
+    "info": _info,
+    "decoder": _one_of(frozenset(get_args(BackendName))),
+    "warnings": _texts,
+}
+
+
+def _read_array(stream: Source, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
     array = np.empty(shape, dtype=dtype)
     _fill(stream, array.reshape(-1).view(np.uint8).data)
     return array
 
 
-def _write_block(stream: IO[bytes], content: bytes) -> None:
-    stream.write(_LENGTH.pack(len(content)) + content)
-    stream.flush()
+def _block(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
 
 
-def _read_block(stream: IO[bytes], *, max_bytes: int | None = None) -> bytes:
+def _read_block(stream: Source, *, max_bytes: int | None = None) -> bytes:
     (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
     if max_bytes is not None and length > max_bytes:
         raise BadAnswerError(f"a header may have at most {max_bytes} bytes, got {length}")
     return _read_exactly(stream, length)
 
 
-def _read_exactly(stream: IO[bytes], length: int) -> bytes:
+def _read_exactly(stream: Source, length: int) -> bytes:
     content = bytearray(length)
     _fill(stream, memoryview(content))
     return bytes(content)
 
 
-def _fill(stream: IO[bytes], view: memoryview) -> None:
+def _fill(stream: Source, view: memoryview) -> None:
     while view:
-        count = stream.readinto(view)  # type: ignore[attr-defined]
+        count = stream.readinto(view)
         if not count:
             raise EOFError("the other process closed its end")
         view = view[count:]
