@@ -98,7 +98,7 @@ def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
 
 def _serve(control: socket.socket) -> None:
     """Fork a cell for every video, one at a time, until the worker closes its end."""
-    control.sendall(READY)
+    os.write(control.fileno(), READY)  # few bytes, taken at once
     while True:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if len(descriptors) != 3:
@@ -109,12 +109,12 @@ def _serve(control: socket.socket) -> None:
             _be_a_cell(warm_process, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        control.sendall(FORKED.pack(pid))
+        os.write(control.fileno(), FORKED.pack(pid))
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None
-        control.sendall(ENDED.pack(ended.si_code, ended.si_status))
+        os.write(control.fileno(), ENDED.pack(ended.si_code, ended.si_status))
         # Its number is nobody else's until the worker says that it sends no more signals to it.
-        control.recv(1)
+        os.read(control.fileno(), 1)
         os.waitpid(pid, 0)
 
 

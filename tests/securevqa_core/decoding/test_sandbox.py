@@ -13,7 +13,8 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from processes import cpu_ticks, is_alive
+from cells import confined_cell
+from processes import cpu_ticks, descendants, is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
 from securevqa_core.decoding.sandbox import DecodeSandbox
@@ -47,11 +48,35 @@ def test_the_sandbox_gives_what_decoding_here_gives(
     assert (there.info, there.decoder, there.warnings) == (here.info, here.decoder, here.warnings)
 
 
-def test_one_process_serves_many_videos(sandbox: DecodeSandbox, decodes: Callable[[], bool]) -> None:
+def test_one_warm_process_serves_many_videos_each_from_a_process_of_its_own(
+    sandbox: DecodeSandbox, decodes: Callable[[], bool], make_request: RequestMaker, faults: Callable[[str], str]
+) -> None:
     assert decodes()
     pid = sandbox.pid
-    assert decodes()
-    assert sandbox.pid == pid is not None
+    tell = faults("from securevqa_core.errors import DecodeError; import os\n"
+                  "raise DecodeError('decode_failed', f'{os.getpid()} of {os.getppid()}')")  # fmt: skip
+    said = []
+    for _ in range(3):
+        with pytest.raises(DecodeError) as caught:
+            sandbox.decode(tell, make_request(decoder="pyav"))
+        said.append(str(caught.value).split(" of "))
+    assert len({cell for cell, _ in said}) == 3
+    assert not any(is_alive(int(cell)) for cell, _ in said)
+    assert {parent for _, parent in said} == {str(pid)} == {str(sandbox.pid)}
+    assert descendants(pid or 0) == []  # nor is one left as a zombie
+
+
+def test_what_a_cell_changes_in_its_memory_is_unknown_to_the_next(
+    sandbox: DecodeSandbox, make_request: RequestMaker, faults: Callable[[str], str]
+) -> None:
+    code = (
+        "import sys; from securevqa_core.errors import DecodeError\n"
+        "found = sys.modules.get('taken_over'); sys.modules['taken_over'] = 'yes'\n"
+        "raise DecodeError('decode_failed', f'found {found}')"
+    )
+    for _ in range(2):
+        with pytest.raises(DecodeError, match="^found None$"):
+            sandbox.decode(faults(code), make_request(decoder="pyav"))
 
 
 def test_a_refusal_leaves_the_process_alive(
@@ -133,29 +158,38 @@ def test_a_crash_of_pyav_leads_to_decord(
     assert sandbox.pid is None
 
 
+@pytest.mark.parametrize("whom", ["cell", "warm process"])
 def test_a_process_that_dies_in_mid_decode_is_replaced(
     sandbox: DecodeSandbox,
     numbered: Callable[[str, str], Path],
     make_request: RequestMaker,
     decodes: Callable[[], bool],
+    whom: str,
 ) -> None:
+    """The death of the warm process, which reads no file, is no file's doing: the video is decoded again."""
     large = numbered("large.mp4", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -vf scale=1920:1080")
     assert decodes()
-    assert sandbox.pid is not None
-    pid = sandbox.pid
-    before = cpu_ticks(pid)
+    first, cells = sandbox.pid, []
+    assert first is not None
 
     def kill_when_busy() -> None:
-        while cpu_ticks(pid) < before + 10:
+        cells.append(confined_cell(sandbox))
+        while cpu_ticks(cells[0]) < 10:
             time.sleep(0.005)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(cells[0] if whom == "cell" else first, signal.SIGKILL)
 
     thread = threading.Thread(target=kill_when_busy)
     thread.start()
-    with pytest.raises(DecodeError, match="was ended by SIGKILL"):
-        sandbox.decode(str(large), make_request(SamplingConfig(), num_draws=8, decoder="pyav"))
+    request = make_request(SamplingConfig(), num_draws=8, decoder="pyav")
+    if whom == "cell":
+        with pytest.raises(DecodeError, match="was ended by SIGKILL"):
+            sandbox.decode(str(large), request)
+    else:
+        assert sandbox.decode(str(large), request).info.num_frames == 100
     thread.join()
+    assert not is_alive(cells[0])
     assert decodes()
+    assert sandbox.pid != first
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV])
@@ -291,7 +325,7 @@ def test_an_interrupted_decode_does_not_leave_its_answer_to_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("securevqa_core.decoding.sandbox.read_answer", interrupt)
+        patch.setattr("securevqa_core.decoding.warm_process.read_answer", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sandbox.decode(faults("import time; time.sleep(60)"), make_request())
     assert sandbox.pid is None  # nobody waits for the rest of that answer
