@@ -119,3 +119,81 @@ def test_an_interrupt_is_not_a_failure_of_the_video() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         _run(_table({ROW_KEY: "a"}), work)
+
+
+UNWRITABLE = {
+    "text that has no UTF-8": "a\udcff",
+    "half a character": "\ud800",
+    "another type": object(),
+    "bytes": b"\xff",
+    "too large an integer": 1 << 80,
+    "a list": ["x"],
+    "not a number": float("nan"),
+}
+
+
+@pytest.mark.parametrize("what", UNWRITABLE)
+@pytest.mark.parametrize("column", ["codec", "width", "fps", "decode_warnings", "attempts", "content_sha256"])
+def test_what_arrow_cannot_hold_costs_the_video_that_has_it_alone(what: str, column: str) -> None:
+    """In a row that is done, and in what is known of one that failed."""
+
+    def work(row: Row) -> Row:
+        if row[ROW_KEY] == "b":
+            return {column: UNWRITABLE[what]}
+        if row[ROW_KEY] in "cd":
+            error = DecodeError("decode_corrupt", "7 missing")
+            error.known = {column: UNWRITABLE[what]} if row[ROW_KEY] == "c" else {"width": 9}
+            raise error
+        return {"width": 4}
+
+    rows = _run(_table(*({ROW_KEY: key, "uri": f"u/{key}"} for key in "abcde")), work)
+    assert [row[ROW_KEY] for row in rows] == list("abcde")
+    assert [row["uri"] for row in rows] == [f"u/{key}" for key in "abcde"]
+    assert [(row["status"], row["width"]) for row in (rows[0], rows[4])] == [(None, 4)] * 2
+    assert (rows[2]["error_code"], rows[2]["error_message"]) == ("decode_corrupt", "7 missing")
+    assert (rows[3]["error_code"], rows[3]["width"]) == ("decode_corrupt", 9)
+
+
+@pytest.mark.parametrize("message", ["a\udcffb", "\ud83d", "x" * 1_000_000, "\0\r\n\x1b[2J", ""])
+def test_a_failure_keeps_its_code_whatever_its_message_holds(message: str) -> None:
+    def work(row: Row) -> Row:
+        raise DecodeError("decode_corrupt", message)
+
+    rows = _run(_table({ROW_KEY: "a"}, {ROW_KEY: "b"}), work)
+    assert [row["error_code"] for row in rows] == ["decode_corrupt"] * 2
+    assert rows[0]["error_message"] == message.encode("utf-8", "backslashreplace").decode()
+
+
+def test_the_last_resort_keeps_what_says_whose_row_it_is() -> None:
+    row = {ROW_KEY: "a", "video_id": "v", "uri": "u\udcff", "status": FAILED, "width": object()}
+    (table,) = run_stage([row], lambda row: row, stage="fragment", schema=FRAGMENTED)
+    (made,) = rows_of(table)
+    assert {name: value for name, value in made.items() if value is not None} == {
+        ROW_KEY: "a",
+        "video_id": "v",
+        "status": FAILED,
+        "stage": "fragment",
+        "error_code": "internal_error",
+        "error_message": "the row holds what no column can",
+    }
+
+
+def test_rows_of_any_content_all_come_out_in_their_order() -> None:
+    rng = np.random.default_rng(7)
+    values = [*UNWRITABLE.values(), None, "x", 3, 0.5, pa.py_buffer(b"x"), np.zeros(2), {}, [object()]]
+    names = [field.name for field in SAMPLED if field.name not in (ROW_KEY, "status")]
+    rows: list[Row] = []
+    for index in range(300):
+        chosen = rng.choice(names, size=3, replace=False)
+        row = {name: values[rng.integers(len(values))] for name in chosen}
+        rows.append(row | {ROW_KEY: str(index), "status": FAILED if index % 2 else None})
+
+    def work(row: Row) -> Row:
+        if rng.random() < 0.5:
+            raise DecodeError("decode_failed", str(values[rng.integers(len(values))]))
+        return {names[rng.integers(len(names))]: values[rng.integers(len(values))]}
+
+    tables = list(run_stage(rows, work, stage="decode", schema=SAMPLED))
+    made = [row for table in tables for row in rows_of(table)]
+    assert [row[ROW_KEY] for row in made] == [str(index) for index in range(300)]
+    assert {row["status"] for row in made} <= {FAILED, None}
