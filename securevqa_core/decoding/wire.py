@@ -218,7 +218,7 @@ def _shown(value: object) -> str:
     if isinstance(value, (bool, float, type(None))):
         return str(value)
     if isinstance(value, int):
-        return str(value) if abs(value) < _MAX_FRAMES**2 else f"an integer of {value.bit_length()} bits"
+        return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
     return ascii(value[:40]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 

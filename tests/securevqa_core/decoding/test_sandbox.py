@@ -49,7 +49,10 @@ def test_the_sandbox_gives_what_decoding_here_gives(
 
 
 def test_one_warm_process_serves_many_videos_each_from_a_process_of_its_own(
-    sandbox: DecodeSandbox, decodes: Callable[[], bool], make_request: RequestMaker, faults: Callable[[str], str]
+    sandbox: DecodeSandbox,
+    decodes: Callable[[], bool],
+    make_request: RequestMaker,
+    faults: Callable[[str], str],
 ) -> None:
     assert decodes()
     pid = sandbox.pid

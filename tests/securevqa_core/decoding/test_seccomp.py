@@ -193,7 +193,9 @@ def test_a_call_is_refused_with_other_arguments(what: str, machine: str) -> None
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_warm_process_opens_and_connects_nothing_either_and_forks_no_more_than_a_cell(machine: str) -> None:
+def test_the_warm_process_opens_and_connects_nothing_either_and_forks_no_more_than_a_cell(
+    machine: str,
+) -> None:
     program = filter_program(warm_process_calls(), machine)
     more = {"recvmsg", "wait4", "waitid", "getppid", "dup2", "dup3", "prctl"}
     assert set(warm_process_calls()) == set(cell_calls(PID)) | more
