@@ -10,7 +10,6 @@ process or of another cell: no descriptor, no shared memory, no call that reache
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import gc
@@ -134,7 +133,7 @@ def _be_a_cell(warm_process: int, file: int, channel: int, complaints: int) -> N
             except DecodeError as error:
                 write_error(replies, error)
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, this process ends with it
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -150,10 +149,9 @@ def _die_after(parent: int) -> None:
 def _keep_only(file: int, channel: int, complaints: int) -> None:
     for output in _STANDARD_OUTPUTS:
         os.dup2(complaints, output)
-    for descriptor in range(_FIRST_OTHER, _MAX_OPEN_FILES):
-        if descriptor not in (file, channel):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+    low, high = sorted((file, channel))
+    for first, end in ((_FIRST_OTHER, low), (low + 1, high), (high + 1, _MAX_OPEN_FILES)):
+        os.closerange(first, end)
 
 
 def _limit_processor_time(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Owns decoding untrusted files: each in a cell of its own, killable and limited, forked from a warm process."""
+"""Owns decoding untrusted files, each in a cell of its own: killable, limited, forked from a warm process."""
 
 from __future__ import annotations
 

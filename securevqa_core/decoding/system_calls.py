@@ -103,7 +103,7 @@ _WITH_ARGUMENTS: dict[str, Rules] = {
     "mprotect": (NoneOf(2, _PROT_EXEC),),
     "madvise": (OneOf(2, _ADVICE),),
     "fcntl": (OneOf(1, _DESCRIPTOR_COMMANDS),),
-    # How some C libraries look at what is open. No filter can read a name: its size and times can be asked for.
+    # How some C libraries look at what is open. No filter can read a name: its size can be asked for.
     "newfstatat": (OneOf(3, (_AT_EMPTY_PATH,)),),
 }
 

@@ -89,8 +89,7 @@ class WarmProcess:
         if self._is_ready:
             return
         try:
-            if self.reply(len(READY), _START_SECONDS) != READY:
-                raise NoCellError("the warm process says something else than that it is ready")
+            self.reply(len(READY), _START_SECONDS)
         except NoCellError:
             logger.warning("the decoding process does not start: %s", _read_complaints(self._complaints))
             raise
@@ -144,7 +143,7 @@ class WarmProcess:
         self._is_abandoned = True
 
     def release(self) -> None:
-        """Say that no more signals are sent to the cell that has ended, so that its number may be another's."""
+        """Say that no more signals are sent to the cell that has ended: its number may become another's."""
         with contextlib.suppress(OSError):
             self._control.sendall(b"E")
 

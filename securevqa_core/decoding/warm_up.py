@@ -1,4 +1,4 @@
-"""Owns making a process ready to decode: once confined it opens no file, so all that decoding imports comes before."""
+"""Owns making a process ready to decode: all that decoding imports comes before it can open no file."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A cell that a hostile file has taken over can answer what it likes, so nothing it sends is unpickled, and
 what it sends is taken for nothing but what it is checked to be. An answer is one JSON header of numbers in
-range and of short printable text, and the bytes of arrays whose shapes follow from it and from what was asked.
+range and of short printable text, and the bytes of arrays whose shapes follow from it and the request.
 """
 
 from __future__ import annotations

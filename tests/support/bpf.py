@@ -1,4 +1,4 @@
-"""Runs a filter of system calls as the kernel does, for machines that are not at hand and arguments that would harm."""
+"""Runs a filter of system calls as the kernel does, for other machines and for arguments that would harm."""
 
 from __future__ import annotations
 

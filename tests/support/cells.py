@@ -33,7 +33,7 @@ def confined_cell(sandbox: DecodeSandbox, *, timeout_seconds: float = 30) -> int
 
 @contextlib.contextmanager
 def working_cell(sandbox: DecodeSandbox, path: str, request: DecodeRequest) -> Iterator[int]:
-    """Give the process id of a cell that works on `path`, which has to take it long, and kill it at the end."""
+    """Give the process id of a cell that works on `path`, which takes it long, and kill it at the end."""
 
     def work() -> None:
         with contextlib.suppress(DecodeError):

@@ -19,7 +19,8 @@ held = open(sys.argv[1])
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
 print(shut_out_files())
 print(held.read())
-for attempt in (lambda: open(sys.argv[1]), lambda: os.unlink(sys.argv[1]), lambda: os.mkdir(sys.argv[1] + 'x')):
+name = sys.argv[1]
+for attempt in (lambda: open(name), lambda: os.unlink(name), lambda: os.mkdir(name + 'x')):
     try: attempt()
     except OSError as error: print(error.errno)
     else: print('done')
@@ -72,7 +73,7 @@ class _Libc:
         return self._results.pop(0)
 
 
-# <linux/landlock.h>: rights on files up to REFER, TRUNCATE and IOCTL_DEV; bind and connect; sockets and signals
+# <linux/landlock.h>: files up to REFER, TRUNCATE and IOCTL_DEV; bind and connect; sockets and signals
 @pytest.mark.parametrize(
     ("version", "fields"),
     [

@@ -80,7 +80,7 @@ def test_what_a_cell_changes_in_its_memory_is_unknown_to_the_next(
         "raise DecodeError('decode_failed', f'found {found}')"
     )
     for _ in range(2):
-        with pytest.raises(DecodeError, match="^found None$"):
+        with pytest.raises(DecodeError, match=r"^found None$"):
             sandbox.decode(faults(code), make_request(decoder="pyav"))
 
 

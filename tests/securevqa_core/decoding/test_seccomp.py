@@ -1,4 +1,4 @@
-"""Every system call that is not on the list is refused, on this machine by the kernel and on both by the filter."""
+"""Every system call that is not on the list is refused: by the kernel here, by the filter on both machines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _outcome(name: str, *arguments: int, machine: str = "x86_64") -> str | int:
     return outcome(filter_program(cell_calls(PID), machine), MACHINES[machine], number, *arguments)
 
 
-# x86-64's uretprobe and uprobe, which newer kernels let past every filter: they are for traps of the kernel's own.
+# x86-64's uretprobe and uprobe, which newer kernels let past every filter, for traps of their own.
 PROBES = {335, 336} if platform.machine() == "x86_64" else set()
 _WALK = """
 import ctypes, json, os, sys
