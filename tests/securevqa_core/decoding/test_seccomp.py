@@ -1,4 +1,4 @@
-"""Every system call that is not on the list is refused: by the kernel here, by the filter on both machines."""
+"""Every system call that is not on the list is refused: by this kernel, by the filters of both machines."""
 
 from __future__ import annotations
 
