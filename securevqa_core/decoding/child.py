@@ -1,7 +1,7 @@
 """Owns what runs confined: the warm process, which reads no file, and the cells it forks, one for each file.
 
     worker ──── control ────> warm process      one byte and three descriptors a video; never a byte of a file
-      │                            │ fork
+      │                            │ fork, handover
       └── channel, complaints ── cell           the request inwards, the answer outwards; then it ends
 
 A cell that its file has taken over holds the file, its two pipes to the worker and nothing of the warm
@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import gc
 import os
+import platform
 import resource
 import signal
 import socket
@@ -24,7 +25,7 @@ from typing import NoReturn
 
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, extract_sample
 from securevqa_core.decoding.landlock import shut_out_files
-from securevqa_core.decoding.seccomp import allow_only
+from securevqa_core.decoding.seccomp import allow_only, filter_program, install
 from securevqa_core.decoding.system_calls import cell_calls, warm_process_calls
 from securevqa_core.decoding.warm_up import warm_up
 from securevqa_core.decoding.wire import read_request, write_error, write_sample
@@ -96,38 +97,62 @@ def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork a cell for every video, one at a time, until the worker closes its end."""
+    """Hand every video to a cell of its own, one at a time, until the worker closes its end."""
     os.write(control.fileno(), READY)  # few bytes, taken at once
-    while True:
-        _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
-        if len(descriptors) != 3:
-            return
-        warm_process = os.getpid()
-        pid = os.fork()
-        if not pid:
-            _be_a_cell(warm_process, *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+    pid, handover = _waiting_cell()
+    while _hand_over(control, handover):
         os.write(control.fileno(), FORKED.pack(pid))
+        next_pid, handover = _waiting_cell()  # while this one decodes
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None
         os.write(control.fileno(), ENDED.pack(ended.si_code, ended.si_status))
         # Its number is nobody else's until the worker says that it sends no more signals to it.
         os.read(control.fileno(), 1)
         os.waitpid(pid, 0)
+        pid = next_pid
+    os.waitpid(pid, 0)
 
 
-def _be_a_cell(warm_process: int, file: int, channel: int, complaints: int) -> NoReturn:
-    """Answer one request in this process, which ends with it."""
+def _waiting_cell() -> tuple[int, socket.socket]:
+    """Fork a cell before there is a video for it, and return its process id and where to hand it one."""
+    warm_process = os.getpid()
+    handover, theirs = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        handover.close()  # or it would not notice that the warm process has closed it
+        _be_a_cell(warm_process, theirs)
+    theirs.close()
+    return pid, handover
+
+
+def _hand_over(control: socket.socket, handover: socket.socket) -> bool:
+    """Pass on the descriptors of the next video; False where there is none."""
+    with handover:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
+        if len(descriptors) != 3:
+            return False
+        socket.send_fds(handover, [b"F"], descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
+
+
+def _be_a_cell(warm_process: int, handover: socket.socket) -> NoReturn:
+    """Wait for a request and answer it in this process, which ends with it."""
     code = 1
     try:
-        _keep_only(file, channel, complaints)
         _die_after(warm_process)
+        program = filter_program(cell_calls(os.getpid()), platform.machine())
+        _, descriptors, _, _ = socket.recv_fds(handover, 1, 3)
+        if len(descriptors) != 3:
+            os._exit(0)
+        file, channel, complaints = descriptors
+        _keep_only(file, channel, complaints)
         with os.fdopen(channel, "rb", buffering=0, closefd=False) as requests:
             request = read_request(requests)
         _limit_processor_time(request.limits.timeout_seconds)
         with os.fdopen(channel, "wb") as replies:
-            allow_only(cell_calls(os.getpid()))
+            install(program)
             try:
                 write_sample(replies, answer(file, request))
             except DecodeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from securevqa_core.decoding.system_calls import MACHINES, NUMBERS, NoneOf, OneOf, Rules
 
-__all__ = ["allow_only", "filter_program"]
+__all__ = ["allow_only", "filter_program", "install"]
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -38,7 +38,15 @@ def allow_only(calls: Mapping[str, Rules]) -> None:
     Raises:
         OSError: the machine is neither x86-64 nor AArch64, or its kernel has no seccomp.
     """
-    code = filter_program(calls, platform.machine())
+    install(filter_program(calls, platform.machine()))
+
+
+def install(code: bytes) -> None:
+    """Put a filter in force.
+
+    Raises:
+        OSError: the kernel has no seccomp.
+    """
     program = _Program(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):

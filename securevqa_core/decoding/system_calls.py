@@ -73,7 +73,9 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "rt_sigreturn": (15, 139),
     "sched_getaffinity": (204, 123),
     "sched_yield": (24, 124),
+    "sendmsg": (46, 211),
     "set_robust_list": (273, 99),
+    "socketpair": (53, 199),
     "tgkill": (234, 131),
     "time": (201, None),
     "wait4": (61, 260),
@@ -126,7 +128,19 @@ def cell_calls(pid: int) -> Mapping[str, Rules]:
 
 def warm_process_calls() -> Mapping[str, Rules]:
     """Return what the process that cells are forked from may call; cells are held to both lists."""
-    more = ("recvmsg", "wait4", "waitid", "getppid", "dup2", "dup3", "prctl", "kill", "tgkill")
+    more = (
+        "socketpair",
+        "sendmsg",
+        "recvmsg",
+        "wait4",
+        "waitid",
+        "getppid",
+        "dup2",
+        "dup3",
+        "prctl",
+        "kill",
+        "tgkill",
+    )
     return (
         dict.fromkeys((*_PLAIN, *more), ())
         | _WITH_ARGUMENTS

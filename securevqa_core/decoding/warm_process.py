@@ -26,6 +26,7 @@ _PACKAGE_FOLDER = str(Path(__file__).parents[2])
 _START_SECONDS = 60.0  # for the process to import and confine itself, on a loaded machine
 _REPLY_SECONDS = 10.0  # for what takes it milliseconds
 _LINGER_SECONDS = 5.0  # for a cell that has closed its channel to end
+_LEAVE_SECONDS = 1.0  # for the warm process to leave nothing behind
 _MAX_COMPLAINT_BYTES = 2048
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class WarmProcess:
         os.close(complaints)
         self.pid = self._popen.pid
         self._is_ready = False
-        self._is_abandoned = False
+        self._is_ending_due = False  # of the last cell, which has answered
         self.end = weakref.finalize(
             self, _end, self._popen, self._control, (held_end, self._complaints)
         )  # also as this process exits
@@ -79,8 +80,6 @@ class WarmProcess:
             DecodeError: the answer is a failure.
             NoCellError, CellError: this process has to be replaced.
         """
-        if self._is_abandoned:
-            raise NoCellError("the warm process did not answer before")
         self._wait_until_ready()
         with self._cell(descriptor) as cell:
             return cell.ask(request, timeout_seconds)
@@ -107,8 +106,10 @@ class WarmProcess:
                 cell = _Cell(self, pid, channel)
                 try:
                     yield cell
-                finally:
+                except BaseException:
                     cell.end()
+                    raise
+                cell.end_later()
         finally:
             os.close(writing)
             if complaints := _read_complaints(reading):
@@ -117,6 +118,9 @@ class WarmProcess:
 
     def _fork(self, *descriptors: int) -> int:
         """Return the process id of a cell that has been handed copies of `descriptors`."""
+        if self._is_ending_due:
+            self.reply(ENDED.size, _REPLY_SECONDS)
+        self._is_ending_due = False
         try:
             socket.send_fds(self._control, [b"F"], descriptors)
         except OSError as error:
@@ -138,9 +142,9 @@ class WarmProcess:
             raise NoCellError("the warm process has ended")
         return reply
 
-    def abandon(self) -> None:
-        """Ask nothing more of the warm process, as its answers may be to what it was asked before."""
-        self._is_abandoned = True
+    def expect_ending(self) -> None:
+        """Hear later how the cell has ended."""
+        self._is_ending_due = True
 
     def release(self) -> None:
         """Say that no more signals are sent to the cell that has ended: its number may become another's."""
@@ -195,9 +199,15 @@ class _Cell:
                 self._kill()
                 self._wait(_REPLY_SECONDS)
         except NoCellError:
-            self._parent.abandon()
+            self._parent.expect_ending()
         else:
             self._parent.release()
+
+    def end_later(self) -> None:
+        """End it as it has answered, and let giving back its memory take no time of the next video's."""
+        self._kill()
+        self._parent.expect_ending()
+        self._parent.release()
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # where the warm process has been killed too
@@ -244,8 +254,10 @@ def _read_complaints(pipe: int) -> str:
 
 
 def _end(popen: subprocess.Popen[bytes], control: socket.socket, descriptors: tuple[int, ...]) -> None:
+    control.close()  # then it ends the cell that waits, and itself
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        popen.wait(_LEAVE_SECONDS)
     popen.kill()
-    control.close()
     for descriptor in descriptors:
         os.close(descriptor)
     popen.wait()

@@ -68,7 +68,8 @@ def test_one_warm_process_serves_many_videos_each_from_a_process_of_its_own(
     assert len(cells) == 3
     assert not any(is_alive(cell) for cell in cells)
     assert sandbox.pid == pid not in cells
-    assert descendants(pid or 0) == []  # nor is one left as a zombie
+    assert len(descendants(pid or 0)) <= 1  # the one that waits; none is left as a zombie
+    assert not cells & set(descendants(pid or 0))
 
 
 def test_what_a_cell_changes_in_its_memory_is_unknown_to_the_next(

@@ -197,7 +197,7 @@ def test_the_warm_process_opens_and_connects_nothing_either_and_forks_no_more_th
     machine: str,
 ) -> None:
     program = filter_program(warm_process_calls(), machine)
-    more = {"recvmsg", "wait4", "waitid", "getppid", "dup2", "dup3", "prctl"}
+    more = {"socketpair", "sendmsg", "recvmsg", "wait4", "waitid", "getppid", "dup2", "dup3", "prctl"}
     assert set(warm_process_calls()) == set(cell_calls(PID)) | more
     clone = _number("clone", machine)
     assert clone is not None
