@@ -128,19 +128,8 @@ def cell_calls(pid: int) -> Mapping[str, Rules]:
 
 def warm_process_calls() -> Mapping[str, Rules]:
     """Return what the process that cells are forked from may call; cells are held to both lists."""
-    more = (
-        "socketpair",
-        "sendmsg",
-        "recvmsg",
-        "wait4",
-        "waitid",
-        "getppid",
-        "dup2",
-        "dup3",
-        "prctl",
-        "kill",
-        "tgkill",
-    )
+    handing_over = ("socketpair", "sendmsg", "recvmsg", "dup2", "dup3")
+    more = (*handing_over, "wait4", "waitid", "getppid", "prctl", "kill", "tgkill")
     return (
         dict.fromkeys((*_PLAIN, *more), ())
         | _WITH_ARGUMENTS

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cells import working_cell
-from processes import is_alive
+from processes import descendants, is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest
 from securevqa_core.decoding.sandbox import DecodeSandbox
@@ -48,6 +48,8 @@ def test_a_cell_has_given_up_what_it_does_not_need(
         assert sandbox.pid is not None
         request = make_request(decoder="pyav")
         with working_cell(sandbox, faults("import time; time.sleep(60)"), request) as cell:
+            while len(descendants(sandbox.pid)) < 2:  # the next is forked, so what was handed over is closed
+                time.sleep(0.005)
             parent, child = _Facts(sandbox.pid), _Facts(cell)
     for facts in (parent, child):
         assert facts.status["NoNewPrivs"] == "1"
