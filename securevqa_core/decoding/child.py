@@ -27,7 +27,7 @@ from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, extrac
 from securevqa_core.decoding.landlock import shut_out_files
 from securevqa_core.decoding.seccomp import allow_only, filter_program, install
 from securevqa_core.decoding.system_calls import cell_calls, warm_process_calls
-from securevqa_core.decoding.warm_up import warm_up
+from securevqa_core.decoding.warm_up import rehearse, warm_up
 from securevqa_core.decoding.wire import read_request, write_error, write_sample
 from securevqa_core.errors import DecodeError
 
@@ -96,13 +96,13 @@ def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
         raise DecodeError("decode_failed", f"unexpected {type(error).__name__} while decoding") from error
 
 
-def _serve(control: socket.socket) -> None:
+def _serve(control: socket.socket, rehearsed: int) -> None:
     """Hand every video to a cell of its own, one at a time, until the worker closes its end."""
     os.write(control.fileno(), READY)  # few bytes, taken at once
-    pid, handover = _waiting_cell()
+    pid, handover = _waiting_cell(rehearsed)
     while _hand_over(control, handover):
         os.write(control.fileno(), FORKED.pack(pid))
-        next_pid, handover = _waiting_cell()  # while this one decodes
+        next_pid, handover = _waiting_cell(rehearsed)  # while this one decodes
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None
         os.write(control.fileno(), ENDED.pack(ended.si_code, ended.si_status))
@@ -113,14 +113,14 @@ def _serve(control: socket.socket) -> None:
     os.waitpid(pid, 0)
 
 
-def _waiting_cell() -> tuple[int, socket.socket]:
+def _waiting_cell(rehearsed: int) -> tuple[int, socket.socket]:
     """Fork a cell before there is a video for it, and return its process id and where to hand it one."""
     warm_process = os.getpid()
     handover, theirs = socket.socketpair()
     pid = os.fork()
     if not pid:
         handover.close()  # or it would not notice that the warm process has closed it
-        _be_a_cell(warm_process, theirs)
+        _be_a_cell(warm_process, theirs, rehearsed)
     theirs.close()
     return pid, handover
 
@@ -131,18 +131,21 @@ def _hand_over(control: socket.socket, handover: socket.socket) -> bool:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if len(descriptors) != 3:
             return False
+        os.read(handover.fileno(), 1)  # when it is ready; the next would read the same video on
         socket.send_fds(handover, [b"F"], descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     return True
 
 
-def _be_a_cell(warm_process: int, handover: socket.socket) -> NoReturn:
+def _be_a_cell(warm_process: int, handover: socket.socket, rehearsed: int) -> NoReturn:
     """Wait for a request and answer it in this process, which ends with it."""
     code = 1
     try:
         _die_after(warm_process)
+        rehearse(rehearsed)
         program = filter_program(cell_calls(os.getpid()), platform.machine())
+        os.write(handover.fileno(), READY)
         _, descriptors, _, _ = socket.recv_fds(handover, 1, 3)
         if len(descriptors) != 3:
             os._exit(0)
@@ -194,13 +197,13 @@ def _moved_down(descriptor: int) -> int:
 
 def main(memory_bytes: int, control: int, lifeline: int) -> None:
     """Fork cells as the worker at the other end of `control` asks for them."""
-    warm_up()
+    rehearsed = warm_up()
     worker = socket.socket(fileno=_moved_down(control))
     _die_with(_moved_down(lifeline))
     confine(memory_bytes)
     gc.collect()
     gc.freeze()  # a collection in a cell would write to, and so copy, every page
-    _serve(worker)
+    _serve(worker, rehearsed)
 
 
 if __name__ == "__main__":

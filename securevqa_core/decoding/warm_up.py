@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import io
 import os
@@ -15,22 +16,30 @@ from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["warm_up"]
+__all__ = ["rehearse", "warm_up"]
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
-def warm_up() -> None:
-    """Import what would be imported on the way, and decode a video of our own."""
+def warm_up() -> int:
+    """Import what would be imported on the way, decode a video of our own and return its descriptor."""
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if not module.name.endswith(("__main__", ".datasets")):
             importlib.import_module(module.name)
     importlib.import_module("numpy.ma")  # np.isin asks whether it was given a masked array
     load_decord()
-    descriptor = os.memfd_create("warm_up")
+    descriptor = os.memfd_create("warm_up", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(descriptor, _tiny_video())
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    rehearse(descriptor)
+    return descriptor
+
+
+def rehearse(descriptor: int) -> None:
+    """Decode the video of our own; in a process that was just forked this copies what decoding writes to."""
     draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
     sampling = SamplingConfig(num_clips=1, clip_frames=2, grid_size=1, num_segments=1, segment_frames=2)
     extract_sample(descriptor, DecodeRequest(sampling=sampling, draws=(draw,)))
-    os.close(descriptor)
 
 
 def _tiny_video() -> bytes:
