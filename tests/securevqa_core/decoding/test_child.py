@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cells import working_cell
+from cells import confined_cells, working_cell
 from processes import descendants, is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest
@@ -47,8 +47,10 @@ def test_a_cell_has_given_up_what_it_does_not_need(
         sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
         assert sandbox.pid is not None
         request = make_request(decoder="pyav")
+        gone = confined_cells(sandbox)
         with working_cell(sandbox, faults("import time; time.sleep(60)"), request) as cell:
-            while len(descendants(sandbox.pid)) < 2:  # the next is forked, so what was handed over is closed
+            # Once the next is forked, what was handed over is closed.
+            while len(set(descendants(sandbox.pid)) - gone) < 2:
                 time.sleep(0.005)
             parent, child = _Facts(sandbox.pid), _Facts(cell)
     for facts in (parent, child):

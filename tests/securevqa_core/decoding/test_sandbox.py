@@ -13,7 +13,7 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from cells import confined_cell
+from cells import confined_cell, confined_cells
 from processes import cpu_ticks, descendants, is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
@@ -66,10 +66,12 @@ def test_one_warm_process_serves_many_videos_each_from_a_process_of_its_own(
             sandbox.decode(tell, make_request(decoder="pyav"))
         cells.add(int(str(caught.value)))
     assert len(cells) == 3
-    assert not any(is_alive(cell) for cell in cells)
     assert sandbox.pid == pid not in cells
-    assert len(descendants(pid or 0)) <= 1  # the one that waits; none is left as a zombie
-    assert not cells & set(descendants(pid or 0))
+    deadline = time.monotonic() + 10
+    while cells & set(descendants(pid or 0)):  # zombies are among them
+        assert time.monotonic() < deadline, "a cell outlived its video"
+        time.sleep(0.01)
+    assert len(descendants(pid or 0)) == 1  # the one that waits
 
 
 def test_what_a_cell_changes_in_its_memory_is_unknown_to_the_next(
@@ -175,11 +177,11 @@ def test_a_process_that_dies_in_mid_decode_is_replaced(
     """The death of the warm process, which reads no file, is no file's doing: the video is decoded again."""
     large = numbered("large.mp4", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -vf scale=1920:1080")
     assert decodes()
-    first, cells = sandbox.pid, []
+    first, cells, before = sandbox.pid, [], confined_cells(sandbox)
     assert first is not None
 
     def kill_when_busy() -> None:
-        cells.append(confined_cell(sandbox))
+        cells.append(confined_cell(sandbox, other_than=before))
         while cpu_ticks(cells[0]) < 10:
             time.sleep(0.005)
         os.kill(cells[0] if whom == "cell" else first, signal.SIGKILL)
