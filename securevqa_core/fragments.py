@@ -1,4 +1,16 @@
-"""Owns spatial grid sampling: which patches are cut from a frame and how they are spliced (Eqs. 2-4)."""
+"""Owns spatial grid sampling: which patches are cut from a frame and how they are spliced (Eqs. 2-4).
+
+a frame in G x G cells             one patch of S x S a cell      spliced, G S x G S
++-----------+-----------+
+|  +--+     |           |              +--+  +--+                 +--+--+
+|  |a |     |      +--+ |              |a |  |b |                 |a |b |
+|  +--+     |      |b | |     -->      +--+  +--+       -->       +--+--+
++-----------+------+--+-+              +--+  +--+                 |c |d |
+|        +--+           |              |c |  |d |                 +--+--+
+|        |c |   +--+    |              +--+  +--+
+|        +--+   |d |    |              the same corners in all frames of a clip,
++-----------+---+--+----+              or of each of its offset groups
+"""
 
 from __future__ import annotations
 

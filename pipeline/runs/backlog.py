@@ -1,4 +1,14 @@
-"""Owns what a run has to do: new and changed videos first, then failures that may pass, within a budget."""
+"""Owns what a run has to do: new and changed videos first, then failures that may pass, within a budget.
+
+new row key --> beyond the budget, or past the deadline --> pending, for the next run
+     |
+     v
+   begun -----> a row came back: scored
+     |  ^------ a row came back: failed, and may pass, fewer than `max_tries` times
+     |          a row came back: failed for good
+     v
+   no worker returned it: lost, counts as a try, and is begun again like a failure that may pass
+"""
 
 from __future__ import annotations
 

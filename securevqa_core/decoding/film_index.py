@@ -1,4 +1,11 @@
-"""Owns finding the frames of a long film by its container's table, without reading what lies between."""
+"""Owns finding the frames of a long film by its container's table, without reading what lies between.
+
+packets   K . . . . . K . . . . . K . . . . . K . . . . .     K: decoding may begin here
+wanted    . . . . . . . . w w . . . . . . . . . . . . . .
+read      - - - - - - r r r r r r r r - - - - - - - - - -     from the keyframe before what is wanted,
+                                |---|                         `_SLACK` packets on: frames are stored
+                                                              out of the order in which they are shown
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Owns colour conversion: from a decoded picture to 8-bit RGB of the patches and the size that are kept."""
+"""Owns colour conversion: from a decoded picture to 8-bit RGB of the patches and the size that are kept.
+
+picture, YUV              sheet, YUV: a tile a patch              RGB
++-----------------+       +------+------+      +------+------+    +--+--+
+|  [a]            |       |. .. .|. .. .|      |      |      |    |a |b |
+|            [b]  |  -->  |.[a] .|.[b] .|  --> | [a]  | [b]  | -> +--+--+
+|    [c]          |       +------+------+      +------+------+    |c |d |
+|           [d]   |       |.[c] .|.[d] .|      | [c]  | [d]  |    +--+--+
++-----------------+       +------+------+      +------+------+
+                          with a margin, which chroma is interpolated from: cut off again
+"""
 
 from __future__ import annotations
 
