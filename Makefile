@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check constraints clean
+.PHONY: help install tools demo test check docs constraints clean
 
 BIN := .venv/bin
 # Files of tests go to two processes, each with one thread for tensors: more would wait for one another.
@@ -40,6 +40,7 @@ help:
 	@echo "make demo         score a small backlog of real clips through a real S3 server"
 	@echo "make test         the tests"
 	@echo "make check        lint, format, types and the tests"
+	@echo "make docs         these pages as a site: build/site/index.html"
 	@echo "make constraints  pin the newest versions of everything in constraints.txt"
 	@echo "make clean        remove all that these made"
 
@@ -80,6 +81,10 @@ check: install
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(TESTS)
+
+# A line about the generator's successor is no concern of whoever reads these pages.
+docs: install
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 constraints:
 	@rm -rf build/pins
