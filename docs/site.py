@@ -26,10 +26,8 @@ BESIDE_DOCS = {
     "securevqa_core/checkpoints/README.md": "researcher/checkpoints.md",
     "securevqa_core/decoding/README.md": "researcher/decoding.md",
 }
-# In Markdown, and in the HTML that gives a picture its width; not to the web, nor inside its own page.
-LINK = re.compile(
-    r'(?:(?<=\]\()|(?<=src=")|(?<=href="))(?!\w+:|#)(?P<path>[^)#\s"]+)(?P<anchor>#[^)\s"]*)?(?=[)"])'
-)
+# Not to the web, nor inside its own page.
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 SHOWN_AS_THEY_ARE = {".png"}
 LANGUAGES = {"": "sh", ".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"

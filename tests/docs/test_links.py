@@ -14,7 +14,7 @@ PAGES = [
     if not any(part == "build" or part.startswith(".") for part in page.parts)
 ]
 BLOCK = re.compile(r"^(```+)\w*\n.*?^\1$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -24,8 +24,7 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """The links of a page that stay in the repository."""
-    found = (one or other for one, other in LINK.findall(prose(page)))
-    return [link for link in found if not re.match(r"\w+:", link)]
+    return [link for link in LINK.findall(prose(page)) if not re.match(r"\w+:", link)]
 
 
 def anchors(page: Path) -> set[str]:
