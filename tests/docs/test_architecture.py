@@ -1,0 +1,41 @@
+"""The architecture page tells of every folder there is, and its worked row is what its command prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "contributor" / "architecture.md").read_text()
+NUMBER = re.compile(r"-?\d+\.\d+")
+POINTS = 0.11  # between processors of different kinds float32 rounds differently
+
+
+@pytest.mark.parametrize("package", ["pipeline", "securevqa_core"])
+def test_every_folder_of_a_package_is_told_of(package: str) -> None:
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders
+    assert sorted(name for name in folders if f"| `{name}/` |" not in PAGE) == []
+
+
+def test_the_worked_row_is_what_its_command_prints() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/worked_row.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=240,
+    )
+    told = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    assert told is not None
+    printed, shown = done.stdout.strip(), told[1].strip()
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown)
+    numbers = [[float(one) for one in NUMBER.findall(text)] for text in (printed, shown)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=POINTS)
