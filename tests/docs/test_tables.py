@@ -1,4 +1,4 @@
-"""The architecture page tells of every folder there is, and its worked row is what its command prints."""
+"""Pages list all there is: folders, commands, models, columns; and the worked row is what is printed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from operators.schema import REPORT
+from pipeline.cli import app
+from securevqa_core import zoo
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "contributor" / "architecture.md").read_text()
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "contributor" / "architecture.md").read_text()
 NUMBER = re.compile(r"-?\d+\.\d+")
 POINTS = 0.11  # between processors of different kinds float32 rounds differently
 
@@ -21,6 +27,23 @@ def test_every_folder_of_a_package_is_told_of(package: str) -> None:
     folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert folders
     assert sorted(name for name in folders if f"| `{name}/` |" not in PAGE) == []
+
+
+def test_every_column_of_a_report_is_told_of() -> None:
+    page = (DOCS / "publisher" / "columns.md").read_text()
+    assert [name for name in REPORT.names if f"`{name}`" not in page] == []
+
+
+def test_every_model_of_the_zoo_is_told_of() -> None:
+    page = (DOCS / "researcher" / "models.md").read_text()
+    assert [name for name in zoo.names() if f"`{name}`" not in page] == []
+
+
+def test_every_command_has_its_page() -> None:
+    page = (DOCS / "operator" / "install.md").read_text()
+    names = getattr(get_command(app), "commands", {})
+    assert names
+    assert [name for name in names if f"`securevqa {name}`" not in page] == []
 
 
 def test_the_worked_row_is_what_its_command_prints() -> None:
