@@ -40,7 +40,7 @@ help:
 	@echo "make demo         score a small backlog of real clips through a real S3 server"
 	@echo "make test         the tests"
 	@echo "make check        lint, format, types and the tests"
-	@echo "make docs         these pages as a site: build/site/index.html"
+	@echo "make docs         docs/ and the READMEs as a site: build/site/index.html"
 	@echo "make constraints  pin the newest versions of everything in constraints.txt"
 	@echo "make clean        remove all that these made"
 
@@ -82,7 +82,7 @@ check: install
 	$(BIN)/python -m mypy
 	$(TESTS)
 
-# A line about the generator's successor is no concern of whoever reads these pages.
+# The variable silences a line about the generator's successor, which says nothing of these pages.
 docs: install
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
