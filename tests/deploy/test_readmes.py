@@ -13,6 +13,7 @@ from typer.main import get_command
 from pipeline.cli import app
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = get_command(app)
 PAGES = [
     page
     for page in (path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.md")))
@@ -52,7 +53,7 @@ def calls(page: Path, program: str, *, in_blocks_alone: bool = False) -> list[li
 
 def found_command(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that words name, through its groups, and the words that are its own."""
-    command, rest = get_command(app), list(words)
+    command, rest = PROGRAM, list(words)
     while rest and not rest[0].startswith("-") and (below := getattr(command, "commands", None)):
         assert rest[0] in below, f"securevqa {' '.join(words)}"
         command = below[rest.pop(0)]
@@ -107,3 +108,9 @@ def test_the_pages_name_commands_at_all() -> None:
 
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST_README_LINES
+
+
+def test_a_call_without_what_it_needs_is_noticed() -> None:
+    command, rest = found_command(["score", "uploads"])
+    with pytest.raises(Exception, match="Missing parameter: output"):
+        command.make_context("securevqa", rest)
