@@ -245,11 +245,28 @@ def test_what_if_needs_a_rule_that_compares_with_a_number(name: str) -> None:
         what_if(report({}), rules, rule=name)
 
 
-def test_the_example_decides_on_a_report() -> None:
-    text = (Path(__file__).parents[3] / "examples" / "policy.toml").read_text()
-    rules = parse_policy(
-        text.replace("checkpoints = []", f'checkpoints = ["{CHECKPOINT}"]').encode(), name="e"
+def example(name: str) -> Policy:
+    """An example policy, with the checkpoint named that the rows are of."""
+    text = (Path(__file__).parents[3] / "examples" / name).read_text()
+    named = text.replace("checkpoints = []", f'checkpoints = ["{CHECKPOINT}"]')
+    assert named != text
+    return parse_policy(named.encode(), name=name)
+
+
+def test_the_first_example_decides_on_any_report() -> None:
+    rows = (
+        {"score_lower": 60.0},
+        {"score_lower": 59.0},
+        {"score_lower": 39.0},
+        {"status": "failed", "score_lower": None, "error_code": "not_a_video"},
     )
+    decided_rows = decided(example("first_policy.toml"), *rows)
+    assert decided_rows.broken_limits[0].limit == "max_unscored_share"
+    assert decided(example("first_policy.toml"), *rows[:3]).decisions == ["publish", "review", "hold"]
+
+
+def test_the_example_decides_on_a_report() -> None:
+    rules = example("policy.toml")
     rows = (
         {"score_lower": 70.0},
         {"score_lower": 70.0},
