@@ -30,7 +30,7 @@ BESIDE_DOCS = {
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 SHOWN_AS_THEY_ARE = {".png"}
 LANGUAGES = {"": "sh", ".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}
-NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"
+SOURCE_PAGE = "---\nhide: [navigation, toc]\nsearch: { exclude: true }\n---\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -89,5 +89,5 @@ def _file_page(target: str, config: MkDocsConfig) -> File:
         body, language = "\n".join(sorted(one.name + "/" * one.is_dir() for one in inside)), "text"
     else:
         body, language = path.read_text(), LANGUAGES.get(path.suffix, "text")
-    content = f"{NO_SEARCH}\n# {target}\n\n````{language}\n{body}\n````\n"
+    content = f"{SOURCE_PAGE}\n# {target}\n\n````{language}\n{body}\n````\n"
     return File.generated(config, _site_path(target), content=content, inclusion=InclusionLevel.NOT_IN_NAV)
