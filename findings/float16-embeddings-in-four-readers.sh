@@ -40,7 +40,7 @@ def attempt(work):
 seen = {
     "Polars": attempt(lambda: pl.read_parquet("vectors.parquet").schema["vector"]),
     "DuckDB, file": attempt(lambda: duckdb.execute("select typeof(vector), vector from 'vectors.parquet'").fetchone()),
-    "DuckDB, table": attempt(lambda: duckdb.execute("select vector from table").fetchone() if False else duckdb.from_arrow(table).fetchall()),
+    "DuckDB, table": attempt(lambda: duckdb.from_arrow(table).fetchall()),
     "fastparquet": attempt(lambda: list(fastparquet.ParquetFile("vectors.parquet").to_pandas()["vector"][0])),
     "pyarrow, sum": attempt(lambda: pc.sum(values)),
 }

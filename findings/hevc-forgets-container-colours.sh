@@ -5,8 +5,8 @@
 # Seen: three streams whose own headers say nothing of colour are put into MP4 as PQ and BT.2020. Every stream then says PQ. Its
 #   first decoded frame says PQ for H.264 and AV1, and "unspecified" (2) for HEVC.
 # Expected: that a frame carries what its stream says, or that all codecs do alike.
-# Why it matters: whoever asks the frame whether to tone-map shows, scores or trains on washed-out high dynamic range, for the one
-#   codec that most of it is in. Ask the stream where the frame says "unspecified".
+# Why it matters: whoever asks the frame whether to tone-map shows, scores or trains on washed-out high dynamic range, for a
+#   codec that much of it is in. Ask the stream where the frame says "unspecified".
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,7 +2,7 @@
 # Looking for NaN in a Parquet file finds fewer than are in it, in pyarrow and in DuckDB, and each misses others.
 #
 # Versions: pyarrow 26.0.1, DuckDB 2.0.0, Polars 2.1.0
-# Seen: row groups [1, NaN] and [3, 3, NaN], written by pyarrow. As Parquet has it, minimum and maximum leave NaN out. `is_nan` as a filter of
+# Seen: row groups [1, 2, NaN] and [3, 3, NaN], written by pyarrow. As Parquet has it, minimum and maximum leave NaN out. `is_nan` as a filter of
 #   pyarrow's dataset finds 1 of 2, as it takes the second group for the constant 3. DuckDB, to which NaN is larger than any number, finds
 #   none above 2 in the first group and none equal to NaN anywhere, while the same queries of the same table in memory find all. Polars finds 2.
 # Expected: that pushing a filter into the file makes it faster, and changes nothing.
@@ -25,7 +25,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 NAN = float("nan")
-groups = [pa.table({"score": [1.0, NAN]}), pa.table({"score": [3.0, 3.0, NAN]})]
+groups = [pa.table({"score": [1.0, 2.0, NAN]}), pa.table({"score": [3.0, 3.0, NAN]})]
 with pq.ParquetWriter("scores.parquet", groups[0].schema) as writer:
     for group in groups:
         writer.write_table(group)

@@ -6,7 +6,7 @@
 #   `stream.frames`, OpenCV's frame count and decord's length all say 100. PyAV and OpenCV decode 62. decord gives a picture for each of 100
 #   numbers: 62 are right, under time stamps that begin at -1.52 s, and from there on the last one again and again, or, sought, another.
 # Expected: that a count honours the edit list as decoding does; or that reading past the end is an error.
-# Why it matters: frames are sampled evenly over the announced count. Of a video that a phone trimmed, the later samples are then missing, or copies of
+# Why it matters: frames are sampled evenly over the announced count. Of a trimmed video the later samples are then missing, or copies of
 #   one picture, which no model tells from a frozen video.
 set -euo pipefail
 
