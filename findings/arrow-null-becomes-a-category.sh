@@ -2,11 +2,12 @@
 # A missing value in a categorical column becomes one of its categories on the way from a pyarrow table to NumPy.
 #
 # Versions: pyarrow 26.0.1, NumPy 2.4.6
-# Seen: ["pass", null, "reject"] as a dictionary-encoded column. As an Array, `to_numpy` gives "pass", None, "reject". As a column of a table,
-#   which is a ChunkedArray, the same call gives "pass", "reject", "reject": the null's index of -1 counts from the end of the categories.
+# Seen: ["pass", null, "reject"] as a dictionary-encoded column. As an Array, `to_numpy` gives "pass", None, "reject".
+#   As a column of a table, which is a ChunkedArray, the same call gives "pass", "reject", "reject": the null's index
+#   of -1 counts from the end of the categories.
 # Expected: None both times; at the least an error.
-# Why it matters: a row that was not judged is silently judged. Whatever hands table columns to NumPy inherits it. Cast such columns to strings
-#   first, or go by way of `to_pandas` or `to_pylist`.
+# Why it matters: a row that was not judged is silently judged. Whatever hands table columns to NumPy inherits it.
+#   Cast such columns to strings first, or go by way of `to_pandas` or `to_pylist`.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,11 +2,12 @@
 # An animated AVIF is a video of one frame to whoever takes the first video stream, FFmpeg's command line included.
 #
 # Versions: Pillow 13.0.0, PyAV 18.1.0 (with its FFmpeg 8.1), FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: ten pictures saved as an animation. The file holds two video streams: a still, marked as the default one, and the animation.
-#   `decode(video=0)` gives 1 frame, `ffmpeg -i` writes 1 frame, `decode(video=1)` gives 10, and PyAV's `streams.best("video")` picks 1.
+# Seen: ten pictures saved as an animation. The file holds two video streams: a still, marked as the default one, and
+#   the animation. `decode(video=0)` gives 1 frame, `ffmpeg -i` writes 1 frame, `decode(video=1)` gives 10, and PyAV's
+#   `streams.best("video")` picks 1.
 # Expected: one video stream of ten frames, as of every other animated format; or that both libraries' defaults agree.
-# Why it matters: the first video stream is what nearly all code takes. Animations are then indexed, moderated and scored by their cover,
-#   which need not even be one of their frames.
+# Why it matters: the first video stream is what nearly all code takes. Animations are then indexed, moderated and
+#   scored by their cover, which need not even be one of their frames.
 set -euo pipefail
 
 work=$(mktemp -d)

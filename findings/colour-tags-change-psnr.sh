@@ -2,12 +2,13 @@
 # Two files with the same decoded pixels are 26 dB apart, because one of them says which colours it has.
 #
 # Versions: FFmpeg 9.0 with libvmaf, of imageio-ffmpeg 0.8.1
-# Seen: a lossless H.264 stream, and the same stream with BT.709 written into its header and no other bit changed. Decoded to raw
-#   bytes they are equal; `psnr` between them says less than 30 dB, because the filter graph first converts one input to the colours
-#   of the other. VMAF of the pair is above 99 all the same.
+# Seen: a lossless H.264 stream, and the same stream with BT.709 written into its header and no other bit changed.
+#   Decoded to raw bytes they are equal; `psnr` between them says less than 30 dB, because the filter graph first
+#   converts one input to the colours of the other. VMAF of the pair is above 99 all the same.
 # Expected: that a filter that compares pixels is handed the pixels; or that one which is not tagged is left as it is.
-# Why it matters: encoders keep or drop tags as they like, so that references and encodings differ in them all the time. The error looks
-#   like a bad encoder, and since it is small in VMAF and large in PSNR and SSIM it looks like a finding. Tag both sides alike first.
+# Why it matters: encoders keep or drop tags as they like, so that references and encodings differ in them all the
+#   time. The error looks like a bad encoder, and since it is small in VMAF and large in PSNR and SSIM it looks like a
+#   finding. Tag both sides alike first.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # The same file is 160 x 90 to FFmpeg's command line and 320 x 180 to the libraries made of it.
 #
-# Versions: FFmpeg 9.0 of imageio-ffmpeg 0.8.1; PyAV 18.1.0, opencv-python-headless 5.0.0.93, decord 0.6.0, NumPy 2.4.6
-# Seen: an MP4 whose `clap` box (ISO/IEC 14496-12, clean aperture) shows the middle quarter of the picture. FFmpeg's command line crops to it as
-#   it decodes; so it does after a copy into Matroska, where it becomes PixelCrop. PyAV, OpenCV and decord give the whole picture, and PyAV
-#   has nothing by which to learn of the box.
+# Versions: FFmpeg 9.0 of imageio-ffmpeg 0.8.1; PyAV 18.1.0, opencv-python-headless 5.0.0.93, decord 0.6.0, NumPy
+#   2.4.6
+# Seen: an MP4 whose `clap` box (ISO/IEC 14496-12, clean aperture) shows the middle quarter of the picture. FFmpeg's
+#   command line crops to it as it decodes; so it does after a copy into Matroska, where it becomes PixelCrop. PyAV,
+#   OpenCV and decord give the whole picture, and PyAV has nothing by which to learn of the box.
 # Expected: that libraries which decode with FFmpeg show what FFmpeg shows.
-# Why it matters: what a metric, a model or a moderator's tool sees is not what players show. Frames extracted by the command line and frames decoded in
-#   a process are of different sizes, and labels drawn on one lie elsewhere on the other.
+# Why it matters: what a metric, a model or a moderator's tool sees is not what players show. Frames extracted by the
+#   command line and frames decoded in a process are of different sizes, and labels drawn on one lie elsewhere on the
+#   other.
 set -euo pipefail
 
 work=$(mktemp -d)

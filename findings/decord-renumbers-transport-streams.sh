@@ -2,11 +2,12 @@
 # Frame 0 of a transport stream is frame 50 to decord.
 #
 # Versions: decord 0.6.0, NumPy 2.4.6; files made by FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: four seconds of H.264 with a keyframe at 0 and at 50 and with B-frames, copied from MP4 into MPEG-TS and into Matroska. decord counts 100
-#   frames in each. In MP4 and Matroska it shows those that are asked for; in the transport stream 0 gives 50, and 50 gives 99. No error.
+# Seen: four seconds of H.264 with a keyframe at 0 and at 50 and with B-frames, copied from MP4 into MPEG-TS and into
+#   Matroska. decord counts 100 frames in each. In MP4 and Matroska it shows those that are asked for; in the
+#   transport stream 0 gives 50, and 50 gives 99. No error.
 # Expected: the same frames from the same bits; or an error, as seeking in transport streams is known to be hard.
-# Why it matters: clips from broadcast and HLS are sampled from their second half alone, with pixels that look right. Count frames from the start, or
-#   remux before.
+# Why it matters: clips from broadcast and HLS are sampled from their second half alone, with pixels that look right.
+#   Count frames from the start, or remux before.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Asking for the parameters of an AV1 video's film grain takes the grain off its pictures.
 #
-# Versions: PyAV 18.1.0 (with its FFmpeg 8.1 and dav1d), NumPy 2.4.6; files made by FFmpeg 9.0 (SVT-AV1) of imageio-ffmpeg 0.8.1
-# Seen: a clip encoded with and without grain synthesis, all else alike. Decoded by default they differ, as they should. Opened with
-#   `export_side_data=film_grain`, the one with grain decodes to exactly the pictures of the one without.
+# Versions: PyAV 18.1.0 (with its FFmpeg 8.1 and dav1d), NumPy 2.4.6; files made by FFmpeg 9.0 (SVT-AV1) of
+#   imageio-ffmpeg 0.8.1
+# Seen: a clip encoded with and without grain synthesis, all else alike. Decoded by default they differ, as they
+#   should. Opened with `export_side_data=film_grain`, the one with grain decodes to exactly the pictures of the one
+#   without.
 # Expected: an option that hands out metadata beside the pictures, and leaves those as they are.
-# Why it matters: a tool that only looks whether a video has grain, or passes it on to an encoder, shows and measures another video than every
-#   player shows: cleaner, with higher or lower scores by metrics that take grain for noise.
+# Why it matters: a tool that only looks whether a video has grain, or passes it on to an encoder, shows and measures
+#   another video than every player shows: cleaner, with higher or lower scores by metrics that take grain for noise.
 set -euo pipefail
 
 work=$(mktemp -d)

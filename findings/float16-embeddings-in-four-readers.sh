@@ -2,12 +2,13 @@
 # Embeddings of float16 come back as arrays, as lists of float32, as raw bytes, or not at all, by who reads the Parquet file.
 #
 # Versions: pyarrow 26.0.1, Polars 2.1.0, DuckDB 2.0.0, fastparquet 2026.9.0, pandas 3.1.1, NumPy 2.4.6
-# Seen: one column of fixed-size lists of four float16, written by pyarrow. Polars gives arrays of float16 of width 4. DuckDB gives FLOAT lists of
-#   any length, and refuses the very same table when it is handed over in memory instead. fastparquet gives lists of two raw bytes a value,
-#   without a warning. pyarrow itself has no sum of float16.
-# Expected: that a type of the standard comes back as numbers or as an error; and that DuckDB takes from memory what it takes from a file.
-# Why it matters: half the size is why vectors are kept so. A column of bytes goes through a pipeline until something computes with it, and whoever
-#   tests with files meets the error only where tables are passed in memory.
+# Seen: one column of fixed-size lists of four float16, written by pyarrow. Polars gives arrays of float16 of width 4.
+#   DuckDB gives FLOAT lists of any length, and refuses the very same table when it is handed over in memory instead.
+#   fastparquet gives lists of two raw bytes a value, without a warning. pyarrow itself has no sum of float16.
+# Expected: that a type of the standard comes back as numbers or as an error; and that DuckDB takes from memory what
+#   it takes from a file.
+# Why it matters: half the size is why vectors are kept so. A column of bytes goes through a pipeline until something
+#   computes with it, and whoever tests with files meets the error only where tables are passed in memory.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,12 +2,12 @@
 # A video that is marked as mirrored is shown upside down by OpenCV and decord.
 #
 # Versions: opencv-python-headless 5.0.0.93, decord 0.6.0, NumPy 2.4.6; FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: a display matrix that swaps left and right. FFmpeg's command line mirrors the picture. OpenCV and decord
-#   turn it by 180 degrees, so that the sky is below. A matrix that swaps top and bottom they pass over. Each takes the matrix for an
-#   angle, and a mirror has none.
+# Seen: a display matrix that swaps left and right. FFmpeg's command line mirrors the picture. OpenCV and decord turn
+#   it by 180 degrees, so that the sky is below. A matrix that swaps top and bottom they pass over. Each takes the
+#   matrix for an angle, and a mirror has none.
 # Expected: mirrored, or left as it is stored: wrong side, but still upright.
-# Why it matters: faces, text and scenes on their heads go into training and scoring, while plain rotations, which people test, come
-#   out right. Read the whole matrix: its determinant tells a mirror.
+# Why it matters: faces, text and scenes on their heads go into training and scoring, while plain rotations, which
+#   people test, come out right. Read the whole matrix: its determinant tells a mirror.
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -52,6 +52,6 @@ seen = {reader: {name: shown(read, name) for name in WAYS} for reader, read in R
 for reader, ways in seen.items():
     print(f"{reader}: " + ", ".join(f"{name} is shown {way}" for name, way in ways.items()))
 assert seen["FFmpeg"] == {name: name for name in WAYS}, "this has changed"
-for reader in ("OpenCV", "decord"):
-    assert seen[reader] == {"upright": "upright", "left-right": "turned", "top-bottom": "upright", "turned": "turned"}, "this has changed"
+by_angle = {"upright": "upright", "left-right": "turned", "top-bottom": "upright", "turned": "turned"}
+assert seen["OpenCV"] == seen["decord"] == by_angle, "this has changed"
 PYTHON

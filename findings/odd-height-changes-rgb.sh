@@ -2,12 +2,14 @@
 # One row less changes the colours of most pixels that remain.
 #
 # Versions: PyAV 18.1.0 (libswscale of FFmpeg 8.1), NumPy 2.4.6; files made by FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: the same losslessly kept 4:2:0 picture, 320 x 240, 319 x 240 and 320 x 239, as `to_ndarray(format="rgb24")`. A column less
-#   changes nothing of what is left. A row less changes more than half of the pixels, by over 100 levels at coloured edges: an even
-#   height takes another, faster conversion. With `Interpolation.ACCURATE_RND` it is the column less that changes nearly all.
+# Seen: the same losslessly kept 4:2:0 picture, 320 x 240, 319 x 240 and 320 x 239, as `to_ndarray(format="rgb24")`. A
+#   column less changes nothing of what is left. A row less changes more than half of the pixels, by over 100 levels
+#   at coloured edges: an even height takes another, faster conversion. With `Interpolation.ACCURATE_RND` it is the
+#   column less that changes nearly all.
 # Expected: that cropping moves pixels and does not recolour them; or that width and height count alike.
-# Why it matters: features, hashes and perceptual distances of a crop are compared with those of the whole, and a data set with a few
-#   videos of odd height has two kinds of colour in it. Convert whole pictures of even size, and crop afterwards.
+# Why it matters: features, hashes and perceptual distances of a crop are compared with those of the whole, and a data
+#   set with a few videos of odd height has two kinds of colour in it. Convert whole pictures of even size, and crop
+#   afterwards.
 set -euo pipefail
 
 work=$(mktemp -d)

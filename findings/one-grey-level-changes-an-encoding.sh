@@ -2,12 +2,14 @@
 # One pixel, one grey level, first frame: x264 at CRF 23 then encodes two seconds so differently that they are 38 dB apart.
 #
 # Versions: FFmpeg 9.0 with x264, of imageio-ffmpeg 0.8.1; NumPy 2.4.6
-# Seen: two inputs of fifty frames that differ by 1 in a single sample. At a fixed quantiser (`-qp 23`) both come out the same to the last
-#   bit: the difference is quantised away. At CRF 23 more than half of the samples of the last frame differ, by up to dozens of levels:
-#   the quantisers that CRF chooses follow the input, not what would be left of it.
+# Seen: two inputs of fifty frames that differ by 1 in a single sample. At a fixed quantiser (`-qp 23`) both come out
+#   the same to the last bit: the difference is quantised away. At CRF 23 more than half of the samples of the last
+#   frame differ, by up to dozens of levels: the quantisers that CRF chooses follow the input, not what would be left
+#   of it.
 # Expected: that a difference too small to be coded is gone after encoding, in either mode.
-# Why it matters: "the change does not survive compression" is tested by encoding both versions and comparing. With CRF the comparison shows
-#   noise of the encoder, 38 dB of it, whatever was changed. Repeat with harmless changes to know that floor, or fix the quantiser.
+# Why it matters: "the change does not survive compression" is tested by encoding both versions and comparing. With
+#   CRF the comparison shows noise of the encoder, 38 dB of it, whatever was changed. Repeat with harmless changes to
+#   know that floor, or fix the quantiser.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,12 +2,13 @@
 # Looking for NaN in a Parquet file finds fewer than are in it, in pyarrow and in DuckDB, and each misses others.
 #
 # Versions: pyarrow 26.0.1, DuckDB 2.0.0, Polars 2.1.0
-# Seen: row groups [1, 2, NaN] and [3, 3, NaN], written by pyarrow. As Parquet has it, minimum and maximum leave NaN out. `is_nan` as a filter of
-#   pyarrow's dataset finds 1 of 2, as it takes the second group for the constant 3. DuckDB, to which NaN is larger than any number, finds
-#   none above 2 in the first group and none equal to NaN anywhere, while the same queries of the same table in memory find all. Polars finds 2.
+# Seen: row groups [1, 2, NaN] and [3, 3, NaN], written by pyarrow. As Parquet has it, minimum and maximum leave NaN
+#   out. `is_nan` as a filter of pyarrow's dataset finds 1 of 2, as it takes the second group for the constant 3.
+#   DuckDB, to which NaN is larger than any number, finds none above 2 in the first group and none equal to NaN
+#   anywhere, while the same queries of the same table in memory find all. Polars finds 2.
 # Expected: that pushing a filter into the file makes it faster, and changes nothing.
-# Why it matters: NaN is what failed models write. The very query that looks for failures is the one that statistics answer wrongly, and more so
-#   the smaller the row groups. Write null for "failed", or count without a filter.
+# Why it matters: NaN is what failed models write. The very query that looks for failures is the one that statistics
+#   answer wrongly, and more so the smaller the row groups. Write null for "failed", or count without a filter.
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -40,7 +41,10 @@ def of_duckdb(where):
 
 is_nan = pc.is_nan(pc.field("score"))
 seen = {
-    "pyarrow, is NaN": (pyarrow.dataset.dataset("scores.parquet").to_table(filter=is_nan).num_rows, table.filter(is_nan).num_rows),
+    "pyarrow, is NaN": (
+        pyarrow.dataset.dataset("scores.parquet").to_table(filter=is_nan).num_rows,
+        table.filter(is_nan).num_rows,
+    ),
     "Polars, is NaN": (
         pl.scan_parquet("scores.parquet").filter(pl.col("score").is_nan()).collect().height,
         pl.read_parquet("scores.parquet").filter(pl.col("score").is_nan()).height,

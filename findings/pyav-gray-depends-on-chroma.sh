@@ -2,11 +2,11 @@
 # PyAV's gray picture of a BT.709 video depends on its colours, not on its luma alone.
 #
 # Versions: PyAV 18.1.0, NumPy 2.4.6
-# Seen: frames of one luma (100) and three values of chroma, as `to_ndarray(format="gray")`: 98, 98, 98 where the frame is tagged
-#   BT.601 or not at all; 86, 97, 121 where it is tagged BT.709. The first plane holds 100 each time.
+# Seen: frames of one luma (100) and three values of chroma, as `to_ndarray(format="gray")`: 98, 98, 98 where the
+#   frame is tagged BT.601 or not at all; 86, 97, 121 where it is tagged BT.709. The first plane holds 100 each time.
 # Expected: that "gray" is the luma plane, at most stretched from limited to full range.
-# Why it matters: sharpness, noise and scene statistics of "gray" frames move with saturation, and only in files that are tagged, as
-#   most HD files are. Read `planes[0]` where luma is wanted.
+# Why it matters: sharpness, noise and scene statistics of "gray" frames move with saturation, and only in files that
+#   are tagged, as most HD files are. Read `planes[0]` where luma is wanted.
 set -euo pipefail
 
 work=$(mktemp -d)

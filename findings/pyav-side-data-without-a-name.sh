@@ -2,11 +2,12 @@
 # A photograph with EXIF decodes in PyAV 18, and then cannot be asked which way up it is drawn.
 #
 # Versions: PyAV 18.1.0 (with its FFmpeg 8.1), Pillow 13.0.0
-# Seen: `frame.side_data` of a JPEG with an EXIF block raises "ValueError: 31 is not a valid Type"; without EXIF it is empty. FFmpeg
-#   attaches a kind of side data that PyAV's enumeration does not know, and the whole mapping is lost with it.
+# Seen: `frame.side_data` of a JPEG with an EXIF block raises "ValueError: 31 is not a valid Type"; without EXIF it is
+#   empty. FFmpeg attaches a kind of side data that PyAV's enumeration does not know, and the whole mapping is lost
+#   with it.
 # Expected: that an unknown kind is left out, or given by its number; and that what is known can still be read.
-# Why it matters: code that looks for the display matrix of every frame, as it must for phones' videos, fails on ordinary
-#   photographs, and will fail again with each kind of side data that FFmpeg adds.
+# Why it matters: code that looks for the display matrix of every frame, as it must for phones' videos, fails on
+#   ordinary photographs, and will fail again with each kind of side data that FFmpeg adds.
 set -euo pipefail
 
 work=$(mktemp -d)

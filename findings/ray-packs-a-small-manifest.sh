@@ -2,11 +2,11 @@
 # `read_parquet(override_num_blocks=20)` gives one block.
 #
 # Versions: Ray 2.60.0 (Ray Data), pyarrow 26.0.1, pandas 3.1.1
-# Seen: a list of 200 URIs. Read from CSV with `override_num_blocks=20` it has 20 blocks. Read from Parquet with the same argument it has one, with
-#   one row group or with twenty.
+# Seen: a list of 200 URIs. Read from CSV with `override_num_blocks=20` it has 20 blocks. Read from Parquet with the
+#   same argument it has one, with one row group or with twenty.
 # Expected: what the name says, and what every other reader does.
-# Why it matters: a manifest is small and its rows are expensive: one block means one worker that does all videos in turn while the cluster waits, and
-#   one crash that takes all rows with it. Check `num_blocks()`, or `repartition`.
+# Why it matters: a manifest is small and its rows are expensive: one block means one worker that does all videos in
+#   turn while the cluster waits, and one crash that takes all rows with it. Check `num_blocks()`, or `repartition`.
 set -euo pipefail
 
 work=$(mktemp -d)

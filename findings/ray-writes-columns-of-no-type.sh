@@ -2,12 +2,13 @@
 # A folder that Ray Data wrote cannot be read by pyarrow or Polars if a column was empty in one of its blocks.
 #
 # Versions: Ray 2.60.0 (Ray Data), pyarrow 26.0.1, Polars 2.1.0, NumPy 2.4.6
-# Seen: four blocks of two rows; the message of an error is None but for the last block. `write_parquet` writes a file a block, each with the type
-#   that its own rows show: "null" three times, "string" once. Ray reads the folder back; pyarrow's dataset refuses to cast string to null, Polars
-#   finds two types.
+# Seen: four blocks of two rows; the message of an error is None but for the last block. `write_parquet` writes a file
+#   a block, each with the type that its own rows show: "null" three times, "string" once. Ray reads the folder back;
+#   pyarrow's dataset refuses to cast string to null, Polars finds two types.
 # Expected: one schema a data set, as one call wrote it.
-# Why it matters: columns that say what failed are empty in most blocks of a good run. The folder reads well in tests, where all rows fit in one block or
-#   none fails, and breaks in the first run with a failure. Build Arrow tables with a schema in the last step.
+# Why it matters: columns that say what failed are empty in most blocks of a good run. The folder reads well in tests,
+#   where all rows fit in one block or none fails, and breaks in the first run with a failure. Build Arrow tables with
+#   a schema in the last step.
 set -euo pipefail
 
 work=$(mktemp -d)

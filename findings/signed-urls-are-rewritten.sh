@@ -2,12 +2,14 @@
 # A signed URL that one HTTP library fetches is refused to another, which has spelled it anew.
 #
 # Versions: aiohttp 3.14.5 with yarl 1.25.1, fsspec 2026.9.0, against a server of the standard library
-# Seen: a server that signs the request target as it stands, as some content networks do. `urllib` sends the URL as given and gets the file.
-#   aiohttp, and fsspec's "https" which is made of it, decode %27, %40, %3A, %28 and their like before they send, so that the signature is of
-#   other bytes: 403. The same path without such characters is served to all three.
+# Seen: a server that signs the request target as it stands, as some content networks do. `urllib` sends the URL as
+#   given and gets the file. aiohttp, and fsspec's "https" which is made of it, decode %27, %40, %3A, %28 and their
+#   like before they send, so that the signature is of other bytes: 403. The same path without such characters is
+#   served to all three.
 # Expected: that a client which is given a finished, encoded URL sends that URL.
-# Why it matters: only files with an apostrophe, a parenthesis or an @ in their names fail, with a status that points at keys and clocks. Hand
-#   aiohttp `yarl.URL(url, encoded=True)`; fsspec wants `encoded=True` when the filesystem is made.
+# Why it matters: only files with an apostrophe, a parenthesis or an @ in their names fail, with a status that points
+#   at keys and clocks. Hand aiohttp `yarl.URL(url, encoded=True)`; fsspec wants `encoded=True` when the filesystem is
+#   made.
 set -euo pipefail
 
 work=$(mktemp -d)

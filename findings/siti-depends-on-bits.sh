@@ -2,11 +2,12 @@
 # FFmpeg's spatial and temporal information of a video grows fourfold when it is stored with ten bits.
 #
 # Versions: FFmpeg 9.0 (filter `siti`), of imageio-ffmpeg 0.8.1
-# Seen: the same eight-bit clip, as it is and converted to ten bits: SI 107 and 432, TI 14 and 57, a factor of four. With twelve bits the same
-#   as with ten, since the filter has it converted. The first frame counts with a TI of 0 in average and minimum.
+# Seen: the same eight-bit clip, as it is and converted to ten bits: SI 107 and 432, TI 14 and 57, a factor of four.
+#   With twelve bits the same as with ten, since the filter has it converted. The first frame counts with a TI of 0 in
+#   average and minimum.
 # Expected: numbers on one scale, whatever the storage; a conversion to ten bits adds no detail.
-# Why it matters: SI and TI decide which clips a quality study or a training set takes. In a mixed collection every ten-bit clip is an outlier of
-#   complexity, and a threshold sorts by format.
+# Why it matters: SI and TI decide which clips a quality study or a training set takes. In a mixed collection every
+#   ten-bit clip is an outlier of complexity, and a threshold sorts by format.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,12 +2,14 @@
 # `skip_frame` is a wish: VP9 ignores "keyframes alone", and H.264 without B-frames gives pictures that never were.
 #
 # Versions: PyAV 18.1.0 (with its FFmpeg 8.1), NumPy 2.4.6; files made by FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: 50 frames, one keyframe. "NONKEY" gives 1 frame of H.264 and HEVC, and all 50 of VP9 and VVC. "BIDIR" on H.264 gives a third
-#   of the frames, and most of those differ from what the whole stream decodes to: B-frames that others are predicted from are left
-#   out too. No error, no flag on the frame. "NONREF" on the same file gives only true pictures.
+# Seen: 50 frames, one keyframe. "NONKEY" gives 1 frame of H.264 and HEVC, and all 50 of VP9 and VVC. "BIDIR" on H.264
+#   gives a third of the frames, and most of those differ from what the whole stream decodes to: B-frames that others
+#   are predicted from are left out too. No error, no flag on the frame. "NONREF" on the same file gives only true
+#   pictures.
 # Expected: that the option leaves out what it names, whatever the codec, and that what it leaves is decoded rightly.
-# Why it matters: it is the usual recipe for fast thumbnails and for scanning large collections. There it is as slow as decoding
-#   everything for the one codec, and wrong pictures for the other. Filter packets by `is_keyframe` instead.
+# Why it matters: it is the usual recipe for fast thumbnails and for scanning large collections. There it is as slow
+#   as decoding everything for the one codec, and wrong pictures for the other. Filter packets by `is_keyframe`
+#   instead.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,11 +2,13 @@
 # `-crf 0` asks SVT-AV1 for its best quality, and gets the default one.
 #
 # Versions: FFmpeg 9.0 with SVT-AV1, of imageio-ffmpeg 0.8.1
-# Seen: of a noisy clip `-crf 0` writes the very bytes that no `-crf` at all writes (CRF 35, 33 dB), `-crf 1` fourteen times as many (55
-#   dB), and `-svtav1-params crf=0` a lossless file. FFmpeg takes 0 for "not given", and neither warns.
-# Expected: what 0 means for x264, x265 and libaom at eight bits: lossless, or next to it; in any case no worse than 1.
-# Why it matters: mezzanines, references of quality studies and archives made with the smallest number are ordinary lossy video. A ladder of
-#   CRFs that begins with 0 has its worst step first.
+# Seen: of a noisy clip `-crf 0` writes the very bytes that no `-crf` at all writes (CRF 35, 33 dB), `-crf 1` fourteen
+#   times as many (55 dB), and `-svtav1-params crf=0` a lossless file. FFmpeg takes 0 for "not given", and neither
+#   warns.
+# Expected: what 0 means for x264, x265 and libaom at eight bits: lossless, or next to it; in any case no worse than
+#   1.
+# Why it matters: mezzanines, references of quality studies and archives made with the smallest number are ordinary
+#   lossy video. A ladder of CRFs that begins with 0 has its worst step first.
 set -euo pipefail
 
 work=$(mktemp -d)

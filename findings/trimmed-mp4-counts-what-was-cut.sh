@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Three readers announce 100 frames of a trimmed MP4 that has 62; decord then hands out the other 38 as well.
 #
-# Versions: decord 0.6.0, PyAV 18.1.0, opencv-python-headless 5.0.0.93, NumPy 2.4.6; files made by FFmpeg 9.0 of imageio-ffmpeg 0.8.1
-# Seen: four seconds cut at 1.5 s without re-encoding, so that frames since the last keyframe stay in the file, hidden by an edit list. PyAV's
-#   `stream.frames`, OpenCV's frame count and decord's length all say 100. PyAV and OpenCV decode 62. decord gives a picture for each of 100
-#   numbers: 62 are right, under time stamps that begin at -1.52 s, and from there on the last one again and again, or, sought, another.
+# Versions: decord 0.6.0, PyAV 18.1.0, opencv-python-headless 5.0.0.93, NumPy 2.4.6; files made by FFmpeg 9.0 of
+#   imageio-ffmpeg 0.8.1
+# Seen: four seconds cut at 1.5 s without re-encoding, so that frames since the last keyframe stay in the file, hidden
+#   by an edit list. PyAV's `stream.frames`, OpenCV's frame count and decord's length all say 100. PyAV and OpenCV
+#   decode 62. decord gives a picture for each of 100 numbers: 62 are right, under time stamps that begin at -1.52 s,
+#   and from there on the last one again and again, or, sought, another.
 # Expected: that a count honours the edit list as decoding does; or that reading past the end is an error.
-# Why it matters: frames are sampled evenly over the announced count. Of a trimmed video the later samples are then missing, or copies of
-#   one picture, which no model tells from a frozen video.
+# Why it matters: frames are sampled evenly over the announced count. Of a trimmed video the later samples are then
+#   missing, or copies of one picture, which no model tells from a frozen video.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -2,12 +2,14 @@
 # The same encoded stream scores 74 instead of 100 once it is copied from MP4 into Matroska.
 #
 # Versions: FFmpeg 9.0 with libvmaf, of imageio-ffmpeg 0.8.1
-# Seen: 96 frames at 24000/1001 a second, copied bit by bit into Matroska, whose clock counts milliseconds, and compared with
-#   themselves. Time stamps are off by less than half a millisecond, each frame of one side meets its neighbour of the other, 97
-#   pairs are made of 96 frames, VMAF is 74 and the mean squared error 77. With stamps made anew by frame number: 100 and 0.
+# Seen: 96 frames at 24000/1001 a second, copied bit by bit into Matroska, whose clock counts milliseconds, and
+#   compared with themselves. Time stamps are off by less than half a millisecond, each frame of one side meets its
+#   neighbour of the other, 97 pairs are made of 96 frames, VMAF is 74 and the mean squared error 77. With stamps made
+#   anew by frame number: 100 and 0.
 # Expected: that frame n is compared with frame n; at worst that stamps are matched to the nearest.
-# Why it matters: quality labels of whole data sets are wrong by 25 points if references and encodings live in different containers, and
-#   nothing warns. Give both sides `settb` and `setpts` by frame number, and check the count of pairs.
+# Why it matters: quality labels of whole data sets are wrong by 25 points if references and encodings live in
+#   different containers, and nothing warns. Give both sides `settb` and `setpts` by frame number, and check the count
+#   of pairs.
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -25,7 +27,8 @@ decoded() { "$ffmpeg" -v error -i "$1" -f rawvideo - | sha256sum; }
 
 compare() { # what is done to the stamps of both, where the scores go
     "$ffmpeg" -v error -nostdin -i stream.mkv -i stream.mp4 -lavfi \
-        "[0:v]$1,split[a][c];[1:v]$1,split[b][d];[a][b]libvmaf=log_fmt=json:log_path=$2.json;[c][d]psnr=stats_file=$2.psnr" -f null -
+        "[0:v]$1,split[a][c];[1:v]$1,split[b][d];
+        [a][b]libvmaf=log_fmt=json:log_path=$2.json;[c][d]psnr=stats_file=$2.psnr" -f null - 2>log
 }
 compare null as-is
 compare 'settb=1/1000,setpts=N*40' by-number

@@ -2,11 +2,13 @@
 # VMAF's first model that looks at colour takes a video without any for a perfect copy.
 #
 # Versions: FFmpeg 9.0 with libvmaf and its model vmaf_v1.0.16_3d0h, of imageio-ffmpeg 0.8.1
-# Seen: a clip against itself with saturation halved loses more than 20 points, with saturation taken away altogether none, nor with
-#   every hue turned by half a circle. The luma planes are the same each time, and vmaf_v0.6.1, which reads luma alone, sees nothing.
+# Seen: a clip against itself with saturation halved loses more than 20 points, with saturation taken away altogether
+#   none, nor with every hue turned by half a circle. The luma planes are the same each time, and vmaf_v0.6.1, which
+#   reads luma alone, sees nothing.
 # Expected: that losing all colour costs at least as much as losing half of it.
-# Why it matters: the new model is chosen for its view of chroma. A pipeline that drops the chroma planes, a grey camera, a broken
-#   decoder pass it with full marks, and an optimiser that trades colour away is paid for going all the way.
+# Why it matters: the new model is chosen for its view of chroma. A pipeline that drops the chroma planes, a grey
+#   camera, a broken decoder pass it with full marks, and an optimiser that trades colour away is paid for going all
+#   the way.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -1,4 +1,4 @@
-"""Findings keep their form: a script stands alone, says what it saw of which versions, and leaves nothing behind."""
+"""Findings keep their form: each stands alone, says what it saw of which versions, and cleans up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def header(script: Path) -> str:
 
 def installed(script: Path) -> list[str]:
     """Return every argument that pip is given."""
-    calls = re.findall(r"^venv/bin/pip install --quiet (.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
+    calls = re.findall(
+        r"^venv/bin/pip install --quiet (.*)$", script.read_text(encoding="utf-8"), re.MULTILINE
+    )
     return [argument for call in calls for argument in call.split()]
 
 
@@ -52,7 +54,7 @@ def test_its_python_compiles(script: Path) -> None:
 def test_it_stops_at_an_error_and_leaves_nothing_behind(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
     assert text.startswith(f"#!/usr/bin/env bash\n{header(script)}\nset -euo pipefail\n")
-    assert "\nwork=$(mktemp -d)\ntrap 'rm -rf \"$work\"' EXIT\ncd \"$work\"\n" in text
+    assert '\nwork=$(mktemp -d)\ntrap \'rm -rf "$work"\' EXIT\ncd "$work"\n' in text
 
 
 @each_script
