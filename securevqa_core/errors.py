@@ -72,6 +72,9 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "too_many_pixels": _code("decode", "a frame has more pixels than the limit"),
     "too_many_streams": _code("decode", "the file has more streams than the limit"),
     "too_long": _code("decode", "the video lasts longer than the limit"),
+    "display_not_understood": _code(
+        "decode", "what a player would show cannot be told or made here, so it was not scored"
+    ),
     "decode_corrupt": _code("decode", "too few of the sampled frames could be decoded"),
     "decode_failed": _code("decode", "the decoder refused the file"),
     "decode_timeout": _code("decode", "decoding outlasted --decode-timeout and was killed"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.display import read_display
 from securevqa_core.decoding.geometry import square_pixels
 from securevqa_core.decoding.pixels import Scaler
 from securevqa_core.decoding.probe import (
@@ -66,11 +67,14 @@ def read_frames(
     descriptor_or_path = path if isinstance(path, int) else str(path)
     with open_file(descriptor_or_path) as descriptor, open_container(descriptor) as container:
         stream = check_stream(container, limits)
+        display = read_display(container, stream, descriptor)
         index = index_frames(container, stream)
         if index.pts is None:
             index = pyav_backend.count_frames(container, stream, index)
         info = video_info(stream, index)
-        video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
+        video = OpenVideo(
+            descriptor=descriptor, container=container, stream=stream, index=index, display=display
+        )
         if max_seconds is not None:
             max_frames = min(max_frames, math.ceil(max_seconds * (info.fps or DEFAULT_FPS)))
         wanted = np.arange(min(max_frames, info.num_frames), dtype=np.int64)
@@ -91,7 +95,7 @@ def _read(
         picture = found.picture
         check_frame_size(picture.width, picture.height, limits)
         if size is None:
-            aspect = video.stream.sample_aspect_ratio
+            aspect = video.display.pixel_aspect
             shown = square_pixels(picture.height, picture.width, aspect, max_pixels=limits.max_pixels)
             size = _shrunk(found.geometry.swapped(*shown), max_height)
         height, width = found.geometry.swapped(*size)

@@ -12,7 +12,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.geometry import UPRIGHT, Geometry, geometry_of
+from securevqa_core.decoding.display import Display
+from securevqa_core.decoding.geometry import UPRIGHT, Geometry
 from securevqa_core.decoding.probe import FrameIndex
 
 __all__ = ["FALLBACK", "Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
@@ -30,6 +31,7 @@ class OpenVideo:
     container: InputContainer  # demuxed to its end
     stream: VideoStream
     index: FrameIndex
+    display: Display
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +39,11 @@ class FoundFrame:
     """One decoded frame."""
 
     number: int  # in the order of display
-    picture: VideoFrame
+    picture: VideoFrame  # cropped, and its colours known
     is_damaged: bool  # it, or a frame it may have been predicted from, did not decode cleanly
     is_interlaced: bool
-    is_upright: bool = False  # the backend has turned it already
-
-    @property
-    def geometry(self) -> Geometry:
-        """What is left to do to `picture`.
-
-        Read where it is needed alone: reading it ties a picture to itself, so that its buffer waits for the
-        garbage collector, and a decoder that gets no buffer back allocates and clears one for every frame.
-        """
-        return UPRIGHT if self.is_upright else geometry_of(self.picture)
+    geometry: Geometry = UPRIGHT  # what is left to do to `picture`
+    guessed: str | None = None  # of its colours
 
 
 # Yields those of the frames asked for, (k,) ascending unique numbers, that can be decoded, each at most once.

@@ -164,6 +164,7 @@ class _Tally:
         self._num_interlaced = 0
         self._sizes: set[tuple[int, int]] = set()
         self._transfers: set[str] = set()
+        self._guesses: set[str] = set()
 
     def add(self, found: FoundFrame) -> None:
         picture = found.picture
@@ -174,6 +175,8 @@ class _Tally:
         name = transfer_name(picture)
         if name is not None:
             self._transfers.add(name)
+        if found.guessed is not None:
+            self._guesses.add(found.guessed)
 
     def warnings(self, num_wanted: int) -> list[str]:
         """Return what is odd, but no damage."""
@@ -186,6 +189,7 @@ class _Tally:
         if self._transfers:
             names = " and ".join(sorted(self._transfers))
             warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")
+        warnings += [f"colours_guessed: {guess}" for guess in sorted(self._guesses)]
         return warnings
 
 

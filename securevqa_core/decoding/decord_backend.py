@@ -39,7 +39,7 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
             picture=reader.picture(known.number),
             is_damaged=known.is_damaged,
             is_interlaced=known.is_interlaced,
-            is_upright=True,
+            guessed=known.guessed,
         )
 
 
@@ -52,9 +52,7 @@ def read_frames_unchecked(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterat
     reader = _Reader(video)
     for number in wanted.tolist():
         picture = reader.picture(number)
-        yield FoundFrame(
-            number=number, picture=picture, is_damaged=False, is_interlaced=False, is_upright=True
-        )
+        yield FoundFrame(number=number, picture=picture, is_damaged=False, is_interlaced=False)
 
 
 @functools.cache

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-__all__ = ["UPRIGHT", "Geometry", "geometry_of", "square_pixels"]
+__all__ = ["MAX_PIXEL_ASPECT", "UPRIGHT", "Geometry", "geometry_of", "square_pixels"]
 
 # Encoders that round to even sizes mark pixels as nearly square; stretching those would blur for nothing.
 _SQUARE_TOLERANCE = 0.02
-_MAX_PIXEL_ASPECT = 8  # beyond it, or below its inverse, a header lies
+MAX_PIXEL_ASPECT = 8  # beyond it, or below its inverse, a header lies
+_MAX_SLANT = math.sin(math.radians(1))  # of what counts as a quarter turn, as FFmpeg's programs have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +59,22 @@ class Geometry:
 UPRIGHT = Geometry()
 
 
-def geometry_of(picture: VideoFrame) -> Geometry:
-    """Read the display matrix of a decoded picture, rounded to quarter turns."""
-    side_data: Any = picture.side_data  # its stub calls it a mapping from strings
-    matrix = side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
+def geometry_of(matrix: list[int] | None) -> Geometry | None:
+    """Return what a display matrix does to a picture, None where it is more than a mirror and quarter turns.
+
+    Args:
+        matrix: nine numbers, of which (x', y') = (a x + c y, b x + d y); None and zeros do nothing.
+    """
+    if matrix is None or not any(matrix[:5]):
         return UPRIGHT
-    # (x', y') = (a x + c y, b x + d y), in 16.16 fixed point.
-    a, b, _, c, d = np.frombuffer(matrix, dtype=np.int32)[:5].tolist()
+    a, b, _, c, d = matrix[:5]
     is_mirrored = a * d - b * c < 0
     if is_mirrored:
         a, b = -a, -b
     quarter_turns = round(math.atan2(c - b, a + d) / (math.pi / 2)) % 4
+    along, across = ((a, d), (b, c)) if quarter_turns % 2 == 0 else ((b, c), (a, d))
+    if max(map(abs, across)) > _MAX_SLANT * min(map(abs, along)):
+        return None
     return Geometry(is_mirrored=is_mirrored, quarter_turns=quarter_turns)
 
 
@@ -87,7 +89,7 @@ def square_pixels(
         pixel_aspect: width of a pixel by its height; None where the stream does not say.
         max_pixels: a picture that would have more is made lower, not wider.
     """
-    if not pixel_aspect or not 1 / _MAX_PIXEL_ASPECT <= pixel_aspect <= _MAX_PIXEL_ASPECT:
+    if not pixel_aspect or not 1 / MAX_PIXEL_ASPECT <= pixel_aspect <= MAX_PIXEL_ASPECT:
         return height, width
     if abs(pixel_aspect - 1) <= _SQUARE_TOLERANCE:
         return height, width

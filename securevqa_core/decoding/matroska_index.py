@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MatroskaFrames", "matroska_frames"]
+__all__ = ["MatroskaFrames", "matroska_frames", "read_element"]
 
 # Names of elements, RFC 9559, section 5; those of blocks and of what may stand beside them have one byte, but
 # for two in groups.
@@ -96,7 +96,19 @@ def _clusters(descriptor: int) -> _Ints | None:
 
 
 def _element(descriptor: int, at: int) -> tuple[int, int, int] | None:
-    """Return an element's name, where its content begins and where it ends; None where it is not one."""
+    """Return what `read_element` does; None, too, where the element does not say how long it is."""
+    element = read_element(descriptor, at, end=-1)
+    return None if element is None or element[2] < 0 else element
+
+
+def read_element(descriptor: int, at: int, *, end: int) -> tuple[int, int, int] | None:
+    """Return an element's name, where its content begins and where it ends; None where it is not one.
+
+    Args:
+        descriptor: of the file.
+        at: where it begins.
+        end: of an element that does not say.
+    """
     header = os.pread(descriptor, _HEADER_BYTES, at).ljust(_HEADER_BYTES, b"\0")
     length = int(_WIDTHS[header[0]])
     width, bits = int(_WIDTHS[header[length]]), int(_BITS[header[length]])
@@ -104,7 +116,7 @@ def _element(descriptor: int, at: int) -> tuple[int, int, int] | None:
         return None
     size = int.from_bytes(header[length : length + width]) & bits
     content = at + length + width
-    return None if size == bits else (int.from_bytes(header[:length]), content, content + size)
+    return int.from_bytes(header[:length]), content, end if size == bits else content + size
 
 
 def _read_blocks(descriptor: int, clusters: _Ints) -> NDArray[Any] | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
 from securevqa_core.decoding.damage import DamageMark, overheard
+from securevqa_core.decoding.layers import check_layers
 from securevqa_core.decoding.probe import FrameIndex
 from securevqa_core.errors import DecodeError
 
@@ -67,9 +68,14 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
         for found in read_pass(video, np.array(sorted(missing), dtype=np.int64)):
             if found.number in missing and (is_last or not found.is_damaged):
                 missing.remove(found.number)
-                yield found
+                yield _shown(video, found)
         if not missing:
             return
+
+
+def _shown(video: OpenVideo, found: FoundFrame) -> FoundFrame:
+    shown = video.display.shown(found.picture)
+    return replace(found, picture=shown.picture, geometry=shown.geometry, guessed=shown.guessed)
 
 
 def _is_seekable(video: OpenVideo) -> bool:
@@ -179,6 +185,8 @@ def _decode(
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
         wanted_times = None
     for packet in _packets(container, stream):
+        if packet.is_keyframe:
+            check_layers(packet, context)
         packet.opaque = mark.next_place()
         if wanted_times is not None:
             is_wanted = packet.pts is None or packet.pts in wanted_times
