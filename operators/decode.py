@@ -17,6 +17,7 @@ from operators.fetch import FetchAttemptError, fetch
 from operators.schema import ROW_KEY, SAMPLED, Row, rows_of, texts
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
+from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.inputs import decode_request
@@ -122,6 +123,10 @@ class Decode:
         started = time.perf_counter()
         try:
             sample = _sandbox(self.decode_limits).decode(f"/proc/{os.getpid()}/fd/{target.fileno()}", request)
+        except DecodeError as error:
+            if error.code == NOT_UNDERSTOOD:  # the file is sound, but odd
+                known["decode_warnings"] = [f"{error.code}: {error}"]
+            raise
         finally:
             known["decode_seconds"] = time.perf_counter() - started
         return asdict(sample.info) | {

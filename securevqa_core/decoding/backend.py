@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.display import Display
+from securevqa_core.decoding.display import Display, read_display
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry
 from securevqa_core.decoding.probe import FrameIndex
 
@@ -31,7 +31,11 @@ class OpenVideo:
     container: InputContainer  # demuxed to its end
     stream: VideoStream
     index: FrameIndex
-    display: Display
+    display: Display = None  # type: ignore[assignment]  # None: read here, before anything is decoded
+
+    def __post_init__(self) -> None:
+        if self.display is None:
+            object.__setattr__(self, "display", read_display(self.container, self.stream, self.descriptor))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,7 @@ def make_clip(clip: BenchClip, config: BenchConfig, folder: Path) -> Path:
     source = _FOOTAGE.split()
     if config.footage is not None:
         source = ["-stream_loop", "-1", "-i", str(config.footage)]
-    filters = f"scale={clip.width}:{clip.height},setsar=1,fps=30"
+    filters = f"scale={clip.width}:{clip.height}:out_color_matrix=bt709,setsar=1,fps=30"
     output = f"-an -vf {filters} -t {_ENCODED_SECONDS} -pix_fmt yuv420p -g {30 * _ENCODED_SECONDS}"
     ffmpeg.run([*source, *output.split(), "-c:v", *_ENCODERS[clip.codec].split(), str(part)])
     repeat = f"-stream_loop -1 -i {part.name} -frames:v {round(30 * config.clip_seconds)} -c copy {path.name}"

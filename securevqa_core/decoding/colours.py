@@ -10,12 +10,11 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
-__all__ = ["Colours"]
+__all__ = ["MIN_BT709_LINES", "Colours"]
 
 _BT709, _UNSPECIFIED, _BT2020 = 1, 2, 9  # matrices of ITU-T H.273, table 4, which FFmpeg counts by
-# Chrome's rule; mpv and libplacebo begin at 1280 columns or 577 lines. What is below has BT.601's, which
-# FFmpeg's scaler guesses at any size.
-_MIN_BT709_LINES = 720
+MIN_BT709_LINES = 720  # Chrome's rule
+_MAX_STANDARD_SIZE = 576, 1279  # up to which everyone takes BT.601; mpv and libplacebo take BT.709 beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +30,11 @@ class Colours:
     transfer: int
     range: int
 
+    @property
+    def is_tagged(self) -> bool:
+        """Tell whether the matrix is known."""
+        return self.matrix != _UNSPECIFIED
+
     @classmethod
     def of(cls, context: VideoCodecContext) -> Colours:
         """Read them off a decoder that has decoded nothing yet."""
@@ -41,12 +45,12 @@ class Colours:
             range=int(context.color_range),
         )
 
-    def complete(self, picture: VideoFrame, *, num_lines: int) -> str | None:
-        """Set what the tags of a picture leave open, and say what is a guess.
+    def complete(self, picture: VideoFrame, *, size: tuple[int, int]) -> str | None:
+        """Set what the tags of a picture leave open, and say what is a guess that not all players make.
 
         Args:
             picture: to be completed.
-            num_lines: of the picture as decoded, before it is cropped.
+            size: (height, width) of the picture as decoded, before it is cropped.
         """
         if picture.color_trc == ColorTrc.UNSPECIFIED:
             picture.color_trc = self.transfer
@@ -56,23 +60,25 @@ class Colours:
             picture.color_range = self.range
         if picture.colorspace == _UNSPECIFIED:
             picture.colorspace = self.matrix
-        return self._guess(picture, num_lines) if _has_matrix(picture.format.name) else None
+        if picture.colorspace != _UNSPECIFIED or not _has_matrix(picture.format.name):
+            return None
+        return _guess_matrix(picture, *size)
 
-    def _guess(self, picture: VideoFrame, num_lines: int) -> str | None:
-        guesses = []
-        if picture.colorspace == _UNSPECIFIED:
-            if picture.color_primaries == ColorPrimaries.BT2020:
-                picture.colorspace = _BT2020
-                guesses.append("matrix BT.2020 by the primaries")
-            elif num_lines >= _MIN_BT709_LINES:
-                picture.colorspace = _BT709
-                guesses.append("matrix and primaries BT.709 by size")
-            else:  # left open, as FFmpeg's scaler guesses the same
-                guesses.append("matrix and primaries BT.601 by size")
-        if picture.color_range == ColorRange.UNSPECIFIED:
-            width = "full" if picture.format.name.startswith("yuvj") else "limited"
-            guesses.append(f"{width} range by pixel format")
-        return ", ".join(guesses) or None
+
+def _guess_matrix(picture: VideoFrame, height: int, width: int) -> str | None:
+    if picture.color_primaries == ColorPrimaries.BT2020:
+        picture.colorspace = _BT2020
+        guess = "matrix BT.2020 by its primaries"
+    elif height >= MIN_BT709_LINES:
+        picture.colorspace = _BT709
+        guess = "matrix and primaries BT.709 by size"
+    elif height <= _MAX_STANDARD_SIZE[0] and width <= _MAX_STANDARD_SIZE[1]:
+        return None  # left open, as FFmpeg's scaler takes BT.601 then
+    else:
+        guess = "matrix and primaries BT.601 by size"
+    if picture.color_range != ColorRange.UNSPECIFIED:
+        return guess
+    return f"{guess}, {'full' if picture.format.name.startswith('yuvj') else 'limited'} range by pixel format"
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
+from securevqa_core.decoding.colours import MIN_BT709_LINES
+from securevqa_core.decoding.header import NO_CROP
 from securevqa_core.errors import DecodeError
 
 __all__ = ["load_decord", "read_frames", "read_frames_unchecked"]
@@ -71,11 +73,12 @@ class _Reader:
         names = set(video.container.format.name.split(","))
         if names.isdisjoint(_SEEKABLE | _SEQUENTIAL):
             raise DecodeError("decode_failed", f"decord misplaces frames in {video.container.format.name}")
+        _check_display(video)
         self._has_seeking = not names.isdisjoint(_SEEKABLE)
         self._reader = _open(video)
         self._next = 0
-        context = video.stream.codec_context
-        self._transfer, self._primaries = context.color_trc, context.color_primaries
+        colours = video.display.colours
+        self._transfer, self._primaries = colours.transfer, colours.primaries
 
     def picture(self, number: int) -> VideoFrame:
         """Return frame `number`; they must be asked for in ascending order."""
@@ -99,6 +102,17 @@ class _Reader:
             self._next += 1
         self._next += 1
         return self._reader.next()
+
+
+def _check_display(video: OpenVideo) -> None:
+    """Refuse what decord would show otherwise than a player, as far as headers tell."""
+    if video.display.crop != NO_CROP:
+        raise DecodeError("decode_failed", "the pictures are to be cropped, which decord does not do")
+    num_lines = video.stream.codec_context.height
+    if not video.display.colours.is_tagged and num_lines >= MIN_BT709_LINES:
+        raise DecodeError(
+            "decode_failed", f"decord takes the untagged colours of {num_lines} lines for BT.601's"
+        )
 
 
 def _open(video: OpenVideo) -> Any:

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.filter import Graph
 from av.filter.context import FilterContext
@@ -66,9 +67,8 @@ class Display:
     """The display transform of one stream."""
 
     def __init__(self, crop: Crop, colours: Colours, pixel_aspect: Fraction | None) -> None:
-        self.crop = crop
+        self.crop, self.colours = crop, colours
         self.pixel_aspect = pixel_aspect  # width of a pixel by its height; None where nothing says
-        self._colours = colours
         self._cropper = None if crop == NO_CROP else _Cropper(crop)
         self._geometry: Geometry | None = None
 
@@ -87,7 +87,7 @@ class Display:
             raise not_understood("pictures of one stream that are turned differently")
         self._geometry = geometry
         cropped = picture if self._cropper is None else self._cropper.cropped(picture)
-        guessed = self._colours.complete(cropped, num_lines=picture.height)
+        guessed = self.colours.complete(cropped, size=(picture.height, picture.width))
         if (problem := unplain(cropped, held)) is not None:
             raise not_understood(problem)
         return ShownPicture(picture=cropped, geometry=geometry, guessed=guessed)
@@ -105,6 +105,8 @@ def read_display(container: InputContainer, stream: VideoStream, descriptor: int
     aspect = stream.sample_aspect_ratio
     if aspect and not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
         raise not_understood(f"pixels {aspect.numerator}:{aspect.denominator} as wide as high")
+    # Decoders cut off less on the left than they are told, for the sake of alignment, unless told this too.
+    stream.codec_context.flags |= Flags.unaligned
     return Display(header.crop, Colours.of(stream.codec_context), aspect)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from securevqa_core.errors import DecodeError
 
-__all__ = ["MISPLACED", "NO_CROP", "Crop", "Header", "dolby_vision", "not_understood"]
+__all__ = ["MISPLACED", "NOT_UNDERSTOOD", "NO_CROP", "Crop", "Header", "dolby_vision", "not_understood"]
 
+NOT_UNDERSTOOD = "display_not_understood"  # the code of the error
 MISPLACED = "headers that are not where they belong"  # FFmpeg may read there what is not read here
 _IPT_PROFILE = 5  # of Dolby Vision: its base layer is not Y'CbCr
 
@@ -35,7 +36,7 @@ class Header:
 
 def not_understood(what: str) -> DecodeError:
     """Return the error for what a player shows otherwise than it can be shown here."""
-    return DecodeError("display_not_understood", f"what a viewer sees is not known: {what}")
+    return DecodeError(NOT_UNDERSTOOD, f"what a viewer sees is not known: {what}")
 
 
 def dolby_vision(record: bytes) -> str | None:

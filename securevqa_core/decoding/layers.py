@@ -9,7 +9,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.header import not_understood
-from securevqa_core.decoding.picture_data import has_alpha
 
 __all__ = ["check_layers"]
 
@@ -17,7 +16,6 @@ _START_CODE = b"\0\0\1"
 _H264_EXTENSIONS = frozenset([20, 21])  # slices of further layers and views (ITU-T H.264, table 7-1)
 _HEVC_SLICES = range(32)
 _LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}  # in avcC and hvcC, of how many bytes a length has
-_ALPHA_LAYER = 1
 
 
 def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> None:
@@ -32,20 +30,18 @@ def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> Non
     """
     codec = context.codec.canonical_name
     if codec == "h264":
-        is_plain = all(head[0] & 0x1F not in _H264_EXTENSIONS for head in _unit_heads(packet, context))
+        is_further = any(head[0] & 0x1F in _H264_EXTENSIONS for head in _unit_heads(packet, context))
     elif codec == "hevc":
-        decoded = {0, _ALPHA_LAYER} if context.pix_fmt and has_alpha(context.pix_fmt) else {0}
-        is_plain = decoded.issuperset(_hevc_layers(packet, context))
+        is_further = any(map(_is_slice_of_further_layer, _unit_heads(packet, context)))
     else:
         return
-    if not is_plain:
-        raise not_understood("further layers or views beside the one that is decoded")
+    if is_further:
+        raise not_understood("further layers, views or alpha beside the layer that is decoded")
 
 
-def _hevc_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> Iterator[int]:
-    for head in _unit_heads(packet, context):
-        if head[0] >> 1 & 0x3F in _HEVC_SLICES:
-            yield (head[0] & 1) << 5 | head[1] >> 3
+def _is_slice_of_further_layer(head: bytes) -> bool:
+    layer = (head[0] & 1) << 5 | head[1] >> 3  # ITU-T H.265, section 7.3.1.2
+    return head[0] >> 1 & 0x3F in _HEVC_SLICES and layer > 0
 
 
 def _unit_heads(packet: Packet[VideoStream], context: VideoCodecContext) -> Iterator[bytes]:

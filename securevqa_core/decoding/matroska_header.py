@@ -96,17 +96,17 @@ class _Reader:
             return
         lists: dict[int, int] = {}  # where each begins and ends
         sought: list[int] = []
-        for name, start, end in self._elements(segment[1], segment[2]):
+        for name, start, end in self._elements(segment[1], min(segment[2], size_bytes)):
             if name == _CLUSTER:
                 break
             if name == _TRACKS:
                 lists[start] = end
             if name == _SEEK_HEAD:
                 sought += self._sought(start, end)
-        for position in sought:
-            found = read_element(self._descriptor, segment[1] + position, end=size_bytes)
+        for place in (segment[1] + position for position in sought):
+            found = read_element(self._descriptor, place, end=size_bytes) if place < size_bytes else None
             if found is not None and found[0] == _TRACKS:
-                lists[found[1]] = found[2]
+                lists[found[1]] = min(found[2], size_bytes)
         for start, end in lists.items():
             entries = self._elements(start, end)
             yield from (self._fields(*places) for name, *places in entries if name == _TRACK_ENTRY)
@@ -115,7 +115,7 @@ class _Reader:
         while start < end and self._num_left > 0:
             self._num_left -= 1
             element = read_element(self._descriptor, start, end=end)
-            if element is None:
+            if element is None or element[1] > end:
                 return
             yield element[0], element[1], min(element[2], end)
             start = element[2]

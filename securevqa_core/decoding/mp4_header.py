@@ -113,8 +113,9 @@ def _orders(descriptor: int, entry: Box) -> list[tuple[bytes, bytes]]:
 def _is_tiled(descriptor: int, entry: Box) -> bool:
     """Tell whether a sample entry is boxes to its end: FFmpeg might read others out of any other."""
     start = entry.start + _ENTRY_BYTES
-    ends = [box.end for box in boxes(descriptor, start, entry.end)]
-    return entry.end - max(ends, default=start) <= _MAX_TERMINATOR_BYTES
+    inside = list(boxes(descriptor, start, entry.end))
+    end = max((box.end for box in inside if any(box.kind)), default=start)
+    return entry.end - end <= _MAX_TERMINATOR_BYTES
 
 
 def _problems(kind: bytes, orders: list[tuple[bytes, bytes]]) -> Iterator[str]:

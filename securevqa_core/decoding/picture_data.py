@@ -10,7 +10,7 @@ from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-__all__ = ["display_matrix", "has_alpha", "side_data", "unplain"]
+__all__ = ["display_matrix", "side_data", "unplain"]
 
 # FFmpeg's kinds of side data (libavutil/frame.h); PyAV has no name for the last four.
 _STEREO3D, _DISPLAY_MATRIX, _SPHERICAL, _DOLBY_VISION_RAW, _DOLBY_VISION = 2, 6, 13, 23, 24
@@ -110,7 +110,7 @@ def _see_through(picture: VideoFrame) -> str | None:
     What shows through is the page, the desktop or black, as the player likes, and FFmpeg's programs show the
     colours under it: no two agree, so there is nothing to be faithful to.
     """
-    if not has_alpha(picture.format.name):
+    if not _has_alpha(picture.format.name):
         return None
     alpha = picture.reformat(format="gbrap", threads=1).planes[3]
     rows = np.frombuffer(memoryview(alpha), dtype=np.uint8).reshape(-1, alpha.line_size)[:, : alpha.width]
@@ -118,7 +118,7 @@ def _see_through(picture: VideoFrame) -> str | None:
 
 
 @functools.cache
-def has_alpha(pixel_format: str) -> bool:
+def _has_alpha(pixel_format: str) -> bool:
     """Tell whether pixels of a format can be transparent."""
     described = VideoFormat(pixel_format)
     return described.has_palette or any(component.is_alpha for component in described.components)

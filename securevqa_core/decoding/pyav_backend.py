@@ -33,6 +33,7 @@ _WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
 # pixels, but not how to turn them, so they only check; as PyAV ships them, streams of eight bits.
 _STRICTER_DECODERS = {"vp9": "libvpx-vp9"}
 _STRICTER_BITS = 8
+_NUM_CHECKED = 16  # packets in which layers are looked for wherever reading begins, as flags may be missing
 _FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame that it does not hold
 
 
@@ -184,8 +185,8 @@ def _decode(
     context.skip_frame, context.copy_opaque = "DEFAULT", True
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
         wanted_times = None
-    for packet in _packets(container, stream):
-        if packet.is_keyframe:
+    for number, packet in enumerate(_packets(container, stream)):
+        if packet.is_keyframe or number < _NUM_CHECKED:
             check_layers(packet, context)
         packet.opaque = mark.next_place()
         if wanted_times is not None:

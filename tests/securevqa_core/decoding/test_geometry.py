@@ -9,11 +9,11 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
+import shown
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
 from securevqa_core.decoding.geometry import Geometry, square_pixels
-from securevqa_core.fragments import crop_patches, grid_corners
-from securevqa_core.randomness import generator
+from securevqa_core.fragments import crop_patches
 from securevqa_core.types import SamplingConfig
 
 RequestMaker = Callable[..., DecodeRequest]
@@ -36,25 +36,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _shown_by_ffmpeg(path: Path, height: int, width: int, filters: str = "null") -> np.ndarray:
-    scaler = "bilinear+accurate_rnd+full_chroma_int+bitexact"
-    output = "-f rawvideo -pix_fmt rgb24 -fps_mode passthrough -"
-    raw = media.run_ffmpeg(*f"-i {path} -sws_flags {scaler} -vf {filters} {output}".split())
-    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, height, width, 3)
-
-
-def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-    error = np.mean((a.astype(float) - b) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
-def _expected_patches(frames: np.ndarray, request: DecodeRequest) -> np.ndarray:
-    config = request.sampling
-    (draw,) = request.draws
-    corners = grid_corners(*frames.shape[1:3], config, generator(draw.grid_sampling))
-    return np.stack([crop_patches(frame, corners[0, 0], config.patch_side) for frame in frames])
-
-
 @pytest.mark.parametrize(
     ("name", "decoder"),
     [*((name, "pyav") for name in SHOWN), *((f"turned_{angle}", "decord") for angle in (90, 180, 270))],
@@ -71,11 +52,11 @@ def test_turned_and_mirrored_videos_are_sampled_as_they_are_shown(
     sample = extract_sample(str(path), request)
     height, width = (640, 360) if name in {"turned_90", "turned_270", "turned_and_mirrored"} else (360, 640)
     assert (sample.info.height, sample.info.width, sample.decoder) == (height, width, decoder)
-    frames = _shown_by_ffmpeg(path, height, width)
-    assert _psnr(sample.patches[0, 0], _expected_patches(frames, request)) >= 40
-    whole = _shown_by_ffmpeg(path, 224, 224, "scale=224:224")
-    assert _psnr(sample.frames, whole) >= 38
-    upside_down = _psnr(sample.frames[:, ::-1], whole)
+    frames = shown.by_ffmpeg(path, height, width)
+    assert shown.psnr(sample.patches[0, 0], shown.expected_patches(frames, request)) >= 40
+    whole = shown.by_ffmpeg(path, 224, 224, "scale=224:224")
+    assert shown.psnr(sample.frames, whole) >= 38
+    upside_down = shown.psnr(sample.frames[:, ::-1], whole)
     assert upside_down < 30  # the measure tells ways up apart
 
 
@@ -88,8 +69,8 @@ def test_pixels_that_are_not_square_are_made_so(
     request = make_request(sampling)
     sample = extract_sample(str(path), request)
     assert (sample.info.height, sample.info.width) == (360, 853)
-    frames = _shown_by_ffmpeg(path, 360, 853, "scale=853:360")
-    assert _psnr(sample.patches[0, 0], _expected_patches(frames, request)) >= 40
+    frames = shown.by_ffmpeg(path, 360, 853, "scale=853:360")
+    assert shown.psnr(sample.patches[0, 0], shown.expected_patches(frames, request)) >= 40
 
 
 @pytest.mark.parametrize(
@@ -120,8 +101,8 @@ def test_a_picture_at_the_limit_is_made_lower_not_wider() -> None:
 def test_squares_are_found_where_turning_puts_them(is_mirrored: bool, quarter_turns: int) -> None:
     geometry = Geometry(is_mirrored=is_mirrored, quarter_turns=quarter_turns)
     decoded = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    shown = geometry.upright(decoded)
-    assert geometry.swapped(30, 50) == shown.shape[:2]
+    upright = geometry.upright(decoded)
+    assert geometry.swapped(30, 50) == upright.shape[:2]
     corners = np.array([[[0, 0], [3, 11]], [[17, 2], [22, 22]]])
     cut = crop_patches(decoded, geometry.decoded_corners(corners, 8, size=(30, 50)), 8)
-    assert (geometry.upright(cut) == crop_patches(shown, corners, 8)).all()
+    assert (geometry.upright(cut) == crop_patches(upright, corners, 8)).all()

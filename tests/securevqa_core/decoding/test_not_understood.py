@@ -1,0 +1,177 @@
+"""What alters the shown picture and is not understood is refused by name; what only resembles it is not."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+from mp4boxes import add_to_entry, box, dolby_vision, full_box
+from PIL import Image
+
+from securevqa_core.decoding.extract import DecodeRequest, extract_sample
+from securevqa_core.errors import DecodeError
+
+RequestMaker = Callable[..., DecodeRequest]
+Make = Callable[[Path, Path], Path]  # from a plain MP4, in a folder
+COPY = "-c copy -strict unofficial"
+
+
+def _copied(name: str, options: str, before: str = "") -> Make:
+    def make(plain: Path, folder: Path) -> Path:
+        path = folder / name
+        media.run_ffmpeg(*f"{before} -i {plain} -an {options} {path}".split())
+        return path
+
+    return make
+
+
+def _boxed(extra: bytes, *, kind: bytes | None = None, name: str = "made.mp4", options: str = "") -> Make:
+    """Add boxes to the sample entry, then copy to another container if `options` say so."""
+
+    def make(plain: Path, folder: Path) -> Path:
+        edited = add_to_entry(plain, folder / "edited.mp4", extra, kind=kind)
+        return _copied(name, options)(edited, folder) if options else edited
+
+    return make
+
+
+def _hevc(make: Make) -> Make:
+    def of_hevc(plain: Path, folder: Path) -> Path:
+        hevc = folder / "hevc.mp4"
+        encoder = "-c:v libx265 -preset ultrafast -x265-params log-level=error -tag:v hvc1"
+        media.run_ffmpeg(*f"-i {plain} {encoder} {hevc}".split())
+        return make(hevc, folder)
+
+    return of_hevc
+
+
+def _still(name: str, alpha: int, **options: object) -> Make:
+    """A picture whose upper left corner has so much alpha."""
+
+    def make(_: Path, folder: Path) -> Path:
+        pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 4), dtype=np.uint8)
+        pixels[..., 3] = 255
+        pixels[:16, :16, 3] = alpha
+        Image.fromarray(pixels).save(folder / name, **options)
+        return folder / name
+
+    return make
+
+
+def _sliced(name: str, options: str, unit: bytes) -> Make:
+    """A raw stream with one more NAL unit after its first slice."""
+
+    def make(plain: Path, folder: Path) -> Path:
+        raw = _copied(name, options)(plain, folder)
+        pieces = raw.read_bytes().split(b"\0\0\1")
+        raw.write_bytes(b"\0\0\1".join([*pieces, unit]))
+        return raw
+
+    return make
+
+
+def _jpeg(mark: bytes) -> Make:
+    def make(_: Path, folder: Path) -> Path:
+        file = io.BytesIO()
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+            file, "jpeg"
+        )
+        held = b"http://ns.adobe.com/xap/1.0/\0" + mark
+        segment = b"\xff\xe1" + struct.pack(">H", len(held) + 2) + held
+        (folder / "still.jpg").write_bytes(file.getvalue()[:2] + segment + file.getvalue()[2:])
+        return folder / "still.jpg"
+
+    return make
+
+
+PROJECTION = box(b"proj", full_box(b"prhd", bytes(12)), full_box(b"equi", bytes(16)))
+SPHERE = box(b"sv3d", full_box(b"svhd", b"x\0"), PROJECTION)
+TRANSLUCENT = "format=yuva420p,geq=lum=p(X\\,Y):cb=p(X\\,Y):cr=p(X\\,Y):a=100"
+HEVC_ALPHA = f"-vf {TRANSLUCENT} -c:v libx265 -preset ultrafast -x265-params log-level=error"
+OPAQUE = "format=yuva420p"
+REFUSED: dict[str, tuple[Make, str]] = {
+    "Dolby Vision 5": (
+        _hevc(_boxed(dolby_vision(b"dvcC", profile=5, compatibility=0))),
+        "Dolby Vision profile 5",
+    ),
+    "Dolby Vision 8.0": (
+        _hevc(_boxed(dolby_vision(b"dvvC", profile=8, compatibility=0))),
+        "profile 8 .*0",
+    ),
+    "Dolby Vision 20": (_hevc(_boxed(dolby_vision(b"dvwC", profile=20, compatibility=0))), "profile 20"),
+    "Dolby Vision in Matroska": (
+        _hevc(_boxed(dolby_vision(b"dvcC", profile=5, compatibility=0), name="made.mkv", options=COPY)),
+        "Dolby Vision profile 5",
+    ),
+    "Dolby Vision by name": (_hevc(_boxed(b"", kind=b"dvh1")), "Dolby Vision without a record"),
+    "PNG": (_still("still.png", 0), "not opaque"),
+    "WebP": (_still("still.webp", 100, lossless=True), "not opaque"),
+    "GIF": (_still("still.gif", 0), "not opaque"),
+    "ProRes": (_copied("made.mov", f"-vf {TRANSLUCENT} -c:v prores_ks -pix_fmt yuva444p10le"), "not opaque"),
+    "VP9": (_copied("made.webm", f"-vf {TRANSLUCENT} -c:v libvpx-vp9 -deadline realtime"), "AlphaMode"),
+    "HEVC alpha": (_copied("made.mp4", HEVC_ALPHA), "further layers, views or alpha"),
+    "HEVC alpha in a transport stream": (_copied("made.ts", HEVC_ALPHA), "further layers, views or alpha"),
+    "stereo, Matroska": (_copied("made.mkv", f"-metadata:s:v stereo_mode=left_right {COPY}"), "stereoscopic"),
+    "stereo, MP4": (_boxed(full_box(b"st3d", b"\2")), "stereoscopic"),
+    "stereo, H.264": (_copied("made.ts", "-c:v libx264 -x264-params frame-packing=3"), "stereoscopic"),
+    "sphere, MP4": (_boxed(SPHERE), "spherical"),
+    "sphere, Matroska": (_boxed(SPHERE, name="made.mkv", options=COPY), "spherical"),
+    "views, Apple": (_hevc(_boxed(box(b"vexu", box(b"eyes", full_box(b"stri", b"\3"))))), "vexu"),
+    "layers, H.264": (_sliced("made.h264", "-c copy", b"\x74\x80\x01\x02\x03"), "further layers"),
+    "gain map, Adobe": (_jpeg(b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'), "a gain map"),
+    "gain map, Apple": (_jpeg(b"urn:com:apple:photo:2020:aux:hdrgainmap"), "a gain map"),
+    "a slanted picture": (_copied("made.mp4", "-c copy", "-display_rotation 30"), "no quarter turn"),
+    "needles for pixels": (_copied("made.mkv", "-c copy -aspect 30:1"), "as wide as high"),
+    "YCgCo": (_copied("made.mp4", "-c copy -bsf:v h264_metadata=matrix_coefficients=8"), "colour matrix .*8"),
+    "linear light": (
+        _copied("made.mp4", "-c copy -bsf:v h264_metadata=transfer_characteristics=8"),
+        "transfer characteristic .*8",
+    ),
+}
+SCORED: dict[str, Make] = {
+    "Dolby Vision 8.1": _hevc(_boxed(dolby_vision(b"dvvC", profile=8, compatibility=1))),
+    "Dolby Vision 8.1 in Matroska": _hevc(
+        _boxed(dolby_vision(b"dvvC", profile=8, compatibility=1), name="made.mkv", options=COPY)
+    ),
+    "PNG": _still("still.png", 255),
+    "WebP": _still("still.webp", 255, lossless=True),
+    "GIF of a video": _copied("made.gif", "-frames:v 4"),
+    "ProRes": _copied("made.mov", f"-vf {OPAQUE} -c:v prores_ks -pix_fmt yuva444p10le"),
+    "mono, Matroska": _copied("made.mkv", f"-metadata:s:v stereo_mode=mono {COPY}"),
+    "mono, MP4": _boxed(full_box(b"st3d", b"\0")),
+    "JPEG": _jpeg(b"http://ns.adobe.com/photoshop/1.0/"),
+    "AVIF": _copied("made.avif", "-frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1"),
+    "a terminator": _boxed(bytes(4)),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("not_understood") / "plain.mp4"
+    options = "-frames:v 8 -vf scale=192:108,setsar=1 -c:v libx264 -preset ultrafast -pix_fmt yuv420p -an"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} {options} {path}".split())
+    return path
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_understood_is_refused_by_its_name(
+    plain: Path, make_request: RequestMaker, tmp_path: Path, name: str
+) -> None:
+    make, words = REFUSED[name]
+    path = make(plain, tmp_path)
+    with pytest.raises(DecodeError, match=words) as caught:
+        extract_sample(str(path), make_request())
+    assert caught.value.code == "display_not_understood"
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_what_only_resembles_it_is_scored(
+    plain: Path, make_request: RequestMaker, tmp_path: Path, name: str
+) -> None:
+    sample = extract_sample(str(SCORED[name](plain, tmp_path)), make_request())
+    assert sample.patches.std() > 10
