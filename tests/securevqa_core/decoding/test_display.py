@@ -9,6 +9,7 @@ import media
 import pytest
 import shown
 from mp4boxes import add_to_entry, clap
+from PIL import Image
 
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
@@ -88,6 +89,25 @@ def test_pictures_are_cropped_turned_and_grained_as_ffmpegs_program_shows_them(
     assert shown.psnr(sample.patches[0, 0], shown.expected_patches(frames, request)) >= 40
     assert shown.psnr(sample.frames, shown.by_ffmpeg(path, 224, 224, "scale=224:224")) >= 38
     assert shown.psnr(read_frames(path).pixels, frames) >= 40  # what attacks see
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_exif_says(
+    make_request: RequestMaker, tmp_path: Path, orientation: int
+) -> None:
+    path = tmp_path / "still.jpg"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} -frames:v 1 -q:v 2 {path}".split())
+    with Image.open(path) as still:
+        exif = still.getexif()
+        exif[0x0112] = orientation
+        still.save(path, quality=95, exif=exif)
+    size = (272, 640) if orientation < 5 else (640, 272)
+    sampling = SamplingConfig(num_clips=1, clip_frames=1, grid_size=2, num_segments=1, segment_frames=1)
+    request = make_request(sampling, decoder="pyav")
+    sample = extract_sample(str(path), request)
+    assert (sample.info.height, sample.info.width) == size
+    frames = shown.by_ffmpeg(path, *size)
+    assert shown.psnr(sample.patches[0, 0], shown.expected_patches(frames, request)) >= 40
 
 
 def test_a_window_of_rejected_content_is_all_that_is_seen(

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import dovi
 import media
 import numpy as np
 import pytest
@@ -75,6 +76,17 @@ def _sliced(name: str, options: str, unit: bytes) -> Make:
     return make
 
 
+def _with_rpu(*, profile: int, is_full_range: bool) -> Make:
+    def make(plain: Path, folder: Path) -> Path:
+        encoder = (
+            "-frames:v 1 -c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le"
+        )
+        raw = _copied("made.hevc", encoder)(plain, folder)
+        return dovi.append(raw, dovi.rpu_unit(profile=profile, is_full_range=is_full_range))
+
+    return make
+
+
 def _jpeg(mark: bytes) -> Make:
     def make(_: Path, folder: Path) -> Path:
         file = io.BytesIO()
@@ -109,6 +121,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "Dolby Vision profile 5",
     ),
     "Dolby Vision by name": (_hevc(_boxed(b"", kind=b"dvh1")), "Dolby Vision without a record"),
+    "Dolby Vision by its data": (_with_rpu(profile=0, is_full_range=True), "base layer is not Y'CbCr"),
     "PNG": (_still("still.png", 0), "not opaque"),
     "WebP": (_still("still.webp", 100, lossless=True), "not opaque"),
     "GIF": (_still("still.gif", 0), "not opaque"),
@@ -138,6 +151,7 @@ SCORED: dict[str, Make] = {
     "Dolby Vision 8.1 in Matroska": _hevc(
         _boxed(dolby_vision(b"dvvC", profile=8, compatibility=1), name="made.mkv", options=COPY)
     ),
+    "Dolby Vision by its data": _with_rpu(profile=1, is_full_range=False),
     "PNG": _still("still.png", 255),
     "WebP": _still("still.webp", 255, lossless=True),
     "GIF of a video": _copied("made.gif", "-frames:v 4"),
