@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import media
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -108,6 +109,19 @@ def test_the_decode_limits_are_in_force(videos: dict[str, Path], tmp_path: Path)
     row = _row(_stage(tmp_path, decode_limits=DecodeLimits(max_pixels=100)), videos["bikes_h264.mp4"])
     assert row["error_code"] == "too_many_pixels"
     assert row["decode_seconds"] > 0
+
+
+def test_what_is_not_understood_is_named_by_the_code_and_among_the_warnings(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "stereo.mkv"
+    media.run_ffmpeg(
+        *f"-i {videos['bikes_h264.mp4']} -c copy -metadata:s:v stereo_mode=left_right {path}".split()
+    )
+    row = _row(_stage(tmp_path), path)
+    assert (row["status"], row["error_code"]) == ("failed", "display_not_understood")
+    assert "stereoscopic" in row["error_message"]
+    assert row["decode_warnings"] == [f"display_not_understood: {row['error_message']}"]
 
 
 def test_a_deadline_between_two_videos_of_a_task_ends_it(
