@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import OpenVideo
-from securevqa_core.decoding.display import read_display
 from securevqa_core.decoding.geometry import square_pixels
 from securevqa_core.decoding.pixels import Scaler
 from securevqa_core.decoding.probe import (
@@ -67,14 +66,11 @@ def read_frames(
     descriptor_or_path = path if isinstance(path, int) else str(path)
     with open_file(descriptor_or_path) as descriptor, open_container(descriptor) as container:
         stream = check_stream(container, limits)
-        display = read_display(container, stream, descriptor)
         index = index_frames(container, stream)
         if index.pts is None:
             index = pyav_backend.count_frames(container, stream, index)
         info = video_info(stream, index)
-        video = OpenVideo(
-            descriptor=descriptor, container=container, stream=stream, index=index, display=display
-        )
+        video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
         if max_seconds is not None:
             max_frames = min(max_frames, math.ceil(max_seconds * (info.fps or DEFAULT_FPS)))
         wanted = np.arange(min(max_frames, info.num_frames), dtype=np.int64)

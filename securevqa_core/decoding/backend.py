@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -25,15 +26,21 @@ Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenVideo:
-    """A file that has passed the allow-list."""
+    """A file that has passed the allow-list; making one reads how its pictures are shown.
+
+    Raises:
+        DecodeError: display_not_understood.
+    """
 
     descriptor: int  # of the file, open for reading
     container: InputContainer  # demuxed to its end
     stream: VideoStream
     index: FrameIndex
-    display: Display = None  # type: ignore[assignment]  # None: read here, before anything is decoded
+    display: Display = None  # type: ignore[assignment]  # None: as the headers have it, read here
 
     def __post_init__(self) -> None:
+        # Decoders cut off less on the left than streams tell them, for alignment, unless they are told this.
+        self.stream.codec_context.flags |= Flags.unaligned
         if self.display is None:
             object.__setattr__(self, "display", read_display(self.container, self.stream, self.descriptor))
 

@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-from av.codec.context import Flags
 from av.container import InputContainer
 from av.filter import Graph
 from av.filter.context import FilterContext
@@ -105,8 +104,6 @@ def read_display(container: InputContainer, stream: VideoStream, descriptor: int
     aspect = stream.sample_aspect_ratio
     if aspect and not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
         raise not_understood(f"pixels {aspect.numerator}:{aspect.denominator} as wide as high")
-    # Decoders cut off less on the left than they are told, for the sake of alignment, unless told this too.
-    stream.codec_context.flags |= Flags.unaligned
     return Display(header.crop, Colours.of(stream.codec_context), aspect)
 
 

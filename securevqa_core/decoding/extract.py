@@ -18,7 +18,6 @@ from securevqa_core.decoding.collect import (
     patches_shape,
     wanted_frames,
 )
-from securevqa_core.decoding.display import read_display
 from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.probe import (
     FrameIndex,
@@ -85,13 +84,10 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
     """
     with open_file(path) as descriptor, open_container(descriptor) as container:
         stream = check_stream(container, request.limits)
-        display = read_display(container, stream, descriptor)
         index = _index(container, stream, descriptor, request)
         if index.pts is None:
             index = pyav_backend.count_frames(container, stream, index)
-        video = OpenVideo(
-            descriptor=descriptor, container=container, stream=stream, index=index, display=display
-        )
+        video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
         if request.decoder != "auto":
             return _extract(video, request, request.decoder, _BACKENDS[request.decoder])
         if request.has_crashed_pyav:
