@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 from typing import Any, cast
 
 import numpy as np
+from av.dictionary import Dictionary
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
+from securevqa_core.decoding.icc import is_ordinary
+
 __all__ = ["display_matrix", "side_data", "unplain"]
 
 # FFmpeg's kinds of side data (libavutil/frame.h); PyAV has no name for the last four.
-_STEREO3D, _DISPLAY_MATRIX, _SPHERICAL, _DOLBY_VISION_RAW, _DOLBY_VISION = 2, 6, 13, 23, 24
+_STEREO3D, _DISPLAY_MATRIX, _SPHERICAL, _ICC_PROFILE, _DOLBY_VISION_RAW, _DOLBY_VISION = 2, 6, 13, 15, 23, 24
 _LCEVC, _VIEW_ID, _REFERENCE_DISPLAYS, _EXIF = 28, 29, 30, 31
 _NOT_UNDERSTOOD = {
     _LCEVC: "an LCEVC enhancement",
@@ -52,7 +57,19 @@ def side_data(picture: VideoFrame) -> SideData:
     for item in SideDataContainer(picture):  # type: ignore[call-arg]
         kind: Any = item.type  # its stub has no value
         held.setdefault(kind.value, item)
+        _keep_description(item)
     return held
+
+
+def _keep_description(item: Any) -> None:
+    """Have what describes side data (the name of an ICC profile) outlive its Python object.
+
+    PyAV frees it with that object and FFmpeg frees it again with the picture, which ends the process. The
+    object that owns it is never freed instead: some bytes for a picture that has such data.
+    """
+    for owned in gc.get_referents(item):
+        if isinstance(owned, Dictionary) and len(owned):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(owned))
 
 
 def display_matrix(held: SideData) -> list[int] | None:
@@ -74,6 +91,8 @@ def _unplain_data(held: SideData) -> str | None:
             return "a stereoscopic picture, of which a viewer sees one half"
         if kind == _SPHERICAL and _first_number(item) != _RECTILINEAR:
             return "a spherical picture, of which a viewer sees a window"
+    if _ICC_PROFILE in held and not is_ordinary(bytes(held[_ICC_PROFILE])):
+        return "an ICC profile that is none of a usual colour space"
     if _DOLBY_VISION_RAW in held:
         return _unplain_dolby_vision(held.get(_DOLBY_VISION))
     return None
