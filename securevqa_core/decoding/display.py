@@ -47,9 +47,11 @@ from securevqa_core.decoding.matroska_header import matroska_header
 from securevqa_core.decoding.mp4_header import mp4_header
 from securevqa_core.decoding.picture_data import display_matrix, side_data, unplain
 from securevqa_core.decoding.still_header import still_header
+from securevqa_core.decoding.tone_mapping import HDR_TRANSFERS, is_hdr
 
 __all__ = ["Display", "ShownPicture", "read_display"]
 
+_NO_TRANSFERS = frozenset([0, 2])  # reserved and unspecified
 _STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
 
 
@@ -65,10 +67,11 @@ class ShownPicture:
 class Display:
     """The display transform of one stream."""
 
-    def __init__(self, crop: Crop, colours: Colours, pixel_aspect: Fraction | None) -> None:
-        self.crop, self.colours = crop, colours
+    def __init__(self, header: Header, colours: Colours, pixel_aspect: Fraction | None) -> None:
+        self.crop, self.colours = header.crop, colours
         self.pixel_aspect = pixel_aspect  # width of a pixel by its height; None where nothing says
-        self._cropper = None if crop == NO_CROP else _Cropper(crop)
+        self._transfer = header.transfer
+        self._cropper = None if self.crop == NO_CROP else _Cropper(self.crop)
         self._geometry: Geometry | None = None
 
     def shown(self, picture: VideoFrame) -> ShownPicture:
@@ -85,11 +88,19 @@ class Display:
         if self._geometry not in (None, geometry):
             raise not_understood("pictures of one stream that are turned differently")
         self._geometry = geometry
+        if self._is_contradicted(picture):
+            raise not_understood("container and stream disagree on high dynamic range")
         cropped = picture if self._cropper is None else self._cropper.cropped(picture)
         guessed = self.colours.complete(cropped, size=(picture.height, picture.width))
         if (problem := unplain(cropped, held)) is not None:
             raise not_understood(problem)
         return ShownPicture(picture=cropped, geometry=geometry, guessed=guessed)
+
+    def _is_contradicted(self, picture: VideoFrame) -> bool:
+        """Tell whether container and stream disagree on the range: players believe the one or the other."""
+        if self._transfer in _NO_TRANSFERS or int(picture.color_trc) in _NO_TRANSFERS:
+            return False
+        return is_hdr(picture) != (self._transfer in HDR_TRANSFERS)
 
 
 def read_display(container: InputContainer, stream: VideoStream, descriptor: int) -> Display:
@@ -104,7 +115,7 @@ def read_display(container: InputContainer, stream: VideoStream, descriptor: int
     aspect = stream.sample_aspect_ratio
     if aspect and not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
         raise not_understood(f"pixels {aspect.numerator}:{aspect.denominator} as wide as high")
-    return Display(header.crop, Colours.of(stream.codec_context), aspect)
+    return Display(header, Colours.of(stream.codec_context), aspect)
 
 
 def _header(container: InputContainer, stream: VideoStream, descriptor: int) -> Header:

@@ -16,7 +16,8 @@ _SEEK, _SEEK_ID, _SEEK_POSITION = 0x4DBB, 0x53AB, 0x53AC
 _TRACK_ENTRY, _TRACK_TYPE, _CODEC_ID, _VIDEO, _OPERATION = 0xAE, 0x83, 0x86, 0xE0, 0xE2
 _CROP_BOTTOM, _CROP_TOP, _CROP_LEFT, _CROP_RIGHT, _ALPHA_MODE = 0x54AA, 0x54BB, 0x54CC, 0x54DD, 0x53C0
 _MAPPING, _MAPPED_TYPE, _MAPPED_RECORD = 0x41E4, 0x41E7, 0x41ED
-_NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _MAPPING, _SEEK])
+_COLOUR, _TRANSFER = 0x55B0, 0x55BA
+_NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _COLOUR, _MAPPING, _SEEK])
 _STREAM_TYPES = frozenset([0x01, 0x02, 0x11, 0x21])  # of tracks that FFmpeg makes streams of
 _VIDEO_TYPE = 0x01
 _KIND_BYTES = 8
@@ -51,7 +52,7 @@ def matroska_header(descriptor: int, stream_index: int, num_tracks: int) -> Head
     problems = list(_problems(mine))
     if any(_OPERATION in fields for fields in tracks):
         problems.append("tracks that are put together (TrackOperation)")
-    return Header(crop=crop, not_understood=tuple(problems))
+    return Header(crop=crop, transfer=_number(mine, _TRANSFER), not_understood=tuple(problems))
 
 
 def _is_stream(fields: _Fields) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from securevqa_core.decoding.boxes import Box, boxes, child, content
@@ -25,6 +26,7 @@ _IN_ENTRY = {
 _DOLBY_VISION_BOXES = frozenset([b"dvcC", b"dvvC", b"dvwC"])
 _DOLBY_VISION_ENTRIES = frozenset([b"dvh1", b"dvhe", b"dav1", b"dva1", b"dvav"])
 _SHOWN = frozenset([b"clap", b"pasp", b"colr", b"st3d", b"sv3d", *_IN_ENTRY, *_DOLBY_VISION_BOXES])
+_CODED_COLOURS = frozenset([b"nclx", b"nclc"])  # kinds of `colr` that give numbers of ITU-T H.273
 _IS_ENABLED = 1  # flag of a track
 
 
@@ -47,7 +49,7 @@ def mp4_header(descriptor: int, track_id: int) -> Header:
     header = _track_header(descriptor, mine[0])
     if any(mine[0].is_composed_with(other) for other in tracks if other is not mine[0]):
         problems.append("a track that is laid over another")
-    return Header(crop=header.crop, not_understood=(*problems, *header.not_understood))
+    return replace(header, not_understood=(*problems, *header.not_understood))
 
 
 def _movie_and_items(descriptor: int) -> tuple[Box | None, Box | None]:
@@ -101,7 +103,12 @@ def _track_header(descriptor: int, track: _Track) -> Header:
         crop = clean_aperture(apertures[-1], int.from_bytes(size[:2]), int.from_bytes(size[2:]))
     if crop is None:
         problems.append("a clean aperture that is no part of the picture")
-    return Header(crop=crop or NO_CROP, not_understood=tuple(problems))
+    return Header(crop=crop or NO_CROP, transfer=_transfer(orders[0]), not_understood=tuple(problems))
+
+
+def _transfer(orders: list[tuple[bytes, bytes]]) -> int:
+    coded = [held for kind, held in orders if kind == b"colr" and held[:4] in _CODED_COLOURS]
+    return int.from_bytes(coded[-1][6:8]) if coded else 0
 
 
 def _orders(descriptor: int, entry: Box) -> list[tuple[bytes, bytes]]:

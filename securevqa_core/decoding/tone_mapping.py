@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc
 from numpy.typing import NDArray
 
-__all__ = ["is_hdr", "tone_map", "transfer_name"]
+__all__ = ["HDR_TRANSFERS", "is_hdr", "tone_map", "transfer_name"]
 
 _REFERENCE_WHITE_NITS = 100.0  # of standard range, as BT.1886 displays are graded
 _PEAK_NITS = 1000.0  # of the display HLG is defined for, and of most that PQ is graded on
@@ -21,6 +21,7 @@ _BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
 )
 _NAMES = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
+HDR_TRANSFERS = frozenset(_NAMES)  # by ITU-T H.273, table 3
 
 
 def is_hdr(picture: VideoFrame) -> bool:

@@ -101,6 +101,23 @@ def test_tags_that_stand_in_the_container_alone_count(
     assert shown.psnr(of_neither.patches, of_container.patches) < 40
 
 
+@pytest.mark.parametrize(("inside", "outside"), [(16, 1), (1, 16), (18, 13)])
+@pytest.mark.parametrize("name", ["contradicted.mp4", "contradicted.mkv"])
+def test_a_range_that_container_and_stream_disagree_on_is_refused(
+    make_request: RequestMaker, tmp_path: Path, name: str, inside: int, outside: int
+) -> None:
+    encoded = tmp_path / "encoded.mp4"
+    source = f"-i {media.bundled_clip('bikes')} -frames:v 2 -an -vf scale=320:180"
+    tags = f"colour_primaries=9:transfer_characteristics={inside}:matrix_coefficients=9"
+    media.run_ffmpeg(*f"{source} {X265} -tag:v hvc1 -bsf:v hevc_metadata={tags} {encoded}".split())
+    colours = box(b"colr", b"nclx", struct.pack(">3HB", 9, outside, 9, 0))
+    add_to_entry(encoded, tmp_path / "edited.mp4", colours)
+    media.run_ffmpeg(*f"-i {tmp_path / 'edited.mp4'} -c copy {tmp_path / name}".split())
+    with pytest.raises(DecodeError, match="disagree on high dynamic range") as caught:
+        extract_sample(str(tmp_path / name), make_request(TWO))
+    assert caught.value.code == "display_not_understood"
+
+
 def test_decord_refuses_what_it_guesses_otherwise(make_request: RequestMaker, tmp_path: Path) -> None:
     path = _saturated(tmp_path / "untagged.mp4", "960x720", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p")
     with pytest.raises(DecodeError, match="untagged colours of 720 lines") as caught:
