@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.frame_index import FrameIndex
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, geometry_of
-from securevqa_core.decoding.probe import FrameIndex
+from securevqa_core.decoding.probe import open_video
+from securevqa_core.types import DecodeLimits
 
 __all__ = ["FALLBACK", "Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
 
@@ -30,6 +33,17 @@ class OpenVideo:
     container: InputContainer  # demuxed to its end
     stream: VideoStream
     index: FrameIndex
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+
+    @contextlib.contextmanager
+    def reopened(self) -> Iterator[OpenVideo]:
+        """Give the same video at its first packet: not every seek leads back there.
+
+        Where a clock turns, time zero is in mid-file; and a first frame that nobody marked as one to begin at
+        is found by no seek.
+        """
+        with open_video(self.descriptor, self.limits) as (container, stream):
+            yield replace(self, container=container, stream=stream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

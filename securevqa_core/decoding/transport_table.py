@@ -99,12 +99,11 @@ def _table(rows: NDArray[Any], start_time: int) -> FilmTable | None:
     shown = np.sort(dts + delays)
     if (shown[1:] == shown[:-1]).any():
         return None
-    duration = int(shown[-1] - shown[0] + np.median(np.diff(shown)))
     entries = np.flatnonzero(rows["is_entry"])
     return FilmTable(
         dts=dts,
         keyframes=entries,
         positions=rows["position"].copy(),
         doubtful=doubtful,
-        duration=duration,
+        times=shown,
     )
