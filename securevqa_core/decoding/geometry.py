@@ -63,7 +63,10 @@ UPRIGHT = Geometry()
 
 def geometry_of(picture: VideoFrame) -> Geometry:
     """Read the display matrix of a decoded picture, rounded to quarter turns."""
-    side_data: Any = picture.side_data  # its stub calls it a mapping from strings
+    try:
+        side_data: Any = picture.side_data  # its stub calls it a mapping from strings
+    except ValueError:  # PyAV has no name for some of it, which keeps it from listing the rest
+        return Geometry(quarter_turns=round(picture.rotation / 90) % 4)
     matrix = side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
         return UPRIGHT

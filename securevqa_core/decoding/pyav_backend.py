@@ -19,6 +19,7 @@ from securevqa_core.decoding.backend import FoundFrame, OpenVideo
 from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
 from securevqa_core.decoding.frame_index import FrameIndex
+from securevqa_core.decoding.harmless import touch_no_pixel
 from securevqa_core.errors import DecodeError
 
 __all__ = ["count_frames", "read_frames", "recount_frames"]
@@ -252,7 +253,8 @@ def _pictures(
         raise
     except av.error.FFmpegError:
         return [], False
-    return pictures, all(pardoned is not None and text.startswith(pardoned) for _, _, text in complaints)
+    said = [text for _, _, text in complaints if pardoned is None or not text.startswith(pardoned)]
+    return pictures, not said or touch_no_pixel(said, packet, decoder)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
