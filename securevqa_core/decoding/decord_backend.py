@@ -1,4 +1,7 @@
-"""Owns reading chosen frames with decord, which hides damage: what PyAV finds damaged is damaged here too."""
+"""Owns reading chosen frames with decord, which hides damage: what PyAV finds damaged is damaged here too.
+
+decord never sees an upload, but one checked stream of it, copied into memory.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
+from securevqa_core.decoding.remux import Copy, remuxed
 from securevqa_core.errors import DecodeError
 
 __all__ = ["load_decord", "read_frames", "read_frames_unchecked"]
 
-MAX_FILE_BYTES = 512 << 20  # decord is given the bytes, as by name it would follow a playlist anywhere
+MAX_FILE_BYTES = 512 << 20  # the stream is copied into memory
 # Where decord finds the frame it is asked for, and where only if it reads on from the start; elsewhere, in
 # transport streams for one, it shows another frame and says nothing.
 _SEEKABLE = frozenset({"mov", "matroska", "flv"})
@@ -30,17 +34,24 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
     Raises:
         DecodeError: decode_failed, where decord cannot read the file or sees other frames in it.
     """
+    known = sorted(_looked_at(video, wanted))  # PyAV goes back to what it misses; decord only goes on
     reader = _Reader(video)
-    for position, known in enumerate(pyav_backend.read_frames(video, wanted)):
-        if position == 0 and known.geometry.is_mirrored:
-            raise DecodeError("decode_failed", "the video is to be mirrored, which decord does not do")
+    for number, is_damaged, is_interlaced in known:
         yield FoundFrame(
-            number=known.number,
-            picture=reader.picture(known.number),
-            is_damaged=known.is_damaged,
-            is_interlaced=known.is_interlaced,
+            number=number,
+            picture=reader.picture(number),
+            is_damaged=is_damaged,
+            is_interlaced=is_interlaced,
             is_upright=True,
         )
+
+
+def _looked_at(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[tuple[int, bool, bool]]:
+    """Yield number, damage and interlacing of each frame that PyAV can decode."""
+    for position, found in enumerate(pyav_backend.read_frames(video, wanted)):
+        if position == 0 and found.geometry.is_mirrored:
+            raise DecodeError("decode_failed", "the video is to be mirrored, which decord does not do")
+        yield found.number, found.is_damaged, found.is_interlaced
 
 
 def read_frames_unchecked(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
@@ -73,8 +84,9 @@ class _Reader:
         names = set(video.container.format.name.split(","))
         if names.isdisjoint(_SEEKABLE | _SEQUENTIAL):
             raise DecodeError("decode_failed", f"decord misplaces frames in {video.container.format.name}")
-        self._has_seeking = not names.isdisjoint(_SEEKABLE)
-        self._reader = _open(video)
+        copy = _copy(video)
+        self._has_seeking = copy.has_true_keyframes and not names.isdisjoint(_SEEKABLE)
+        self._reader = _open(video, copy)
         self._next = 0
         context = video.stream.codec_context
         self._transfer, self._primaries = context.color_trc, context.color_primaries
@@ -103,17 +115,10 @@ class _Reader:
         return self._reader.next()
 
 
-def _open(video: OpenVideo) -> Any:
+def _open(video: OpenVideo, copy: Copy) -> Any:
     decord = load_decord()
-    size_bytes = os.fstat(video.descriptor).st_size
-    if size_bytes > MAX_FILE_BYTES:
-        raise DecodeError(
-            "decode_failed", f"decord is given files of at most {MAX_FILE_BYTES} bytes, got {size_bytes}"
-        )
     try:
-        with open(os.dup(video.descriptor), "rb") as file:  # noqa: PTH123  # a descriptor has no path
-            file.seek(0)
-            reader = decord.VideoReader(file, num_threads=1, fault_tol=1)
+        reader = decord.VideoReader(copy.content, num_threads=1, fault_tol=1)
     except (decord.DECORDError, AssertionError, RuntimeError) as error:
         raise DecodeError("decode_failed", "decord cannot read the file") from error
     if len(reader) != video.index.num_frames:
@@ -121,3 +126,13 @@ def _open(video: OpenVideo) -> Any:
             "decode_failed", f"decord counts {len(reader)} frames, the packets hold {video.index.num_frames}"
         )
     return reader
+
+
+def _copy(video: OpenVideo) -> Copy:
+    """Return the stream alone: decord's FFmpeg of 2018 knows no allow-list and chooses its own stream."""
+    size_bytes = os.fstat(video.descriptor).st_size
+    if size_bytes > MAX_FILE_BYTES:
+        raise DecodeError(
+            "decode_failed", f"decord is given files of at most {MAX_FILE_BYTES} bytes, got {size_bytes}"
+        )
+    return remuxed(video)

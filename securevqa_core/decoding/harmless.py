@@ -7,8 +7,6 @@ given to another decoder by themselves: what it complains of there, with the sam
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator
 
 import av
 from av.codec import CodecContext
@@ -17,10 +15,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.damage import overheard
+from securevqa_core.decoding.nal_units import join_units, length_bytes_of, units
 
 __all__ = ["touch_no_pixel"]
 
-_START_CODE = re.compile(rb"\x00\x00\x01")
 _H264_SLICES = range(1, 6)  # nal_unit_type of Rec. ITU-T H.264, table 7-1
 _HEVC_SLICES = range(32)  # of Rec. ITU-T H.265, table 7-1
 # Markers of Rec. ITU-T T.81, table B.1.
@@ -43,34 +41,16 @@ def touch_no_pixel(complaints: list[str], packet: Packet[VideoStream], decoder: 
 
 def _beside_pixels(content: bytes, decoder: VideoCodecContext) -> bytes:
     """Return the parts of a packet that hold no pixels, in the packet's own form; none of an unknown form."""
-    name, extradata = decoder.codec.canonical_name, decoder.extradata or b""
+    name = decoder.codec.canonical_name
     if name == "mjpeg":
         return _jpeg_beside(content)
     if name not in {"h264", "hevc"}:
         return b""
-    length_bytes = 0
-    if extradata[:1] == b"\x01":  # ISO/IEC 14496-15: lengths in place of start codes
-        place = 4 if name == "h264" else 21
-        length_bytes = (extradata[place] & 3) + 1 if len(extradata) > place else 4
-    kept = b""
-    for unit in _units(content, length_bytes):
-        kind, slices = (unit[0] & 31, _H264_SLICES) if name == "h264" else (unit[0] >> 1 & 63, _HEVC_SLICES)
-        if kind not in slices:
-            kept += (len(unit).to_bytes(length_bytes) if length_bytes else b"\0\0\1") + unit
-    return kept
-
-
-def _units(content: bytes, length_bytes: int) -> Iterator[bytes]:
-    """Yield the NAL units of a packet, none empty."""
-    if not length_bytes:
-        yield from (unit for unit in _START_CODE.split(content)[1:] if unit)
-        return
-    at = 0
-    while at + length_bytes < len(content):
-        start = at + length_bytes
-        at = start + int.from_bytes(content[at:start])
-        if at > start:
-            yield content[start:at]
+    length_bytes = length_bytes_of(decoder)
+    found = units(content, length_bytes)
+    if name == "h264":
+        return join_units((unit for unit in found if unit[0] & 31 not in _H264_SLICES), length_bytes)
+    return join_units((unit for unit in found if unit[0] >> 1 & 63 not in _HEVC_SLICES), length_bytes)
 
 
 def _jpeg_beside(content: bytes) -> bytes:
