@@ -18,10 +18,9 @@ from securevqa_core.decoding.geometry import UPRIGHT, Geometry, geometry_of
 from securevqa_core.decoding.probe import open_video
 from securevqa_core.types import DecodeLimits
 
-__all__ = ["FALLBACK", "Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
+__all__ = ["Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
 
 BackendName = Literal["pyav", "decord"]
-FALLBACK = "fallback:"  # how a warning begins that says that another decoder had to read the file
 Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV fails
 
 

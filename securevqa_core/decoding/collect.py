@@ -21,8 +21,9 @@ from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
-__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
+__all__ = ["INTERLACED", "MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
+INTERLACED = "interlaced:"  # how the warning begins
 MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
 
 
@@ -201,7 +202,7 @@ class _Tally:
             sizes = sorted(f"{width}x{height}" for width, height in self._sizes)
             warnings.append(f"size_changes: frames of {', '.join(sizes[:4])}, all scaled to one size")
         if self._num_interlaced:
-            warnings.append(f"interlaced: {self._num_interlaced} of {num_wanted} sampled frames")
+            warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
         if self._transfers:
             names = " and ".join(sorted(self._transfers))
             warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")

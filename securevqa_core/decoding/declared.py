@@ -8,6 +8,8 @@ from av.video.stream import VideoStream
 
 from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
 from securevqa_core.decoding.probe import shown_streams
+from securevqa_core.decoding.transport_tracks import video_pids
+from securevqa_core.doubts import SEVERAL_VIDEO_STREAMS, TRACK_CHANGES
 from securevqa_core.types import VideoInfo
 
 __all__ = ["header_warnings"]
@@ -18,7 +20,7 @@ _SHORT_FRAMES = 1.5  # likewise
 
 
 def header_warnings(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, info: VideoInfo
+    container: InputContainer, stream: VideoStream, index: FrameIndex, info: VideoInfo, *, descriptor: int
 ) -> list[str]:
     """Say where the header declares clearly more than the packets hold, or more than one video."""
     warnings = []
@@ -29,7 +31,10 @@ def header_warnings(
         warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
     num_videos = len(shown_streams(container))
     if num_videos > 1:
-        warnings.append(f"several_video_streams: stream {stream.index} of {num_videos} was read")
+        warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")
+    elif "mpegts" in container.format.name.split(",") and (others := video_pids(descriptor) - {stream.id}):
+        ids = ", ".join(map(str, sorted(others)))
+        warnings.append(f"{TRACK_CHANGES} packet id {stream.id} was read, and not {ids}")
     return warnings
 
 

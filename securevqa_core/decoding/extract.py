@@ -11,9 +11,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
-from securevqa_core.decoding.backend import FALLBACK, Backend, BackendName, Decoder, OpenVideo
+from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
 from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.collect import (
+    INTERLACED,
     MAX_DAMAGED_SHARE,
     Collector,
     DrawSeeds,
@@ -25,6 +26,7 @@ from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.frame_index import FrameIndex, index_frames, video_info
 from securevqa_core.decoding.probe import check_duration, open_file, open_video
 from securevqa_core.decoding.repeats import RepeatWatch
+from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
 
@@ -161,12 +163,19 @@ def _finished(video: OpenVideo, collector: Collector, name: BackendName) -> Deco
     warnings = collector.finish()
     assert collector.displayed_size is not None
     height, width = collector.displayed_size
-    info = video_info(video.stream, video.index)
+    info = replace(video_info(video.stream, video.index), height=height, width=width)
+    declared = header_warnings(video.container, video.stream, video.index, info, descriptor=video.descriptor)
     return DecodedSample(
-        info=replace(info, height=height, width=width),
+        info=info,
         patches=collector.patches,
         frames=collector.frames,
         segments=collector.segments,
         decoder=name,
-        warnings=(*header_warnings(video.container, video.stream, video.index, info), *warnings),
+        warnings=(*declared, *(_of_codec(warning, info.codec) for warning in warnings)),
     )
+
+
+def _of_codec(warning: str, codec: str) -> str:
+    """Say what it means that pictures are interlaced: HEVC marks those so that are single fields."""
+    is_field = codec == "hevc" and warning.startswith(INTERLACED)
+    return f"{FIELD_CODED}{warning.removeprefix(INTERLACED)} are single fields" if is_field else warning
