@@ -129,10 +129,11 @@ def _in_time(
 
 
 def _num_moments(row: Row) -> int:
-    """Return how many moments the samples were drawn from, by the clock that `fps` and the duration are of."""
+    """Return how many moments samples were drawn from, by the clock that `fps` and the duration are of."""
     if row["fps"] is None or row["duration_seconds"] is None:
         return int(row["num_frames"])
-    return max(1, round(row["fps"] * row["duration_seconds"]))
+    num_moments: int = round(row["fps"] * row["duration_seconds"])
+    return max(1, num_moments)
 
 
 def _centres(clip: NDArray[np.int64], num_positions: int) -> NDArray[np.float64]:

@@ -133,7 +133,7 @@ def _extract(
         if counted is not None:
             video = replace(video, index=counted)
             collector, watch = _collect(video, request, read_frames)
-    frames_per_picture = watch.frames_per_picture()
+    frames_per_picture = watch.frames_per_picture(video_info(video.stream, video.index).fps)
     if frames_per_picture != _NO_REPEATS:
         video = _with_pictures(video, request, frames_per_picture)
         collector, _ = _collect(video, request, read_frames)

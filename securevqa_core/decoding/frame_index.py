@@ -80,6 +80,10 @@ class _Packets:
             self.durations.append(packet.duration)
             self.keyframes.append(packet.is_keyframe)
 
+    def end_at(self, row: int) -> int:
+        """Return when what one packet shows is over: that of the last is when the stream is."""
+        return (self.pts[row] or 0) + (self.durations[row] or 0)
+
     def add_other(self, packet: Packet[Any]) -> None:
         if packet.pts is not None and packet.time_base is not None:
             end = packet.pts + (packet.duration or 0)
@@ -119,7 +123,8 @@ def _index(stream: VideoStream, packets: _Packets) -> FrameIndex:
     if times is not None:
         rows = np.argsort(times)
         flags, times = flags[rows], times[rows]
-        clock = clock_of(times, time_base=_time_base(stream), last_duration=packets.durations[rows[-1]])
+        last = max(packets.end_at(int(row)) for row in (rows[-1], num_frames - 1)) - int(times[-1])
+        clock = clock_of(times, time_base=_time_base(stream), last_duration=last)
     elif None not in packets.dts:
         order = np.sort(np.array(packets.dts, dtype=np.int64))
     return FrameIndex(

@@ -31,6 +31,12 @@ _MIN_MOVING = 0.5  # of the changes that the rhythm asks for, and
 _MIN_CHANGED = 0.6  # grey levels, their mean: less is how encoders refresh what does not move
 # Of all differences, where any rhythm has a repeated picture, and where it has the next one: looked at first.
 _QUANTILES = (0.2, 0.95)
+# Of what was drawn at an uneven rate.
+_MIN_UNEVEN_FPS = 40.0  # below, a picture that stays for a frame more is seen to
+_UNEVEN_REACH = 8  # frames
+_MAX_UNEVEN = 4  # frames that a picture stays; more is a picture that is held
+_MIN_STAY = 1.4  # frames, on average
+_MIN_CLEAR = 0.9  # of the frames are a repeated or another picture, and nothing between
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
 
@@ -49,8 +55,33 @@ class RepeatWatch:
             self._pairs.append((self._number, number, float(difference.mean())))
         self._number, self._luma = number, luma
 
-    def frames_per_picture(self) -> Fraction:
+    def frames_per_picture(self, frames_per_second: float | None) -> Fraction:
         """Return how many frames show one picture, all along; 1 where they do not repeat."""
+        rhythm = self._rhythm()
+        if rhythm == 1 and frames_per_second is not None and frames_per_second >= _MIN_UNEVEN_FPS:
+            return self._uneven()
+        return rhythm
+
+    def _uneven(self) -> Fraction:
+        """Return the mean number of frames a picture of what was drawn at an uneven rate and made constant.
+
+        At such rates nobody sees for how many frames a picture stays. One that stays for long is held.
+        """
+        pairs = [(place, difference) for place, after, difference in self._pairs if after == place + 1]
+        if len(pairs) < 2 * _MIN_CHANGES:
+            return Fraction(1)
+        places, differences = (np.array(column) for column in zip(*pairs, strict=True))
+        near = np.abs(places[:, None] - places) <= _UNEVEN_REACH
+        levels = np.where(near, differences, 0.0).max(axis=1)
+        is_clear = (differences <= _LIKE / 2 * levels) | (differences >= 2 * _LIKE * levels)
+        changed = places[(differences >= 2 * _LIKE * levels) & (levels >= _MIN_CHANGED)]
+        stays = np.diff(changed)
+        stays = stays[stays <= _MAX_UNEVEN]
+        if is_clear.mean() < _MIN_CLEAR or len(stays) < _MIN_CHANGES or stays.mean() < _MIN_STAY:
+            return Fraction(1)
+        return Fraction(float(stays.mean())).limit_denominator(100)
+
+    def _rhythm(self) -> Fraction:
         if len(self._pairs) < _MIN_CHANGES:
             return Fraction(1)
         before, after, differences = (np.array(column) for column in zip(*self._pairs, strict=True))
