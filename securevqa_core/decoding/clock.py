@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Clock", "clock_of", "constant_clock"]
 
-_MAX_STRAY = 0.5  # of a frame's time, from its place at constant rate
+_MAX_STRAY = 0.5  # of a frame's time, to either side of its place at constant rate
 _LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen longer counts for that long
 _FLASH_SHARE = 0.1  # of the time; what takes less of it does not set the length of a moment
 _ALIKE = 0.25  # of their time; pictures that are shown for lengths so close are of one rate
@@ -107,8 +107,8 @@ def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int |
 def _is_constant(shown: NDArray[np.float64], last: float) -> bool:
     """Tell whether frames stray from constant rate by no more than rounding and jitter make them."""
     usual = shown[-1] / (len(shown) - 1)
-    line = np.arange(len(shown)) * usual
-    return bool(np.abs(shown - line).max() <= _MAX_STRAY * usual and last <= _LONG_LAST * usual)
+    strays = shown - np.arange(len(shown)) * usual
+    return bool(np.ptp(strays) <= 2 * _MAX_STRAY * usual and last <= _LONG_LAST * usual)
 
 
 def _moment(durations: NDArray[np.float64]) -> float:

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 __all__ = ["RepeatWatch"]
 
-# Frames a picture: multiples, and film of 24 or 25 pictures a second in 50, 60 or 120. Below two, as in
+# Frames a picture: multiples, and film of 24 or 25 pictures a second in 60 or 120. Below two, as in
 # film at 30 frames a second, a repeated picture is a stumble that a viewer can see.
-_RHYTHMS = tuple(map(Fraction, ("2", "25/12", "12/5", "5/2", "3", "4", "24/5", "5", "6", "8", "10")))
+_RHYTHMS = tuple(map(Fraction, ("2", "12/5", "5/2", "3", "4", "24/5", "5", "6", "8", "10")))
 _MAX_STEP = 4  # frames from one that was looked at to the next
 _NUM_ROWS = 16  # of a picture that are compared
 # A repeated frame is coded anew: it may differ from the last by this share of what the next picture does.
 _LIKE = 0.25
 _MIN_SHARE = 0.97  # of the frames that the rhythm calls repeated
+_MIN_REPEATED = 0.3  # of the pairs that were compared are of one picture: fewer prove no rhythm
 _MIN_CHANGES = 6  # that stand out,
 _MIN_MOVING = 0.5  # of the changes that the rhythm asks for, and
 _MIN_CHANGED = 0.6  # grey levels, their mean: less is how encoders refresh what does not move
@@ -119,7 +120,7 @@ def _share_kept(
         reach: frames within which a difference is held against that to the next picture.
     """
     repeated = np.flatnonzero(~is_next)
-    if not len(repeated) or not is_next.any():
+    if len(repeated) < _MIN_REPEATED * len(places) or not is_next.any():
         return 0.0
     near = np.abs(places[repeated, None] - places[None, is_next]) <= reach
     levels = np.where(near, differences[None, is_next], 0.0).max(axis=1)
