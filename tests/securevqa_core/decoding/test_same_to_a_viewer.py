@@ -242,12 +242,14 @@ def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
     assert not doubts(of_told.sample.warnings)
 
 
-def _pid_change(seconds: int) -> Callable[[Made], Path]:
+def _pid_change(*pids: int) -> Callable[[Made], Path]:
     def make(made: Made) -> Path:
-        frames = f"-vf loop={seconds // 3}:75 -frames:v {25 * seconds} {X264} -mpegts_start_pid 256"
+        long = made.encode("long.mp4", f"-vf loop=10:75 -frames:v 750 {X264}")
         parts = [
-            made.encode("first.ts", frames),
-            made.encode("second.ts", f"-c copy -mpegts_start_pid 512 -output_ts_offset {seconds}"),
+            made.encode(
+                f"{place}.ts", f"-c copy -mpegts_start_pid {pid} -output_ts_offset {30 * place}", source=long
+            )
+            for place, pid in enumerate(pids)
         ]
         return made.edited("pids.ts", b"".join(part.read_bytes() for part in parts))
 
@@ -264,8 +266,8 @@ def _hevc_fields(made: Made) -> Path:
 
 
 FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
-    "the packet id changes soon": (_pid_change(3), (SEVERAL_VIDEO_STREAMS, TRACK_CHANGES)),
-    "the packet id changes late": (_pid_change(30), (TRACK_CHANGES,)),
+    "the packet id changes": (_pid_change(256, 512), (SEVERAL_VIDEO_STREAMS,)),
+    "the packet id changes for a while": (_pid_change(256, 512, 256), (TRACK_CHANGES,)),
     "two video tracks": (_two_tracks, (SEVERAL_VIDEO_STREAMS,)),
     "fields in HEVC": (_hevc_fields, (FIELD_CODED,)),
 }
