@@ -21,6 +21,7 @@ from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.film_table import FilmTable, mp4_table
 from securevqa_core.decoding.frame_index import FrameIndex, trusted_times
 from securevqa_core.decoding.matroska_film import index_matroska
+from securevqa_core.decoding.probe import demuxed
 from securevqa_core.decoding.transport_table import transport_table
 
 __all__ = ["MIN_FILM_FRAMES", "index_film"]
@@ -138,7 +139,7 @@ def _read(
     places: list[int] = []
     start, position = 0, -1
     _seek(container, stream, table, first)
-    for packet in container.demux(stream):
+    for packet in demuxed(container, [stream]):
         if position < 0 and packet.dts is not None:
             start = position = int(np.searchsorted(table.dts, packet.dts))
         if not packet.size or position >= len(table.dts) or packet.dts != table.dts[position]:

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.clock import Clock, clock_of, constant_clock
-from securevqa_core.decoding.probe import reason_of
+from securevqa_core.decoding.probe import demuxed, reason_of
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import VideoInfo
 
@@ -101,7 +101,7 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
     # Where a stream does not say how long it is, its container does, which counts sound as well.
     wanted = [stream] if stream_seconds(stream) else list(container.streams)
     try:
-        for packet in container.demux(wanted):
+        for packet in demuxed(container, wanted):
             if packet.stream_index == stream.index:
                 packets.add(packet, is_vp8=is_vp8)
             else:

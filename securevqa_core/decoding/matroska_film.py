@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from securevqa_core.decoding.clock import clock_of
 from securevqa_core.decoding.frame_index import FrameIndex, trusted_times
 from securevqa_core.decoding.matroska_index import MatroskaFrames, matroska_frames
-from securevqa_core.decoding.probe import open_container
+from securevqa_core.decoding.probe import demuxed, open_container
 
 __all__ = ["index_matroska"]
 
@@ -79,7 +79,7 @@ def _checked_frames(container: InputContainer, stream: VideoStream, descriptor: 
 def _packets(container: InputContainer, stream: VideoStream, number: int) -> list[tuple[int, int]]:
     """Return where the next packets are and when they are shown."""
     packets: list[tuple[int, int]] = []
-    for packet in container.demux(stream):
+    for packet in demuxed(container, [stream]):
         if packet.size:
             packets.append((_known(packet.pos), _known(packet.pts)))
         if len(packets) == number:

@@ -6,9 +6,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -22,6 +24,7 @@ __all__ = [
     "check_duration",
     "check_frame_size",
     "check_stream",
+    "demuxed",
     "open_container",
     "open_file",
     "open_video",
@@ -188,6 +191,16 @@ def _choose_stream(container: InputContainer) -> VideoStream:
 def shown_streams(container: InputContainer) -> list[VideoStream]:
     """Return the video streams that a player could show."""
     return [stream for stream in container.streams.video if not stream.disposition & _NOT_VIDEO]
+
+
+def demuxed(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
+    """Yield the packets of some streams, and then one without content for each.
+
+    Where a stream appears on the way that was not there when the file was opened, PyAV ends with an IndexError:
+    it looks for all streams to yield a last packet for. Those that were asked for have theirs by then.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(streams)
 
 
 def reason_of(error: Exception) -> str:

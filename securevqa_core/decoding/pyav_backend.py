@@ -20,6 +20,7 @@ from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
 from securevqa_core.decoding.frame_index import FrameIndex
 from securevqa_core.decoding.harmless import touch_no_pixel
+from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
 __all__ = ["count_frames", "read_frames", "recount_frames"]
@@ -260,7 +261,7 @@ def _pictures(
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     """Yield packets up to the last that can be read."""
     try:
-        yield from container.demux(stream)
+        yield from demuxed(container, [stream])
     except MemoryError:
         raise
     except av.error.FFmpegError:

@@ -11,6 +11,7 @@ from av.video.stream import VideoStream
 
 from securevqa_core.decoding.backend import OpenVideo
 from securevqa_core.decoding.nal_units import IDR_SLICE, length_bytes_of, units
+from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
 __all__ = ["Copy", "remuxed"]
@@ -55,7 +56,7 @@ def _copied(video: OpenVideo, muxer: str) -> Copy:
     has_true_keyframes = True
     with video.reopened() as source, av.open(content, "w", format=muxer) as target:
         copy = target.add_stream_from_template(source.stream, opaque=True)
-        for packet in source.container.demux(source.stream):
+        for packet in demuxed(source.container, [source.stream]):
             if packet.size:
                 has_true_keyframes &= not packet.is_keyframe or _begins_anew(packet, source.stream)
                 packet.stream = copy
