@@ -10,7 +10,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from operators.schema import Row
 from operators.stage import SCORED
-from securevqa_core.decoding.backend import FALLBACK
+from securevqa_core.doubts import FALLBACK
 
 __all__ = ["METRICS", "Metric", "MetricSet", "Observation", "observations"]
 

@@ -115,7 +115,12 @@ class FusedScore(_ModelStage):
         """Add what every row has, scored or not, and tell of it."""
         lower = None if row["status"] == FAILED else row["score_lower"]
         status = self._provenance["checkpoint_status"]
-        judged = verdict(lower, checkpoint_status=status, thresholds=self._thresholds)
+        judged = verdict(
+            lower,
+            checkpoint_status=status,
+            thresholds=self._thresholds,
+            warnings=row["decode_warnings"],
+        )
         now = datetime.datetime.now(datetime.UTC)
         finished = row | self._provenance | {"verdict": judged, "scored_at": now}
         self._telemetry.tell(finished)

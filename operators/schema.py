@@ -66,14 +66,14 @@ _SCORE = (
     Column("score_lower", pa.float64(), "one-sided 95% lower bound of score; verdicts use it", "0..100"),
     Column("raw_score", pa.float64(), "mean model output before calibration", "the model's own scale"),
     Column("clip_scores", pa.list_(pa.float32()), "score of each clip, draw after draw", "0..100"),
-    Column("verdict", pa.string(), "pass, review or reject; review for anything not scored"),
+    Column("verdict", pa.string(), "pass, review or reject; review for what was not scored or is in doubt"),
 )
 _VIDEO = (
     Column("width", pa.int32(), "frame width", "pixel"),
     Column("height", pa.int32(), "frame height", "pixel"),
-    Column("fps", pa.float64(), "average frame rate", "1/s"),
+    Column("fps", pa.float64(), "moments that samples are drawn from; at constant rate frames", "1/s"),
     Column("num_frames", pa.int64(), "frames the packets announce", "count"),
-    Column("duration_seconds", pa.float64(), "duration the packets span", "s"),
+    Column("duration_seconds", pa.float64(), "for how long the packets are shown", "s"),
     Column("codec", pa.string(), "video codec, FFmpeg's name"),
     Column("decoder", pa.string(), "backend that read the frames"),
     Column("decode_warnings", pa.list_(pa.string()), "what was damaged or odd, but not fatal"),

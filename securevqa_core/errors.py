@@ -68,6 +68,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "container_not_allowed": _code("decode", "the container is recognised but not on the allow-list"),
     "codec_not_allowed": _code("decode", "the video codec is not on the allow-list"),
     "no_video_stream": _code("decode", "the file holds no video stream (audio only, for example)"),
+    "picture_too_late": _code("decode", "the picture begins too far behind the sound to be found"),
     "no_frames": _code("decode", "the video stream holds no frame that can be decoded"),
     "too_many_pixels": _code("decode", "a frame has more pixels than the limit"),
     "too_many_streams": _code("decode", "the file has more streams than the limit"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from securevqa_core.calibration import Calibration
+from securevqa_core.doubts import doubts
 from securevqa_core.errors import ScoreError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import generator
@@ -229,9 +230,18 @@ class Thresholds:
         require_range("reject_below", self.reject_below, low=0, high=self.pass_at)
 
 
-def verdict(score_lower: float | None, *, checkpoint_status: str, thresholds: Thresholds) -> Verdict:
-    """Judge a video by its lower bound; what was not scored by a trained model is always for review."""
-    if score_lower is None or checkpoint_status == "untrained":
+def verdict(
+    score_lower: float | None,
+    *,
+    checkpoint_status: str,
+    thresholds: Thresholds,
+    warnings: Iterable[str] | None = None,
+) -> Verdict:
+    """Judge a video by its lower bound.
+
+    What was not scored by a trained model is always for review, and so is a picture of which there is doubt.
+    """
+    if score_lower is None or checkpoint_status == "untrained" or doubts(warnings):
         return "review"
     if score_lower >= thresholds.pass_at:
         return "pass"

@@ -21,6 +21,7 @@ from operators.schema import Row
 from operators.stage import SCORED
 from pipeline.gate.conditions import ORDERED, Condition, Threshold, holds, in_words, pc
 from pipeline.gate.policy import Decision, Policy, Rule, require_fit
+from securevqa_core.doubts import doubts
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["BrokenLimit", "Gated", "WhatIf", "decide", "what_if"]
@@ -28,7 +29,14 @@ __all__ = ["BrokenLimit", "Gated", "WhatIf", "decide", "what_if"]
 TRUSTED_STATUS = ("trained", "imported")
 TRUSTED_RANDOMNESS = ("keyed", "ephemeral")
 # What the guards look at.
-GUARD_COLUMNS = ("status", "score_lower", "randomness", "checkpoint_status", "checkpoint_id")
+GUARD_COLUMNS = (
+    "status",
+    "score_lower",
+    "randomness",
+    "checkpoint_status",
+    "checkpoint_id",
+    "decode_warnings",
+)
 BY_DEFAULT = -1  # in place of a rule's number
 WHAT_IF_STEPS = 20
 
@@ -186,6 +194,8 @@ def _guards(row: Row, policy: Policy) -> Iterator[tuple[str, str]]:
         yield "untrained", f"checkpoint_status is {row['checkpoint_status']!r}"
     if "unknown_checkpoint" not in allowed and row["checkpoint_id"] not in policy.checkpoints:
         yield "unknown_checkpoint", f"checkpoint {row['checkpoint_id']!r} is not one of the policy's"
+    if "doubtful_picture" not in allowed and (doubtful := doubts(row["decode_warnings"])):
+        yield "doubtful_picture", " and ".join(doubtful)
 
 
 def _doubt(rule: Rule, row: Row) -> str:

@@ -28,6 +28,7 @@ ALLOWANCES = {
     "public_seed": "publish on scores drawn with a public seed",
     "untrained": "publish on scores of an untrained checkpoint",
     "unknown_checkpoint": "publish on scores of any checkpoint",
+    "doubtful_picture": "publish videos of whose picture there is doubt",
 }
 LIMITS = ("min_rows", "min_publish_share", "max_hold_share", "max_review_share", "max_unscored_share")
 

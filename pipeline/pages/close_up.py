@@ -111,9 +111,9 @@ def _head(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> torch.Tensor:
 def _in_time(
     video_id: str, scores: NDArray[np.float64], row: Row, sampling: SamplingConfig, key: Key, *, words: str
 ) -> CloseUp:
-    """Put the positions of all clips in order of the frames that they stand for."""
+    """Put the positions of all clips in order of the moments that they stand for."""
     rng = generator(key.seed(row["content_sha256"], "skip_sampling", 0))
-    clips = skip_sample(row["num_frames"], sampling, rng)  # (clips, d)
+    clips = skip_sample(_num_moments(row), sampling, rng)  # (clips, d)
     per_clip = len(scores) // sampling.num_clips
     centres = np.concatenate([_centres(clip, per_clip) for clip in clips])
     order = np.argsort(centres, kind="stable")
@@ -128,8 +128,16 @@ def _in_time(
     )
 
 
+def _num_moments(row: Row) -> int:
+    """Return how many moments samples were drawn from, by the clock that `fps` and the duration are of."""
+    if row["fps"] is None or row["duration_seconds"] is None:
+        return int(row["num_frames"])
+    num_moments: int = round(row["fps"] * row["duration_seconds"])
+    return max(1, num_moments)
+
+
 def _centres(clip: NDArray[np.int64], num_positions: int) -> NDArray[np.float64]:
-    """Return the mean frame number behind each temporal position of a clip."""
+    """Return the mean moment behind each temporal position of a clip."""
     parts = np.array_split(clip, num_positions)
     return np.array([part.mean() if len(part) else clip[-1] for part in parts], dtype=np.float64)
 
@@ -138,7 +146,7 @@ def _pictures(centres: NDArray[np.float64], row: Row, sampling: SamplingConfig) 
     if not sampling.num_segments:
         return np.zeros((len(centres), 1, 1, 3), np.uint8)
     segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
-    starts = continuous_sample(row["num_frames"], sampling)[:, 0]
+    starts = continuous_sample(_num_moments(row), sampling)[:, 0]
     nearest = np.abs(starts[None] - centres[:, None]).argmin(axis=1)
     chosen: NDArray[np.uint8] = _frames(row, sampling)[segments[nearest, 0]]
     return chosen

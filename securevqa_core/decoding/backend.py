@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,13 +15,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.display import Display, read_display
+from securevqa_core.decoding.frame_index import FrameIndex
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry
-from securevqa_core.decoding.probe import FrameIndex
+from securevqa_core.decoding.probe import open_video
+from securevqa_core.types import DecodeLimits
 
-__all__ = ["FALLBACK", "Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
+__all__ = ["Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
 
 BackendName = Literal["pyav", "decord"]
-FALLBACK = "fallback:"  # how a warning begins that says that another decoder had to read the file
 Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV fails
 
 
@@ -36,6 +38,7 @@ class OpenVideo:
     container: InputContainer  # demuxed to its end
     stream: VideoStream
     index: FrameIndex
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
     display: Display = None  # type: ignore[assignment]  # None: as the headers have it, read here
 
     def __post_init__(self) -> None:
@@ -43,6 +46,16 @@ class OpenVideo:
         self.stream.codec_context.flags |= Flags.unaligned
         if self.display is None:
             object.__setattr__(self, "display", read_display(self.container, self.stream, self.descriptor))
+
+    @contextlib.contextmanager
+    def reopened(self) -> Iterator[OpenVideo]:
+        """Give the same video at its first packet: not every seek leads back there.
+
+        Where a clock turns, time zero is in mid-file; and a first frame that nobody marked as one to begin at
+        is found by no seek.
+        """
+        with open_video(self.descriptor, self.limits) as (container, stream):
+            yield replace(self, container=container, stream=stream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

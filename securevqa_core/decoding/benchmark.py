@@ -15,7 +15,8 @@ import numpy as np
 from securevqa_core.datasets import ffmpeg
 from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
-from securevqa_core.decoding.probe import check_stream, index_frames, open_container, open_file
+from securevqa_core.decoding.frame_index import index_frames
+from securevqa_core.decoding.probe import check_stream, open_container, open_file
 from securevqa_core.errors import ConfigurationError, DecodeError
 from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample

@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame
+from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
 from securevqa_core.decoding.pixels import Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
@@ -20,8 +21,9 @@ from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
-__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
+__all__ = ["INTERLACED", "MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
+INTERLACED = "interlaced:"  # how the warning begins
 MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
 
 
@@ -39,14 +41,27 @@ def patches_shape(num_draws: int, config: SamplingConfig) -> tuple[int, ...]:
     return (num_draws, config.num_clips, config.clip_frames, grid, grid, side, side, 3)
 
 
-def wanted_frames(num_frames: int, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+def wanted_frames(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
     """Return the frames that a `Collector` wants, (k,) ascending and unique."""
-    return np.union1d(_clips(num_frames, config, draws), continuous_sample(num_frames, config))
+    return np.union1d(_clips(clock, config, draws), _segments(clock, config, draws))
 
 
-def _clips(num_frames: int, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+def _clips(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
     """Return the frames of every clip, (draws, clips, d)."""
-    return np.stack([skip_sample(num_frames, config, generator(draw.skip_sampling)) for draw in draws])
+    num_runs = config.num_clips * config.num_temporal_fragments
+    clips = []
+    for draw in draws:
+        rng = generator(draw.skip_sampling)
+        moments = skip_sample(clock.num_moments, config, rng)
+        clips.append(clock.frames_at(moments, rng, num_runs=num_runs))
+    return np.stack(clips)
+
+
+def _segments(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+    """Return the frames of every segment, (num_segments, segment_frames); all draws share them."""
+    rng = generator(draws[0].skip_sampling)
+    moments = continuous_sample(clock.num_moments, config)
+    return clock.frames_at(moments, rng, num_runs=config.num_segments)
 
 
 class Collector:
@@ -57,7 +72,7 @@ class Collector:
 
     def __init__(
         self,
-        num_frames: int,
+        clock: Clock,
         config: SamplingConfig,
         draws: tuple[DrawSeeds, ...],
         limits: DecodeLimits,
@@ -65,8 +80,8 @@ class Collector:
     ) -> None:
         self._config, self._draws, self._limits = config, draws, limits
         self._pixel_aspect = pixel_aspect
-        self._clips = _clips(num_frames, config, draws)
-        chosen = continuous_sample(num_frames, config)
+        self._clips = _clips(clock, config, draws)
+        chosen = _segments(clock, config, draws)
         self._inter, segments = np.unique(chosen, return_inverse=True)
         self.segments = segments.reshape(chosen.shape).astype(np.int64)
         self.wanted = np.union1d(self._clips, self._inter)
@@ -128,6 +143,11 @@ class Collector:
                 cut = crop_patches(pixels, corners, side)
             self.patches[draw, clip, position] = self._geometry.upright(cut)
 
+    @property
+    def num_missing(self) -> int:
+        """How many frames of `wanted` were not given."""
+        return len(self.wanted) - len(self._tally.found)
+
     def finish(self) -> list[str]:
         """Fill the few missing frames from their neighbours, and say what was odd.
 
@@ -135,7 +155,7 @@ class Collector:
             DecodeError: no_frames; decode_corrupt, past `MAX_DAMAGED_SHARE`.
         """
         num_wanted, found = len(self.wanted), self._tally.found
-        num_missing = num_wanted - len(found)
+        num_missing = self.num_missing
         if not found:
             raise DecodeError("no_frames", f"none of the {num_wanted} sampled frames could be decoded")
         num_damaged = num_missing + self._tally.num_damaged
@@ -185,7 +205,7 @@ class _Tally:
             sizes = sorted(f"{width}x{height}" for width, height in self._sizes)
             warnings.append(f"size_changes: frames of {', '.join(sizes[:4])}, all scaled to one size")
         if self._num_interlaced:
-            warnings.append(f"interlaced: {self._num_interlaced} of {num_wanted} sampled frames")
+            warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
         if self._transfers:
             names = " and ".join(sorted(self._transfers))
             warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")

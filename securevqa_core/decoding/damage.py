@@ -30,6 +30,7 @@ class DamageMark:
 
     def __init__(self) -> None:
         self._num_sent = 0
+        self.num_strikes = 0
         self._strikes: list[int] = []  # places of damaged packets that no keyframe has ended, ascending
 
     def next_place(self) -> Place:
@@ -39,6 +40,7 @@ class DamageMark:
 
     def strike(self, place: Place | None = None) -> None:
         """Take note that a packet, the one sent last if none is named, did not decode cleanly."""
+        self.num_strikes += 1
         bisect.insort(self._strikes, self._num_sent if place is None else place.number)
 
     def covers(self, picture: VideoFrame) -> bool:

@@ -1,10 +1,14 @@
-"""Owns reading chosen frames with decord, which hides damage: what PyAV finds damaged is damaged here too."""
+"""Owns reading chosen frames with decord, which hides damage: what PyAV finds damaged is damaged here too.
+
+decord never sees an upload, but one checked stream of it, copied into memory.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +19,17 @@ from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
 from securevqa_core.decoding.colours import MIN_BT709_LINES
 from securevqa_core.decoding.header import NO_CROP
+from securevqa_core.decoding.remux import Copy, remuxed
 from securevqa_core.errors import DecodeError
 
 __all__ = ["load_decord", "read_frames", "read_frames_unchecked"]
 
-MAX_FILE_BYTES = 512 << 20  # decord is given the bytes, as by name it would follow a playlist anywhere
+MAX_FILE_BYTES = 512 << 20  # the stream is copied into memory
 # Where decord finds the frame it is asked for, and where only if it reads on from the start; elsewhere, in
 # transport streams for one, it shows another frame and says nothing.
 _SEEKABLE = frozenset({"mov", "matroska", "flv"})
 _SEQUENTIAL = frozenset({"avi", "mpeg", "asf"})
+_NO_PICTURE = VideoFrame()
 
 
 def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
@@ -32,10 +38,9 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
     Raises:
         DecodeError: decode_failed, where decord cannot read the file or sees other frames in it.
     """
+    looked_at = sorted(_looked_at(video, wanted), key=lambda known: known.number)  # decord only goes on
     reader = _Reader(video)
-    for position, known in enumerate(pyav_backend.read_frames(video, wanted)):
-        if position == 0 and known.geometry.is_mirrored:
-            raise DecodeError("decode_failed", "the video is to be mirrored, which decord does not do")
+    for known in looked_at:
         yield FoundFrame(
             number=known.number,
             picture=reader.picture(known.number),
@@ -43,6 +48,14 @@ def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFr
             is_interlaced=known.is_interlaced,
             guessed=known.guessed,
         )
+
+
+def _looked_at(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
+    """Yield what is known of each frame that PyAV can decode, without its picture."""
+    for found in pyav_backend.read_frames(video, wanted):
+        if found.geometry.is_mirrored:
+            raise DecodeError("decode_failed", "the video is to be mirrored, which decord does not do")
+        yield replace(found, picture=_NO_PICTURE)
 
 
 def read_frames_unchecked(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
@@ -74,8 +87,9 @@ class _Reader:
         if names.isdisjoint(_SEEKABLE | _SEQUENTIAL):
             raise DecodeError("decode_failed", f"decord misplaces frames in {video.container.format.name}")
         _check_display(video)
-        self._has_seeking = not names.isdisjoint(_SEEKABLE)
-        self._reader = _open(video)
+        copy = _copy(video)
+        self._has_seeking = copy.has_true_keyframes and not names.isdisjoint(_SEEKABLE)
+        self._reader = _open(video, copy)
         self._next = 0
         colours = video.display.colours
         self._transfer, self._primaries = colours.transfer, colours.primaries
@@ -115,17 +129,10 @@ def _check_display(video: OpenVideo) -> None:
         )
 
 
-def _open(video: OpenVideo) -> Any:
+def _open(video: OpenVideo, copy: Copy) -> Any:
     decord = load_decord()
-    size_bytes = os.fstat(video.descriptor).st_size
-    if size_bytes > MAX_FILE_BYTES:
-        raise DecodeError(
-            "decode_failed", f"decord is given files of at most {MAX_FILE_BYTES} bytes, got {size_bytes}"
-        )
     try:
-        with open(os.dup(video.descriptor), "rb") as file:  # noqa: PTH123  # a descriptor has no path
-            file.seek(0)
-            reader = decord.VideoReader(file, num_threads=1, fault_tol=1)
+        reader = decord.VideoReader(copy.content, num_threads=1, fault_tol=1)
     except (decord.DECORDError, AssertionError, RuntimeError) as error:
         raise DecodeError("decode_failed", "decord cannot read the file") from error
     if len(reader) != video.index.num_frames:
@@ -133,3 +140,13 @@ def _open(video: OpenVideo) -> Any:
             "decode_failed", f"decord counts {len(reader)} frames, the packets hold {video.index.num_frames}"
         )
     return reader
+
+
+def _copy(video: OpenVideo) -> Copy:
+    """Return the stream alone: decord's FFmpeg of 2018 knows no allow-list and chooses its own stream."""
+    size_bytes = os.fstat(video.descriptor).st_size
+    if size_bytes > MAX_FILE_BYTES:
+        raise DecodeError(
+            "decode_failed", f"decord is given files of at most {MAX_FILE_BYTES} bytes, got {size_bytes}"
+        )
+    return remuxed(video)

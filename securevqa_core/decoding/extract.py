@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from av.container import InputContainer
@@ -10,25 +11,22 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
-from securevqa_core.decoding.backend import FALLBACK, Backend, BackendName, Decoder, OpenVideo
+from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
+from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.collect import (
+    INTERLACED,
     MAX_DAMAGED_SHARE,
     Collector,
     DrawSeeds,
     patches_shape,
     wanted_frames,
 )
+from securevqa_core.decoding.declared import header_warnings
 from securevqa_core.decoding.film_index import index_film
-from securevqa_core.decoding.probe import (
-    FrameIndex,
-    check_duration,
-    check_stream,
-    header_warnings,
-    index_frames,
-    open_container,
-    open_file,
-    video_info,
-)
+from securevqa_core.decoding.frame_index import FrameIndex, index_frames, video_info
+from securevqa_core.decoding.probe import check_duration, open_file, open_video
+from securevqa_core.decoding.repeats import RepeatWatch
+from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
 
@@ -41,6 +39,8 @@ __all__ = [
     "patches_shape",
 ]
 
+_NO_REPEATS = Fraction(1)
+_MAX_MISSING = 0.02  # of the frames asked for; past it, whether packets are frames is looked at again
 _BACKENDS: dict[BackendName, Backend] = {
     "pyav": pyav_backend.read_frames,
     "decord": decord_backend.read_frames,
@@ -82,12 +82,13 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
     Raises:
         DecodeError: the file is not allowed, or too little of it can be decoded.
     """
-    with open_file(path) as descriptor, open_container(descriptor) as container:
-        stream = check_stream(container, request.limits)
+    with open_file(path) as descriptor, open_video(descriptor, request.limits) as (container, stream):
         index = _index(container, stream, descriptor, request)
+        video = OpenVideo(
+            descriptor=descriptor, container=container, stream=stream, index=index, limits=request.limits
+        )
         if index.pts is None:
-            index = pyav_backend.count_frames(container, stream, index)
-        video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
+            video = replace(video, index=pyav_backend.count_frames(video))
         if request.decoder != "auto":
             return _extract(video, request, request.decoder, _BACKENDS[request.decoder])
         if request.has_crashed_pyav:
@@ -104,10 +105,14 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
 
 
 def _index(
-    container: InputContainer, stream: VideoStream, descriptor: int, request: DecodeRequest
+    container: InputContainer,
+    stream: VideoStream,
+    descriptor: int,
+    request: DecodeRequest,
+    frames_per_picture: Fraction = _NO_REPEATS,
 ) -> FrameIndex:
-    def choose(num_frames: int) -> NDArray[np.int64]:
-        return wanted_frames(num_frames, request.sampling, request.draws)
+    def choose(clock: Clock) -> NDArray[np.int64]:
+        return wanted_frames(clock.coarser(frames_per_picture), request.sampling, request.draws)
 
     film = index_film(container, stream, descriptor, choose)
     return film if film is not None else index_frames(container, stream)
@@ -122,22 +127,56 @@ def _extract_unchecked(video: OpenVideo, request: DecodeRequest, reason: str) ->
 def _extract(
     video: OpenVideo, request: DecodeRequest, name: BackendName, read_frames: Backend
 ) -> DecodedSample:
-    stream, index = video.stream, video.index
-    info = video_info(stream, index)
-    check_duration(info)
+    collector, watch = _collect(video, request, read_frames)
+    if name == "pyav" and collector.num_missing > _MAX_MISSING * len(collector.wanted):
+        counted = pyav_backend.recount_frames(video)
+        if counted is not None:
+            video = replace(video, index=counted)
+            collector, watch = _collect(video, request, read_frames)
+    frames_per_picture = watch.frames_per_picture(video_info(video.stream, video.index).fps)
+    if frames_per_picture != _NO_REPEATS:
+        video = _with_pictures(video, request, frames_per_picture)
+        collector, _ = _collect(video, request, read_frames)
+    return _finished(video, collector, name)
+
+
+def _with_pictures(video: OpenVideo, request: DecodeRequest, frames_per_picture: Fraction) -> OpenVideo:
+    """Return the video with a clock whose moments are pictures, however many frames show each."""
+    index = video.index
+    if index.numbers is not None:  # of a film, other frames have to be known
+        index = _index(video.container, video.stream, video.descriptor, request, frames_per_picture)
+    return replace(video, index=replace(index, clock=index.moments.coarser(frames_per_picture)))
+
+
+def _collect(video: OpenVideo, request: DecodeRequest, read_frames: Backend) -> tuple[Collector, RepeatWatch]:
+    check_duration(video_info(video.stream, video.index))
     collector = Collector(
-        info.num_frames, request.sampling, request.draws, request.limits, video.display.pixel_aspect
+        video.index.moments, request.sampling, request.draws, request.limits, video.display.pixel_aspect
     )
+    watch = RepeatWatch()
     for found in read_frames(video, collector.wanted):
+        watch.add(found.number, found.picture)
         collector.add(found)
+    return collector, watch
+
+
+def _finished(video: OpenVideo, collector: Collector, name: BackendName) -> DecodedSample:
     warnings = collector.finish()
     assert collector.displayed_size is not None
     height, width = collector.displayed_size
+    info = replace(video_info(video.stream, video.index), height=height, width=width)
+    declared = header_warnings(video.container, video.stream, video.index, info, descriptor=video.descriptor)
     return DecodedSample(
-        info=replace(info, height=height, width=width),
+        info=info,
         patches=collector.patches,
         frames=collector.frames,
         segments=collector.segments,
         decoder=name,
-        warnings=(*header_warnings(video.container, stream, index, info), *warnings),
+        warnings=(*declared, *(_of_codec(warning, info.codec) for warning in warnings)),
     )
+
+
+def _of_codec(warning: str, codec: str) -> str:
+    """Say what it means that pictures are interlaced: HEVC marks those so that are single fields."""
+    is_field = codec == "hevc" and warning.startswith(INTERLACED)
+    return f"{FIELD_CODED}{warning.removeprefix(INTERLACED)} are single fields" if is_field else warning

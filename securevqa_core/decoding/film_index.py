@@ -17,9 +17,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.film_table import FilmTable, mp4_table
+from securevqa_core.decoding.frame_index import FrameIndex, trusted_times
 from securevqa_core.decoding.matroska_film import index_matroska
-from securevqa_core.decoding.probe import FrameIndex, trusted_times
+from securevqa_core.decoding.probe import demuxed
 from securevqa_core.decoding.transport_table import transport_table
 
 __all__ = ["MIN_FILM_FRAMES", "index_film"]
@@ -28,7 +30,7 @@ MIN_FILM_FRAMES = 10_000  # in shorter files every packet is read: it costs litt
 _MIN_TRANSPORT_FRAMES = 3_000  # fewer, as every frame of a stream that has no table is decoded
 _SLACK = 32  # packets; a frame is shown at most 16 places from where it is stored (H.264 and HEVC, annexes)
 
-Choose = Callable[[int], NDArray[np.int64]]  # number of frames -> those wanted, ascending and unique
+Choose = Callable[[Clock], NDArray[np.int64]]  # -> the frames wanted, ascending and unique
 
 
 def index_film(
@@ -48,7 +50,9 @@ def index_film(
     table = _table(stream, formats, descriptor)
     if table is None:
         return None
-    index = _read_index(container, stream, table, np.union1d(choose(len(table.dts)), table.doubtful))
+    clock = clock_of(table.times, time_base=float(stream.time_base or 1))
+    wanted = np.union1d(choose(clock), table.doubtful)
+    index = _read_index(container, stream, table, wanted, clock)
     if index is None:
         container.seek(0, unsupported_byte_offset=table.positions is not None)
     return index
@@ -72,7 +76,11 @@ def _may_be_long(container: InputContainer, stream: VideoStream) -> bool:
 
 
 def _read_index(
-    container: InputContainer, stream: VideoStream, table: FilmTable, wanted: NDArray[np.int64]
+    container: InputContainer,
+    stream: VideoStream,
+    table: FilmTable,
+    wanted: NDArray[np.int64],
+    clock: Clock,
 ) -> FrameIndex | None:
     """List the frames around those that are wanted or in doubt.
 
@@ -96,7 +104,7 @@ def _read_index(
         num_packets=len(table.dts),
         numbers=numbers,
         positions=None if table.positions is None else positions,
-        duration=table.duration,
+        clock=clock,
     )
 
 
@@ -131,7 +139,7 @@ def _read(
     places: list[int] = []
     start, position = 0, -1
     _seek(container, stream, table, first)
-    for packet in container.demux(stream):
+    for packet in demuxed(container, [stream]):
         if position < 0 and packet.dts is not None:
             start = position = int(np.searchsorted(table.dts, packet.dts))
         if not packet.size or position >= len(table.dts) or packet.dts != table.dts[position]:

@@ -28,7 +28,7 @@ class FilmTable:
     doubtful: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(0, dtype=np.int64)
     )  # rows to look at
-    duration: int  # of all frames, in stream time base
+    times: NDArray[np.int64]  # (num_packets,) ascending, when frames are shown, but for a delay of all
 
 
 def mp4_table(stream: VideoStream, descriptor: int) -> FilmTable | None:
@@ -47,8 +47,7 @@ def mp4_table(stream: VideoStream, descriptor: int) -> FilmTable | None:
     is_whole = (table["position"] + table["size"]).max() <= size_bytes
     if not (is_sound and is_whole and is_keyframe[0]) or _has_fragments(descriptor):
         return None
-    duration = int(dts[-1] - dts[0] + np.median(np.diff(dts)))
-    return FilmTable(dts=dts, keyframes=np.flatnonzero(is_keyframe), duration=duration)
+    return FilmTable(dts=dts, keyframes=np.flatnonzero(is_keyframe), times=dts)
 
 
 def _has_fragments(descriptor: int) -> bool:

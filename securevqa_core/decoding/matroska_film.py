@@ -11,8 +11,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from securevqa_core.decoding.clock import clock_of
+from securevqa_core.decoding.frame_index import FrameIndex, trusted_times
 from securevqa_core.decoding.matroska_index import MatroskaFrames, matroska_frames
-from securevqa_core.decoding.probe import FrameIndex, open_container, trusted_times
+from securevqa_core.decoding.probe import demuxed, open_container
 
 __all__ = ["index_matroska"]
 
@@ -38,11 +40,13 @@ def index_matroska(stream: VideoStream, descriptor: int) -> FrameIndex | None:
         return None
     order = np.argsort(times)
     num_frames = len(order)
+    clock = clock_of(times[order], time_base=float(stream.time_base or 1))
     return FrameIndex(
         pts=times[order],
         is_keyframe=frames.is_keyframe[order],
         num_frames=num_frames,
         num_packets=num_frames,
+        clock=clock,
     )
 
 
@@ -75,7 +79,7 @@ def _checked_frames(container: InputContainer, stream: VideoStream, descriptor: 
 def _packets(container: InputContainer, stream: VideoStream, number: int) -> list[tuple[int, int]]:
     """Return where the next packets are and when they are shown."""
     packets: list[tuple[int, int]] = []
-    for packet in container.demux(stream):
+    for packet in demuxed(container, [stream]):
         if packet.size:
             packets.append((_known(packet.pos), _known(packet.pts)))
         if len(packets) == number:

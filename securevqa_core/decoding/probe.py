@@ -1,4 +1,4 @@
-"""Owns the first look at an untrusted file: is it allowed, and which frames does it hold."""
+"""Owns the first look at an untrusted file: is it allowed, and which stream of it is scored."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from securevqa_core.decoding.allowlist import CODECS, open_options
 from securevqa_core.errors import DecodeError
@@ -22,54 +21,23 @@ from securevqa_core.types import DecodeLimits, VideoInfo
 __all__ = [
     "MAX_DURATION_SECONDS",
     "MAX_STREAMS",
-    "FrameIndex",
     "check_duration",
     "check_frame_size",
     "check_stream",
-    "header_warnings",
-    "index_frames",
+    "demuxed",
     "open_container",
     "open_file",
-    "trusted_times",
-    "video_info",
+    "open_video",
+    "reason_of",
+    "shown_streams",
 ]
 
 MAX_STREAMS = 128  # of all kinds; FFmpeg looks into each one as it opens a file
 MAX_DURATION_SECONDS = 48 * 3600.0  # more than a transport stream's clock, which begins anew after 26.5 hours
 _NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
-_VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
-_SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
-_SHORT_SECONDS = 0.5  # containers round
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameIndex:
-    """The frames of a stream in the order they are shown, read from packets without decoding.
-
-    Of a long film only some frames are known, those that `numbers` names.
-    """
-
-    pts: NDArray[np.int64] | None  # (k,) ascending, in stream time base; None where not to be trusted
-    is_keyframe: NDArray[np.bool_]  # (k,)
-    num_frames: int
-    num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
-    numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
-    positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
-    duration: int | None = None  # in stream time base, where some frames are unknown
-
-    def times_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the time stamps of known frames.
-
-        Args:
-            numbers: (m,) of frames; of a long film, of those that are known.
-
-        Raises:
-            ValueError: the index has no time stamps.
-        """
-        if self.pts is None:
-            raise ValueError(f"the index has no time stamps, so none for {numbers.tolist()}")
-        rows = numbers if self.numbers is None else np.searchsorted(self.numbers, numbers)
-        return self.pts[rows]
+# How far FFmpeg looks for a picture behind sound, bytes and microseconds; it holds in memory what it reads.
+_PATIENCE = {"probesize": str(64 << 20), "analyzeduration": str(600_000_000)}
+_LATE_STREAMS = frozenset({"mpegts", "mpeg", "flv"})  # containers that may tell of streams on the way
 
 
 @contextlib.contextmanager
@@ -86,7 +54,7 @@ def open_file(path: str | int) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make it wait
     except (OSError, ValueError) as error:
-        raise DecodeError("decode_failed", f"the file cannot be opened: {_reason(error)}") from error
+        raise DecodeError("decode_failed", f"the file cannot be opened: {reason_of(error)}") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DecodeError("decode_failed", "the file cannot be opened: it is not a regular file")
@@ -95,15 +63,54 @@ def open_file(path: str | int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_container(descriptor: int) -> InputContainer:
+@contextlib.contextmanager
+def open_video(descriptor: int, limits: DecodeLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file from its start, whoever else reads it, and give the checked stream to score.
+
+    Where sound goes before the picture for longer than FFmpeg looks for one, it is told to look further.
+
+    Raises:
+        DecodeError: as `open_container` and `check_stream`; picture_too_late.
+    """
+    place = os.lseek(descriptor, 0, os.SEEK_CUR)  # readers of one descriptor share a place in it
+    try:
+        with contextlib.ExitStack() as opened:
+            container = _open_at_start(descriptor, opened, is_patient=False)
+            if _is_late(container):
+                container = _open_at_start(descriptor, opened, is_patient=True)
+            yield container, check_stream(container, limits)
+    finally:
+        os.lseek(descriptor, place, os.SEEK_SET)
+
+
+def _open_at_start(descriptor: int, opened: contextlib.ExitStack, *, is_patient: bool) -> InputContainer:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return opened.enter_context(open_container(descriptor, is_patient=is_patient))
+
+
+def _is_late(container: InputContainer) -> bool:
+    """Tell whether a picture may begin, or its size be told, only after what FFmpeg has looked at."""
+    videos, formats = shown_streams(container), container.format.name.split(",")
+    if not videos:
+        return not _LATE_STREAMS.isdisjoint(formats)
+    contexts = [stream.codec_context for stream in videos]
+    has_sound = len(container.streams) > len(videos)
+    return has_sound and any(context is not None and not context.width for context in contexts)
+
+
+def open_container(descriptor: int, *, is_patient: bool = False) -> InputContainer:
     """Open a file with the allow-list in force.
+
+    Args:
+        descriptor: of the file, at its start.
+        is_patient: look for a picture in more of the file.
 
     Raises:
         DecodeError: not_a_video, container_not_allowed, decode_failed.
     """
     try:
         # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
-        options = open_options() | {"fd": str(descriptor)}
+        options = open_options() | {"fd": str(descriptor)} | (_PATIENCE if is_patient else {})
         return av.open("fd:", options=options, metadata_errors="ignore")
     except MemoryError:
         raise
@@ -112,10 +119,10 @@ def open_container(descriptor: int) -> InputContainer:
             "container_not_allowed", "the container is recognised but not on the allow-list"
         ) from error
     except (av.error.FFmpegError, ValueError) as error:
-        message = f"no allowed container recognises the bytes: {_reason(error)}"
+        message = f"no allowed container recognises the bytes: {reason_of(error)}"
         raise DecodeError("not_a_video", message) from error
     except OSError as error:
-        raise DecodeError("decode_failed", f"the file cannot be opened: {_reason(error)}") from error
+        raise DecodeError("decode_failed", f"the file cannot be opened: {reason_of(error)}") from error
 
 
 def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
@@ -137,6 +144,8 @@ def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream
         raise DecodeError("codec_not_allowed", f"codec {name!r} is not on the allow-list")
     check_frame_size(context.width, context.height, limits)
     if min(context.width, context.height) < 1:
+        if len(container.streams) > len(container.streams.video):
+            raise DecodeError("picture_too_late", "no picture begins in what is looked at behind the sound")
         raise DecodeError("no_frames", f"frame size is unknown: {context.width} x {context.height}")
     # A later header may claim more than the first. Decoders count whole blocks, up to 64 pixels more a side.
     context.options = {"max_pixels": str(2 * limits.max_pixels + (1 << 16))}
@@ -170,7 +179,7 @@ def check_duration(info: VideoInfo) -> None:
 
 def _choose_stream(container: InputContainer) -> VideoStream:
     """Return FFmpeg's best video stream, never a cover picture."""
-    videos = _videos(container)
+    videos = shown_streams(container)
     best = container.streams.best("video")
     if not videos:
         pictures = ["cover picture"] if container.streams.video else []
@@ -179,100 +188,21 @@ def _choose_stream(container: InputContainer) -> VideoStream:
     return best if isinstance(best, VideoStream) and best in videos else videos[0]
 
 
-def _videos(container: InputContainer) -> list[VideoStream]:
+def shown_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams that a player could show."""
     return [stream for stream in container.streams.video if not stream.disposition & _NOT_VIDEO]
 
 
-def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
-    """Read every packet of `stream` once and list the frames it announces.
+def demuxed(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
+    """Yield the packets of some streams, and then one without content for each.
 
-    Raises:
-        DecodeError: no_frames.
+    Where a stream appears on the way that was not there when the file was opened, PyAV ends with an IndexError:
+    it looks for all streams to yield a last packet for. Those that were asked for have theirs by then.
     """
-    pts: list[int | None] = []
-    keyframes: list[bool] = []
-    num_packets = 0
-    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
-    try:
-        for packet in container.demux(stream):
-            num_packets += packet.size > 0
-            hidden = is_vp8 and packet.size and not memoryview(packet)[0] & _VP8_SHOW_FRAME
-            if packet.size and not packet.is_discard and not hidden:
-                pts.append(packet.pts)
-                keyframes.append(packet.is_keyframe)
-    except MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        if not pts:
-            raise DecodeError("no_frames", f"no packet can be read: {_reason(error)}") from error
-    if not pts:
-        raise DecodeError("no_frames", "the video stream holds no packet")
-    flags, times = np.array(keyframes), trusted_times(pts, reorders=stream.codec_context.has_b_frames)
-    if times is not None:
-        order = np.argsort(times)
-        flags, times = flags[order], times[order]
-    return FrameIndex(pts=times, is_keyframe=flags, num_frames=len(pts), num_packets=num_packets)
+    with contextlib.suppress(IndexError):
+        yield from container.demux(streams)
 
 
-def trusted_times(pts: list[int | None], *, reorders: bool) -> NDArray[np.int64] | None:
-    """Return the packets' time stamps, None where they do not tell frames apart or give the wrong order."""
-    known = [stamp for stamp in pts if stamp is not None]
-    if len(set(known)) < len(pts):
-        return None
-    times = np.array(known, dtype=np.int64)
-    # AVI holds no time stamps and FFmpeg counts packets, which is right only where nothing is reordered.
-    in_file_order = len(times) > 2 and bool((times[1:] > times[:-1]).all())
-    return None if reorders and in_file_order else times
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Say what FFmpeg said, without the path of the scratch file."""
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def video_info(stream: VideoStream, index: FrameIndex) -> VideoInfo:
-    """Describe the stream by what its packets hold, not by what its header declares."""
-    rate = stream.average_rate or stream.guessed_rate
-    fps = float(rate) if rate else None
-    duration = None
-    if index.duration is not None and stream.time_base is not None:
-        duration = float(index.duration) * float(stream.time_base)
-    elif index.pts is not None and stream.time_base is not None and index.num_frames > 1:
-        times = index.pts.astype(np.float64)  # absurd time stamps would overflow integers
-        duration = float(times[-1] - times[0] + np.median(np.diff(times))) * float(stream.time_base)
-    elif fps:
-        duration = index.num_frames / fps
-    return VideoInfo(
-        width=stream.codec_context.width,
-        height=stream.codec_context.height,
-        fps=fps,
-        num_frames=index.num_frames,
-        duration_seconds=duration,
-        codec=stream.codec_context.codec.canonical_name,
-    )
-
-
-def header_warnings(
-    container: InputContainer, stream: VideoStream, index: FrameIndex, info: VideoInfo
-) -> list[str]:
-    """Say where the header declares clearly more than the packets hold, or more than one video."""
-    warnings = []
-    if stream.frames > index.num_packets:
-        warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
-    elif _is_short(declared := _declared_seconds(container, stream), info.duration_seconds):
-        present = info.duration_seconds
-        warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
-    num_videos = len(_videos(container))
-    if num_videos > 1:
-        warnings.append(f"several_video_streams: stream {stream.index} of {num_videos} was read")
-    return warnings
-
-
-def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration) * float(stream.time_base)
-    return (container.duration or 0) / av.time_base
-
-
-def _is_short(declared: float, present: float | None) -> bool:
-    return present is not None and present + _SHORT_SECONDS < _SHORT_SHARE * declared

@@ -16,12 +16,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
+from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
+from securevqa_core.decoding.frame_index import FrameIndex
+from securevqa_core.decoding.harmless import touch_no_pixel
 from securevqa_core.decoding.layers import check_layers
-from securevqa_core.decoding.probe import FrameIndex
+from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
-__all__ = ["count_frames", "read_frames"]
+__all__ = ["count_frames", "read_frames", "recount_frames"]
 
 # Containers in which a frame has the same time stamp however it is reached. In MPEG streams FFmpeg
 # interpolates stamps from where it began to read.
@@ -43,16 +46,46 @@ class _Decoded:
     is_damaged: bool
 
 
-def count_frames(container: InputContainer, stream: VideoStream, index: FrameIndex) -> FrameIndex:
-    """Return `index` with as many frames as decoding yields, for streams whose packets do not tell.
+def count_frames(video: OpenVideo) -> FrameIndex:
+    """Return an index with as many frames as decoding yields, for streams whose packets do not tell.
 
     Raises:
         DecodeError: no_frames.
     """
-    num_frames = sum(1 for _ in _decode(container, stream)) if _rewind(container) else 0
-    if not num_frames:
-        raise DecodeError("no_frames", f"none of the {index.num_frames} packets could be decoded")
-    return replace(index, num_frames=num_frames)
+    counted, _ = _counted(video)
+    if not counted.num_frames:
+        raise DecodeError("no_frames", f"none of the {video.index.num_frames} packets could be decoded")
+    return counted
+
+
+def recount_frames(video: OpenVideo) -> FrameIndex | None:
+    """Return an index of what the decoder gives where that is fewer frames than packets and none is damaged.
+
+    So it is where each field of a picture has a packet of its own.
+    """
+    counted, num_complaints = _counted(video)
+    is_other = 0 < counted.num_frames < video.index.num_frames
+    return counted if is_other and not num_complaints else None
+
+
+def _counted(video: OpenVideo) -> tuple[FrameIndex, int]:
+    """Decode everything; return what came out, and how often the decoder complained."""
+    mark = DamageMark()
+    with video.reopened() as again:
+        times = [decoded.picture.pts for decoded in _decode(again.container, again.stream, mark=mark)]
+    clock = _counted_clock(times, video)
+    counted = replace(video.index, pts=None, num_frames=len(times), clock=clock, numbers=None, positions=None)
+    return counted, mark.num_strikes
+
+
+def _counted_clock(times: list[int | None], video: OpenVideo) -> Clock | None:
+    """Return the clock by the pictures' own time stamps; by the packets' where those are out of order."""
+    known = np.array([time for time in times if time is not None], dtype=np.int64)
+    if len(known) < len(times) or (known[1:] < known[:-1]).any():
+        known = np.zeros(0, dtype=np.int64) if video.index.order is None else video.index.order
+    if not len(times) or len(known) != len(times) or video.stream.time_base is None:
+        return None
+    return clock_of(known, time_base=float(video.stream.time_base))
 
 
 def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
@@ -118,28 +151,17 @@ def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, in
 
 def _by_time(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode from the start, telling frames apart by their time stamps."""
-    if _rewind(video.container):
-        yield from _decode_until(video, wanted)
+    with video.reopened() as again:
+        yield from _decode_until(again, wanted)
 
 
 def _by_position(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode from the start, counting frames: for streams whose packets carry no usable time stamps."""
-    if not _rewind(video.container):
-        return
-    for number, decoded in enumerate(_decode(video.container, video.stream)):
-        yield _found(number, decoded)
-        if number >= wanted[-1]:
-            return
-
-
-def _rewind(container: InputContainer) -> bool:
-    for by_byte in (False, True):  # raw streams have no time to seek by
-        try:
-            container.seek(0, unsupported_byte_offset=by_byte)
-        except av.error.FFmpegError:
-            continue
-        return True
-    return False
+    with video.reopened() as again:
+        for number, decoded in enumerate(_decode(again.container, again.stream)):
+            yield _found(number, decoded)
+            if number >= wanted[-1]:
+                return
 
 
 def _decode_until(
@@ -170,6 +192,8 @@ def _decode(
     stream: VideoStream,
     wanted_times: Container[int] | None = None,
     entry_time: int | None = None,
+    *,
+    mark: DamageMark | None = None,
 ) -> Iterator[_Decoded]:
     """Yield every frame from here on, passing over packets the decoder refuses.
 
@@ -179,8 +203,9 @@ def _decode(
         wanted_times: other frames are left out where none is predicted from them; None leaves out none.
         entry_time: of the keyframe that was sought. Frames shown before it lack what they are predicted from,
             which is no damage, and later ones are not predicted from them.
+        mark: takes note of damage; None: one that nobody else looks at.
     """
-    context, mark, checker = stream.codec_context, DamageMark(), _checker(stream)
+    context, mark, checker = stream.codec_context, mark or DamageMark(), _checker(stream)
     is_first_group = entry_time is not None
     context.skip_frame, context.copy_opaque = "DEFAULT", True
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
@@ -238,13 +263,14 @@ def _pictures(
         raise
     except av.error.FFmpegError:
         return [], False
-    return pictures, all(pardoned is not None and text.startswith(pardoned) for _, _, text in complaints)
+    said = [text for _, _, text in complaints if pardoned is None or not text.startswith(pardoned)]
+    return pictures, not said or touch_no_pixel(said, packet, decoder)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     """Yield packets up to the last that can be read."""
     try:
-        yield from container.demux(stream)
+        yield from demuxed(container, [stream])
     except MemoryError:
         raise
     except av.error.FFmpegError:

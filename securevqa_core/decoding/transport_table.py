@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding.film_table import FilmTable
 
-__all__ = ["transport_table"]
+__all__ = ["CHUNK_BYTES", "PACKET_BYTES", "SYNC", "transport_table"]
 
 # ISO/IEC 13818-1, sections 2.4.3.2 (packets), 2.4.3.4 (adaptation fields) and 2.4.3.6 (PES headers).
-_PACKET_BYTES = 188
-_SYNC = 0x47
-_NUM_PACKETS_AT_ONCE = 1 << 13
+PACKET_BYTES = 188
+SYNC = 0x47
+CHUNK_BYTES = (1 << 13) * PACKET_BYTES
 _CLOCK = 1 << 33  # ticks after which time stamps begin anew
 _PES_STAMPS_BYTES = 19  # a PES header up to the end of both time stamps
 _DAMAGED, _SCRAMBLED, _DISCONTINUOUS = 0x80, 0xC0, 0x80
@@ -37,15 +37,14 @@ def transport_table(descriptor: int, pid: int, start_time: int | None) -> FilmTa
         start_time: of the stream as FFmpeg tells it, which may count whole turns of the clock more or less.
     """
     size_bytes = os.fstat(descriptor).st_size
-    if size_bytes % _PACKET_BYTES or start_time is None:
+    if size_bytes % PACKET_BYTES or start_time is None:
         return None
-    step = _NUM_PACKETS_AT_ONCE * _PACKET_BYTES
     parts = []
-    for start in range(0, size_bytes, step):
-        content = os.pread(descriptor, step, start)
-        if len(content) != min(step, size_bytes - start):
+    for start in range(0, size_bytes, CHUNK_BYTES):
+        content = os.pread(descriptor, CHUNK_BYTES, start)
+        if len(content) != min(CHUNK_BYTES, size_bytes - start):
             return None
-        part = _rows(np.frombuffer(content, dtype=np.uint8).reshape(-1, _PACKET_BYTES), pid, start)
+        part = _rows(np.frombuffer(content, dtype=np.uint8).reshape(-1, PACKET_BYTES), pid, start)
         if part is None:
             return None
         parts.append(part)
@@ -55,7 +54,7 @@ def transport_table(descriptor: int, pid: int, start_time: int | None) -> FilmTa
 def _rows(packets: _Bytes, pid: int, start: int) -> NDArray[Any] | None:
     """Return a row for each picture that begins in `packets`, (n, 188); None where one tells too little."""
     heads = np.ascontiguousarray(packets[:, :4])
-    if (heads[:, 0] != _SYNC).any():
+    if (heads[:, 0] != SYNC).any():
         return None
     numbers = np.flatnonzero((heads[:, 2] == pid & 0xFF) & (heads[:, 1] & 0x1F == pid >> 8))
     mine = heads[numbers]
@@ -66,13 +65,13 @@ def _rows(packets: _Bytes, pid: int, start: int) -> NDArray[Any] | None:
     has_field = firsts[:, 3] & 0x20 != 0
     flags = np.where(has_field & (firsts[:, 4] > 0), firsts[:, 5], 0)
     at = 4 + np.where(has_field, firsts[:, 4].astype(np.int64) + 1, 0)
-    if (flags & _DISCONTINUOUS).any() or (at > _PACKET_BYTES - _PES_STAMPS_BYTES).any():
+    if (flags & _DISCONTINUOUS).any() or (at > PACKET_BYTES - _PES_STAMPS_BYTES).any():
         return None
     pes = np.take_along_axis(firsts, at[:, None] + np.arange(_PES_STAMPS_BYTES), axis=1)
     if not ((pes[:, :3] == [0, 0, 1]).all() and (pes[:, 7] & 0x80).all()):
         return None
     rows = np.empty(len(numbers), dtype=_ROW)
-    rows["position"], rows["is_entry"] = start + numbers * _PACKET_BYTES, flags & 0x40 != 0
+    rows["position"], rows["is_entry"] = start + numbers * PACKET_BYTES, flags & 0x40 != 0
     rows["pts"] = _stamps(pes[:, 9:14])
     rows["dts"] = np.where(pes[:, 7] & 0x40, _stamps(pes[:, 14:19]), rows["pts"])
     return rows
@@ -99,12 +98,11 @@ def _table(rows: NDArray[Any], start_time: int) -> FilmTable | None:
     shown = np.sort(dts + delays)
     if (shown[1:] == shown[:-1]).any():
         return None
-    duration = int(shown[-1] - shown[0] + np.median(np.diff(shown)))
     entries = np.flatnonzero(rows["is_entry"])
     return FilmTable(
         dts=dts,
         keyframes=entries,
         positions=rows["position"].copy(),
         doubtful=doubtful,
-        duration=duration,
+        times=shown,
     )

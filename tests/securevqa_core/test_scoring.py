@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -225,6 +226,14 @@ def test_the_lower_bound_never_leaves_the_declared_range() -> None:
 )
 def test_verdicts(lower: float | None, status: str, expected: str) -> None:
     assert verdict(lower, checkpoint_status=status, thresholds=Thresholds()) == expected
+
+
+@pytest.mark.parametrize("lower", [10.0, 99.0])
+def test_a_picture_of_which_there_is_doubt_is_for_review(lower: float) -> None:
+    judge = functools.partial(verdict, lower, checkpoint_status="trained", thresholds=Thresholds())
+    sound, doubted = ["interlaced: 3 of 9"], ["interlaced: 3 of 9", "fallback: pyav failed, it crashed"]
+    assert judge(warnings=sound) == judge(warnings=None) == judge() != "review"
+    assert judge(warnings=doubted) == "review"
 
 
 @pytest.mark.parametrize(

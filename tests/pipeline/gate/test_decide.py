@@ -161,6 +161,12 @@ UNTRUSTED: dict[str, list[dict[str, Any]]] = {
     "public_seed": [{"randomness": "public"}, {"randomness": None}, {"randomness": "new"}],
     "untrained": [{"checkpoint_status": "untrained"}, {"checkpoint_status": None}],
     "unknown_checkpoint": [{"checkpoint_id": "another"}, {"checkpoint_id": None}],
+    "doubtful_picture": [
+        {"decode_warnings": ["damaged_frames: 1 of 9", "fallback: pyav failed"]},
+        {"decode_warnings": ["several_video_streams: stream 0 of 2 was read"]},
+        {"decode_warnings": ["track_changes: packet id 256 was read, and not 512"]},
+        {"decode_warnings": ["field_coded: 9 of 9 sampled frames are single fields"]},
+    ],
 }
 
 

@@ -28,6 +28,7 @@ STREAMS = {
     "flash.flv": f"{H264} -bf 3 -g 12",
     "mpeg4.avi": "-c:v mpeg4 -g 12 -q:v 2 -pix_fmt yuv420p",
     "prores.mov": "-c:v prores_ks -pix_fmt yuv422p10le",
+    "intra_refresh.mp4": "-c:v libx264 -pix_fmt yuv420p -bf 0 -x264-params intra-refresh=1:keyint=20",
 }
 
 
@@ -46,7 +47,7 @@ def test_both_backends_give_the_same_frames_and_the_same_report(
     assert error <= 255**2 / 1e4  # 40 dB
 
 
-@pytest.mark.parametrize("name", ["mpeg4.avi", "mpeg2.mpg", "flash.flv", "h264.mp4"])
+@pytest.mark.parametrize("name", ["mpeg4.avi", "mpeg2.mpg", "flash.flv", "h264.mp4", "intra_refresh.mp4"])
 def test_a_few_frames_far_apart_are_the_right_ones(
     numbered: Callable[[str, str], Path], make_request: RequestMaker, name: str
 ) -> None:

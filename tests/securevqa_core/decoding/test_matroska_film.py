@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from securevqa_core.decoding import matroska_index
+from securevqa_core.decoding.frame_index import FrameIndex, index_frames
 from securevqa_core.decoding.matroska_film import index_matroska
-from securevqa_core.decoding.probe import FrameIndex, check_stream, index_frames, open_container, open_file
+from securevqa_core.decoding.probe import check_stream, open_container, open_file
 from securevqa_core.types import DecodeLimits
 
 NumberedMaker = Callable[[str, str], Path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,13 +13,8 @@ import numpy as np
 import pytest
 
 from securevqa_core.decoding.backend import OpenVideo
-from securevqa_core.decoding.probe import (
-    check_stream,
-    index_frames,
-    open_container,
-    open_file,
-    video_info,
-)
+from securevqa_core.decoding.frame_index import index_frames, video_info
+from securevqa_core.decoding.probe import check_stream, open_container, open_file
 from securevqa_core.decoding.pyav_backend import count_frames, read_frames
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
@@ -66,11 +62,10 @@ FEW = [0, 5, 33, 34, 36, 47, 70, 99]
 
 def _read(path: Path, wanted: list[int] | None = None) -> dict[int, int]:
     """Return frame number asked for -> number shown."""
-    with _opened(path) as video:
-        index = video.index
-        if index.pts is None:
-            index = count_frames(video.container, video.stream, index)
-        assert index.num_frames == 100
+    with _opened(path) as opened:
+        counted = count_frames(opened) if opened.index.pts is None else opened.index
+        video = replace(opened, index=counted)
+        assert video.index.num_frames == 100
         numbers = np.arange(100) if wanted is None else np.array(wanted)
         found = list(read_frames(video, numbers))
     assert not any(frame.is_damaged for frame in found)
@@ -201,5 +196,5 @@ def test_a_stream_whose_packets_do_not_decode_has_no_frames(
     with _opened(broken) as video:
         index = video.index
         with pytest.raises(DecodeError, match=f"none of the {index.num_frames} packets") as caught:
-            count_frames(video.container, video.stream, index)
+            count_frames(video)
     assert caught.value.code == "no_frames"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from securevqa_core.decoding import film_index
 from securevqa_core.decoding.backend import OpenVideo
 from securevqa_core.decoding.film_index import index_film
-from securevqa_core.decoding.probe import FrameIndex, check_stream, index_frames, open_container, open_file
+from securevqa_core.decoding.frame_index import FrameIndex, index_frames
+from securevqa_core.decoding.probe import check_stream, open_container, open_file
 from securevqa_core.decoding.pyav_backend import read_frames
 from securevqa_core.types import DecodeLimits
 

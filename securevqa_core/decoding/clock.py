@@ -1,0 +1,120 @@
+"""Owns the presentation clock: equally long moments of a viewer's time, and the frame on screen in each.
+
+    pictures   |a|b|c|d|e|f|g      |h|i|j|         variable rate: g stays on screen
+    moments    |.|.|.|.|.|.|.|.|.|.|.|.|.|         a b c d e f g g g g h i j
+
+At constant rate a moment is a frame, whatever its time stamps were rounded to. Elsewhere a moment is as long
+as the pictures that the shortest tenth of the time goes to: a flash of many frames does not make moments
+short, and a picture that is held does not make them long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Clock", "clock_of", "constant_clock"]
+
+_MAX_STRAY = 0.5  # of a frame's time, to either side of its place at constant rate
+_LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen longer counts for that long
+_FLASH_SHARE = 0.1  # of the time; what takes less of it does not set the length of a moment
+_ALIKE = 0.25  # of their time; pictures that are shown for lengths so close are of one rate
+_MIN_MOMENT_SECONDS = 1 / 120  # of variable rate; screens show few pictures faster
+# A moment shows the picture on screen at one point of its middle: at its edges rounded time stamps would
+# double one picture and miss the next.
+_FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
+_MAX_MOMENTS = 1 << 53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clock:
+    """The time for which a video is shown, in moments.
+
+    With frames 0 and 1 on screen for one and three moments, and phases of 0.5:
+
+        frames_at([0, 1, 2, 3]) == [0, 1, 1, 1]
+    """
+
+    num_moments: int
+    num_frames: int
+    seconds: float | None = None  # shown, the last frame's time included; None where time stamps do not tell
+    starts: NDArray[np.float64] | None = None  # (num_frames,) ascending, moments; None: moment k is frame k
+
+    def frames_at(
+        self, moments: NDArray[np.int64], rng: np.random.Generator, *, num_runs: int
+    ) -> NDArray[np.int64]:
+        """Return the frames on screen in some moments.
+
+        Args:
+            moments: (..., d) in 0..num_moments - 1.
+            rng: decides at which point of their moments; nobody can know where to put a picture for it.
+            num_runs: rows of moments that lie side by side, (..., d) cut into so many; one point for each.
+
+        Returns:
+            (..., d) frame numbers; at constant rate the moments themselves.
+        """
+        if self.starts is None:
+            return moments
+        runs = moments.reshape(num_runs, -1) if moments.size else moments
+        phases = rng.uniform(_FIRST_PHASE, _LAST_PHASE, size=(num_runs, 1)) if moments.size else 0.0
+        frames = np.searchsorted(self.starts, runs + phases, side="right") - 1
+        return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
+
+    def coarser(self, num_frames: Fraction) -> Clock:
+        """Return a clock whose moments are each as long as `num_frames` moments of this one."""
+        if num_frames == 1:
+            return self
+        starts = np.arange(self.num_frames, dtype=np.float64) if self.starts is None else self.starts
+        num_moments = max(1, round(self.num_moments / num_frames))
+        return replace(self, num_moments=num_moments, starts=starts / float(num_frames))
+
+
+def constant_clock(num_frames: int, seconds: float | None = None) -> Clock:
+    """Return the clock of a video of constant rate, or of one that tells no time."""
+    return Clock(num_moments=num_frames, num_frames=num_frames, seconds=seconds)
+
+
+def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int | None = None) -> Clock:
+    """Return the clock of frames by when they are shown.
+
+    Args:
+        times: (num_frames,) ascending, where two frames share a time stamp equal, in units of `time_base`.
+        time_base: seconds.
+        last_duration: for which the last frame is to stay, likewise; None or 0 where nothing says.
+    """
+    shown = times.astype(np.float64)  # absurd time stamps would overflow integers
+    shown -= shown[0]
+    if len(shown) == 1 or shown[-1] <= 0:
+        return constant_clock(len(shown), float(last_duration or 0) * time_base or None)
+    durations = np.append(np.diff(shown), np.median(np.diff(shown)))
+    if last_duration is not None and last_duration > _LONG_LAST * durations[-1]:
+        durations[-1] = last_duration
+    total = float(shown[-1] + durations[-1])
+    if _is_constant(shown, durations[-1]):
+        return constant_clock(len(shown), total * time_base)
+    moment = max(_moment(durations), _MIN_MOMENT_SECONDS / time_base)
+    return Clock(
+        num_moments=max(1, round(min(total / moment, _MAX_MOMENTS))),
+        num_frames=len(shown),
+        seconds=total * time_base,
+        starts=shown / moment,
+    )
+
+
+def _is_constant(shown: NDArray[np.float64], last: float) -> bool:
+    """Tell whether frames stray from constant rate by no more than rounding and jitter make them."""
+    usual = shown[-1] / (len(shown) - 1)
+    strays = shown - np.arange(len(shown)) * usual
+    return bool(np.ptp(strays) <= 2 * _MAX_STRAY * usual and last <= _LONG_LAST * usual)
+
+
+def _moment(durations: NDArray[np.float64]) -> float:
+    """Return how long pictures are shown where they change as fast as they usually do."""
+    ascending = np.sort(durations)
+    so_far = np.cumsum(ascending)
+    fastest = ascending[np.searchsorted(so_far, _FLASH_SHARE * so_far[-1])]
+    alike = np.abs(durations - fastest) <= _ALIKE * fastest + 1  # one unit: stamps are rounded to it
+    return float(durations[alike].mean())

@@ -1,0 +1,57 @@
+"""Owns holding what a file declares against what its packets hold."""
+
+from __future__ import annotations
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
+from securevqa_core.decoding.probe import shown_streams
+from securevqa_core.decoding.transport_tracks import video_pids
+from securevqa_core.doubts import SEVERAL_VIDEO_STREAMS, TRACK_CHANGES
+from securevqa_core.types import VideoInfo
+
+__all__ = ["header_warnings"]
+
+_SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
+_SHORT_SECONDS = 0.5  # containers round
+_SHORT_FRAMES = 1.5  # likewise
+
+
+def header_warnings(
+    container: InputContainer, stream: VideoStream, index: FrameIndex, info: VideoInfo, *, descriptor: int
+) -> list[str]:
+    """Say where the header declares clearly more than the packets hold, or more than one video."""
+    warnings = []
+    declared, present = _declared_seconds(container, stream, index), info.duration_seconds
+    if stream.frames > index.num_packets and _lacks_frames(declared, info):
+        warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
+    elif _is_short(declared, present):
+        warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
+    num_videos = len(shown_streams(container))
+    if num_videos > 1:
+        warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")
+    elif "mpegts" in container.format.name.split(",") and (others := video_pids(descriptor) - {stream.id}):
+        ids = ", ".join(map(str, sorted(others)))
+        warnings.append(f"{TRACK_CHANGES} packet id {stream.id} was read, and not {ids}")
+    return warnings
+
+
+def _declared_seconds(container: InputContainer, stream: VideoStream, index: FrameIndex) -> float:
+    """Return how long the video is said to be; the container's word counts as far as no sound reaches."""
+    own = stream_seconds(stream)
+    if own is not None:
+        return own
+    whole = (container.duration or 0) / av.time_base
+    return 0.0 if not _is_short(whole, index.end_of_others) else whole
+
+
+def _lacks_frames(declared: float, info: VideoInfo) -> bool:
+    """Tell whether frames are missing in time too: some are declared that an edit list cuts off, or null."""
+    present, fps = info.duration_seconds, info.fps
+    return present is None or fps is None or present + _SHORT_FRAMES / fps < declared
+
+
+def _is_short(declared: float, present: float | None) -> bool:
+    return present is not None and present + _SHORT_SECONDS < _SHORT_SHARE * declared

@@ -1,0 +1,182 @@
+"""Owns which frames a stream holds and when each is shown, read from packets without decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.clock import Clock, clock_of, constant_clock
+from securevqa_core.decoding.probe import demuxed, reason_of
+from securevqa_core.errors import DecodeError
+from securevqa_core.types import VideoInfo
+
+__all__ = ["FrameIndex", "index_frames", "stream_seconds", "trusted_times", "video_info"]
+
+_VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
+_MAX_COUNT_ERROR = 0.5  # moments; a declared rate that gives other numbers of them is not the clock's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameIndex:
+    """The frames of a stream in the order they are shown, read from packets without decoding.
+
+    Of a long film only some frames are known, those that `numbers` names.
+    """
+
+    pts: NDArray[np.int64] | None  # (k,) ascending, in stream time base; None where not to be trusted
+    is_keyframe: NDArray[np.bool_]  # (k,)
+    num_frames: int
+    num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
+    numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
+    positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
+    clock: Clock | None = None  # None: nothing tells when frames are shown
+    order: NDArray[np.int64] | None = None  # (num_frames,) when to decode packets, where `pts` is None
+    end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
+
+    @property
+    def moments(self) -> Clock:
+        """What moments there are to choose from."""
+        return self.clock or constant_clock(self.num_frames)
+
+    def times_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the time stamps of known frames.
+
+        Args:
+            numbers: (m,) of frames; of a long film, of those that are known.
+
+        Raises:
+            ValueError: the index has no time stamps.
+        """
+        if self.pts is None:
+            raise ValueError(f"the index has no time stamps, so none for {numbers.tolist()}")
+        rows = numbers if self.numbers is None else np.searchsorted(self.numbers, numbers)
+        return self.pts[rows]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Packets:
+    """What the packets of frames that are shown say, in file order."""
+
+    pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
+    durations: list[int | None] = field(default_factory=list)
+    keyframes: list[bool] = field(default_factory=list)
+    num_packets: int = 0
+    end_of_others: float = 0.0
+
+    def add(self, packet: Packet[Any], *, is_vp8: bool) -> None:
+        self.num_packets += packet.size > 0
+        hidden = is_vp8 and packet.size and not memoryview(packet)[0] & _VP8_SHOW_FRAME
+        if packet.size and not packet.is_discard and not hidden:
+            self.pts.append(packet.pts)
+            self.dts.append(packet.dts)
+            self.durations.append(packet.duration)
+            self.keyframes.append(packet.is_keyframe)
+
+    def end_at(self, row: int) -> int:
+        """Return when what one packet shows is over: that of the last is when the stream is."""
+        return (self.pts[row] or 0) + (self.durations[row] or 0)
+
+    def add_other(self, packet: Packet[Any]) -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            end = packet.pts + (packet.duration or 0)
+            self.end_of_others = max(self.end_of_others, float(end) * float(packet.time_base))
+
+
+def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
+    """Read every packet of `stream` once and list the frames it announces.
+
+    Raises:
+        DecodeError: no_frames.
+    """
+    packets = _Packets()
+    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
+    # Where a stream does not say how long it is, its container does, which counts sound as well.
+    wanted = [stream] if stream_seconds(stream) else list(container.streams)
+    try:
+        for packet in demuxed(container, wanted):
+            if packet.stream_index == stream.index:
+                packets.add(packet, is_vp8=is_vp8)
+            else:
+                packets.add_other(packet)
+    except MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        if not packets.pts:
+            raise DecodeError("no_frames", f"no packet can be read: {reason_of(error)}") from error
+    if not packets.pts:
+        raise DecodeError("no_frames", "the video stream holds no packet")
+    return _index(stream, packets)
+
+
+def _index(stream: VideoStream, packets: _Packets) -> FrameIndex:
+    flags, num_frames = np.array(packets.keyframes), len(packets.pts)
+    times = trusted_times(packets.pts, reorders=stream.codec_context.has_b_frames)
+    clock = order = None
+    if times is not None:
+        rows = np.argsort(times)
+        flags, times = flags[rows], times[rows]
+        last = max(packets.end_at(int(row)) for row in (rows[-1], num_frames - 1)) - int(times[-1])
+        clock = clock_of(times, time_base=_time_base(stream), last_duration=last)
+    elif None not in packets.dts:
+        order = np.sort(np.array(packets.dts, dtype=np.int64))
+    return FrameIndex(
+        pts=times,
+        is_keyframe=flags,
+        num_frames=num_frames,
+        num_packets=packets.num_packets,
+        clock=clock,
+        order=order,
+        end_of_others=packets.end_of_others,
+    )
+
+
+def _time_base(stream: VideoStream) -> float:
+    return float(stream.time_base or 0) or 1.0
+
+
+def stream_seconds(stream: VideoStream) -> float | None:
+    """Return how long a stream says it is; None where it, unlike its container, does not."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration) * float(stream.time_base)
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")  # Matroska's tag
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None
+
+
+def trusted_times(pts: list[int | None], *, reorders: bool) -> NDArray[np.int64] | None:
+    """Return the packets' time stamps, None where they do not tell frames apart or give the wrong order."""
+    known = [stamp for stamp in pts if stamp is not None]
+    if len(set(known)) < len(pts):
+        return None
+    times = np.array(known, dtype=np.int64)
+    # AVI holds no time stamps and FFmpeg counts packets, which is right only where nothing is reordered.
+    in_file_order = len(times) > 2 and bool((times[1:] > times[:-1]).all())
+    return None if reorders and in_file_order else times
+
+
+def video_info(stream: VideoStream, index: FrameIndex) -> VideoInfo:
+    """Describe the stream by what its packets hold, not by what its header declares."""
+    rate = stream.average_rate or stream.guessed_rate
+    fps = float(rate) if rate else None
+    clock = index.moments
+    seconds = clock.seconds if clock.seconds is not None else clock.num_moments / fps if fps else None
+    if seconds and (fps is None or abs(fps * seconds - clock.num_moments) >= _MAX_COUNT_ERROR):
+        fps = clock.num_moments / seconds
+    return VideoInfo(
+        width=stream.codec_context.width,
+        height=stream.codec_context.height,
+        fps=fps,
+        num_frames=index.num_frames,
+        duration_seconds=seconds,
+        codec=stream.codec_context.codec.canonical_name,
+    )

@@ -1,0 +1,89 @@
+"""A clock gives each moment of a viewer's time the frame on screen, and leaves constant rate as it is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from securevqa_core.decoding.clock import Clock, clock_of, constant_clock
+
+
+def _every_moment(clock: Clock) -> list[int]:
+    moments = np.arange(clock.num_moments)
+    return clock.frames_at(moments, np.random.default_rng(0), num_runs=1).tolist()
+
+
+@pytest.mark.parametrize("fps", ["25", "30000/1001", "24000/1001", "15", "1/60", "1000"])
+@pytest.mark.parametrize("time_base", [1 / 1000, 1 / 90_000, 1 / 15_360])
+def test_at_constant_rate_moments_are_frames_whatever_stamps_are_rounded_to(
+    fps: str, time_base: float
+) -> None:
+    for num_frames in (2, 59, 300, 200_000):
+        times = np.round(np.arange(num_frames) / float(Fraction(fps)) / time_base).astype(np.int64)
+        clock = clock_of(times, time_base=time_base)
+        assert (clock.num_moments, clock.starts) == (num_frames, None)
+        assert clock.seconds == pytest.approx(num_frames / float(Fraction(fps)), abs=2 * time_base)
+
+
+def test_jitter_of_less_than_half_a_frame_is_constant_rate() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(300) * 40 + rng.integers(-8, 9, 300)
+    assert clock_of(np.sort(times), time_base=0.001).starts is None
+
+
+def test_a_picture_that_is_held_has_the_moments_it_is_held_for() -> None:
+    durations = np.array([40] * 10 + [400] + [40] * 10)
+    clock = clock_of(np.append(0, np.cumsum(durations)[:-1]), time_base=0.001)
+    assert _every_moment(clock) == [*range(10), *[10] * 10, *range(11, 21)]
+    assert clock.seconds == pytest.approx(1.2)
+
+
+def test_a_flash_of_many_frames_has_the_moments_it_is_shown_for() -> None:
+    times = np.concatenate([np.arange(720), 720 + np.arange(180) * 200])
+    shown = np.array(_every_moment(clock_of(times, time_base=0.001)))
+    assert 180 <= len(shown) <= 190
+    assert (shown < 720).sum() <= 4
+    assert set(range(721, 899)) <= set(shown.tolist())
+
+
+def test_frames_under_one_time_stamp_leave_the_last_on_screen() -> None:
+    times = np.array([0, 40, 40, 40, 120, 160, 200, 240, 280])
+    assert _every_moment(clock_of(times, time_base=0.001)) == [0, 3, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_last_frame_stays_for_as_long_as_it_is_told_to() -> None:
+    clock = clock_of(np.arange(100) * 40, time_base=0.001, last_duration=600_000)
+    assert clock.seconds == pytest.approx(603.96)
+    assert set(_every_moment(clock)) == {99}  # of ten minutes, four seconds are nothing
+
+
+def test_where_a_moment_is_looked_at_cannot_be_known_and_is_the_same_for_a_run() -> None:
+    times = np.concatenate([np.arange(0, 8000, 10), 8000 + np.arange(100) * 77])
+    clock = clock_of(times, time_base=0.001).coarser(Fraction(16))
+    moments = np.tile(np.arange(40), (2, 1))
+    first, again, other = (
+        clock.frames_at(moments, np.random.default_rng(seed), num_runs=2) for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (first[0] != first[1]).any()
+
+
+def test_coarser_moments_show_every_so_manieth_frame() -> None:
+    clock = constant_clock(120, 4.0).coarser(Fraction(4))
+    assert clock.num_moments == 30
+    assert {frame // 4 for frame in _every_moment(clock)} == set(range(30))
+    assert constant_clock(120, 4.0).coarser(Fraction(1)).starts is None
+
+
+@pytest.mark.parametrize("times", [[7], [7, 7, 7]])
+def test_no_time_at_all_is_constant_rate(times: list[int]) -> None:
+    clock = clock_of(np.array(times), time_base=0.04, last_duration=1)
+    assert (clock.num_moments, clock.seconds) == (len(times), pytest.approx(0.04))
+
+
+def test_absurd_time_stamps_have_a_clock() -> None:
+    clock = clock_of(np.array([0, 1, 1 << 62]), time_base=1e-9)
+    assert 1 <= clock.num_moments <= 1 << 53

@@ -1,0 +1,289 @@
+"""What looks the same to a viewer scores the same, however a file tells it; else the row is for review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import fields
+import media
+import mutations
+import numpy as np
+import pytest
+import scored
+
+from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHANGES, doubts
+
+MAX_POINTS = 3.0
+CLIP = "-t 3 -vf scale=320:-2 -an -pix_fmt yuv420p"
+X264 = "-c:v libx264 -preset veryfast -crf 16"
+IN_ORDER = f"{X264} -bf 0"
+UNEVEN = "settb=1/1000,setpts='PTS+12*sin(N*0.7)+if(gt(N,40),(N-40)*9,0)'"
+GOOD_AND_BAD = (
+    "[0:v]trim=end_frame=400,settb=1/1000,setpts=N[a];[1:v]settb=1/1000,setpts=N*200[b];"
+    "[a][b]concat=n=2:v=1,settb=1/1000[v]"
+)
+LATE_SOUND = "-f lavfi -i sine=frequency=440:duration=12"
+
+
+def _ffmpeg(words: str, *more: str) -> None:
+    media.run_ffmpeg(*words.split(), *more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A folder to make files in, and what they are made of."""
+
+    folder: Path
+    plain: Path  # three seconds at constant rate
+    in_order: Path  # the same without reordered frames
+
+    def encode(self, name: str, options: str, *, source: Path | None = None) -> Path:
+        path = self.folder / name
+        _ffmpeg(f"-i {source or self.plain} {options} {path}")
+        return path
+
+    def edited(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("same")
+    plain, in_order = folder / "plain.mp4", folder / "in_order.mp4"
+    for path, encoder in ((plain, X264), (in_order, IN_ORDER)):
+        _ffmpeg(f"-i {media.bundled_clip('bikes')} {CLIP} {encoder} {path}")
+    return Made(folder=folder, plain=plain, in_order=in_order)
+
+
+def _remuxed(source: Path, target: Path, change: Callable[[int, av.Packet], None]) -> Path:
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        for number, packet in enumerate(reader.demux(video=0)):
+            if packet.size:
+                change(number, packet)
+                packet.stream = stream
+                writer.mux(packet)
+    return target
+
+
+def _flash_of_good(made: Made) -> tuple[Path, Path]:
+    bad = made.encode("bad.mp4", "-vf setpts=2*PTS,fps=5,scale=128:-2 -c:v libx264 -crf 45 -r 5")
+    alone = made.encode("alone.mp4", f"-vf scale=320:-2,loop=60:5,fps=5 {X264}", source=bad)
+    mixed = made.folder / "mixed.mkv"
+    passthrough = f"-map [v] -fps_mode passthrough -enc_time_base 1/1000 {X264} {mixed}"
+    _ffmpeg(f"-stream_loop 8 -i {made.plain} -i {alone} -filter_complex", GOOD_AND_BAD, *passthrough.split())
+    return mixed, alone
+
+
+def _held_last(suffix: str) -> Callable[[Made], tuple[Path, Path]]:
+    def make(made: Made) -> tuple[Path, Path]:
+        with av.open(str(made.in_order)) as container:
+            num_frames = container.streams.video[0].frames
+
+        def hold(number: int, packet: av.Packet) -> None:
+            if number == num_frames - 1:
+                assert packet.time_base is not None
+                packet.duration = int(600 / packet.time_base)
+
+        held = _remuxed(made.in_order, made.folder / f"held.{suffix}", hold)
+        still = f"-vf select=eq(n\\,{num_frames - 1}),loop=50:1 {X264}"
+        return held, made.encode("still.mp4", still, source=made.in_order)
+
+    return make
+
+
+def _same_stamp_twice(made: Made) -> tuple[Path, Path]:
+    def repeat(number: int, packet: av.Packet) -> None:
+        if number == 30:
+            assert packet.pts is not None
+            assert packet.duration is not None
+            packet.pts -= packet.duration
+            packet.dts = packet.pts
+
+    return _remuxed(made.in_order, made.folder / "twice.mkv", repeat), made.in_order
+
+
+def _first_not_sync(made: Made) -> tuple[Path, Path]:
+    content = bytearray(made.in_order.read_bytes())
+    at = content.index(b"stss") + 12  # version, flags and count lie between
+    content[at : at + 4] = (2).to_bytes(4)
+    return made.edited("first_not_sync.mp4", bytes(content)), made.in_order
+
+
+def _no_key_flags(made: Made) -> tuple[Path, Path]:
+    content = bytearray(made.encode("flags.mkv", "-c copy").read_bytes())
+    for start, body, _ in mutations._ebml_elements(content, 0, len(content)):
+        if content[start] == 0xA3:
+            content[body + 3] &= 0x7F  # RFC 9559, section 10.2
+    return made.edited("no_key_flags.mkv", bytes(content)), made.plain
+
+
+def _fields(suffix: str) -> Callable[[Made], tuple[Path, Path]]:
+    def make(made: Made) -> tuple[Path, Path]:
+        grey = made.encode("grey.yuv", "-frames:v 40 -vf scale=256:160 -f rawvideo -pix_fmt yuv420p")
+        raw = np.frombuffer(grey.read_bytes(), np.uint8).reshape(-1, 160 * 256 * 3 // 2).copy()
+        raw[:, : 160 * 256] = raw[:, : 160 * 256].clip(16, 235)
+        raw[:, 160 * 256 :] = 128
+        made.edited("grey.yuv", raw.tobytes())
+        plain = made.folder / "interlaced.mp4"
+        lossless = "-c:v libx264 -preset ultrafast -qp 0 -flags +ildct+ilme"
+        _ffmpeg(f"-f rawvideo -pix_fmt yuv420p -s 256x160 -r 25 -i {grey} {lossless} {plain}")
+        pictures = list(raw[:, : 160 * 256].reshape(-1, 160, 256))
+        return fields.write_fields(made.folder / f"fields.{suffix}", pictures), plain
+
+    return make
+
+
+def _truncated_sei(made: Made) -> tuple[Path, Path]:
+    """A message that says it is forty bytes long, and is one, before every picture."""
+    raw = made.encode("raw.h264", "-c copy -bsf:v h264_mp4toannexb -f h264")
+    content = raw.read_bytes()
+    for slice_start in (b"\0\0\1\x65\x88", b"\0\0\1\x41\x9a", b"\0\0\1\x01\x9e", b"\0\0\1\x01\x9f"):
+        content = content.replace(slice_start, b"\0\0\1\x06\x01\x28\x80" + slice_start)
+    assert len(content) > raw.stat().st_size + 7
+    told = made.edited("told.h264", content)
+    return made.encode("told.mp4", "-c copy", source=told), made.plain
+
+
+def _with_exif(made: Made) -> tuple[Path, Path]:
+    still = made.encode("still.jpg", "-frames:v 1 -q:v 3")
+    content = still.read_bytes()
+    # TIFF, one entry in its one directory: orientation (0x112), a short, upright.
+    tiff = bytes.fromhex("4d4d002a00000008 0001 0112000300000001 00010000 00000000")
+    exif = b"Exif\0\0" + tiff
+    marked = content[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + content[2:]
+    return made.edited("exif.jpg", marked), still
+
+
+def _late_picture(made: Made) -> tuple[Path, Path]:
+    late = made.folder / "late.ts"
+    _ffmpeg(f"-itsoffset 8 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a mp2 {late}")
+    return late, made.plain
+
+
+def _long_sound(made: Made) -> tuple[Path, Path]:
+    long = made.folder / "long.mkv"
+    _ffmpeg(f"-i {made.plain} {LATE_SOUND} -c:v copy -c:a aac {long}")
+    return long, made.plain
+
+
+def _uneven(made: Made) -> Path:
+    return made.encode("uneven.mkv", f"-vf {UNEVEN} -fps_mode passthrough -enc_time_base 1/1000 {X264}")
+
+
+def _copy(name: str, options: str) -> Callable[[Made], tuple[Path, Path]]:
+    return lambda made: (made.encode(name, options), made.plain)
+
+
+# how it is told -> how to make that, and the same content plainly
+SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
+    "good frames flash by before bad ones": _flash_of_good,
+    "frames are missing": lambda made: (
+        made.encode("gap.mp4", f"-vf select='lt(n,30)+gt(n,39)' -fps_mode passthrough {X264}"),
+        made.encode("filled.mp4", f"-vf select='lt(n,30)+gt(n,39)',fps=25 {X264}"),
+    ),
+    "the last frame stays, MP4": _held_last("mp4"),
+    "the last frame stays, Matroska": _held_last("mkv"),
+    "a time stamp twice": _same_stamp_twice,
+    "an empty edit first": lambda made: (
+        made.encode("empty_edit.mp4", "-c copy -output_ts_offset 2 -avoid_negative_ts disabled"),
+        made.plain,
+    ),
+    "one frame a minute": lambda made: (
+        made.encode("minutes.mp4", f"-frames:v 20 -vf setpts=N*60/TB -fps_mode passthrough {X264}"),
+        made.encode("seconds.mp4", f"-frames:v 20 {X264}"),
+    ),
+    "25 in 50": _copy("rep50.mp4", f"-vf fps=50 {X264}"),
+    "25 in 100, HEVC": _copy("rep100.mp4", "-vf fps=100 -c:v libx265 -crf 18 -x265-params log-level=error"),
+    "25 in 200": _copy("rep200.mp4", f"-vf fps=200 {X264}"),
+    "25 in 50, MPEG-4": lambda made: (
+        made.encode("rep50.avi", "-vf fps=50 -c:v mpeg4 -q:v 2"),
+        made.encode("rep25.avi", "-c:v mpeg4 -q:v 2"),
+    ),
+    "24 in 60": lambda made: (
+        made.encode("film60.mp4", f"-vf fps=24,fps=60 {X264}"),
+        made.encode("film24.mp4", f"-vf fps=24 {X264}"),
+    ),
+    "an uneven rate made constant": lambda made: (
+        made.encode("made60.mp4", f"-vf fps=60 {X264}", source=_uneven(made)),
+        made.folder / "uneven.mkv",
+    ),
+    "first sample not marked": _first_not_sync,
+    "no keyframe flags": _no_key_flags,
+    "a clock that turns, TS": _copy("turns.ts", "-c copy -output_ts_offset 95442"),
+    "a clock that turns, PS": _copy("turns.mpg", "-c:v mpeg2video -q:v 2 -output_ts_offset 95442"),
+    "one field a packet, MP4": _fields("mp4"),
+    "one field a packet, Matroska": _fields("mkv"),
+    "one field a packet, TS": _fields("ts"),
+    "side data without a name": _with_exif,
+    "a message cut short": _truncated_sei,
+    "sound that goes on": _long_sound,
+    "a trim without encoding": lambda made: (
+        made.encode("trim.mp4", "-c copy", source=made.encode("whole.mp4", f"-ss 1.3 {X264} -g 250")),
+        made.folder / "whole.mp4",
+    ),
+    "AVI with B-frames": _copy("reordered.avi", "-c copy"),
+    "a picture that begins after eight seconds of sound": _late_picture,
+}
+
+
+@pytest.mark.parametrize("way", SAME)
+def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
+    told, plain = SAME[way](made)
+    of_told, of_plain = (scored.score_file(path) for path in (told, plain))
+    assert of_told.score == pytest.approx(of_plain.score, abs=MAX_POINTS)
+    assert not any(warning.startswith(("stream_short", "damaged")) for warning in of_told.sample.warnings)
+    assert not doubts(of_told.sample.warnings)
+
+
+def _pid_change(*pids: int) -> Callable[[Made], Path]:
+    def make(made: Made) -> Path:
+        long = made.encode("long.mp4", f"-vf loop=10:75 -frames:v 750 {X264}")
+        parts = [
+            made.encode(
+                f"{place}.ts", f"-c copy -mpegts_start_pid {pid} -output_ts_offset {30 * place}", source=long
+            )
+            for place, pid in enumerate(pids)
+        ]
+        return made.edited("pids.ts", b"".join(part.read_bytes() for part in parts))
+
+    return make
+
+
+def _two_tracks(made: Made) -> Path:
+    return made.encode("tracks.mp4", f"-map 0:v -map 0:v {X264}")
+
+
+def _hevc_fields(made: Made) -> Path:
+    options = "-c:v libx265 -x265-params log-level=error:interlace=tff"
+    return made.encode("fields_hevc.mp4", options)
+
+
+FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
+    "the packet id changes": (_pid_change(256, 512), (SEVERAL_VIDEO_STREAMS,)),
+    "the packet id changes for a while": (_pid_change(256, 512, 256), (TRACK_CHANGES,)),
+    "two video tracks": (_two_tracks, (SEVERAL_VIDEO_STREAMS,)),
+    "fields in HEVC": (_hevc_fields, (FIELD_CODED,)),
+}
+
+
+@pytest.mark.parametrize("kind", FOR_REVIEW)
+def test_what_may_not_be_what_is_shown_is_for_review(made: Made, kind: str) -> None:
+    make, begins = FOR_REVIEW[kind]
+    (doubt,) = doubts(scored.score_file(make(made)).sample.warnings)
+    assert doubt.startswith(begins)
+
+
+def test_the_clock_is_told_of(made: Made) -> None:
+    held, _ = _held_last("mkv")(made)
+    repeated = made.encode("rep50b.mp4", f"-vf fps=50 {X264}")
+    of_held, of_repeated = (scored.score_file(path).sample.info for path in (held, repeated))
+    assert of_held.duration_seconds == pytest.approx(603, abs=0.1)
+    assert (of_repeated.num_frames, of_repeated.fps) == (150, 25.0)
+    assert Fraction(of_repeated.duration_seconds or 0).limit_denominator(100) == 3
