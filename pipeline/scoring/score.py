@@ -30,6 +30,7 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows
 from pipeline.scoring.run import build_pipeline, execute, model_resources
+from pipeline.scoring.seeds import answered_seeds
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
@@ -252,7 +253,7 @@ def _run(
 ) -> None:
     """Score `rows`, and once more what a worker took down with it; fill `ran`."""
     left, began = rows, time.time()
-    with ray_session(job.config.address):
+    with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
         cluster = cluster_resources()
         resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
         ran.slots = resources.slots(cluster["CPU"])
@@ -261,6 +262,7 @@ def _run(
             pipeline = build_pipeline(
                 left,
                 job.config,
+                seeds=seeds,
                 checkpoint=job.checkpoint,
                 sampling=job.sampling,
                 provenance=job.provenance,
