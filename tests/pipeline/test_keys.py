@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.keys import forget_key_variable, given_key
+from pipeline.keys import forget_credentials, forget_key_variable, given_key
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import KEY_VARIABLE, Key
 
@@ -59,3 +59,20 @@ def test_a_variable_that_is_no_key_is_refused_and_goes(monkeypatch: pytest.Monke
     assert KEY_VARIABLE not in os.environ
     assert given_key(None) is None
     forget_key_variable()  # nothing to forget is no error
+
+
+def test_credentials_of_every_kind_go_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = (
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_PROFILE",
+        "AZURE_STORAGE_SAS",
+        "HF_TOKEN",
+        "DB_PASSWORD",
+        KEY_VARIABLE,
+    )
+    for name in (*secrets, "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    forget_credentials()
+    assert not set(secrets) & set(os.environ)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "PATH" in os.environ
