@@ -42,16 +42,16 @@ def answered_seeds(key: Key) -> Iterator[AskedSeeds]:
             yield AskedSeeds(desk)
         finally:
             stop.set()
-            desk.close.remote()
+            desk.close.remote()  # it ends with the last who knows of it
             thread.join(timeout=JOIN_SECONDS)
-            ray.kill(desk)
 
 
 def _answer(desk: Any, key: Key, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             asked = ray.get(desk.questions.remote())
-            ray.get(desk.answer.remote({question: key.draws(*question) for question in asked}))
+            if asked and not stop.is_set():
+                ray.get(desk.answer.remote({question: key.draws(*question) for question in asked}))
         except ray.exceptions.RayError:  # the desk is started again, and asked again
             stop.wait(PAUSE_SECONDS)
 
