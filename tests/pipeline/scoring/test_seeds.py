@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pipeline.scoring.seeds import answered_seeds
 from pipeline.session import ray_session
 from securevqa_core.randomness import Key
 from securevqa_core.types import SamplingConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore:::ray.data.context")  # of settings that are Ray's own
 
 SECRET = b"canary-71d0-of-the-seed-giver-never-sent"
 KEY = Key(SECRET, randomness="keyed")
@@ -60,6 +63,7 @@ def test_a_stage_that_is_sent_to_workers_holds_no_key(source: AskedSeeds) -> Non
 def test_no_core_is_dumped_of_the_process_that_has_the_key(source: AskedSeeds, tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:  # shares the driver's flag, and would leave a core if it could
+        faulthandler.disable()
         os.chdir(tmp_path)
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         os.abort()
