@@ -142,7 +142,9 @@ def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending:
 def _judged(table: pa.Table, thresholds: Thresholds) -> pa.Table:
     """Return the rows with the verdicts of these thresholds."""
     scored = zip(table["score_lower"].to_pylist(), table["checkpoint_status"].to_pylist(), strict=True)
-    verdicts = [verdict(lower, checkpoint_status=status, thresholds=thresholds) for lower, status in scored]
+    verdicts = [
+        verdict(lower, checkpoint_status=str(status), thresholds=thresholds) for lower, status in scored
+    ]
     place = table.schema.get_field_index("verdict")
     return table.set_column(place, table.schema.field("verdict"), pa.array(verdicts, pa.string()))
 

@@ -79,8 +79,8 @@ class ScoreConfig:
 
     def limits(self) -> dict[str, float]:
         """Return what decides a failure: `fetch.max_bytes` and the like, more of which lets more pass."""
-        groups = {"fetch": self.fetch_limits, "decode": self.decode_limits}
-        return {f"{name}.{key}": value for name, one in groups.items() for key, value in asdict(one).items()}
+        groups = {"fetch": asdict(self.fetch_limits), "decode": asdict(self.decode_limits)}
+        return {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
 
     def public_settings(self) -> dict[str, Any]:
         """Return the settings as JSON values, with `key_id` in place of the key."""

@@ -25,15 +25,15 @@ _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 @contextlib.contextmanager
 def answered_seeds(key: Key) -> Iterator[AskedSeeds]:
     """Answer workers for as long as the block runs; what is yielded holds no key and may be sent to them."""
-    desk = ray.remote(
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=-1,
-        max_concurrency=MAX_WAITING,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        ),
-    )(SeedDesk).remote()
+    here = ray.get_runtime_context().get_node_id()
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": MAX_WAITING,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
+    }
+    desk: Any = ray.remote(**options)(SeedDesk).remote()
     stop = threading.Event()
     thread = threading.Thread(target=_answer, args=(desk, key, stop), daemon=True)
     with _undumpable():

@@ -232,9 +232,13 @@ def test_no_worker_and_no_object_holds_the_key_in_memory_or_spilled(
         seen.update(title(pid) for pid in working)
         return any("Decode" in one for one in seen) and any("FusedScore" in one for one in seen)
 
-    wait_until(lambda: any("SeedDesk" in title(pid) for pid in descendants(os.getpid())))
+    def has_ended() -> bool:
+        return driver.poll() is not None
+
+    wait_until(lambda: has_ended() or any("SeedDesk" in title(pid) for pid in descendants(os.getpid())))
+    assert not has_ended(), finish(driver).stderr
     assert CANARY.encode() not in read_process(driver.pid, "environ")
-    wait_until(look_at_workers)
+    wait_until(lambda: has_ended() or look_at_workers())
     with full_store(address):
         look_at_workers()
         done = finish(driver)
