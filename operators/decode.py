@@ -21,7 +21,7 @@ from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.inputs import decode_request
-from securevqa_core.randomness import Key, keyed_draws
+from securevqa_core.randomness import DrawSource
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
 __all__ = ["Decode", "FetchLimits"]
@@ -53,7 +53,7 @@ class Decode:
     """
 
     sampling: SamplingConfig
-    key: Key
+    key: DrawSource  # what is sent to workers holds no key, and asks it
     num_draws: int
     scratch_dir: str | None  # None: the system's temporary folder
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -118,7 +118,7 @@ class Decode:
     def _decode(self, known: Row, target: BinaryIO) -> Row:
         if not known["size_bytes"]:
             raise DecodeError("empty_file", "the object has no bytes")
-        draws = keyed_draws(self.key, known["content_sha256"], self.num_draws)
+        draws = self.key.draws(known["content_sha256"], self.num_draws)
         request = decode_request(self.sampling, draws, limits=self.decode_limits, decoder=self.decoder)
         started = time.perf_counter()
         try:

@@ -27,6 +27,7 @@ _CODES: dict[storage.FailureKind, str] = {
     "not_found": "fetch_not_found",
     "denied": "fetch_denied",
     "unreachable": "fetch_unreachable",
+    "redirect_refused": "fetch_redirect_refused",
     "failed": "fetch_failed",
 }
 

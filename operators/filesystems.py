@@ -17,7 +17,7 @@ import fsspec
 from operators.storage_errors import StorageError, translated
 from operators.uris import WEB_SCHEMES, absolute, local_path, scheme_of, without_user
 
-__all__ = ["CONNECT_SECONDS", "open_filesystem"]
+__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "open_filesystem"]
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
@@ -79,10 +79,4 @@ def _options(scheme: str) -> dict[str, Any]:
         times = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         config = {**times, "retries": retries, "max_pool_connections": S3_CONNECTIONS}
         return {"use_listings_cache": False, "config_kwargs": config}
-    if scheme in WEB_SCHEMES:
-        from aiohttp import ClientTimeout  # noqa: PLC0415  # half a second that local runs need not spend
-
-        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-        # The stored bytes, not a compressed form of them.
-        return {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}}}
     return {} if scheme == "file" else {"use_listings_cache": False}

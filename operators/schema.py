@@ -81,7 +81,7 @@ _VIDEO = (
 _PROVENANCE = (
     Column("checkpoint_id", pa.string(), "weights that scored the video"),
     Column("checkpoint_status", pa.string(), "trained, imported or untrained"),
-    Column("config_id", pa.string(), "digest of every setting that can change a score or a verdict"),
+    Column("config_id", pa.string(), "digest of every setting that can change a score"),
     Column("key_id", pa.string(), "digest of the key; the key itself is nowhere"),
     Column("randomness", pa.string(), "keyed, ephemeral or public (--seed)"),
 )

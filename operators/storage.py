@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fsspec.asyn import sync
+from fsspec.asyn import get_loop, sync
 
 from operators.filesystems import CONNECT_SECONDS, open_filesystem
 from operators.storage_errors import FailureKind, StorageError, storage_error, translated
@@ -157,13 +157,22 @@ def version_parts(uri: str, *, timeout_seconds: float) -> tuple[object, ...] | N
         if scheme == "file":
             status = _stat_regular(absolute(local_path(uri)))
             return status.st_size, status.st_mtime_ns
+        if scheme in WEB_SCHEMES:
+            return _web_version_parts(uri, timeout_seconds)
         fs, path = open_filesystem(uri)
         if scheme == "s3":
             head = fs.call_s3("head_object", **_bucket_and_key(path), timeout=timeout_seconds)
             return head.get("VersionId"), head["ETag"], head["ContentLength"]
-        if scheme in WEB_SCHEMES:
-            return _known_parts(dict(sync(fs.loop, _head, fs, path, timeout=timeout_seconds)))
         return _known_parts(fs.info(path))
+
+
+def _web_version_parts(uri: str, timeout_seconds: float) -> tuple[object, ...] | None:
+    from operators import web  # noqa: PLC0415  # half a second that local runs need not spend
+
+    response = web.request("HEAD", uri, timeout_seconds=timeout_seconds)
+    _close(response)
+    _require_success(response)
+    return _known_parts(dict(response.headers))
 
 
 def _known_parts(facts: dict[str, Any]) -> tuple[object, ...] | None:
@@ -212,25 +221,38 @@ def _s3_reader(uri: str, timeout_seconds: float, part: Part | None) -> Reader:
 
 
 def _web_reader(uri: str, timeout_seconds: float, part: Part | None) -> Reader:
-    fs, url = open_filesystem(uri)
+    from operators import web  # noqa: PLC0415  # half a second that local runs need not spend
+
     # A server whose object has changed sends all of it (RFC 9110, section 13.1.5).
     condition = {} if part is None else {"Range": f"bytes={part.start}-", "If-Range": part.etag}
-    response = sync(fs.loop, _get, fs, url, condition, timeout=timeout_seconds)
+    response = web.request("GET", uri, headers=condition, timeout_seconds=timeout_seconds)
     etag, length = response.headers.get("ETag"), response.content_length
     start: int | None = 0
     if response.status == HTTP_PARTIAL and part is not None:
         start = _range_start(response.headers.get("Content-Range"), etag, part)
     if start is None or (response.status == HTTP_RANGE_NOT_SATISFIABLE and part is not None):
-        sync(fs.loop, _call, response.close, timeout=CONNECT_SECONDS)
+        _close(response)
         return _web_reader(uri, timeout_seconds, None)
-    response.raise_for_status()
+    _require_success(response)
     return Reader(
-        lambda count, timeout: bytes(sync(fs.loop, _fill, response.content.read, count, timeout=timeout)),
-        lambda: sync(fs.loop, _call, response.close, timeout=CONNECT_SECONDS),
+        lambda count, timeout: bytes(sync(get_loop(), _fill, response.content.read, count, timeout=timeout)),
+        lambda: _close(response),
         None if length is None else start + length,
         start=start,
         etag=None if etag is None or etag.startswith("W/") else etag,  # a weak one may outlive the bytes
     )
+
+
+def _require_success(response: Any) -> None:
+    """Refuse every other answer, a redirect that names no place among them, and let go of it."""
+    if not 200 <= response.status < 300:
+        _close(response)
+        response.raise_for_status()
+        raise StorageError("failed", f"HTTP {response.status}")
+
+
+def _close(response: Any) -> None:
+    sync(get_loop(), _call, response.close, timeout=CONNECT_SECONDS)
 
 
 def _range_start(content_range: str | None, etag: str | None, part: Part) -> int | None:
@@ -248,18 +270,6 @@ def _generic_reader(uri: str, _timeout_seconds: float) -> Reader:
 
 
 _RESUMABLE_READERS = {"s3": _s3_reader, "http": _web_reader, "https": _web_reader}
-
-
-async def _get(fs: Any, url: str, headers: dict[str, str]) -> Any:
-    session = await fs.set_session()
-    return await session.get(fs.encode_url(url), headers=headers)
-
-
-async def _head(fs: Any, url: str) -> Any:
-    session = await fs.set_session()
-    async with session.head(fs.encode_url(url), allow_redirects=True) as response:
-        response.raise_for_status()
-        return response.headers
 
 
 async def _fill(read: Callable[[int], Awaitable[bytes]], num_bytes: int) -> bytearray:

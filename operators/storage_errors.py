@@ -1,4 +1,4 @@
-"""Owns sorting what the stores' libraries raise into four kinds, without repeating their texts."""
+"""Owns sorting what the stores' libraries raise into a few kinds, without repeating their texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 __all__ = ["FailureKind", "StorageError", "storage_error", "translated"]
 
-FailureKind = Literal["not_found", "denied", "unreachable", "failed"]
+FailureKind = Literal["not_found", "denied", "unreachable", "redirect_refused", "failed"]
 
 _NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _TRANSIENT_ERRNOS = frozenset({errno.EREMOTEIO, errno.EBUSY, errno.EIO, errno.ESTALE, errno.EAGAIN})

@@ -23,7 +23,9 @@ __all__ = [
     "join",
     "local_path",
     "redact",
+    "request_target",
     "scheme_of",
+    "sent_on",
     "without_user",
 ]
 
@@ -31,6 +33,7 @@ WEB_SCHEMES = frozenset({"http", "https"})
 
 _FILE_BYTES = "file+bytes"  # of a local path that is not UTF-8: its bytes, percent-encoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_NO_REQUEST_HOLDS = re.compile(rb"[^!-~]")  # white space, controls, bytes above ASCII
 
 
 def scheme_of(uri: str) -> str:
@@ -72,19 +75,27 @@ def as_text(path: str) -> str:
 def join(base: str, name: str) -> str:
     """`name` below the folder `base`, with `.` and `..` resolved as in a relative reference.
 
-    A local result is an absolute plain path. A remote one never climbs above its bucket or host.
+    A local result is an absolute plain path. A remote one never climbs above its bucket or host. On the web
+    a name may have a query, which stays as it is.
     """
     if scheme_of(base) == "file":
         return absolute(posixpath.join(absolute(local_path(base)), name))
     prefix, _, folder = base.partition("://")
     root, _, folder = folder.partition("/")
-    parts = [part for part in folder.rstrip("/").split("/") if folder]
+    folders = [part for part in folder.rstrip("/").split("/") if folder]
+    name, mark, query = name.partition("?") if scheme_of(base) in WEB_SCHEMES else (name, "", "")
+    return "/".join([f"{prefix}://{root}", *_climbed(folders, name)]) + mark + query
+
+
+def _climbed(folders: list[str], name: str) -> list[str]:
+    """The parts of the path that `name` means as a reference from within `folders`."""
+    parts = list(folders)
     for part in name.split("/"):
         if part == "..":
             del parts[-1:]
         elif part != ".":
             parts.append(part)
-    return "/".join([f"{prefix}://{root}", *parts])
+    return parts
 
 
 def absolute(path: str) -> str:
@@ -97,6 +108,33 @@ def without_user(uri: str) -> str:
     """The URI with a lower-case scheme and nothing before an `@` in its bucket or host."""
     authority, rest = _split(uri)
     return f"{scheme_of(uri)}://{authority.rpartition('@')[2]}{rest}"
+
+
+def request_target(uri: str) -> str:
+    """Path and query of a web URI as a request line holds them: nothing is decoded, encoded anew or ordered.
+
+    Only what a request line cannot hold is percent-encoded, as UTF-8.
+    """
+    rest = _split(uri)[1].partition("#")[0]
+    target = (rest if rest.startswith("/") else f"/{rest}").encode(errors="surrogateescape")
+    return _NO_REQUEST_HOLDS.sub(lambda found: b"%%%02X" % ord(found[0]), target).decode()
+
+
+def sent_on(uri: str, location: str) -> str:
+    """The URI that a web server's `Location` means (RFC 3986, section 5.2), as given where it can be."""
+    location = location.partition("#")[0]
+    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", location):
+        return location
+    if location.startswith("//"):
+        return f"{scheme_of(uri)}:{location}"
+    if not location:
+        return uri
+    authority, rest = _split(uri)
+    name, mark, query = location.partition("?")
+    if not location.startswith("/"):
+        path = rest.partition("#")[0].partition("?")[0]
+        name = "/" + "/".join(_climbed(path.split("/")[1:-1], name)) if name else path
+    return f"{scheme_of(uri)}://{authority}{name}{mark}{query}"
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -18,8 +18,8 @@ from typing import Any
 import ray
 from ray.data import DataContext
 
+from pipeline.keys import forget_key_variable
 from securevqa_core.errors import RunError
-from securevqa_core.randomness import KEY_VARIABLE
 
 __all__ = ["available_cores", "cluster_resources", "ray_session"]
 
@@ -39,7 +39,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     Raises:
         RunError: the cluster cannot be reached or is too small.
     """
-    os.environ.pop(KEY_VARIABLE, None)  # workers inherit this process's environment
+    forget_key_variable()  # workers inherit this process's environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_OOM_RETRIES))
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MILLISECONDS))

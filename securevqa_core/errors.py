@@ -60,6 +60,11 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "fetch_unreachable": _code(
         "fetch", "the store could not be reached or did not answer in time", retryable=True
     ),
+    "fetch_redirect_refused": _code(
+        "fetch",
+        "the web server sends on to plain http, to an address that is not public, or on and on",
+        retryable=True,
+    ),
     "fetch_too_large": _code("fetch", "the object is larger than --max-bytes"),
     "fetch_failed": _code("fetch", "the store failed in another way", retryable=True),
     "scratch_full": _code("fetch", "the scratch disk is full", retryable=True),

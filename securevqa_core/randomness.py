@@ -6,6 +6,7 @@ predict a sample, and the same bytes always get the same draw, so asking again t
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 import os
@@ -13,7 +14,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from securevqa_core.types import require_range
 __all__ = [
     "KEY_VARIABLE",
     "MIN_KEY_BYTES",
+    "DrawSource",
     "Key",
     "Purpose",
     "Randomness",
@@ -37,6 +39,8 @@ Randomness = Literal["keyed", "ephemeral", "public"]
 
 KEY_VARIABLE = "SECUREVQA_KEY"
 MIN_KEY_BYTES = 16
+# What editors and shells put before a text to say how it is encoded.
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 class Key:
@@ -62,13 +66,13 @@ class Key:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Key:
-        """Read a key: all bytes of `path` but for white space at its end.
+        """Read a key: a text, however it was saved, or else all bytes of `path` but white space at its end.
 
         Raises:
             ConfigurationError: the file cannot be read or holds fewer than `MIN_KEY_BYTES` bytes.
         """
         try:
-            secret = Path(path).read_bytes().rstrip()
+            secret = _secret(Path(path).read_bytes())
         except OSError as error:
             raise ConfigurationError(f"key file {str(path)!r} cannot be read: {error.strerror}") from error
         if len(secret) < MIN_KEY_BYTES:
@@ -79,7 +83,7 @@ class Key:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Key | None:
-        """Read the key from `SECUREVQA_KEY`; None where it is not set.
+        """Read the key from `SECUREVQA_KEY`, as from a file that holds it; None where it is not set.
 
         Raises:
             ConfigurationError: it is set to fewer than `MIN_KEY_BYTES` bytes.
@@ -87,7 +91,7 @@ class Key:
         value = environment.get(KEY_VARIABLE)
         if value is None:
             return None
-        secret = value.strip().encode(errors="surrogateescape")
+        secret = _secret(value.encode(errors="surrogateescape"))
         if len(secret) < MIN_KEY_BYTES:
             raise ConfigurationError(
                 f"{KEY_VARIABLE} must hold at least {MIN_KEY_BYTES} bytes, got {len(secret)}"
@@ -108,6 +112,21 @@ class Key:
         """Return the 32-byte seed HMAC-SHA256(key, content_sha256 | purpose | draw)."""
         message = f"{content_sha256}|{purpose}|{draw}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).digest()
+
+    def draws(self, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:
+        """Return the draws that a scoring run with this key makes of a file."""
+        return keyed_draws(self, content_sha256, num_draws)
+
+
+def _secret(given: bytes) -> bytes:
+    """Return what a key is made of: one text is one key, whatever mark, line ends and white space it has."""
+    encoding = next((name for mark, name in _MARKS if given.startswith(mark)), "utf-8")
+    try:
+        text = given.decode(encoding).removeprefix("\ufeff").strip().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return given.rstrip()
+    is_text = all(char.isprintable() or char in "\t\n" for char in text)
+    return text.encode() if is_text else given.rstrip()
 
 
 def _rebuild(secret: bytes, randomness: Randomness) -> Key:
@@ -135,6 +154,13 @@ class VideoDraw:
     grid_sampling: bytes = field(repr=False)
     guardian_intra: bytes = field(repr=False)
     guardian_inter: bytes = field(repr=False)
+
+
+class DrawSource(Protocol):
+    """Whatever gives the draws of a file: the key itself, or somebody who can ask it."""
+
+    def draws(self, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:
+        """Return the draws that a scoring run makes of the file with this content."""
 
 
 def keyed_draws(key: Key, content_sha256: str, num_draws: int) -> tuple[VideoDraw, ...]:

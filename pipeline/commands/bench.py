@@ -1,7 +1,8 @@
-"""Owns `securevqa bench`: how fast this machine does the work, beside the best that is known."""
+"""Owns `securevqa bench`: how fast this machine does the work, and how much of a draw there is to guess."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import typer
 from rich.table import Table
 
 from pipeline.commands.terminal import console
+from securevqa_core import zoo
 from securevqa_core.decoding.benchmark import CLIPS, BenchConfig, Timing, benchmark
+from securevqa_core.guesses import count_draws
 
 __all__ = ["bench_app"]
 
@@ -33,12 +36,15 @@ _ROWS: tuple[tuple[str, str, _Cell], ...] = (
     ("times decord's get_batch, with resized frames too", "{:.1f}", lambda timing: timing.by_decord_windows),
 )
 
+_LENGTHS = (1, 15, 31, 32, 50, 100, 255, 264, 300, 600, 1800)  # frames
+_SIZES = ((224, 224), (240, 320), (360, 640), (540, 960), (1080, 1920))  # height, width
+
 bench_app = typer.Typer(no_args_is_help=True)
 
 
 @bench_app.callback()
 def _about() -> None:
-    """Measure this machine."""
+    """Measure this machine, and the key."""
 
 
 @bench_app.command("decode")
@@ -64,3 +70,20 @@ def decode_command(
     source = "a drawn picture" if footage is None else footage.name
     machine = f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"
     console.print(f"{seconds:g} s of {source}, best of {repeats}; {machine}")
+
+
+@bench_app.command("draws")
+def draws_command(
+    model: Annotated[str, typer.Option(help="Model whose sampling is counted.")] = zoo.DEFAULT_MODEL,
+) -> None:
+    """Count in how many ways one draw of a key can turn out, by a video's length and size, in bits."""
+    sampling = zoo.spec(model).sampling
+    frames = Table("frames of the video", *map(str, _LENGTHS))
+    counts = [count_draws(length, *_SIZES[0], sampling).frames for length in _LENGTHS]
+    frames.add_row("bits to guess the frames", *(f"{math.log2(count):.0f}" for count in counts))
+    patches = Table("size of the video", *(f"{width} x {height}" for height, width in _SIZES))
+    counts = [count_draws(1, *size, sampling).patches for size in _SIZES]
+    patches.add_row("bits to guess the patches", *(f"{math.log2(count):.0f}" for count in counts))
+    console.print(f"{model}: 0 bits are the same for every key")
+    console.print(frames)
+    console.print(patches)

@@ -12,6 +12,7 @@ from rich.table import Table
 from pipeline.commands.terminal import complaints, console, resumable, say
 from pipeline.datasets.build import Budget, Built, build_dataset
 from pipeline.datasets.manifest import read_row
+from pipeline.keys import forget_credentials
 from pipeline.text import literal
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.rebuild import rebuild_clip
@@ -28,6 +29,7 @@ dataset_app = typer.Typer(no_args_is_help=True)
 @dataset_app.callback()
 def _about() -> None:
     """Make labelled clips from real footage."""
+    forget_credentials()  # all is read from disks and written there, by decoders that are not confined
 
 
 @dataset_app.command("build")

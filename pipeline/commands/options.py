@@ -18,6 +18,7 @@ import typer
 
 from operators.decode import FetchLimits
 from pipeline.commands.terminal import complaints
+from pipeline.keys import given_key
 from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core.errors import ConfigurationError
@@ -126,7 +127,7 @@ class ScoreOptions:
             raise ConfigurationError("--key-file and --seed exclude each other")
         if self.seed is not None:
             return Key.public(self.seed)
-        key = Key.from_file(self.key_file) if self.key_file is not None else Key.from_environment()
+        key = given_key(self.key_file)
         if key is None:
             complaints.print(
                 "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, "

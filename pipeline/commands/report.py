@@ -9,6 +9,7 @@ import typer
 
 from operators.storage import redact
 from pipeline.commands.terminal import console, say
+from pipeline.keys import given_key
 from pipeline.pages.table import DEFAULT_ROWS, show_report
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
@@ -79,8 +80,7 @@ def _close_up(
         raise ConfigurationError(
             f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {loaded.checkpoint_id}"
         )
-    own_key = Key.from_file(key_file) if key_file is not None else Key.from_environment()
-    key = own_key or Key.public(0)
+    key = given_key(key_file) or Key.public(0)
     words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
     return look_closely(video, uris[video], checkpoint=loaded, key=key, words=words)
 

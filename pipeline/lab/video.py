@@ -17,10 +17,11 @@ from operators.schema import Row
 from operators.storage import redact
 from pipeline.lab.config import AttackRunConfig, LoadedTarget
 from pipeline.lab.pictures import difference_png
+from securevqa_core.attacks.apart import read_frames_apart
 from securevqa_core.attacks.attack import Attacked, Victim
 from securevqa_core.attacks.codecs import through_h264, write_lossless
 from securevqa_core.attacks.edits import ORDERS
-from securevqa_core.attacks.frames import WholeFrames, read_frames
+from securevqa_core.attacks.frames import WholeFrames
 from securevqa_core.attacks.measures import distortion
 from securevqa_core.attacks.perceived import perceived_loss
 from securevqa_core.attacks.run import run_attack
@@ -136,7 +137,9 @@ class Lab:
         with tempfile.TemporaryFile() as target:
             fetched = fetch(uri, target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
             config = self.config
-            video = read_frames(target.fileno(), max_seconds=config.seconds, max_height=config.max_height)
+            video = read_frames_apart(
+                target.fileno(), max_seconds=config.seconds, max_height=config.max_height
+            )
         return video, fetched.content_sha256
 
     def _own_draws(self, digest: str) -> tuple[VideoDraw, ...]:

@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +41,17 @@ __all__ = [
 ]
 
 DEFAULT_MAX_TRIES = 3
+# The limit that a failure is owed to, as `ScoreConfig.limits` calls it, and how its message says what it was.
+_LIMIT_OF = {
+    "fetch_too_large": ("fetch.max_bytes", re.compile(r"max_bytes is (\d+)$")),
+    "fetch_unreachable": (
+        "fetch.timeout_seconds",
+        re.compile(r" within timeout_seconds=([\d.e+]+): unreachable, [^']*$"),
+    ),
+    "decode_timeout": ("decode.timeout_seconds", re.compile(r" than ([\d.e+]+) s$")),
+    "decode_memory": ("decode.memory_bytes", re.compile(r" limit of (\d+) bytes$")),
+    "too_many_pixels": ("decode.max_pixels", re.compile(r"^a frame may have at most (\d+) pixels, ")),
+}
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -94,6 +105,8 @@ class Tries:
 
     error_codes: Mapping[str, str | None]  # of the newest row that came back; None: scored
     counts: Mapping[str, int]  # how often it was tried, rows that were lost included
+    lost: Mapping[str, int] = field(default_factory=dict)  # how often no worker returned it
+    limits: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # that newest rows failed by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +117,14 @@ class Plan:
     later: frozenset[str]  # row keys beyond the budget
 
 
-def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_failed: bool = False) -> Plan:
+def plan(
+    manifest: pa.Table,
+    tries: Tries,
+    config: BacklogConfig,
+    *,
+    retry_failed: bool = False,
+    limits: Mapping[str, float] | None = None,
+) -> Plan:
     """Choose the rows of `manifest` to work on, in its order, those never tried first.
 
     Args:
@@ -112,6 +132,7 @@ def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_faile
         tries: of these rows and any others.
         config: `max_tries` counts where earlier runs do, `max_videos` always.
         retry_failed: try again all that may pass now, however often it was tried.
+        limits: what a video may cost now; what failed by less is tried again.
     """
     keys = texts(manifest, ROW_KEY)
     limit = config.max_tries if config.is_nightly and not retry_failed else None
@@ -119,7 +140,11 @@ def plan(manifest: pa.Table, tries: Tries, config: BacklogConfig, *, retry_faile
     again = [
         index
         for index, key in enumerate(keys)
-        if tries.counts.get(key) and _may_pass(key, tries, limit, retry_failed or config.is_nightly)
+        if tries.counts.get(key)
+        and (
+            _may_pass(key, tries, limit, retry_failed or config.is_nightly)
+            or _is_allowed_more(key, tries, config.max_tries, limits or {})
+        )
     ]
     wanted = new + again
     now = wanted[: config.max_videos]
@@ -139,24 +164,45 @@ def _may_pass(key: str, tries: Tries, limit: int | None, retries: bool) -> bool:
     return retries and code is not None and ERROR_CODES[code].retryable
 
 
+def _is_allowed_more(key: str, tries: Tries, max_lost: int, limits: Mapping[str, float]) -> bool:
+    """Tell whether the limit that a video failed by is looser now; one that takes workers down ends there."""
+    if key not in tries.limits or tries.lost.get(key, 0) >= max_lost:
+        return False
+    name, before = tries.limits[key]
+    return before < limits.get(name, before)
+
+
+def _limit_of(code: str, message: str | None) -> tuple[str, float] | None:
+    """Return the limit that a failure is owed to, and what it was; None where its message does not say."""
+    name, pattern = _LIMIT_OF[code]
+    found = pattern.search(message or "")
+    return (name, float(found[1])) if found else None
+
+
 def count_tries(rows: pa.Table, lost: Sequence[Collection[str]]) -> Tries:
     """Count the tries of every row key.
 
     Args:
-        rows: row_key, scored_at and error_code of every row that was ever committed, oldest first; a row that
-            was committed twice, as after a lost acknowledgement, counts once.
+        rows: row_key, scored_at, error_code and error_message of every row that was ever committed, oldest
+            first; a row that was committed twice, as after a lost acknowledgement, counts once.
         lost: for each run, the row keys that it tried and no worker returned.
     """
     by_key = rows.group_by(ROW_KEY).aggregate([("scored_at", "count_distinct")])
-    newest = newest_rows(rows.select([ROW_KEY, "error_code"])).join(by_key, ROW_KEY)
+    newest = newest_rows(rows.select([ROW_KEY, "error_code", "error_message"])).join(by_key, ROW_KEY)
     tried = texts(newest, ROW_KEY)  # these strings and no copies of them: there are as many as videos
     times: list[Any] = newest["scored_at_count_distinct"].to_pylist()
     counts = Counter[str](dict(zip(tried, times, strict=True)))
-    for keys in lost:
-        counts.update(set(keys))
+    lost_counts = Counter(key for keys in lost for key in set(keys))
+    counts.update(lost_counts)
     known = {code: code for code in ERROR_CODES}
     codes = (code and known.get(code, code) for code in newest["error_code"].to_pylist())
-    return Tries(error_codes=dict(zip(tried, codes, strict=True)), counts=counts)
+    limited = newest.filter(pads.field("error_code").isin(list(_LIMIT_OF)))
+    columns = (limited[name].to_pylist() for name in (ROW_KEY, "error_code", "error_message"))
+    owed = {key: _limit_of(code, message) for key, code, message in zip(*columns, strict=True)}
+    known_limits = {key: limit for key, limit in owed.items() if limit is not None}
+    return Tries(
+        error_codes=dict(zip(tried, codes, strict=True)), counts=counts, lost=lost_counts, limits=known_limits
+    )
 
 
 def read_tries(state: RunDirectory, manifest: pa.Table) -> Tries:
@@ -166,7 +212,7 @@ def read_tries(state: RunDirectory, manifest: pa.Table) -> Tries:
         OutputError: it cannot be read.
     """
     keys = texts(manifest, ROW_KEY)
-    rows = state.committed_rows(["error_code"], keys=keys, newest_only=False)
+    rows = state.committed_rows(["error_code", "error_message"], keys=keys, newest_only=False)
     return count_tries(rows, list(state.lost_rows().values()))
 
 

@@ -17,6 +17,7 @@ from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ManifestError
+from securevqa_core.scoring import Thresholds, verdict
 
 __all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
 
@@ -78,6 +79,7 @@ def write_report(
     provenance: Row,
     state: RunDirectory | None = None,
     pending: Collection[str] = (),
+    thresholds: Thresholds | None = None,
 ) -> Summary:
     """Join the manifest with the committed rows and write the report's files.
 
@@ -87,6 +89,7 @@ def write_report(
         provenance: what rows that never came back are given.
         state: where the committed rows are, if elsewhere.
         pending: row keys that a budget left for another run.
+        thresholds: of verdicts now; None: they stay those of when the rows were committed.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
@@ -100,6 +103,8 @@ def write_report(
         part = manifest.slice(start, rows_per_file)
         outcomes = _outcomes(state, part, provenance, pending)
         table = outcomes.select(report.names).cast(report)
+        if thresholds is not None:
+            table = _judged(table, thresholds)
         for name in part.column_names:
             if name not in (ROW_KEY, *report.names):
                 table = table.append_column(part.schema.field(name), part[name])
@@ -132,6 +137,16 @@ def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending:
         ]
         committed = pa.concat_tables([committed, pa.Table.from_pylist(rows, schema=state.outcome)])
     return committed.take(_positions(manifest, committed))
+
+
+def _judged(table: pa.Table, thresholds: Thresholds) -> pa.Table:
+    """Return the rows with the verdicts of these thresholds."""
+    scored = zip(table["score_lower"].to_pylist(), table["checkpoint_status"].to_pylist(), strict=True)
+    verdicts = [
+        verdict(lower, checkpoint_status=str(status), thresholds=thresholds) for lower, status in scored
+    ]
+    place = table.schema.get_field_index("verdict")
+    return table.set_column(place, table.schema.field("verdict"), pa.array(verdicts, pa.string()))
 
 
 def _positions(manifest: pa.Table, committed: pa.Table) -> Any:

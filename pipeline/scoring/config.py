@@ -21,8 +21,9 @@ __all__ = ["MAX_DRAWS", "ScoreConfig"]
 
 MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
 
-# What can change a row besides the sampling and the key.
-_DECISIVE = ("num_draws", "precision", "thresholds", "decode_limits", "fetch_limits", "decoder", "randomness")
+# What can change a score besides the sampling and the key. Limits decide only which videos fail, and verdicts
+# follow their thresholds when a report is written.
+_DECISIVE = ("num_draws", "precision", "decoder", "randomness")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class ScoreConfig:
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
 
     def config_id(self, sampling: SamplingConfig) -> str:
-        """Return a digest of every setting that can change a row; all ephemeral keys count as one."""
+        """Return a digest of every setting that can change a score; all ephemeral keys count as one."""
         key_id = "ephemeral" if self.key.randomness == "ephemeral" else self.key.key_id
         public = self.public_settings()
         settings = {name: public[name] for name in _DECISIVE} | {
@@ -75,6 +76,11 @@ class ScoreConfig:
         if self.embeddings is not None:
             settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def limits(self) -> dict[str, float]:
+        """Return what decides a failure: `fetch.max_bytes` and the like, more of which lets more pass."""
+        groups = {"fetch": asdict(self.fetch_limits), "decode": asdict(self.decode_limits)}
+        return {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
 
     def public_settings(self) -> dict[str, Any]:
         """Return the settings as JSON values, with `key_id` in place of the key."""

@@ -27,6 +27,7 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.session import cluster_resources
 from securevqa_core.errors import RunError
+from securevqa_core.randomness import DrawSource
 from securevqa_core.types import SamplingConfig
 from securevqa_core.weights import Checkpoint
 
@@ -60,6 +61,7 @@ def build_pipeline(
     rows: pa.Table,
     config: ScoreConfig,
     *,
+    seeds: DrawSource,
     checkpoint: Checkpoint,
     sampling: SamplingConfig,
     provenance: Row,
@@ -71,7 +73,8 @@ def build_pipeline(
 
     Args:
         rows: row_key, video_id, uri of the videos to score.
-        config: the run's settings.
+        config: the run's settings; its key goes nowhere.
+        seeds: where workers come by the seeds of videos.
         checkpoint: weights of both backbones and the head.
         sampling: what the model looks at.
         provenance: columns that every row is given.
@@ -92,7 +95,7 @@ def build_pipeline(
     )
     decode = Decode(
         sampling=sampling,
-        key=config.key,
+        key=seeds,
         num_draws=config.num_draws,
         scratch_dir=config.scratch_dir,
         decode_limits=config.decode_limits,

@@ -30,10 +30,12 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows
 from pipeline.scoring.run import build_pipeline, execute, model_resources
+from pipeline.scoring.seeds import answered_seeds
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
+from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
@@ -107,8 +109,8 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     )
     previous = job.directory.read_run()
     tries = read_tries(job.state, manifest)
-    planned = plan(manifest, tries, backlog, retry_failed=config.retry_failed)
-    fingerprint = _fingerprint(manifest)
+    planned = plan(manifest, tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
+    fingerprint = _fingerprint(manifest, config.thresholds)
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and is_finished and not planned.now.num_rows:
@@ -125,7 +127,14 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     if previous:
         job.directory.archive_report(previous)
     later = ran.skipped | planned.later
-    summary = write_report(job.directory, manifest, provenance=job.provenance, state=job.state, pending=later)
+    summary = write_report(
+        job.directory,
+        manifest,
+        provenance=job.provenance,
+        state=job.state,
+        pending=later,
+        thresholds=config.thresholds,
+    )
     record = run_record(
         config.public_settings(),
         provenance=job.provenance,
@@ -252,7 +261,7 @@ def _run(
 ) -> None:
     """Score `rows`, and once more what a worker took down with it; fill `ran`."""
     left, began = rows, time.time()
-    with ray_session(job.config.address):
+    with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
         cluster = cluster_resources()
         resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
         ran.slots = resources.slots(cluster["CPU"])
@@ -261,6 +270,7 @@ def _run(
             pipeline = build_pipeline(
                 left,
                 job.config,
+                seeds=seeds,
                 checkpoint=job.checkpoint,
                 sampling=job.sampling,
                 provenance=job.provenance,
@@ -294,9 +304,9 @@ def _timings(job: _Job, rows: pa.Table, ran: _Ran, *, started: float) -> dict[st
     return stage_timings(back.filter(pc.field("scored_at") >= since), ran.slots, wall_seconds=ran.seconds)
 
 
-def _fingerprint(manifest: pa.Table) -> str:
+def _fingerprint(manifest: pa.Table, thresholds: Thresholds) -> str:
     """Digest everything the report depends on, columns that pass through included."""
-    digest = hashlib.sha256(str(manifest.schema).encode())
+    digest = hashlib.sha256(f"{thresholds} {manifest.schema}".encode())
     try:
         for batch in manifest.to_batches(max_chunksize=10_000):  # as Python objects all rows would be large
             for row in batch.to_pylist():

@@ -122,6 +122,50 @@ def test_a_key_file_may_end_in_white_space(tmp_path: Path) -> None:
     assert _keyed(tmp_path, SECRET + b"\r\n \n").key_id == _keyed(tmp_path).key_id
 
 
+TEXT = "schlüssel, geheim und lang genug"
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        TEXT.encode(),
+        f"{TEXT}\n".encode(),
+        f"{TEXT}\r\n".encode(),
+        f" \t{TEXT} \r\n\n".encode(),
+        f"\ufeff{TEXT}\r\n".encode(),
+        f"\ufeff{TEXT}\r\n".encode("utf-16-le"),
+        f"\ufeff{TEXT}\n".encode("utf-16-be"),
+        f"{TEXT}\u00a0\n".encode(),
+    ],
+    ids=range(8),
+)
+def test_one_text_is_one_key_however_it_is_saved_and_in_the_environment(tmp_path: Path, saved: bytes) -> None:
+    expected = Key(TEXT.encode(), randomness="keyed").key_id
+    assert _keyed(tmp_path, saved).key_id == expected
+    if b"\0" not in saved:  # which no environment holds
+        key = Key.from_environment({KEY_VARIABLE: saved.decode("utf-8", "surrogateescape")})
+        assert key is not None
+        assert key.key_id == expected
+
+
+def test_lines_of_a_text_may_end_in_either_way(tmp_path: Path) -> None:
+    lines = b"-----KEY-----\nline one\nline two\n"
+    assert _keyed(tmp_path, lines).key_id == _keyed(tmp_path, lines.replace(b"\n", b"\r\n")).key_id
+
+
+@pytest.mark.parametrize("start", [b"\r\n", b"\xff\xfe", b"\xef\xbb\xbf", b" "])
+def test_bytes_that_are_no_text_stay_as_they_are(tmp_path: Path, start: bytes) -> None:
+    secret = start + bytes(range(1, 32)) + b"\xff"
+    assert _keyed(tmp_path, secret).key_id == Key(secret, randomness="keyed").key_id
+    assert _keyed(tmp_path, secret + b"\r\n").key_id == Key(secret, randomness="keyed").key_id
+
+
+def test_the_draws_of_a_file_have_the_seeds_of_the_key() -> None:
+    key = Key.public(1)
+    draws = [{purpose: getattr(draw, purpose) for purpose in PURPOSES} for draw in key.draws(SHA, 3)]
+    assert draws == [{purpose: key.seed(SHA, purpose, draw) for purpose in PURPOSES} for draw in range(3)]
+
+
 def test_a_key_file_may_hold_any_bytes(tmp_path: Path) -> None:
     assert _keyed(tmp_path, bytes(range(255, 200, -1))).randomness == "keyed"
 

@@ -1,6 +1,8 @@
-"""`securevqa bench decode` prints every way of reading side by side."""
+"""`securevqa bench` prints every way of reading side by side, and what is left to guess."""
 
 from __future__ import annotations
+
+import re
 
 import media
 import pytest
@@ -30,3 +32,13 @@ def test_the_table_holds_ffmpeg_each_backend_and_the_shares(monkeypatch: pytest.
         "load over 15 minutes",
     ):
         assert row in done.output
+
+
+def test_what_is_left_to_guess_is_told_by_length_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.console, "width", 160)
+    done = CliRunner().invoke(bench_app, ["draws", "--model", "secure-vqa"], catch_exceptions=False)
+    assert done.exit_code == 0
+    (frames,) = [line for line in done.output.splitlines() if "guess the frames" in line]
+    assert re.findall(r"\d+", frames) == ["0"] * 7 + ["4", "14", "26", "34"]
+    (patches,) = [line for line in done.output.splitlines() if "guess the patches" in line]
+    assert re.findall(r"\d+", patches) == ["0", "1094", "2013", "2403", "2915"]

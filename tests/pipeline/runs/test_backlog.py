@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from operators.fetch import fetch
 from operators.schema import OUTCOME
 from pipeline.runs.backlog import (
     BacklogConfig,
@@ -23,7 +25,9 @@ from pipeline.runs.backlog import (
 )
 from pipeline.runs.report import write_report
 from pipeline.runs.rundir import RunDirectory
-from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.decoding.probe import check_frame_size
+from securevqa_core.errors import ConfigurationError, OutputError, VideoError
+from securevqa_core.types import DecodeLimits
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
 NIGHTLY = {"incremental": "s3://state"}
@@ -83,6 +87,92 @@ def test_a_budget_leaves_the_rest_to_another_run(max_videos: int) -> None:
     whole = ["new", "newer", "lost", "down"]
     assert planned.now["row_key"].to_pylist() == whole[:max_videos]
     assert planned.later == frozenset(whole[max_videos:])
+
+
+LIMITS = {"fetch.max_bytes": 10, "fetch.timeout_seconds": 5.0, "decode.timeout_seconds": 60.0}
+LIMITED: dict[str, tuple[str | None, str | None]] = {
+    "large": ("fetch_too_large", "'s3://b/than 1 s' has 11 bytes or more, max_bytes is 10"),
+    "slow": ("decode_timeout", "decoding took longer than 60 s"),
+    "busy": ("decode_timeout", "decoding took more processor time than 60 s"),
+    "late": (
+        "fetch_unreachable",
+        "'/a' could not be fetched within timeout_seconds=5: unreachable, too slow",
+    ),
+    "down": ("fetch_unreachable", "'/timeout_seconds=1' could not be fetched: unreachable, gaierror"),
+    "gone": ("fetch_not_found", "'/max_bytes is 1' could not be fetched: not found, x"),
+    "older": ("decode_timeout", None),
+    "scored": (None, None),
+}
+
+
+def limited(tmp_path: Path, *, lost: int = 0) -> Tries:
+    state = RunDirectory(str(tmp_path))
+    rows = [row(key, 1, code, error_message=message) for key, (code, message) in LIMITED.items()]
+    state.commit(table(*rows), "first")
+    for number in range(lost):
+        state.record_lost(["slow"], name=f"{number}.json")
+    return read_tries(state, manifest(*LIMITED))
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, []),
+        ({"fetch.max_bytes": 11}, ["large"]),
+        ({"decode.timeout_seconds": 60.5}, ["slow", "busy"]),
+        ({"decode.timeout_seconds": 61.0, "fetch.max_bytes": 20}, ["large", "slow", "busy"]),
+        ({"decode.timeout_seconds": 1.0, "fetch.max_bytes": 9}, []),  # tighter: what is known stays
+        ({"fetch.timeout_seconds": 50.0}, ["late"]),
+    ],
+)
+@pytest.mark.parametrize("config", [{}, NIGHTLY | {"max_tries": 1}])
+def test_a_looser_limit_tries_failures_of_its_kind_again_and_no_others(
+    tmp_path: Path, config: dict[str, Any], changes: dict[str, float], again: list[str]
+) -> None:
+    rows, settings = manifest(*LIMITED), BacklogConfig(**config)
+    planned = plan(rows, limited(tmp_path), settings, limits=LIMITS | changes)
+    assert planned.now["row_key"].to_pylist() == again
+
+
+def test_failures_say_which_limit_they_are_owed_to(tmp_path: Path) -> None:
+    file = tmp_path / "v' could not be fetched within timeout_seconds=1: unreachable, x"
+    file.write_bytes(bytes(100))
+    errors: list[VideoError] = []
+    for uri, options in {
+        str(file): {"max_bytes": 42},
+        "http://127.0.0.1:1": {"timeout_seconds": 0.25},
+    }.items():
+        limits: dict[str, Any] = {"max_bytes": 10**6, "timeout_seconds": 20.0} | options
+        with pytest.raises(VideoError) as fetching:
+            fetch(uri, io.BytesIO(), **limits)
+        errors.append(fetching.value)
+    with pytest.raises(VideoError) as decoding:
+        check_frame_size(10, 10, DecodeLimits(max_pixels=99))
+    errors.append(decoding.value)
+    rows = [row(str(n), n, error.code, error_message=str(error)) for n, error in enumerate(errors)]
+    assert count_tries(table(*rows), []).limits == {
+        "0": ("fetch.max_bytes", 42.0),
+        "1": ("fetch.timeout_seconds", 0.25),
+        "2": ("decode.max_pixels", 99.0),
+    }
+
+
+def test_what_is_tried_again_under_a_looser_limit_and_takes_workers_down_ends(tmp_path: Path) -> None:
+    rows, looser = manifest("slow"), LIMITS | {"decode.timeout_seconds": 99.0}
+    for lost, again in ((2, ["slow"]), (3, [])):
+        tries = limited(tmp_path / str(lost), lost=lost)
+        planned = plan(rows, tries, BacklogConfig(**NIGHTLY, max_tries=3), limits=looser)
+        assert planned.now["row_key"].to_pylist() == again
+
+
+def test_a_video_that_failed_under_the_looser_limit_too_is_left(tmp_path: Path) -> None:
+    limited(tmp_path)
+    looser = LIMITS | {"decode.timeout_seconds": 99.0}
+    state = RunDirectory(str(tmp_path))
+    said = "decoding took longer than 99 s"
+    state.commit(table(row("slow", 2, "decode_timeout", error_message=said)), "second")
+    planned = plan(manifest("slow"), read_tries(state, manifest("slow")), BacklogConfig(), limits=looser)
+    assert planned.now.num_rows == 0
 
 
 def test_every_try_counts_once_however_often_it_was_written_down(tmp_path: Path) -> None:

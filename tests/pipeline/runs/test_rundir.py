@@ -12,6 +12,7 @@ from pipeline.runs.report import write_report
 from pipeline.runs.row_keys import row_keys
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.scoring import Thresholds
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
 
@@ -59,6 +60,32 @@ def test_rows_come_in_the_manifest_s_order_once_each_with_its_columns(tmp_path: 
     table = pa.parquet.read_table(tmp_path / "report")
     assert table["video_id"].to_pylist() == table["channel"].to_pylist() == ["a", "b", "c"]
     assert summary.rows == table.num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "verdicts"),
+    [
+        (None, ["review"] * 4),
+        (Thresholds(pass_at=50, reject_below=40), ["pass", "reject", "review", "review"]),
+        (Thresholds(pass_at=60, reject_below=51), ["reject", "reject", "review", "review"]),
+        (Thresholds(pass_at=20, reject_below=10), ["pass", "pass", "review", "review"]),
+    ],
+)
+def test_verdicts_are_those_of_the_thresholds_when_the_report_is_written(
+    tmp_path: Path, thresholds: Thresholds | None, verdicts: list[str]
+) -> None:
+    scored = {"status": "scored", "checkpoint_status": "trained", "verdict": "review"}
+    rows = [
+        scored | {"row_key": "key of a", "score_lower": 50.0},
+        scored | {"row_key": "key of b", "score_lower": 30.0},
+        scored | {"row_key": "key of c", "score_lower": 90.0, "checkpoint_status": "untrained"},
+    ]
+    commit_table(tmp_path, "all", pa.Table.from_pylist(rows, schema=OUTCOME))
+    directory = RunDirectory(str(tmp_path))
+    names = manifest("a", "b", "c", "lost")
+    summary = write_report(directory, names, provenance=PROVENANCE, thresholds=thresholds)
+    assert pa.parquet.read_table(tmp_path / "report")["verdict"].to_pylist() == verdicts
+    assert summary.by_verdict.total() == 4
 
 
 def test_rows_without_a_commit_and_commits_without_rows_do_not_count(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import pytest
 from cli import finish, read_report, securevqa, start, wait_until
-from processes import descendants
+from memory import holds
+from processes import descendants, title
 from ray.cluster_utils import Cluster
 
 from securevqa_core.randomness import Key
 
 CANARY = "canary-3f9a1c5e7b2d-never-to-be-seen"
 NAMES = ("bikes_h264.mp4", "carphone_vp9.webm", "two_by_two.mp4", "text.mp4")
+STORE_BYTES = 80 << 20  # the least that Ray takes; what a row of pixels does not leave room for is spilled
 NUM_CPUS = 8  # two actors in each stage where a machine of two cores has one
 
 # Forks, as every start of a process does, and starts what leaks as `cat`; all end with their standard input.
@@ -29,6 +32,16 @@ LEAKY = """
 import os, subprocess, sys
 if os.fork():
     {leak}
+sys.stdin.read()
+"""
+
+
+# Takes what room there is in the object store, so that what is in it is spilled.
+FILLER = """
+import sys, numpy, ray
+ray.init(sys.argv[1], log_to_driver=False)
+kept = [ray.put(numpy.zeros(8 << 20, numpy.uint8)) for _ in range(16)]
+print(len(kept), flush=True)
 sys.stdin.read()
 """
 
@@ -69,6 +82,35 @@ def cluster() -> Iterator[str]:
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": NUM_CPUS, "include_dashboard": False})
     yield started.address
     started.shutdown()
+
+
+@pytest.fixture
+def spilling(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A cluster whose object store is too small, its address and where it spills."""
+    spilled = tmp_path / "spilled"
+    spilled.mkdir()
+    settings = {
+        "object_spilling_config": json.dumps(
+            {"type": "filesystem", "params": {"directory_path": str(spilled)}}
+        ),
+        "min_spilling_size": 1,
+    }
+    head = {"num_cpus": 3, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=head | {"_system_config": settings})
+    yield started.address, spilled
+    started.shutdown()
+
+
+@contextlib.contextmanager
+def full_store(address: str) -> Iterator[None]:
+    command = [sys.executable, "-c", FILLER, address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as filler:
+        try:
+            assert filler.stdout is not None
+            assert filler.stdout.readline() == b"16\n"
+            yield
+        finally:
+            filler.communicate(timeout=60)
 
 
 def manifest(folder: Path, paths: list[Path]) -> str:
@@ -146,6 +188,8 @@ def test_the_watcher_takes_no_fork_of_the_driver_for_a_leak() -> None:
         wait_until(lambda: bool(descendants(driver)), seconds=30)
         (fork,) = descendants(driver)
         assert CANARY.encode() in read_process(fork, "environ")
+        assert holds(fork, CANARY.encode())  # as in every process that has it
+        assert not holds(fork, CANARY[::-1].encode())
         assert not traces(driver)
 
 
@@ -170,6 +214,37 @@ def test_no_process_log_or_report_shows_the_key(watched: Watched) -> None:
     assert list(watched.ray_folder.rglob("*.log")), "Ray wrote no logs where this test looks"
     assert not files_with_canary(watched.ray_folder)
     assert not files_with_canary(watched.output)
+
+
+def test_no_worker_and_no_object_holds_the_key_in_memory_or_spilled(
+    backlog: list[Path], spilling: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, spilled = spilling
+    output = str(tmp_path / "run")
+    arguments = ("score", manifest(tmp_path, backlog), "--output", output, "--address", address)
+    driver = start(*arguments, env={"SECUREVQA_KEY": CANARY})
+    seen = set()
+
+    def look_at_workers() -> bool:
+        working = {pid for pid in descendants(os.getpid()) if pid != driver.pid}
+        found = {title(pid).split(" ")[0] for pid in working if holds(pid, CANARY.encode())}
+        assert not found
+        seen.update(title(pid) for pid in working)
+        return any("Decode" in one for one in seen) and any("FusedScore" in one for one in seen)
+
+    def has_ended() -> bool:
+        return driver.poll() is not None
+
+    wait_until(lambda: has_ended() or any("SeedDesk" in title(pid) for pid in descendants(os.getpid())))
+    assert not has_ended(), finish(driver).stderr
+    assert CANARY.encode() not in read_process(driver.pid, "environ")
+    wait_until(lambda: has_ended() or look_at_workers())
+    with full_store(address):
+        look_at_workers()
+        done = finish(driver)
+        assert any(path.is_file() for path in spilled.rglob("*"))
+        assert not files_with_canary(spilled)
+    assert done.returncode == 0, done.stderr
 
 
 def test_same_key_same_scores_on_other_workers(

@@ -105,3 +105,26 @@ def test_what_may_pass_is_tried_again_when_asked_and_only_that(
     assert read_report(str(output))["error_code"].to_pylist() == [None, None, "not_a_video"]
     assert read_json(f"{output}/run.json")["generation"] == 2
     assert "nothing to do" in securevqa(*call, "--retry-failed", env=KEY).stdout
+
+
+def test_thresholds_score_nothing_again_and_a_looser_limit_only_what_it_kept_out(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    output, folder = str(tmp_path / "run"), make_copies(tmp_path / "few", videos, number=3)
+    (folder / "large.mkv").write_bytes((folder / "1.mkv").read_bytes() + bytes(1 << 20))
+    call = ("score", str(folder), "--output", output)
+    limit = (folder / "large.mkv").stat().st_size - 1
+    securevqa(*call, "--max-bytes", str(limit), "--pass-at", "0", "--reject-below", "0", env=KEY)
+    first = read_report(output).to_pylist()
+    assert [row["error_code"] for row in first] == [None, None, "fetch_too_large", "not_a_video"]
+    assert [row["verdict"] for row in first[:2]] == ["pass", "pass"]
+    securevqa(*call, "--max-bytes", str(limit), "--pass-at", "100", "--reject-below", "100", env=KEY)
+    judged = read_report(output).to_pylist()
+    assert [row["verdict"] for row in judged[:2]] == ["reject", "reject"]
+    assert [row | {"verdict": ""} for row in judged] == [row | {"verdict": ""} for row in first]
+    assert read_json(f"{output}/run.json")["num_scored_now"] == 0
+    securevqa(*call, "--max-bytes", str(limit + 1), "--pass-at", "0", "--reject-below", "0", env=KEY)
+    looser = read_report(output).to_pylist()
+    assert [row["status"] for row in looser] == ["scored", "scored", "scored", "failed"]
+    assert [looser[place] for place in (0, 1, 3)] == [first[place] for place in (0, 1, 3)]
+    assert read_json(f"{output}/run.json")["num_scored_now"] == 1

@@ -1,0 +1,56 @@
+"""A row's digest changes with what decides its score, and with nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operators.decode import FetchLimits
+from pipeline.scoring.config import ScoreConfig
+from securevqa_core import zoo
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import Thresholds
+from securevqa_core.types import DecodeLimits
+
+SAMPLING = zoo.spec(zoo.DEFAULT_MODEL).sampling
+
+
+def config(**changes: Any) -> ScoreConfig:
+    given = {
+        "manifest": "m",
+        "output": "o",
+        "key": Key.public(1),
+        "allow_schemes": frozenset(),
+        "num_draws": 4,
+    }
+    return ScoreConfig(**given | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decode_limits": DecodeLimits(timeout_seconds=180)},
+        {"decode_limits": DecodeLimits(memory_bytes=4 << 30, max_pixels=100)},
+        {"fetch_limits": FetchLimits(max_bytes=40 << 30)},
+        {"fetch_limits": FetchLimits(timeout_seconds=900, max_attempts=5)},
+        {"thresholds": Thresholds(pass_at=62, reject_below=10)},
+    ],
+)
+def test_limits_and_thresholds_make_no_row_a_new_one(changes: dict[str, Any]) -> None:
+    assert config(**changes).config_id(SAMPLING) == config().config_id(SAMPLING)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_draws": 5}, {"precision": "bfloat16"}, {"decoder": "pyav"}, {"key": Key.public(2)}]
+)
+def test_what_decides_a_score_makes_it_one(changes: dict[str, Any]) -> None:
+    assert config(**changes).config_id(SAMPLING) != config().config_id(SAMPLING)
+
+
+def test_the_limits_are_told_by_name() -> None:
+    limits = config(
+        fetch_limits=FetchLimits(max_bytes=7), decode_limits=DecodeLimits(timeout_seconds=9)
+    ).limits()
+    assert (limits["fetch.max_bytes"], limits["decode.timeout_seconds"]) == (7, 9)
+    assert {"fetch.timeout_seconds", "decode.memory_bytes", "decode.max_pixels"} < set(limits)
