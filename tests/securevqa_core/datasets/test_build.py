@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from footage import CLIP, make_photo, make_video
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.build import (
     BuildConfig,
     ClipRecord,
