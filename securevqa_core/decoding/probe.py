@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -40,6 +41,8 @@ _NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
 _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
 _SHORT_SECONDS = 0.5  # containers round
+# PyAV 18 refuses tags that are not UTF-8 unless it is told to; 19 takes them, and knows no such option.
+_TAG_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ def open_container(descriptor: int) -> InputContainer:
     try:
         # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
         options = open_options() | {"fd": str(descriptor)}
-        return av.open("fd:", options=options, metadata_errors="ignore")
+        return av.open("fd:", options=options, **_TAG_OPTIONS)
     except MemoryError:
         raise
     except av.error.ArgumentError as error:
