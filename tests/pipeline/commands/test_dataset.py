@@ -55,6 +55,7 @@ def rows(data: Path) -> list[dict[str, Any]]:
     return table
 
 
+@pytest.mark.slow
 def test_the_manifest_lists_every_clip_with_its_label_and_its_source(data: Path, footage: Path) -> None:
     assert pq.read_schema(data / "manifest.parquet").equals(MANIFEST, check_metadata=True)
     listed = rows(data)
@@ -120,6 +121,7 @@ class Interrupting(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
     data: Path,
     footage: Path,

@@ -20,6 +20,8 @@ from ray.cluster_utils import Cluster
 
 from securevqa_core.randomness import Key
 
+pytestmark = pytest.mark.ray
+
 CANARY = "canary-3f9a1c5e7b2d-never-to-be-seen"
 NAMES = ("bikes_h264.mp4", "carphone_vp9.webm", "two_by_two.mp4", "text.mp4")
 NUM_CPUS = 8  # two actors in each stage where a machine of two cores has one

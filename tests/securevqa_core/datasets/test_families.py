@@ -70,6 +70,7 @@ def made(folder: Path, reference: Path) -> Mapping[str, list[Made]]:
     return {name: [one for one in clips if one.recipe.family == name] for name in ("pristine", *FAMILIES)}
 
 
+@pytest.mark.slow
 def test_a_clip_without_a_fault_is_as_good_as_the_pristine_one(made: Mapping[str, list[Made]]) -> None:
     (clip,) = made["pristine"]
     assert clip.squared_error < 10
