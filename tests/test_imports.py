@@ -1,4 +1,4 @@
-"""Imports point down only, between packages and between the folders of each: pyproject.toml holds the layers."""
+"""Imports point down only, between packages and between folders of each: pyproject.toml holds the layers."""
 
 from __future__ import annotations
 
