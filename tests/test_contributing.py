@@ -1,4 +1,4 @@
-"""What contributors are told is so: what the guide names exists, and a commit is checked as by `make lint`."""
+"""What contributors are told is so: what the guide names exists, and a commit is checked as by `lint`."""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 SMOKE = Path(__file__).with_name("smoke.py")
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 ENDS = {"oldest": "lowest-direct", "newest": "highest"}  # of each direct dependency, in uv's words
-EXTRAS = "train"
+EXTRA = "train"
 
 
 def main() -> int:
@@ -38,10 +39,12 @@ def works(wheel: Path, python: str, resolution: str) -> bool:
     uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory() as folder:
         interpreter = f"{folder}/bin/python"
-        install = [uv, "pip", "install", "--quiet"]
+        install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", interpreter]
         steps: list[list[str | Path]] = [
             [uv, "venv", "--quiet", "--clear", "--python", python, folder],
-            [*install, "--python", interpreter, "--resolution", resolution, f"{wheel}[{EXTRAS}]"],
+            # Of a wheel's dependencies only the wheel would count as direct, and all else be the newest.
+            [*install, "--resolution", resolution, "--extra", EXTRA, "--requirements", PROJECT],
+            [*install, "--no-deps", wheel],
             [interpreter, SMOKE],
         ]
         return all(subprocess.run(step, check=False).returncode == 0 for step in steps)
