@@ -21,6 +21,8 @@ from securevqa_core.datasets.build import BuildConfig, split_of
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["--seed", "4", "--views-per-source", "1", "--ladders-per-view", "1", "--mixtures-per-view", "1"]
 CONFIG = BuildConfig(seed=4, views_per_source=1, ladders_per_view=1, mixtures_per_view=1)  # the same
 SMALL = "-vf scale=160:120 -c:v libx264 -preset ultrafast -crf 35"
@@ -55,7 +57,6 @@ def rows(data: Path) -> list[dict[str, Any]]:
     return table
 
 
-@pytest.mark.slow
 def test_the_manifest_lists_every_clip_with_its_label_and_its_source(data: Path, footage: Path) -> None:
     assert pq.read_schema(data / "manifest.parquet").equals(MANIFEST, check_metadata=True)
     listed = rows(data)
@@ -121,7 +122,6 @@ class Interrupting(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.slow
 def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
     data: Path,
     footage: Path,

@@ -150,6 +150,7 @@ def test_a_mixture_lies_on_the_line_between_two_checkpoints(
     assert "share must be" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_of_two_architectures_do_not_mix(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

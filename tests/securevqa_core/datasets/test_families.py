@@ -21,6 +21,8 @@ from securevqa_core.datasets.recipes import Recipe, ladder, pristine
 from securevqa_core.datasets.steps import Filter, Hold
 from securevqa_core.datasets.vmaf import Vmaf, measure_vmaf
 
+pytestmark = pytest.mark.slow
+
 BY_RULE = {name for name, family in FAMILIES.items() if family.factor}
 
 
@@ -70,7 +72,6 @@ def made(folder: Path, reference: Path) -> Mapping[str, list[Made]]:
     return {name: [one for one in clips if one.recipe.family == name] for name in ("pristine", *FAMILIES)}
 
 
-@pytest.mark.slow
 def test_a_clip_without_a_fault_is_as_good_as_the_pristine_one(made: Mapping[str, list[Made]]) -> None:
     (clip,) = made["pristine"]
     assert clip.squared_error < 10
