@@ -1,16 +1,21 @@
 # Every target first makes .venv, or brings it up to date where the pins or the Python have changed.
 
 PYTHON ?= python3
+# Whose ends `make ranges` tries: names or paths.
+PYTHONS ?= python3.11 python3.13
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check docs constraints clean
+.PHONY: help install hooks tools demo test test-fast coverage lint check docs wheel wheel-test ranges constraints clean
 
 BIN := .venv/bin
 # Files of tests go to two processes, each with one thread for tensors: more would wait for one another.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# They go in the order of tests/conftest.py, the longest first.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+FAST := -m "not ray and not s3 and not slow"
+WHEEL := build/wheel
 STAMP := .venv/.installed
 
 # What .venv must have been made from: the Python and the place on one line, the pins on the next. Written so that
@@ -39,7 +44,13 @@ help:
 	@echo "make tools        Chromium and Prometheus from Debian, which some tests run: without them they are skipped"
 	@echo "make demo         score a small backlog of real clips through a real S3 server"
 	@echo "make test         the tests"
-	@echo "make check        lint, format, types and the tests"
+	@echo "make test-fast    the tests that start no Ray, need no S3 server and take no longer than a second or two"
+	@echo "make lint         lint, format, types and the layers of imports"
+	@echo "make check        lint and the tests"
+	@echo "make coverage     the tests again, and which lines they ran: of these processes, not of those they start"
+	@echo "make hooks        let git run lint before every commit"
+	@echo "make wheel-test   build a wheel, install it into an empty environment and try it there: 7 GB, then removed"
+	@echo "make ranges       the same with the oldest and the newest that pyproject.toml allows, of each PYTHONS"
 	@echo "make docs         docs/ and the READMEs as a site: build/site/index.html"
 	@echo "make constraints  pin the newest versions of everything in constraints.txt"
 	@echo "make clean        remove all that these made"
@@ -75,16 +86,45 @@ demo: install
 test: install
 	@$(TESTS)
 
-check: install
+test-fast: install
+	@$(TESTS) $(FAST)
+
+# Ray's workers, decoding processes and commands that tests start are not followed: read 0 % with that in mind.
+coverage: install
+	@$(TESTS) --cov --cov-report term:skip-covered --cov-report html:build/coverage
+
+lint: install
 	@set -x
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+check: lint
+	@set -x
 	$(TESTS)
 
 # The variable silences a line about the generator's successor, which says nothing of these pages.
 docs: install
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+hooks: install
+	@$(BIN)/pre-commit install
+
+# build/lib would add modules that are gone to the wheel.
+wheel:
+	@rm -rf build/lib $(WHEEL)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
+
+wheel-test: wheel
+	@rm -rf build/empty
+	trap 'rm -rf build/empty' EXIT
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check $(WHEEL)/securevqa-*.whl
+	build/empty/bin/python tests/installed/smoke.py
+
+ranges: install wheel
+	@$(BIN)/python tests/installed/ranges.py $(WHEEL)/securevqa-*.whl --python $(PYTHONS)
 
 constraints:
 	@rm -rf build/pins

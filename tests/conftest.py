@@ -1,13 +1,37 @@
-"""Fixtures that several packages' tests share: a real S3 server and small real videos."""
+"""What several packages' tests share: a real S3 server, small real videos, and marks of what takes long."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import media
 import pytest
 from s3server import S3Server, running_s3_server
+
+NO_RAY = "no-ray-in-a-test-without-the-mark:1"
+RAY_ADDRESS = os.environ.get("RAY_ADDRESS")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the S3 server, and begin with files that start Ray: begun last, they ran alone."""
+    for item in items:
+        if "s3" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.s3)
+    longest = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in longest)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let Ray start only where a test is marked `ray`, so that what `make test-fast` runs stays fast."""
+    address = RAY_ADDRESS if item.get_closest_marker("ray") else NO_RAY
+    if address is None:
+        os.environ.pop("RAY_ADDRESS", None)
+    else:
+        os.environ["RAY_ADDRESS"] = address
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.distortion import carry_out
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder

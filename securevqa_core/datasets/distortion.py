@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.steps import ClipFormat, Encode, Filter, Hold, Lose, Step, filter_chain
 
 __all__ = ["FINAL_ENCODE", "carry_out"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, choose_recipes
 from securevqa_core.datasets.distortion import carry_out
 from securevqa_core.datasets.folder import DatasetFolder

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.sources import open_photo
 from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError

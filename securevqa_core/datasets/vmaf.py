@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.steps import ClipFormat, Filter, Hold, filter_chain
 from securevqa_core.errors import DatasetError
 

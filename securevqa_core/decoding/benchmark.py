@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.decoding.frame_index import index_frames

@@ -38,6 +38,8 @@ _NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 # How far FFmpeg looks for a picture behind sound, bytes and microseconds; it holds in memory what it reads.
 _PATIENCE = {"probesize": str(64 << 20), "analyzeduration": str(600_000_000)}
 _LATE_STREAMS = frozenset({"mpegts", "mpeg", "flv"})  # containers that may tell of streams on the way
+# PyAV 18 refuses tags that are not UTF-8 unless it is told to; 19 takes them, and knows no such option.
+_TAG_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if av.__version__.startswith("18.") else {}
 
 
 @contextlib.contextmanager
@@ -111,7 +113,7 @@ def open_container(descriptor: int, *, is_patient: bool = False) -> InputContain
     try:
         # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
         options = open_options() | {"fd": str(descriptor)} | (_PATIENCE if is_patient else {})
-        return av.open("fd:", options=options, metadata_errors="ignore")
+        return av.open("fd:", options=options, **_TAG_OPTIONS)
     except MemoryError:
         raise
     except av.error.ArgumentError as error:

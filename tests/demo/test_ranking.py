@@ -24,6 +24,7 @@ def score(path: Path, checkpoint: weights.Checkpoint) -> float:
     return summarise(found.raw, checkpoint.calibration).score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["bikes", "bunny", "phone"])
 def test_what_costs_quality_costs_points(demo: ModuleType, tmp_path: Path, source: str) -> None:
     checkpoint = weights.default(zoo.DEFAULT_MODEL)

@@ -66,6 +66,7 @@ def test_a_night_that_lacks_a_setting_names_it_and_starts_nothing(missing: str, 
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_line_knows_every_option_that_is_used(tmp_path: Path) -> None:
     entrypoints = re.findall(r"^ *entrypoint: (.+)$", _rendered(), re.MULTILINE)
     assert entrypoints
@@ -83,6 +84,7 @@ def test_the_command_line_knows_every_option_that_is_used(tmp_path: Path) -> Non
     assert [option for option in options if option not in known] == []
 
 
+@pytest.mark.slow
 def test_the_check_of_the_image_s_build_works() -> None:
     (check,) = set(
         re.findall(r"^RUN python -c \"(.+)\"$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)

@@ -35,7 +35,7 @@ ENVIRONMENT = {
 }
 FALLBACKS = "ray_securevqa_decoder_fallbacks_total"  # no video of this run needs another decoder
 
-pytestmark = needs("prometheus")
+pytestmark = [needs("prometheus"), pytest.mark.ray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

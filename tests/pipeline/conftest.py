@@ -8,7 +8,7 @@ import pytest
 from s3server import S3Server
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty folder on a disk, and one in object storage."""
     if request.param == "local":

@@ -136,6 +136,7 @@ def test_spliced_frames_are_random_patches_of_every_frame_at_the_same_places(
             assert len(found) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast-vqa-m", "dover"])
 def test_any_model_of_the_zoo_is_a_target(name: str, clip: NDArray[np.uint8]) -> None:
     """With the weights that it starts from, looking at four frames."""

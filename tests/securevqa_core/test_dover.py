@@ -56,6 +56,7 @@ def small() -> Dover:
     return dover
 
 
+@pytest.mark.slow
 def test_aesthetic_branch_agrees_with_published_code(reference, model: Dover) -> None:
     frames = reference.unit_input("aesthetic", (1, 3, 32, 224, 224))
     with torch.inference_mode():
@@ -65,6 +66,7 @@ def test_aesthetic_branch_agrees_with_published_code(reference, model: Dover) ->
         assert reference.error("dover_aesthetic_score", model.aesthetic_head(pooled).mean()) < 1e-4
 
 
+@pytest.mark.slow
 def test_technical_branch_agrees_with_published_code(reference, model: Dover) -> None:
     with torch.inference_mode():
         technical = model.intra(reference.unit_input("technical", (1, 3, 32, 224, 224)))

@@ -36,6 +36,7 @@ def _two_pathways(slowfast: nn.Module, x: Tensor) -> Tensor:
     return pathways[1].mean(dim=(2, 3, 4))
 
 
+@pytest.mark.slow
 def test_agrees_with_the_published_network(reference, model: SecureVqa) -> None:
     with torch.inference_mode():
         features = model.inter(reference.unit_input("inter_clip", (1, 3, 32, 224, 224)))
@@ -84,6 +85,7 @@ def test_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
         FastPathway()(torch.zeros(shape))
 
 
+@pytest.mark.slow
 def test_import_and_build_give_no_warning() -> None:
     code = "from securevqa_core.models.fast_pathway import FastPathway; FastPathway()"
     done = subprocess.run(

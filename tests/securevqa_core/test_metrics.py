@@ -107,6 +107,7 @@ def test_a_failed_fit_leaves_the_other_measures_and_says_why() -> None:
     assert "does not rise" in str(falling.rmse_fitted.undefined)
 
 
+@pytest.mark.slow
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng, covered = np.random.default_rng(3), 0
     truth = 6 / math.pi * math.asin(0.7 / 2)  # Spearman's rho of a normal pair with correlation 0.7

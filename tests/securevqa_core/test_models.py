@@ -41,6 +41,7 @@ def small() -> VideoSwin3d:
     return model
 
 
+@pytest.mark.slow
 def test_intra_agrees_with_published_code(reference, intra_map: Tensor) -> None:
     assert intra_map.shape == (1, 768, 16, 7, 7)
     assert reference.error("intra_pooled", intra_map.mean(dim=(3, 4))) < 1e-4

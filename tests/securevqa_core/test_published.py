@@ -81,6 +81,7 @@ PARTIAL: dict[str, tuple[str, tuple[str, ...], Callable[[Any], list[dict[str, An
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WHOLE)
 def test_whole_models_are_imported_with_the_published_mapping(reference, case: str) -> None:
     architecture, make = WHOLE[case]
@@ -100,6 +101,7 @@ def test_whole_models_are_imported_with_the_published_mapping(reference, case: s
     assert [key for key in kept if not key.endswith("num_batches_tracked")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PARTIAL)
 def test_parts_alone_need_leave_and_stay_untrained(reference, case: str) -> None:
     architecture, parts, make = PARTIAL[case]

@@ -79,6 +79,7 @@ def _pushed_down(
     return frames.round().astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_a_small_attack_fells_vsfa_and_falls_short_behind_guardian_maps_without_failing(
     model: Vsfa, clip: NDArray[np.uint8]
 ) -> None:

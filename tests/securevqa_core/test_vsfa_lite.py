@@ -194,6 +194,7 @@ def test_gradients_reach_frames_whose_motion_alone_is_seen(
     assert ((slope != 0).float().mean(dim=(1, 2, 3)) > 0.9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vsfa-lite", *WITH_MOTION])
 def test_training_on_kept_features_moves_all_but_the_published_network(
     name: str, folder: Path, tmp_path: Path

@@ -36,6 +36,7 @@ def _videos(folder: Path, name: str) -> list[CachedVideo]:
     return cached(folder, small, num_draws=1)[:8]  # of two sources
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "inter"), [("vsfa", "cached"), ("mdtvsfa", "frozen"), ("bvqa-2022", "frozen")]
 )
@@ -52,6 +53,7 @@ def test_training_moves_the_head_and_leaves_the_networks_of_frames(
     assert {key for key in before if key.startswith("frame_head.") and "weight" in key} <= changed
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_what_scoring_sees_and_not_shared_by_models_of_equal_weights(folder: Path) -> None:
     video = _videos(folder, "vsfa")[0]
     kept = []

@@ -21,6 +21,8 @@ from securevqa_core.datasets.build import BuildConfig, split_of
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["--seed", "4", "--views-per-source", "1", "--ladders-per-view", "1", "--mixtures-per-view", "1"]
 CONFIG = BuildConfig(seed=4, views_per_source=1, ladders_per_view=1, mixtures_per_view=1)  # the same
 SMALL = "-vf scale=160:120 -c:v libx264 -preset ultrafast -crf 35"

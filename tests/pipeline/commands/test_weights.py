@@ -35,6 +35,7 @@ def checkpoint(published_file: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_import_keeps_weights_source_and_mapping(checkpoint: Path, published: dict[str, Tensor]) -> None:
     made = weights.read(checkpoint)
     assert (made.architecture, made.status) == (ARCHITECTURE, "imported")
@@ -44,6 +45,7 @@ def test_an_import_keeps_weights_source_and_mapping(checkpoint: Path, published:
     assert (source["file"], source["parts"]) == ("FAST_VQA_M.pth", ["intra", "head"])
 
 
+@pytest.mark.slow
 def test_show_says_what_it_is_to_people_and_to_programs(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +76,7 @@ def test_a_model_s_name_means_the_checkpoint_that_ships(
     assert call("weights", "verify", name, "--sha256", made) == 0
 
 
+@pytest.mark.slow
 def test_verify_compares_with_the_card_and_with_a_digest(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +92,7 @@ def test_verify_compares_with_the_card_and_with_a_digest(
     assert "'latest'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_half_the_size_holds_the_weights_to_16_bits(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +110,7 @@ def test_half_the_size_holds_the_weights_to_16_bits(
     assert "0.0e+00 of the largest score apart" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_mixture_lies_on_the_line_between_two_checkpoints(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_mixture_lies_on_the_line_between_two_checkpoints(
     assert "share must be" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_of_two_architectures_do_not_mix(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +160,7 @@ def test_checkpoints_of_two_architectures_do_not_mix(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_part_alone_needs_partial_and_stays_untrained(
     published: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

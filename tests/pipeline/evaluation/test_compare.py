@@ -150,6 +150,7 @@ def test_only_rows_that_were_asked_for_count(tmp_path: Path) -> None:
     assert record["where"] == ["family=blur", "source=s1"]
 
 
+@pytest.mark.slow
 def test_labels_are_mapped_from_their_range(tmp_path: Path) -> None:
     content = [row | {"mos": 1 + row["mos"] / 25} for row in rows(GOOD)]
     path = tmp_path / "five"
@@ -186,7 +187,7 @@ def test_settings_out_of_range_are_named(settings: dict[str, Any], message: str)
         EvaluationSettings(**settings)
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path)
@@ -194,6 +195,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{server.bucket_uri}/{tmp_path.name}"
 
 
+@pytest.mark.slow
 def test_finished_runs_are_evaluated_where_they_lie(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def label_file(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     return path
 
 
+@pytest.mark.ray
 def test_a_label_file_is_scored_and_compared(
     label_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

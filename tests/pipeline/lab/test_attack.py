@@ -86,6 +86,7 @@ def test_a_surrogate_without_a_name_is_the_target_behind_other_defences() -> Non
     assert target.in_its_place(model="vsfa", checkpoint=None, defences=None) == TargetConfig(model="vsfa")
 
 
+@pytest.mark.slow
 def test_a_failure_that_may_pass_is_tried_again_and_no_other_file_takes_its_place(
     tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_an_output_that_cannot_be_used_is_refused(
     assert "file' cannot be used" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.ray
 def test_rows_are_the_same_wherever_they_are_made(tmp_path: Path, videos: dict[str, Path]) -> None:
     names = ("bikes_h264.mp4", "text.mp4", "bunny_h264.mp4", "carphone_h264.mkv")
     manifest = _labelled(tmp_path, [videos[name] for name in names])
@@ -155,6 +157,7 @@ class _Deadly:
         return os._exit, (1,)
 
 
+@pytest.mark.ray
 @pytest.mark.filterwarnings("ignore:::ray.data.context")  # of settings that are Ray's own
 def test_a_video_that_kills_every_worker_ends_the_run_by_its_name(tmp_path: Path) -> None:
     config = AttackRunConfig(manifest="m", output=tmp_path, attack=AttackConfig())
@@ -163,6 +166,7 @@ def test_a_video_that_kills_every_worker_ends_the_run_by_its_name(tmp_path: Path
         list(run([task]))
 
 
+@pytest.mark.slow
 def test_labels_codecs_and_videos_are_kept_where_asked(
     tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def _write(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_suite_is_run_once_and_leaves_tables_and_plots(
     tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.
     assert "absent/out.html" in capsys.readouterr().err.replace("\n", "")
 
 
+@pytest.mark.slow
 @needs(*BROWSERS)
 def test_a_browser_shows_it_alone_by_keyboard_in_the_dark_and_on_a_phone(tmp_path: Path) -> None:
     picture = np.full((8, 8, 3), 128, np.uint8)

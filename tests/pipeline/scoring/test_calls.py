@@ -114,6 +114,7 @@ FAILED_RUNS: dict[str, Call] = {
 }
 
 
+@pytest.mark.slow
 def test_the_command_line_is_there_before_what_few_commands_need() -> None:
     code = f"import sys, pipeline.cli; print(*set({SLOW_MODULES}) & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

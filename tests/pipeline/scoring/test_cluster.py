@@ -20,6 +20,8 @@ from s3server import S3Server
 
 from operators.storage import open_filesystem
 
+pytestmark = pytest.mark.ray
+
 KEY = {"SECUREVQA_KEY": "a key that outlives every node"}
 NUM_VIDEOS = 16
 CPUS: dict[str, Any] = {"num_cpus": 2}

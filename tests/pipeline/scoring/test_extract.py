@@ -51,6 +51,7 @@ def shapes() -> dict[str, tuple[int, int]]:
     return {name: (DRAWS * counts[name], dims[name]) for name in dims}  # type: ignore[index]
 
 
+@pytest.mark.ray
 def test_rows_are_those_of_scoring_and_failures_have_no_embedding(
     run: Path, shapes: dict[str, tuple[int, int]]
 ) -> None:
@@ -70,6 +71,7 @@ def test_rows_are_those_of_scoring_and_failures_have_no_embedding(
     assert read_json(str(run / "run.json"))["config"]["embeddings"]["pool"] == "clip"
 
 
+@pytest.mark.ray
 def test_a_close_look_shows_what_the_first_draw_was_made_of(run: Path, videos: dict[str, Path]) -> None:
     checkpoint = weights.default(NAME)
     close = look_closely(
@@ -82,6 +84,7 @@ def test_a_close_look_shows_what_the_first_draw_was_made_of(run: Path, videos: d
     assert moments == pytest.approx(pooled, abs=1e-4)
 
 
+@pytest.mark.ray
 def test_an_extraction_that_is_finished_extracts_nothing_again(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +94,7 @@ def test_an_extraction_that_is_finished_extracts_nothing_again(
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.ray
 def test_polars_and_duckdb_read_what_pyarrow_reads(run: Path, shapes: dict[str, tuple[int, int]]) -> None:
     expected = pq.read_table(run / "report")
     files = f"{run}/report/*.parquet"

@@ -22,6 +22,8 @@ from ray.cluster_utils import Cluster
 
 from securevqa_core.randomness import Key
 
+pytestmark = pytest.mark.ray
+
 CANARY = "canary-3f9a1c5e7b2d-never-to-be-seen"
 NAMES = ("bikes_h264.mp4", "carphone_vp9.webm", "two_by_two.mp4", "text.mp4")
 STORE_BYTES = 80 << 20  # the least that Ray takes; what a row of pixels does not leave room for is spilled

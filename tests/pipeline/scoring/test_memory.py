@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from cli import finish, read_report, start
 from media import bundled_clip, run_ffmpeg
 from processes import descendants, peak_megabytes, title
+
+pytestmark = pytest.mark.ray
 
 MAX_DECODER_MEGABYTES = 1000
 MAX_MEGABYTES = 3000

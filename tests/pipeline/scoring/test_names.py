@@ -13,6 +13,8 @@ from programs import needs
 
 from pipeline.manifests.manifest import read_manifest
 
+pytestmark = pytest.mark.ray
+
 NAMES = (
     "a b'\"<x>.mp4",
     "<script>alert(1)</script>.mp4",  # the slash makes a folder of its first half

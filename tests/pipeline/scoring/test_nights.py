@@ -30,6 +30,7 @@ def outcomes(output: Path) -> dict[str, Any]:
     return {row["uri"].rpartition("/")[2]: row["error_code"] or row["status"] for row in rows}
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_week_of_nights(
     videos: dict[str, Path],

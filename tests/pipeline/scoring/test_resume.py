@@ -12,6 +12,8 @@ from cli import finish, read_json, read_report, securevqa, start, wait_until
 from media import make_copies
 from processes import descendants, title
 
+pytestmark = pytest.mark.ray
+
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
 NUM_VIDEOS = 16
 

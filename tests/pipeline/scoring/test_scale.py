@@ -18,6 +18,8 @@ import pytest
 from cli import finish, read_json
 from processes import descendants, object_store_megabytes, peak_megabytes, title
 
+pytestmark = pytest.mark.ray
+
 RUN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_SCALE", "10,100").split(",")]
 PLAN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_PLAN", "1000,100000").split(",")]
 NUM_SCORED = int(os.environ.get("SECUREVQA_SCORED", "10"))  # of a run; the others fail, and pass every stage

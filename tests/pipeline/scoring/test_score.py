@@ -13,6 +13,8 @@ from s3server import S3Server
 
 from operators.schema import REPORT
 
+pytestmark = pytest.mark.ray
+
 KEY = {"SECUREVQA_KEY": "an old key that nobody uses"}
 
 # file or object name -> expected error_code, None where the file is legal and must be scored

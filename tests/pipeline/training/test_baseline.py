@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from cli import securevqa
 from labelled import labelled_videos
@@ -19,6 +20,8 @@ from securevqa_core.training.baseline import fit_baseline
 from securevqa_core.training.cache import CacheConfig, build_cache
 from securevqa_core.training.loop import TrainingData
 from securevqa_core.verification import verify
+
+pytestmark = pytest.mark.ray
 
 MODEL = "nss-svr"
 

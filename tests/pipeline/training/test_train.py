@@ -123,6 +123,7 @@ def without_ray(manifest: Path, folder: Path) -> Any:
     return model
 
 
+@pytest.mark.ray
 def test_a_killed_driver_s_training_ends_where_one_without_ray_does(manifest: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     driver = start(manifest, output, model=MODEL)
@@ -162,6 +163,7 @@ def workers(driver: subprocess.Popen[str]) -> list[int]:
     return [pid for pid in descendants(driver.pid) if "RayTrainWorker" in title(pid)]
 
 
+@pytest.mark.ray
 def test_repeated_splits_are_trained_by_a_group_that_loses_a_worker(manifest: Path, tmp_path: Path) -> None:
     table = pq.read_table(manifest).drop_columns(["split"])
     pq.write_table(table.slice(0, table.num_rows - 1), tmp_path / "manifest.parquet")

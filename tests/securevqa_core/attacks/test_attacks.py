@@ -65,6 +65,7 @@ def test_zero_epsilon_changes_nothing(attack: str, norm: str, clip: Clip, scorer
     assert np.array_equal(found.frames, clip)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attack", "norm"), BOUNDED)
 def test_whole_levels_inside_the_ball_are_returned_within_the_budget(
     attack: str, norm: str, clip: Clip, scorer: FrameScorer
@@ -87,6 +88,7 @@ def test_a_known_draw_is_moved_the_way_that_was_asked(
     assert sign * (_score(scorer, found.frames) - _score(scorer, clip)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_larger_epsilon_is_at_least_as_strong(norm: str, clip: Clip, scorer: FrameScorer) -> None:
     scores = [
@@ -97,6 +99,7 @@ def test_a_larger_epsilon_is_at_least_as_strong(norm: str, clip: Clip, scorer: F
     assert scores[0] < scores[-1]
 
 
+@pytest.mark.slow
 def test_a_white_box_with_the_key_is_at_least_as_strong_as_a_black_box(
     clip: Clip, scorer: FrameScorer
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_white_box_with_the_key_is_at_least_as_strong_as_a_black_box(
         assert white >= _score(scorer, _attacked(clip, scorer, attack=attack).frames)
 
 
+@pytest.mark.slow
 def test_averaging_over_draws_is_at_least_as_strong_as_none_against_fresh_draws(
     clip: Clip, scorer: FrameScorer
 ) -> None:

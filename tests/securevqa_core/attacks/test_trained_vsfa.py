@@ -65,6 +65,7 @@ def _leads(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores[:3] - scores[3:]
 
 
+@pytest.mark.slow
 def test_the_benchmark_attack_turns_the_order_of_trained_vsfa_round_and_noise_does_not(clips: Clips) -> None:
     scorer = _scorer()
     before = _scores(scorer, clips)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from footage import CLIP, make_photo, make_video
 
-from securevqa_core.datasets import ffmpeg
+from securevqa_core import ffmpeg
 from securevqa_core.datasets.build import (
     BuildConfig,
     ClipRecord,
@@ -56,6 +56,7 @@ def built(
         yield made, records
 
 
+@pytest.mark.slow
 def test_a_view_gets_the_pristine_clip_whole_ladders_and_mixtures(
     view: View, built: tuple[DatasetFolder, list[ClipRecord]]
 ) -> None:
@@ -84,6 +85,7 @@ def test_labels_are_vmaf_neg_times_the_factor(built: tuple[DatasetFolder, list[C
     assert any(record.quality_factor for record in records), "choose a seed whose families include a rule"
 
 
+@pytest.mark.slow
 def test_a_stopped_build_goes_on_to_the_same_clips(
     view: View, folder: DatasetFolder, built: tuple[DatasetFolder, list[ClipRecord]]
 ) -> None:
@@ -122,6 +124,7 @@ def test_damaged_records_are_named(text: str, folder: DatasetFolder) -> None:
         read_records("street-0", folder)
 
 
+@pytest.mark.slow
 def test_every_clip_is_rebuilt_with_the_same_bytes_from_its_row(
     view: View, built: tuple[DatasetFolder, list[ClipRecord]], tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_flat_picture_has_no_hash(pixels: NDArray[np.int64]) -> None:
     assert picture_hash(Image.fromarray(pixels.astype(np.uint8))) is None
 
 
+@pytest.mark.slow
 def test_the_same_footage_is_one_group_and_other_footage_is_not_in_it(tmp_path: Path) -> None:
     makers = {
         "again": lambda path: make_video(path, seconds=5, options=SMALL.format(crf=40)),

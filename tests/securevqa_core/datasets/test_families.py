@@ -21,6 +21,8 @@ from securevqa_core.datasets.recipes import Recipe, ladder, pristine
 from securevqa_core.datasets.steps import Filter, Hold
 from securevqa_core.datasets.vmaf import Vmaf, measure_vmaf
 
+pytestmark = pytest.mark.slow
+
 BY_RULE = {name for name, family in FAMILIES.items() if family.factor}
 
 

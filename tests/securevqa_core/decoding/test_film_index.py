@@ -192,6 +192,7 @@ def _cost(path: Path, request: DecodeRequest) -> tuple[float, DecodedSample]:
     return time.process_time() - started, sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minute_and_film", ["mp4", "mkv", "ts"], indirect=True, scope="module")
 def test_two_hours_cost_less_than_one_and_a_half_minutes(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker

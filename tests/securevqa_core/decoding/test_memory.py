@@ -32,6 +32,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_2160p_decodes_within_700_megabytes_whatever_its_length(
     clips: dict[int, Path], make_request: Callable[..., DecodeRequest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -293,3 +294,16 @@ def test_every_failure_inside_the_process_has_a_code(
         answer("path", make_request())
     assert caught.value.code == code
     assert "secret" not in str(caught.value)
+
+
+def test_tags_that_are_no_text_harm_nobody(
+    make_request: RequestMaker, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    tagged = tmp_path / "tagged.mkv"
+    tags = [b"-metadata", b"title=caf\xe9 \xff", b"-metadata:s:v", b"title=\x80"]
+    arguments = [b"-i", os.fsencode(videos["carphone_h264.mkv"]), b"-c", b"copy", *tags, os.fsencode(tagged)]
+    media.run_ffmpeg(*map(os.fsdecode, arguments))
+    assert b"caf\xe9 \xff" in tagged.read_bytes()
+    request = make_request()
+    expected = extract_sample(str(videos["carphone_h264.mkv"]), request)
+    assert np.array_equal(extract_sample(str(tagged), request).patches, expected.patches)

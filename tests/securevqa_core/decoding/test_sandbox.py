@@ -153,6 +153,7 @@ def test_what_python_sees_is_the_files_failure_and_the_process_lives_on(
     assert sandbox.pid == pid
 
 
+@pytest.mark.slow
 def test_a_crash_of_pyav_leads_to_decord(
     sandbox: DecodeSandbox, make_request: RequestMaker, faults: Callable[[str], str]
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_process_that_hangs_is_killed_within_the_limit(
         assert sandbox.decode(str(videos["carphone_h264.mkv"]), make_request()).info.num_frames == 60
 
 
+@pytest.mark.slow
 def test_processor_time_is_limited_too(make_request: RequestMaker, faults: Callable[[str], str]) -> None:
     """Several threads use it faster than the clock goes; here one does, against a clock that is patient."""
     request = make_request(limits=DecodeLimits(timeout_seconds=0.1))
@@ -281,6 +283,7 @@ def test_a_file_that_needs_too_much_memory_is_refused(
         assert sandbox.decode(str(videos["carphone_h264.mkv"]), make_request()).info.num_frames == 60
 
 
+@pytest.mark.slow
 def test_the_default_memory_limit_is_enough_for_the_largest_frames(
     make_request: RequestMaker, videos: dict[str, Path], tmp_path: Path
 ) -> None:

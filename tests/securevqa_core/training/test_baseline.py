@@ -124,6 +124,7 @@ def test_there_is_no_inter_branch() -> None:
         untrained().head(torch.zeros(1, NUM_NSS_STATISTICS, 1, 1, 1), torch.zeros(1, 16, 256))
 
 
+@pytest.mark.slow
 def test_the_checkpoint_that_comes_of_it_scores_the_same(
     fitted: tuple[NssSvr, Fitted], data: TrainingData, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def num_frames(path: str) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
+@pytest.mark.slow
 def test_cached_draws_are_those_of_scoring_with_the_seed(videos: list[LabelledVideo], tmp_path: Path) -> None:
     for video, entry in zip(videos, build(videos, tmp_path), strict=True):
         sample = extract_sample(video.uri, DecodeRequest(sampling=TINY, draws=draws_of(entry)))

@@ -48,6 +48,7 @@ def make(videos: list[CachedVideo], seed: int = 0, *, flip: bool = True) -> Batc
     return BatchMaker(flip=flip, num_segments=4)(videos, step_rng("batch", seed))
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_draw_of_each_video_under_a_guardian_map(videos: list[CachedVideo]) -> None:
     batch = make(videos)
     assert batch.fragments.shape == (12, 4, 112, 112, 3)

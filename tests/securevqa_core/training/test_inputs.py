@@ -59,6 +59,7 @@ def features(videos: list[CachedVideo], *, num_draws: int = 4) -> dict[Path, np.
     )
 
 
+@pytest.mark.slow
 def test_cached_features_are_those_of_scoring_and_odd_draws_those_of_mirrored_frames(folder: Path) -> None:
     video = cached(folder, replace(TINY, guardian_amplitude=0))[0]
     kept = features([video])[video.folder]

@@ -107,6 +107,7 @@ def stop(_metrics: dict[str, Any]) -> None:
 LONG = replace(CONFIG, epochs=5, steps_per_epoch=4)
 
 
+@pytest.mark.slow
 def test_a_training_stopped_between_epochs_ends_as_one_that_was_not(
     data: TrainingData, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_training_stopped_within_an_epoch_ends_as_one_that_was_not(
     assert [epoch["loss"] for epoch in found.history] == [epoch["loss"] for epoch in expected.history]
 
 
+@pytest.mark.slow
 def test_a_killed_training_of_the_default_model_ends_as_one_that_was_not(
     data: TrainingData, folder: Path, tmp_path: Path
 ) -> None:
@@ -230,6 +232,7 @@ def test_metrics_are_logged_as_json_lines_and_for_tensorboard(data: TrainingData
     assert logged == pytest.approx({line["epoch"]: line["loss"] for line in lines}, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(data: TrainingData, tmp_path: Path) -> None:
     config = replace(LONG, epochs=6, steps_per_epoch=20, learning_rate=0.02, backbone_factor=1.0)
     _, fitted = train(data, tmp_path, config)
@@ -249,6 +252,7 @@ TRAINED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), TRAINED)
 def test_models_of_the_zoo_train_and_a_frozen_branch_stays_as_it_was(
     name: str, settings: dict[str, Any], data: TrainingData, tmp_path: Path
@@ -399,6 +403,7 @@ def with_references(data: TrainingData, folder: Path) -> TrainingData:
     return TrainingData(train=[*learnt, *others], validation=data.validation)
 
 
+@pytest.mark.slow
 def test_what_fragments_have_lost_is_learnt_and_only_the_model_is_kept(
     data: TrainingData, folder: Path, tmp_path: Path
 ) -> None:
