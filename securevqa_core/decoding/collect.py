@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
-from securevqa_core.decoding.pixels import Scaler, TileCutter
+from securevqa_core.decoding.pixels import PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
 from securevqa_core.errors import DecodeError
@@ -19,6 +19,7 @@ from securevqa_core.fragments import crop_patches, grid_corners, sampled_size
 from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
+from securevqa_core.whole_frames import Planes, WholePlan
 
 __all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
@@ -62,6 +63,8 @@ class Collector:
         draws: tuple[DrawSeeds, ...],
         limits: DecodeLimits,
         pixel_aspect: Fraction | None,
+        *,
+        whole: WholePlan | None = None,
     ) -> None:
         self._config, self._draws, self._limits = config, draws, limits
         self._pixel_aspect = pixel_aspect
@@ -70,6 +73,8 @@ class Collector:
         self._inter, segments = np.unique(chosen, return_inverse=True)
         self.segments = segments.reshape(chosen.shape).astype(np.int64)
         self.wanted = np.union1d(self._clips, self._inter)
+        if whole is not None:
+            self.wanted = np.union1d(self.wanted, whole.wanted)
         self.patches = np.zeros(patches_shape(len(draws), config), dtype=np.uint8)
         side = config.segment_side
         self.frames = np.zeros((len(self._inter), side, side, 3), dtype=np.uint8)
@@ -78,7 +83,7 @@ class Collector:
         self._geometry = UPRIGHT
         self._corners = np.zeros(0, dtype=np.int64)
         self._tally = _Tally()
-        self._scaler, self._shrinker = Scaler(), Scaler()
+        self._scaler, self._shrinker, self._splitter = Scaler(), Scaler(), PlaneSplitter()
         self._cutter = TileCutter(config.grid_size, config.patch_side)
 
     def add(self, found: FoundFrame) -> None:
@@ -127,6 +132,13 @@ class Collector:
             else:
                 cut = crop_patches(pixels, corners, side)
             self.patches[draw, clip, position] = self._geometry.upright(cut)
+
+    def planes(self, picture: VideoFrame) -> Planes:
+        """Return luma and chroma of a whole picture that was added before, as it is shown."""
+        height, width = self._decoded_size
+        split = self._splitter.planes(picture, height=height, width=width)
+        luma, blue, red = (self._geometry.upright(plane[..., None])[..., 0] for plane in split)
+        return luma, blue, red
 
     def finish(self) -> list[str]:
         """Fill the few missing frames from their neighbours, and say what was odd.

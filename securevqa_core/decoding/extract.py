@@ -31,6 +31,7 @@ from securevqa_core.decoding.probe import (
 )
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
+from securevqa_core.whole_frames import WholeSink, whole_plan
 
 __all__ = [
     "MAX_DAMAGED_SHARE",
@@ -72,12 +73,13 @@ class DecodedSample:
     warnings: tuple[str, ...]
 
 
-def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
+def extract_sample(path: str | int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
     """Probe a file and read what `request` asks for.
 
     Args:
         path: of the file, or a descriptor of it that is open for reading.
         request: what to take, and with which backend.
+        sink: takes the whole frames, where the sampling asks for any; they are kept nowhere else.
 
     Raises:
         DecodeError: the file is not allowed, or too little of it can be decoded.
@@ -89,16 +91,16 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
             index = pyav_backend.count_frames(container, stream, index)
         video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
         if request.decoder != "auto":
-            return _extract(video, request, request.decoder, _BACKENDS[request.decoder])
+            return _extract(video, request, sink, request.decoder, _BACKENDS[request.decoder])
         if request.has_crashed_pyav:
-            return _extract_unchecked(video, request, "it crashed")
+            return _extract_unchecked(video, request, sink, "it crashed")
         try:
-            return _extract(video, request, "pyav", _BACKENDS["pyav"])
+            return _extract(video, request, sink, "pyav", _BACKENDS["pyav"])
         except DecodeError as error:
             if error.code not in _BACKEND_FAILURES:
                 raise
             try:
-                return _extract_unchecked(video, request, str(error))
+                return _extract_unchecked(video, request, sink, str(error))
             except DecodeError:
                 raise error from None
 
@@ -109,27 +111,42 @@ def _index(
     def choose(num_frames: int) -> NDArray[np.int64]:
         return wanted_frames(num_frames, request.sampling, request.draws)
 
+    if request.sampling.has_statistics:  # which look at nearly all frames
+        return index_frames(container, stream)
     film = index_film(container, stream, descriptor, choose)
     return film if film is not None else index_frames(container, stream)
 
 
-def _extract_unchecked(video: OpenVideo, request: DecodeRequest, reason: str) -> DecodedSample:
-    sample = _extract(video, request, "decord", decord_backend.read_frames_unchecked)
+def _extract_unchecked(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, reason: str
+) -> DecodedSample:
+    sample = _extract(video, request, sink, "decord", decord_backend.read_frames_unchecked)
     fallback = (f"{FALLBACK} pyav failed, {reason}", "damage_unknown: decord does not tell concealed frames")
     return replace(sample, warnings=fallback + sample.warnings)
 
 
 def _extract(
-    video: OpenVideo, request: DecodeRequest, name: BackendName, read_frames: Backend
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, name: BackendName, read_frames: Backend
 ) -> DecodedSample:
     stream, index = video.stream, video.index
     info = video_info(stream, index)
     check_duration(info)
+    whole = None if sink is None else whole_plan(info.num_frames, info.fps, request.sampling)
     collector = Collector(
-        info.num_frames, request.sampling, request.draws, request.limits, stream.sample_aspect_ratio
+        info.num_frames,
+        request.sampling,
+        request.draws,
+        request.limits,
+        stream.sample_aspect_ratio,
+        whole=whole,
     )
+    if sink is not None and whole is not None:
+        sink.begin(info.num_frames, info.fps)
+    given_whole = frozenset() if whole is None else frozenset(whole.wanted.tolist())
     for found in read_frames(video, collector.wanted):
         collector.add(found)
+        if sink is not None and found.number in given_whole:
+            sink.add(found.number, collector.planes(found.picture))
     warnings = collector.finish()
     assert collector.displayed_size is not None
     height, width = collector.displayed_size
