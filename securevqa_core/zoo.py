@@ -25,7 +25,7 @@ from securevqa_core.models.vsfa import MdtVsfa, Vsfa
 from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, HvsMotion, TiVqa, VsfaMotion
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
+__all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "require_pixels", "spec"]
 
 DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
@@ -81,6 +81,18 @@ def spec(name: str) -> ModelSpec:
     if name not in _ZOO:
         raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}")
     return _ZOO[name]
+
+
+def require_pixels(name: str, *, purpose: str) -> None:
+    """Refuse a model that is given statistics, taken as a video is decoded, where it would be given pixels.
+
+    Raises:
+        ConfigurationError: no such name, or such a model.
+    """
+    if spec(name).sampling.has_statistics:
+        raise ConfigurationError(
+            f"model must read pixels {purpose}, got {name!r}: it reads statistics of whole frames, and only scores"
+        )
 
 
 def build(name: str, *, seed: int = 0) -> nn.Module:

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from sklearn.svm import SVR
 
+from pipeline.lab.config import TargetConfig
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.models.videval.model import Videval, fit_videval
@@ -20,6 +21,7 @@ from securevqa_core.opinions.agreement import from_set_to_set, on_categories, on
 from securevqa_core.opinions.alignment import aligned
 from securevqa_core.opinions.regression import EPSILON, GAMMA, C, fit, predict
 from securevqa_core.opinions.tables import SHIPPED, VERSIONS, Opinions, read_opinions
+from securevqa_core.verification import fingerprint
 
 TABLE_IV = {"konvid-1k": 0.783, "live-vqc": 0.752, "youtube-ugc": 0.779}
 
@@ -165,3 +167,12 @@ def test_the_model_that_ships_agrees_with_the_people_it_was_fitted_to(name: str)
     scores = checkpoint.calibration.to_score(predict(model, everyone.features))
     assert stats.spearmanr(scores, everyone.opinions).statistic > 0.8
     assert np.abs(scores - everyone.opinions).mean() < 9
+
+
+def test_a_model_of_statistics_is_neither_trained_on_pixels_nor_attacked() -> None:
+    zoo.require_pixels("nss-svr", purpose="to be trained")
+    with pytest.raises(ConfigurationError, match="must read pixels to be trained, got 'videval'"):
+        zoo.require_pixels("videval", purpose="to be trained")
+    with pytest.raises(ConfigurationError, match="must read pixels to be attacked, got 'videval'"):
+        TargetConfig(model="videval").load()
+    assert len(fingerprint(weights.build(weights.default("videval")), zoo.spec("videval").sampling)) == 1
