@@ -91,7 +91,7 @@ def require_pixels(name: str, *, purpose: str) -> None:
     """
     if spec(name).sampling.has_statistics:
         raise ConfigurationError(
-            f"model must read pixels {purpose}, got {name!r}: it reads statistics of whole frames, and only scores"
+            f"model must read pixels {purpose}, got {name!r}, which reads statistics of whole frames"
         )
 
 
