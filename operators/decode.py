@@ -23,6 +23,7 @@ from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import DrawSource
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits"]
 
@@ -120,9 +121,11 @@ class Decode:
             raise DecodeError("empty_file", "the object has no bytes")
         draws = self.key.draws(known["content_sha256"], self.num_draws)
         request = decode_request(self.sampling, draws, limits=self.decode_limits, decoder=self.decoder)
+        sink = _sink(self.sampling)
+        path = f"/proc/{os.getpid()}/fd/{target.fileno()}"
         started = time.perf_counter()
         try:
-            sample = _sandbox(self.decode_limits).decode(f"/proc/{os.getpid()}/fd/{target.fileno()}", request)
+            sample = _sandbox(self.decode_limits).decode(path, request, sink)
         except DecodeError as error:
             if error.code == NOT_UNDERSTOOD:  # the file is sound, but odd
                 known["decode_warnings"] = [f"{error.code}: {error}"]
@@ -135,9 +138,22 @@ class Decode:
             "patches": sample.patches,
             "frames": sample.frames,
             "segments": sample.segments,
+            "statistics": None if sink is None else sink.features(),
             "intra_seeds": [draw.guardian_intra for draw in draws],
             "inter_seeds": [draw.guardian_inter for draw in draws],
         }
+
+
+def _sink(sampling: SamplingConfig) -> StatisticsSink | None:
+    """Return what takes statistics of whole frames, where there are any to take."""
+    if not sampling.has_statistics:
+        return None
+    import torch  # noqa: PLC0415 - seconds and megabytes that decoding does not need otherwise
+
+    from securevqa_core.models.videval.reader import FeatureSink  # noqa: PLC0415 - it needs torch
+
+    torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
+    return FeatureSink(sampling)
 
 
 @functools.lru_cache(maxsize=1)

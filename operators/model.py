@@ -60,6 +60,9 @@ class InterFeature(_ModelStage):
         sampling = self._setup.sampling
         if not sampling.num_segments:
             return {}
+        if sampling.has_statistics:  # which are the features, taken as the video was decoded
+            statistics = pixels_of(row, "statistics", np.float32, 1, 1, -1)
+            return {"features": statistics.repeat(len(row["inter_seeds"]), axis=0)}
         started = time.perf_counter()
         side = sampling.segment_side
         features = inter_features(

@@ -98,6 +98,9 @@ _PATCHES = Column("patches", pa.large_binary(), "(draws, clips, d, G, G, S, S, 3
 _FRAGMENTS = Column("fragments", pa.large_binary(), "(draws, clips, d, G S, G S, 3) uint8, guarded")
 _FRAMES = Column("frames", pa.large_binary(), "(k, side, side, 3) uint8, whole frames resized")
 _SEGMENTS = Column("segments", pa.large_binary(), "(num_segments, segment_frames) int64 into frames")
+_STATISTICS = Column(
+    "statistics", pa.large_binary(), "(60,) float32 of whole frames; null where none are taken"
+)
 _FEATURES = Column("features", pa.large_binary(), "(draws, num_segments, channels) float32")
 
 
@@ -111,8 +114,8 @@ REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _VIDEO, _PROVENANCE, _TIMES
 # What crosses each boundary, from the manifest to the rows that are written.
 MANIFEST = _schema([_KEY], _IDENTITY)
 _OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _TIMES)
-SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS])
-FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS])
+SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS, _STATISTICS])
+FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS, _STATISTICS])
 FEATURED = _schema(*_OUTCOME_SO_FAR, [_FRAGMENTS, _FEATURES])
 OUTCOME = pa.schema([_KEY.field, *REPORT])
 

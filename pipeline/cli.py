@@ -17,6 +17,7 @@ from pipeline.commands.describe import describe_command
 from pipeline.commands.evaluate import evaluate_command
 from pipeline.commands.extract import extract_command
 from pipeline.commands.gate import gate_command
+from pipeline.commands.opinions import opinions_command
 from pipeline.commands.report import report_command
 from pipeline.commands.runs import compare_command, runs_command
 from pipeline.commands.score import score_command
@@ -46,6 +47,7 @@ app.command("attack")(attack_command)
 app.command("evaluate")(evaluate_command)
 app.command("extract")(extract_command)
 app.command("gate")(gate_command)
+app.command("opinions")(opinions_command)
 app.command("report")(report_command)
 app.command("runs")(runs_command)
 app.command("compare")(compare_command)

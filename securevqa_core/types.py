@@ -8,7 +8,8 @@ from securevqa_core.errors import ConfigurationError
 
 __all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
 
-_ADDED_LATER = frozenset({"segments_span"})  # settings of `SamplingConfig` that are false until they are used
+# Settings of `SamplingConfig` that are false until they are used.
+_ADDED_LATER = frozenset({"segments_span", "statistics_interval", "statistics_rate", "statistics_lines"})
 
 
 def require_range(name: str, value: float, *, low: float, high: float) -> None:
@@ -37,9 +38,13 @@ class SamplingConfig:
     segment_side: int = 224  # side of a resized frame, Eq. 8, pixels
     guardian_amplitude: int = 1  # of Eqs. 5 and 9, 8-bit levels; 0: no guardian map
     segments_span: bool = False  # True: a segment's frames are spread over its share of the video
+    statistics_interval: int = 0  # frames from one that statistics are taken of, whole, to the next; 0: none
+    statistics_rate: int = 0  # such frames a second, where no interval is set; 0: none
+    statistics_lines: int = 0  # shorter side that such frames are shrunk to; 0: as they are
 
     def __post_init__(self) -> None:
-        lowest = dict.fromkeys(("aligned_frames", "num_segments", "guardian_amplitude", "segments_span"), 0)
+        zeros = ("aligned_frames", "num_segments", "guardian_amplitude", *_ADDED_LATER)
+        lowest = dict.fromkeys(zeros, 0)
         highest = {"guardian_amplitude": 127, "segments_span": 1}
         for field in fields(self):
             high = highest.get(field.name, 4096)
@@ -58,6 +63,11 @@ class SamplingConfig:
         """
         settings = asdict(self)
         return {name: value for name, value in settings.items() if value or name not in _ADDED_LATER}
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether statistics of whole frames are taken, as the video is decoded."""
+        return bool(self.statistics_interval or self.statistics_rate)
 
     @property
     def fragment_side(self) -> int:

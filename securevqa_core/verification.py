@@ -79,12 +79,21 @@ def fingerprint(model: nn.Module, sampling: SamplingConfig) -> tuple[float, ...]
         intra = scored.intra(_pixels("clip", sampling.clip_frames, sampling.fragment_side))
         inter = None
         if sampling.num_segments:
-            features = scored.inter(_pixels("segment", sampling.segment_frames, sampling.segment_side))
+            features = _features(scored, sampling)
             inter = features.expand(sampling.num_segments, -1)[None]
         scores = scored.head(intra, inter).flatten().tolist()
     if not all(map(math.isfinite, scores)):
         raise CheckpointError(f"scores of the fixed input must be finite, got {scores}")
     return tuple(float(f"{score:.{_DIGITS}g}") for score in scores)
+
+
+def _features(model: Any, sampling: SamplingConfig) -> torch.Tensor:
+    """Return (1, channels) of one fixed segment; of a model of statistics its usual ones, which need none."""
+    if sampling.has_statistics:
+        usual: torch.Tensor = model.usual[None]
+        return usual
+    found: torch.Tensor = model.inter(_pixels("segment", sampling.segment_frames, sampling.segment_side))
+    return found
 
 
 def _pixels(name: str, num_frames: int, side: int) -> torch.Tensor:

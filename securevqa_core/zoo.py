@@ -20,15 +20,17 @@ from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
+from securevqa_core.models.videval.model import Videval
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
 from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, HvsMotion, TiVqa, VsfaMotion
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "spec"]
+__all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "require_pixels", "spec"]
 
 DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
 _UNTRAINED_SHARE = Calibration(midpoint=0.5, scale=0.25)  # raw scores of 0..1: in the middle 100 times those
+_UNTRAINED_OPINION = Calibration(midpoint=50.0, scale=25.0)  # raw scores in points of 100
 # Whole frames alone, spread over the video; of fragments the least there can be, because none is looked at.
 _WHOLE_FRAMES = SamplingConfig(
     num_clips=1,
@@ -45,6 +47,10 @@ _WHOLE_SEGMENTS = replace(_WHOLE_FRAMES, num_segments=8, segments_span=False)
 # As many frames for a small backbone as two seconds of video need: 16, alone or in four places.
 _FEW_FRAMES = replace(_WHOLE_FRAMES, segment_frames=16)
 _FEW_SEGMENTS = replace(_WHOLE_SEGMENTS, num_segments=4, segment_frames=12)
+# Statistics of whole frames at their own size, of which fragments and resized frames are not looked at.
+_STATISTICS = replace(_WHOLE_FRAMES, segment_frames=1, segment_side=1, statistics_interval=2)
+_FEWER_STATISTICS = replace(_STATISTICS, statistics_interval=0, statistics_rate=6, statistics_lines=720)
+_FEWEST_STATISTICS = replace(_STATISTICS, statistics_interval=0, statistics_rate=3, statistics_lines=480)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,18 @@ def spec(name: str) -> ModelSpec:
     if name not in _ZOO:
         raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}")
     return _ZOO[name]
+
+
+def require_pixels(name: str, *, purpose: str) -> None:
+    """Refuse a model that is given statistics, taken as a video is decoded, where it would be given pixels.
+
+    Raises:
+        ConfigurationError: no such name, or such a model.
+    """
+    if spec(name).sampling.has_statistics:
+        raise ConfigurationError(
+            f"model must read pixels {purpose}, got {name!r}, which reads statistics of whole frames"
+        )
 
 
 def build(name: str, *, seed: int = 0) -> nn.Module:
@@ -205,6 +223,18 @@ _OF_WHOLE_FRAMES: tuple[
         "hvs-5m-lite", _FEW_SEGMENTS, _UNTRAINED, lambda _: HvsMotion(EfficientNetLite()),
         "HVS-5M with EfficientNet-Lite0 in place of ConvNeXt-XL, and this project's motion "
         "pathway in place of SlowFast's.",
+    ),
+    (
+        "videval", _STATISTICS, _UNTRAINED_OPINION, lambda _: Videval(),
+        "VIDEVAL: sixty statistics of whole frames, every second one, and support vector regression.",
+    ),
+    (
+        "videval-720p", _FEWER_STATISTICS, _UNTRAINED_OPINION, lambda _: Videval(),
+        "VIDEVAL on six frames a second, at most 720 lines.",
+    ),
+    (
+        "videval-480p", _FEWEST_STATISTICS, _UNTRAINED_OPINION, lambda _: Videval(),
+        "VIDEVAL on three frames a second, at most 480 lines.",
     ),
 )  # fmt: skip
 _SPECS = (

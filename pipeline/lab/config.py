@@ -60,6 +60,7 @@ class TargetConfig:
             checkpoint = weights.read(self.checkpoint, architecture=self.model)
         else:
             checkpoint = weights.default(self.model or zoo.DEFAULT_MODEL)
+        zoo.require_pixels(checkpoint.architecture, purpose="to be attacked")
         sampling = zoo.spec(checkpoint.architecture).sampling
         return LoadedTarget(
             scorer=defended(weights.build(checkpoint), sampling, self.defences), checkpoint=checkpoint

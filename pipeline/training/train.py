@@ -94,7 +94,7 @@ def _load(run: TrainRun) -> weights.Checkpoint:
         ConfigurationError: no such model.
     """
     if run.model is not None:
-        zoo.spec(run.model)
+        zoo.require_pixels(run.model, purpose="to be trained")
     if run.init is None:
         return weights.seeded(run.model or zoo.DEFAULT_MODEL, seed=run.train.seed)
     try:
@@ -102,6 +102,7 @@ def _load(run: TrainRun) -> weights.Checkpoint:
     except StorageError as error:
         raise CheckpointError(f"checkpoint {redact(run.init)!r} cannot be read: {error}") from error
     init = weights.read(content, name=redact(run.init))
+    zoo.require_pixels(init.architecture, purpose="to be trained")
     return init if run.model is None else weights.moved(init, run.model)
 
 

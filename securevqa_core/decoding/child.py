@@ -28,8 +28,9 @@ from securevqa_core.decoding.landlock import shut_out_files
 from securevqa_core.decoding.seccomp import allow_only, filter_program, install
 from securevqa_core.decoding.system_calls import cell_calls, warm_process_calls
 from securevqa_core.decoding.warm_up import rehearse, warm_up
-from securevqa_core.decoding.wire import read_request, write_error, write_sample
+from securevqa_core.decoding.wire import PictureWriter, read_request, write_error, write_sample
 from securevqa_core.errors import DecodeError
+from securevqa_core.whole_frames import WholeSink
 
 __all__ = ["ENDED", "FORKED", "READY", "answer", "confine"]
 
@@ -79,14 +80,14 @@ def _die_with(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def answer(descriptor: int, request: DecodeRequest) -> DecodedSample:
+def answer(descriptor: int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
     """Decode one file; every failure that Python can see becomes a DecodeError.
 
     Raises:
         DecodeError: as `extract_sample`; decode_memory where memory ran out, decode_failed for the rest.
     """
     try:
-        return extract_sample(descriptor, request)
+        return extract_sample(descriptor, request, sink)
     except DecodeError:
         raise
     except MemoryError as error:
@@ -157,7 +158,7 @@ def _be_a_cell(warm_process: int, handover: socket.socket, rehearsed: int) -> No
         with os.fdopen(channel, "wb") as replies:
             install(program)
             try:
-                write_sample(replies, answer(file, request))
+                write_sample(replies, answer(file, request, PictureWriter(replies)))
             except DecodeError as error:
                 write_error(replies, error)
         code = 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
-from securevqa_core.decoding.pixels import Scaler, TileCutter
+from securevqa_core.decoding.pixels import PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
 from securevqa_core.errors import DecodeError
@@ -20,6 +20,7 @@ from securevqa_core.fragments import crop_patches, grid_corners, sampled_size
 from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
+from securevqa_core.whole_frames import Planes, WholePlan
 
 __all__ = ["INTERLACED", "MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
@@ -64,6 +65,13 @@ def _segments(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]
     return clock.frames_at(moments, rng, num_runs=config.num_segments)
 
 
+def _whole_frames(
+    clock: Clock, moments: NDArray[np.int64], draws: tuple[DrawSeeds, ...]
+) -> NDArray[np.int64]:
+    """Return the frames that are looked at whole, (k,) as the moments are."""
+    return clock.frames_at(moments, generator(draws[0].skip_sampling), num_runs=1)
+
+
 class Collector:
     """Cuts patches out of, and shrinks, each frame as it comes.
 
@@ -77,6 +85,8 @@ class Collector:
         draws: tuple[DrawSeeds, ...],
         limits: DecodeLimits,
         pixel_aspect: Fraction | None,
+        *,
+        whole: WholePlan | None = None,
     ) -> None:
         self._config, self._draws, self._limits = config, draws, limits
         self._pixel_aspect = pixel_aspect
@@ -85,6 +95,9 @@ class Collector:
         self._inter, segments = np.unique(chosen, return_inverse=True)
         self.segments = segments.reshape(chosen.shape).astype(np.int64)
         self.wanted = np.union1d(self._clips, self._inter)
+        self._whole_moments = np.zeros(0, dtype=np.int64) if whole is None else whole.wanted
+        self._whole_frames = _whole_frames(clock, self._whole_moments, draws)
+        self.wanted = np.union1d(self.wanted, self._whole_frames)
         self.patches = np.zeros(patches_shape(len(draws), config), dtype=np.uint8)
         side = config.segment_side
         self.frames = np.zeros((len(self._inter), side, side, 3), dtype=np.uint8)
@@ -93,7 +106,7 @@ class Collector:
         self._geometry = UPRIGHT
         self._corners = np.zeros(0, dtype=np.int64)
         self._tally = _Tally()
-        self._scaler, self._shrinker = Scaler(), Scaler()
+        self._scaler, self._shrinker, self._splitter = Scaler(), Scaler(), PlaneSplitter()
         self._cutter = TileCutter(config.grid_size, config.patch_side)
 
     def add(self, found: FoundFrame) -> None:
@@ -147,6 +160,17 @@ class Collector:
     def num_missing(self) -> int:
         """How many frames of `wanted` were not given."""
         return len(self.wanted) - len(self._tally.found)
+
+    def whole_moments(self, frame: int) -> list[int]:
+        """Return the moments of the plan that a frame is on screen in."""
+        return self._whole_moments[self._whole_frames == frame].tolist()
+
+    def planes(self, picture: VideoFrame) -> Planes:
+        """Return luma and chroma of a whole picture that was added before, as it is shown."""
+        height, width = self._decoded_size
+        split = self._splitter.planes(picture, height=height, width=width)
+        luma, blue, red = (self._geometry.upright(plane[..., None])[..., 0] for plane in split)
+        return luma, blue, red
 
     def finish(self) -> list[str]:
         """Fill the few missing frames from their neighbours, and say what was odd.

@@ -29,6 +29,7 @@ from securevqa_core.decoding.repeats import RepeatWatch
 from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
+from securevqa_core.whole_frames import WholeSink, whole_plan
 
 __all__ = [
     "MAX_DAMAGED_SHARE",
@@ -72,12 +73,13 @@ class DecodedSample:
     warnings: tuple[str, ...]
 
 
-def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
+def extract_sample(path: str | int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
     """Probe a file and read what `request` asks for.
 
     Args:
         path: of the file, or a descriptor of it that is open for reading.
         request: what to take, and with which backend.
+        sink: takes the whole frames, where the sampling asks for any; they are kept nowhere else.
 
     Raises:
         DecodeError: the file is not allowed, or too little of it can be decoded.
@@ -90,16 +92,16 @@ def extract_sample(path: str | int, request: DecodeRequest) -> DecodedSample:
         if index.pts is None:
             video = replace(video, index=pyav_backend.count_frames(video))
         if request.decoder != "auto":
-            return _extract(video, request, request.decoder, _BACKENDS[request.decoder])
+            return _extract(video, request, sink, request.decoder, _BACKENDS[request.decoder])
         if request.has_crashed_pyav:
-            return _extract_unchecked(video, request, "it crashed")
+            return _extract_unchecked(video, request, sink, "it crashed")
         try:
-            return _extract(video, request, "pyav", _BACKENDS["pyav"])
+            return _extract(video, request, sink, "pyav", _BACKENDS["pyav"])
         except DecodeError as error:
             if error.code not in _BACKEND_FAILURES:
                 raise
             try:
-                return _extract_unchecked(video, request, str(error))
+                return _extract_unchecked(video, request, sink, str(error))
             except DecodeError:
                 raise error from None
 
@@ -114,29 +116,33 @@ def _index(
     def choose(clock: Clock) -> NDArray[np.int64]:
         return wanted_frames(clock.coarser(frames_per_picture), request.sampling, request.draws)
 
+    if request.sampling.has_statistics:  # which look at nearly all frames
+        return index_frames(container, stream)
     film = index_film(container, stream, descriptor, choose)
     return film if film is not None else index_frames(container, stream)
 
 
-def _extract_unchecked(video: OpenVideo, request: DecodeRequest, reason: str) -> DecodedSample:
-    sample = _extract(video, request, "decord", decord_backend.read_frames_unchecked)
+def _extract_unchecked(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, reason: str
+) -> DecodedSample:
+    sample = _extract(video, request, sink, "decord", decord_backend.read_frames_unchecked)
     fallback = (f"{FALLBACK} pyav failed, {reason}", "damage_unknown: decord does not tell concealed frames")
     return replace(sample, warnings=fallback + sample.warnings)
 
 
 def _extract(
-    video: OpenVideo, request: DecodeRequest, name: BackendName, read_frames: Backend
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, name: BackendName, read_frames: Backend
 ) -> DecodedSample:
-    collector, watch = _collect(video, request, read_frames)
+    collector, watch = _collect(video, request, sink, read_frames)
     if name == "pyav" and collector.num_missing > _MAX_MISSING * len(collector.wanted):
         counted = pyav_backend.recount_frames(video)
         if counted is not None:
             video = replace(video, index=counted)
-            collector, watch = _collect(video, request, read_frames)
+            collector, watch = _collect(video, request, sink, read_frames)
     frames_per_picture = watch.frames_per_picture(video_info(video.stream, video.index).fps)
     if frames_per_picture != _NO_REPEATS:
         video = _with_pictures(video, request, frames_per_picture)
-        collector, _ = _collect(video, request, read_frames)
+        collector, _ = _collect(video, request, sink, read_frames)
     return _finished(video, collector, name)
 
 
@@ -148,15 +154,23 @@ def _with_pictures(video: OpenVideo, request: DecodeRequest, frames_per_picture:
     return replace(video, index=replace(index, clock=index.moments.coarser(frames_per_picture)))
 
 
-def _collect(video: OpenVideo, request: DecodeRequest, read_frames: Backend) -> tuple[Collector, RepeatWatch]:
-    check_duration(video_info(video.stream, video.index))
-    collector = Collector(
-        video.index.moments, request.sampling, request.draws, request.limits, video.display.pixel_aspect
-    )
+def _collect(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, read_frames: Backend
+) -> tuple[Collector, RepeatWatch]:
+    info, clock = video_info(video.stream, video.index), video.index.moments
+    check_duration(info)
+    whole = None if sink is None else whole_plan(clock.num_moments, info.fps, request.sampling)
+    aspect = video.display.pixel_aspect
+    collector = Collector(clock, request.sampling, request.draws, request.limits, aspect, whole=whole)
     watch = RepeatWatch()
+    if sink is not None and whole is not None:
+        sink.begin(clock.num_moments, info.fps)
     for found in read_frames(video, collector.wanted):
         watch.add(found.number, found.picture)
         collector.add(found)
+        for moment in collector.whole_moments(found.number):
+            assert sink is not None
+            sink.add(moment, collector.planes(found.picture))
     return collector, watch
 
 

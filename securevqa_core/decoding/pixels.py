@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.tone_mapping import is_hdr, tone_map
 from securevqa_core.fragments import crop_patches
 
-__all__ = ["Scaler", "TileCutter"]
+__all__ = ["PlaneSplitter", "Scaler", "TileCutter"]
 
 _FLAGS = (
     Interpolation.BILINEAR
@@ -32,6 +32,7 @@ _FLAGS = (
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.BITEXACT
 )
+_PLANE_FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _HALF = np.uint16(128)
 _HIGHEST = np.uint16(0xFFFF - 128)
 
@@ -89,6 +90,24 @@ class Scaler:
         return self._reformatter.reformat(
             picture, width=width, height=height, format=name, interpolation=_FLAGS, threads=1
         )
+
+
+class PlaneSplitter:
+    """Turns decoded pictures into 8-bit luma and chroma planes of limited range, chroma at half the size."""
+
+    def __init__(self) -> None:
+        self._scaler, self._reformatter = Scaler(), VideoReformatter()
+
+    def planes(self, picture: VideoFrame, *, height: int, width: int) -> list[NDArray[np.uint8]]:
+        """Return luma (height, width) and both chroma planes; high dynamic range is tone-mapped."""
+        if is_hdr(picture):
+            shown = self._scaler.rgb(picture, height=height, width=width)
+            picture = VideoFrame.from_ndarray(shown, format="rgb24")
+        if (picture.format.name, picture.height, picture.width) != ("yuv420p", height, width):
+            picture = self._reformatter.reformat(
+                picture, width=width, height=height, format="yuv420p", interpolation=_PLANE_FLAGS, threads=1
+            )
+        return [np.array(plane) for plane in _planes(picture, np.uint8)]
 
 
 class TileCutter:

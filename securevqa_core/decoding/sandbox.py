@@ -9,6 +9,7 @@ from securevqa_core.decoding.probe import open_file
 from securevqa_core.decoding.warm_process import CellError, NoCellError, WarmProcess
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
+from securevqa_core.whole_frames import WholeSink
 
 __all__ = ["DecodeSandbox"]
 
@@ -43,31 +44,32 @@ class DecodeSandbox:
             self._process.end()
             self._process = None
 
-    def decode(self, path: str, request: DecodeRequest) -> DecodedSample:
+    def decode(self, path: str, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
         """Decode the file at `path` within the limits.
 
-        Where PyAV's decoder crashes and the request leaves the choice, decord is tried in a new cell.
+        Where PyAV's decoder crashes and the request leaves the choice, decord is tried in a new cell. `sink`
+        takes the whole frames, where the request asks for any; what it does counts as decoding.
 
         Raises:
             DecodeError: as `extract_sample`, and decode_timeout, decode_crashed, decode_memory.
         """
         with open_file(path) as descriptor:  # which the cell, that can open none, is handed
             try:
-                return self._decode(descriptor, request)
+                return self._decode(descriptor, request, sink)
             except DecodeError as error:
                 if error.code != "decode_crashed" or request.decoder != "auto":
                     raise
                 try:
-                    return self._decode(descriptor, replace(request, has_crashed_pyav=True))
+                    return self._decode(descriptor, replace(request, has_crashed_pyav=True), sink)
                 except DecodeError:
                     raise error from None
 
-    def _decode(self, descriptor: int, request: DecodeRequest) -> DecodedSample:
+    def _decode(self, descriptor: int, request: DecodeRequest, sink: WholeSink | None) -> DecodedSample:
         for _ in range(_MAX_STARTS):
             if self._process is None:
                 self._process = WarmProcess(self._limits.memory_bytes)
             try:
-                return self._process.decode(descriptor, request, self._limits.timeout_seconds)
+                return self._process.decode(descriptor, request, self._limits.timeout_seconds, sink)
             except NoCellError:  # it died between two videos, or as one was decoded: not this one's fault
                 self.close()
             except CellError as error:

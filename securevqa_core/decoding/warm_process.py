@@ -17,6 +17,7 @@ from pathlib import Path
 from securevqa_core.decoding.child import ENDED, FORKED, READY
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
 from securevqa_core.decoding.wire import BadAnswerError, read_answer, request_bytes
+from securevqa_core.whole_frames import WholeSink
 
 __all__ = ["CellError", "NoCellError", "WarmProcess"]
 
@@ -73,7 +74,9 @@ class WarmProcess:
             self, _end, self._popen, self._control, (held_end, self._complaints)
         )  # also as this process exits
 
-    def decode(self, descriptor: int, request: DecodeRequest, timeout_seconds: float) -> DecodedSample:
+    def decode(
+        self, descriptor: int, request: DecodeRequest, timeout_seconds: float, sink: WholeSink | None = None
+    ) -> DecodedSample:
         """Return what a new cell makes of an open file.
 
         Raises:
@@ -82,7 +85,7 @@ class WarmProcess:
         """
         self._wait_until_ready()
         with self._cell(descriptor) as cell:
-            return cell.ask(request, timeout_seconds)
+            return cell.ask(request, timeout_seconds, sink)
 
     def _wait_until_ready(self) -> None:
         if self._is_ready:
@@ -159,13 +162,13 @@ class _Cell:
         self._parent, self._pid, self._channel = parent, pid, channel
         self._ending: tuple[int, int] | None = None  # as `waitid` says: how, and the exit code or the signal
 
-    def ask(self, request: DecodeRequest, timeout_seconds: float) -> DecodedSample:
+    def ask(self, request: DecodeRequest, timeout_seconds: float, sink: WholeSink | None) -> DecodedSample:
         """Return its answer; raises as `WarmProcess.decode`."""
         try:
             self._channel.settimeout(timeout_seconds)
             source = _TimedSource(self._channel, time.monotonic() + timeout_seconds)
             self._channel.sendall(request_bytes(request))
-            return read_answer(source, request)
+            return read_answer(source, request, sink)
         except TimeoutError as error:
             message = f"decoding took longer than {timeout_seconds:g} s"
             raise CellError("decode_timeout", message) from error

@@ -3,6 +3,7 @@
 A cell that a hostile file has taken over can answer what it likes, so nothing it sends is unpickled, and
 what it sends is taken for nothing but what it is checked to be. An answer is one JSON header of numbers in
 range and of short printable text, and the bytes of arrays whose shapes follow from it and the request.
+Before it come the whole frames, where any were asked for, each with a header of its own.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patche
 from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
 from securevqa_core.errors import ERROR_CODES, DecodeError
 from securevqa_core.types import VideoInfo
+from securevqa_core.whole_frames import Planes, WholeSink, whole_plan
 
 __all__ = [
     "BadAnswerError",
+    "PictureWriter",
     "Source",
     "read_answer",
     "read_request",
@@ -42,6 +45,7 @@ _MAX_WARNINGS = 64
 _MAX_SIDE = 1 << 30  # pixels; of a frame of one row
 _MAX_FRAMES = 1 << 50
 _MAX_FPS = float(1 << 32)
+_MAX_BEGINNINGS = 5  # of whole frames: two decoders, each of which may find that pictures repeat or packets are fields
 _CELLS_ERRORS = frozenset(code for code, meaning in ERROR_CODES.items() if meaning.stage == "decode")
 
 
@@ -89,6 +93,25 @@ def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:
     stream.flush()
 
 
+class PictureWriter:
+    """Sends whole frames as they are decoded, before the answer."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def begin(self, num_moments: int, fps: float | None) -> None:
+        """Say how long the video is, from which both sides know which frames will come."""
+        self._stream.write(_block(json.dumps({"begin": num_moments, "fps": fps}).encode()))
+
+    def add(self, number: int, planes: Planes) -> None:
+        """Send one frame."""
+        height, width = planes[0].shape
+        header = {"picture": number, "height": height, "width": width}
+        self._stream.write(_block(json.dumps(header).encode()))
+        for plane in planes:
+            self._stream.write(np.ascontiguousarray(plane).data)
+
+
 def write_error(stream: IO[bytes], error: DecodeError) -> None:
     """Answer with a failure."""
     header = {"error_code": error.code, "message": _plain(str(error))}
@@ -102,18 +125,70 @@ def _plain(text: str) -> str:
     return shown[:_MAX_TEXT_LENGTH]
 
 
-def read_answer(stream: Source, request: DecodeRequest) -> DecodedSample:
+def read_answer(stream: Source, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
     """Return the answer to `request`.
+
+    Args:
+        stream: what the cell writes to.
+        request: what it was asked.
+        sink: takes the whole frames that come before the answer.
 
     Raises:
         DecodeError: the one the cell answered with.
         EOFError: the cell ended before its answer did.
         BadAnswerError: the answer breaks the rules.
     """
-    header = _header(_read_block(stream, max_bytes=_MAX_HEADER_BYTES))
+    pictures = None if sink is None else _PictureReader(sink, request)
+    header = _read_header(stream)
+    while pictures is not None and pictures.takes(header, stream):
+        header = _read_header(stream)
     if "error_code" in header:
         raise _error(header)
     return _sample(stream, header, request)
+
+
+class _PictureReader:
+    """Hands on whole frames, and refuses what nobody asked for: no size and no number is taken on trust."""
+
+    def __init__(self, sink: WholeSink, request: DecodeRequest) -> None:
+        self._sink, self._request = sink, request
+        self._awaited: set[int] = set()
+        self._size: tuple[int, int] | None = None
+        self._num_begun = 0
+
+    def takes(self, header: Mapping[str, object], stream: Source) -> bool:
+        """Tell whether `header` is of a frame or of their beginning, having read what belongs to it."""
+        if "begin" in header:
+            self._begin(_fields(header, _BEGIN_FIELDS))
+        elif "picture" in header:
+            self._picture(_fields(header, _PICTURE_FIELDS), stream)
+        else:
+            return False
+        return True
+
+    def _begin(self, fields: Mapping[str, Any]) -> None:
+        num_moments, fps = fields["begin"], fields["fps"]
+        plan = whole_plan(num_moments, fps, self._request.sampling)
+        self._num_begun += 1
+        if plan is None or self._num_begun > _MAX_BEGINNINGS:
+            raise BadAnswerError(f"whole frames begin {self._num_begun} times")
+        self._awaited, self._size = set(plan.wanted.tolist()), None
+        self._sink.begin(num_moments, fps)
+
+    def _picture(self, fields: Mapping[str, Any], stream: Source) -> None:
+        number, size = fields["picture"], (fields["height"], fields["width"])
+        is_small = size[0] * size[1] <= self._request.limits.max_pixels
+        if number not in self._awaited or not is_small or self._size not in (None, size):
+            raise BadAnswerError(f"frame {number} of {size} was not asked for")
+        self._awaited.remove(number)
+        self._size = size
+        half = tuple(-(-side // 2) for side in size)
+        luma, blue, red = (_read_array(stream, shape, np.uint8) for shape in (size, half, half))
+        self._sink.add(number, (luma, blue, red))
+
+
+def _read_header(stream: Source) -> dict[str, Any]:
+    return _header(_read_block(stream, max_bytes=_MAX_HEADER_BYTES))
 
 
 def _header(content: bytes) -> dict[str, Any]:
@@ -234,6 +309,17 @@ _SAMPLE_FIELDS: dict[str, _Parser] = {
     "info": _info,
     "decoder": _one_of(frozenset(get_args(BackendName))),
     "warnings": _texts,
+}
+
+
+_BEGIN_FIELDS: dict[str, _Parser] = {
+    "begin": _integer(1, _MAX_FRAMES),
+    "fps": _number_or_null(0.0, _MAX_FPS),
+}
+_PICTURE_FIELDS: dict[str, _Parser] = {
+    "picture": _integer(0, _MAX_FRAMES),
+    "height": _integer(1, _MAX_SIDE),
+    "width": _integer(1, _MAX_SIDE),
 }
 
 

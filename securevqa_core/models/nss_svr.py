@@ -11,38 +11,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from securevqa_core.errors import ConfigurationError, RunError
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.statistics import fragment_pairs, luma_of, mscn, neighbour_products
+from securevqa_core.models.svr import SupportVectors, fit_support_vectors
 
 __all__ = ["MAX_SUPPORT_VECTORS", "NUM_NSS_STATISTICS", "NssSvr", "fit_svr"]
 
 NUM_NSS_STATISTICS = 42
 MAX_SUPPORT_VECTORS = 8_192
 _SCALES = (1, 2)  # full size, half
+_FARTHEST = 5.0  # standard deviations that a statistic may be from the mean
 
 
-class NssSvr(nn.Module):
+class NssSvr(SupportVectors):
     """Natural scene statistics and an RBF support vector regression; all it knows is in its buffers."""
 
     has_inter = False
-    mean: Tensor
-    sd: Tensor
-    support_vectors: Tensor
-    dual_coefficients: Tensor
-    intercept: Tensor
-    gamma: Tensor
 
     def __init__(self, *, grid_size: int) -> None:
-        super().__init__()
+        super().__init__(NUM_NSS_STATISTICS, max_support_vectors=MAX_SUPPORT_VECTORS, clamp=_FARTHEST)
         self.grid_size = grid_size
-        self.register_buffer("mean", torch.zeros(NUM_NSS_STATISTICS))
-        self.register_buffer("sd", torch.ones(NUM_NSS_STATISTICS))
-        self.register_buffer("support_vectors", torch.zeros(MAX_SUPPORT_VECTORS, NUM_NSS_STATISTICS))
-        self.register_buffer("dual_coefficients", torch.zeros(MAX_SUPPORT_VECTORS))  # 0: not used
-        self.register_buffer("intercept", torch.zeros(1))
-        self.register_buffer("gamma", torch.ones(1))
 
     def intra(self, x: Tensor) -> Tensor:
         """Return (n, 42, 1, 1, 1) statistics of normalised fragments (n, 3, t, h, w), t even."""
@@ -57,9 +47,7 @@ class NssSvr(nn.Module):
         """Return (n, 1) raw scores of statistics (n, 42, 1, 1, 1); there is no inter branch."""
         if e is not None:
             raise ConfigurationError(f"e must be None for a model without inter branch, got {tuple(e.shape)}")
-        standard = ((f.flatten(1).float() - self.mean) / self.sd).clamp(-5, 5)
-        kernel = torch.exp(-self.gamma * torch.cdist(standard, self.support_vectors) ** 2)
-        return (kernel @ self.dual_coefficients)[:, None] + self.intercept
+        return self.regress(f.flatten(1))
 
     def forward(self, fragments: Tensor) -> Tensor:
         """Return (n, 1) raw scores from normalised fragments (n, 3, t, h, w)."""
@@ -82,30 +70,9 @@ def fit_svr(
         RunError: scikit-learn is not installed.
         ConfigurationError: more support vectors than `MAX_SUPPORT_VECTORS`.
     """
-    try:
-        from sklearn.svm import SVR  # noqa: PLC0415 - an extra, needed only to train
-    except ImportError as error:
-        raise RunError(f"the baseline needs scikit-learn: install securevqa[train] ({error})") from error
-
-    mean, sd = statistics.mean(axis=0), statistics.std(axis=0) + 1e-6
-    standard = np.clip((statistics - mean) / sd, -5, 5)
-    gamma = 1 / NUM_NSS_STATISTICS
-    fitted = SVR(C=c, epsilon=epsilon, gamma=gamma).fit(standard, labels)
-    count = len(fitted.support_vectors_)
-    if count > MAX_SUPPORT_VECTORS:
-        raise ConfigurationError(f"support vectors must be <= {MAX_SUPPORT_VECTORS}, got {count}")
-    support = np.zeros((MAX_SUPPORT_VECTORS, NUM_NSS_STATISTICS))
-    dual = np.zeros(MAX_SUPPORT_VECTORS)
-    support[:count], dual[:count] = fitted.support_vectors_, fitted.dual_coef_[0]
-    values = {
-        "mean": mean,
-        "sd": sd,
-        "support_vectors": support,
-        "dual_coefficients": dual,
-        "intercept": fitted.intercept_,
-        "gamma": np.array([gamma]),
-    }
-    model.load_state_dict({name: torch.from_numpy(np.asarray(v)).float() for name, v in values.items()})
+    model.mean.copy_(torch.from_numpy(statistics.mean(axis=0)))
+    model.sd.copy_(torch.from_numpy(statistics.std(axis=0) + 1e-6))
+    fit_support_vectors(model, statistics, labels, c=c, epsilon=epsilon, gamma=1 / NUM_NSS_STATISTICS)
 
 
 def _texture(luma: Tensor, num_clips: int) -> list[Tensor]:
