@@ -163,7 +163,8 @@ class Collector:
 
     def whole_moments(self, frame: int) -> list[int]:
         """Return the moments of the plan that a frame is on screen in."""
-        return self._whole_moments[self._whole_frames == frame].tolist()
+        moments: list[int] = self._whole_moments[self._whole_frames == frame].tolist()
+        return moments
 
     def planes(self, picture: VideoFrame) -> Planes:
         """Return luma and chroma of a whole picture that was added before, as it is shown."""

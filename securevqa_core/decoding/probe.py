@@ -113,7 +113,7 @@ def open_container(descriptor: int, *, is_patient: bool = False) -> InputContain
     try:
         # Opened by number, so that no name is read as a URL, as a pattern or as a hint at the format.
         options = open_options() | {"fd": str(descriptor)} | (_PATIENCE if is_patient else {})
-        return av.open("fd:", options=options, **_TAG_OPTIONS)
+        container: InputContainer = av.open("fd:", options=options, **_TAG_OPTIONS)
     except MemoryError:
         raise
     except av.error.ArgumentError as error:
@@ -125,6 +125,7 @@ def open_container(descriptor: int, *, is_patient: bool = False) -> InputContain
         raise DecodeError("not_a_video", message) from error
     except OSError as error:
         raise DecodeError("decode_failed", f"the file cannot be opened: {reason_of(error)}") from error
+    return container
 
 
 def check_stream(container: InputContainer, limits: DecodeLimits) -> VideoStream:
@@ -198,8 +199,8 @@ def shown_streams(container: InputContainer) -> list[VideoStream]:
 def demuxed(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """Yield the packets of some streams, and then one without content for each.
 
-    Where a stream appears on the way that was not there when the file was opened, PyAV ends with an IndexError:
-    it looks for all streams to yield a last packet for. Those that were asked for have theirs by then.
+    Where a stream appears on the way that was not there when the file was opened, PyAV ends with an
+    IndexError: it looks for all streams to yield a last packet for. Those asked for have theirs by then.
     """
     with contextlib.suppress(IndexError):
         yield from container.demux(streams)

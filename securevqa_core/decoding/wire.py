@@ -45,7 +45,8 @@ _MAX_WARNINGS = 64
 _MAX_SIDE = 1 << 30  # pixels; of a frame of one row
 _MAX_FRAMES = 1 << 50
 _MAX_FPS = float(1 << 32)
-_MAX_BEGINNINGS = 5  # of whole frames: two decoders, each of which may find that pictures repeat or packets are fields
+# Of whole frames: for each of two decoders, and again where packets are fields or pictures repeat.
+_MAX_BEGINNINGS = 5
 _CELLS_ERRORS = frozenset(code for code, meaning in ERROR_CODES.items() if meaning.stage == "decode")
 
 
