@@ -3,6 +3,14 @@
 On a local disk the kernel holds the lock and lets go of it with the process. On S3 it is a small object that
 its writer renews; another one watches, by its own clock, whether it is still renewed, so that no two clocks
 need to agree. Other stores are refused: nothing here has shown that two writers cannot both succeed there.
+
+    renewed at 0 s                 gives up    may be taken over
+       |------- it may write --------|------------|------>        by the holder's clock, by the other's
+       0                            35           45 s
+
+A holder that stalls, and wakes up to find its time over, renews first, which fails where another has taken
+over. What it still writes between that look and the write is refused where it counts: run.json is replaced
+only as it was last seen.
 """
 
 from __future__ import annotations
@@ -11,12 +19,13 @@ import contextlib
 import datetime
 import fcntl
 import json
+import math
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +38,7 @@ from securevqa_core.errors import OutputError
 __all__ = ["Lease", "Lock", "locked"]
 
 LOCK_NAME = ".lock"
+LOOK_SECONDS = 0.1  # between two looks whether a local lock is still the file that others would lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,49 +49,78 @@ class Lease:
     expire_seconds: float = 45.0  # without a renewal, as another writer sees it
     poll_seconds: float = 1.0
 
+    @property
+    def hold_seconds(self) -> float:
+        """For how long after it asked for a renewal its writer may write: shorter than others wait."""
+        return self.expire_seconds - self.renew_seconds
+
 
 class Lock:
-    """The right to write an output, for as long as it is held."""
+    """The right to write an output, for as long as it is held.
 
-    def __init__(self, output_name: str) -> None:
-        self.shown = output_name  # the output, for people
+    Args:
+        output_name: the output, for people.
+        renew: makes sure again that the lock is held: calls `hold` or `lose`, or neither where the store
+            does not answer.
+    """
+
+    def __init__(self, output_name: str, *, renew: Callable[[Lock], None] | None = None) -> None:
+        self.shown = output_name
+        self._renew = renew
         self._is_lost = threading.Event()
+        self._until_seconds = math.inf if renew is None else -math.inf
+
+    def hold(self, *, until_seconds: float) -> None:
+        """Record until when, by `clock_seconds`, no other writer can have taken over."""
+        self._until_seconds = until_seconds
 
     def lose(self) -> None:
         """Record that another writer has taken over."""
         self._is_lost.set()
 
     def require_held(self) -> None:
-        """Refuse to go on once the lock is lost.
+        """Refuse to go on once the lock is lost, or may be.
 
         Raises:
-            OutputError: another writer has taken over, as this one did not renew its lock in time.
+            OutputError: another writer has taken over, as this one did not renew its lock in time; or it may
+                have, and the store does not tell.
         """
+        if self._renew and not self._is_lost.is_set() and clock_seconds() >= self._until_seconds:
+            self._renew(self)
         if self._is_lost.is_set():
             raise OutputError(
                 f"output {self.shown!r} was taken over by another writer; nothing more is written"
             )
+        if clock_seconds() >= self._until_seconds:
+            raise OutputError(
+                f"output {self.shown!r}: the lock was not renewed in time, and another writer may have taken "
+                "over; nothing more is written"
+            )
+
+
+def clock_seconds() -> float:
+    """Return seconds by a clock that is never set, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @contextlib.contextmanager
 def locked(directory: RunDirectory, *, lease: Lease | None = None) -> Iterator[Lock]:
-    """Hold the lock of a run directory for as long as the block runs.
+    """Hold the lock of a run directory for as long as the block runs; it looks at it before every write.
 
     Raises:
         OutputError: another writer holds it, the store failed, or it is neither a disk nor S3.
     """
-    lock = Lock(directory.shown())
     scheme = scheme_of(directory.uri)
     if scheme not in {"file", "s3"}:
-        raise OutputError(f"output must be a local path or s3://, where it can be locked, got {lock.shown!r}")
-    with (
-        _held_by_kernel(directory) if scheme == "file" else _held_by_lease(directory, lock, lease or Lease())
-    ):
+        shown = directory.shown()
+        raise OutputError(f"output must be a local path or s3://, where it can be locked, got {shown!r}")
+    held = _held_by_kernel(directory) if scheme == "file" else _held_by_lease(directory, lease or Lease())
+    with held as lock, directory.fenced(lock.require_held):
         yield lock
 
 
 @contextlib.contextmanager
-def _held_by_kernel(directory: RunDirectory) -> Iterator[None]:
+def _held_by_kernel(directory: RunDirectory) -> Iterator[Lock]:
     path = Path(directory.path(LOCK_NAME))
     try:
         file = path.open("a+b")  # not inherited by the processes this one starts
@@ -97,23 +136,36 @@ def _held_by_kernel(directory: RunDirectory) -> Iterator[None]:
         file.truncate(0)
         file.write(_holder())
         file.flush()
-        yield
+
+        def look(lock: Lock) -> None:  # the kernel keeps the lock of a file that somebody has removed
+            if _is_at(path, file.fileno()):
+                lock.hold(until_seconds=clock_seconds() + LOOK_SECONDS)
+            else:
+                lock.lose()
+
+        yield Lock(directory.shown(), renew=look)
         file.truncate(0)  # the file stays: who removed it could remove another writer's
 
 
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Tell whether an open file is the one at a path."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
+
+
 @contextlib.contextmanager
-def _held_by_lease(directory: RunDirectory, lock: Lock, lease: Lease) -> Iterator[None]:
+def _held_by_lease(directory: RunDirectory, lease: Lease) -> Iterator[Lock]:
     try:
         place = ExclusiveObject(join(directory.uri, LOCK_NAME))
-        held = _take(place, directory, lease)
+        renewal = _Renewal(place, _take(place, directory, lease), lease)
     except StorageError as error:
         raise OutputError(f"output {directory.shown()!r} cannot be locked: {error}") from error
-    stop = threading.Event()
-    renewal = _Renewal(place, held, lock, lease)
-    thread = threading.Thread(target=renewal.run, args=(stop,), daemon=True)
+    lock, stop = Lock(directory.shown(), renew=renewal.renew), threading.Event()
+    thread = threading.Thread(target=renewal.run, args=(lock, stop), daemon=True)
     thread.start()
     try:
-        yield
+        yield lock
     finally:
         stop.set()
         thread.join()
@@ -146,20 +198,26 @@ def _take(place: ExclusiveObject, directory: RunDirectory, lease: Lease) -> Seen
 class _Renewal:
     """Rewrites the lock again and again, so that others see that its writer lives."""
 
-    def __init__(self, place: ExclusiveObject, held: Seen, lock: Lock, lease: Lease) -> None:
+    def __init__(self, place: ExclusiveObject, held: Seen, lease: Lease) -> None:
         self.last = held
         self._place = place
-        self._lock = lock
         self._lease = lease
+        self._one_at_a_time = threading.Lock()
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, lock: Lock, stop: threading.Event) -> None:
         while not stop.wait(self._lease.renew_seconds):
-            with contextlib.suppress(StorageError):  # a store that is down for a moment takes no lock away
-                renewed = self._place.replace(_renewed(self.last.content), self.last)
-                if renewed is None and not self._was_written():
-                    self._lock.lose()
-                    return
-                self.last = renewed or self.last
+            self.renew(lock)
+
+    def renew(self, lock: Lock) -> None:
+        """Rewrite the lock, and say until when it is held from now; a store that is down takes none away."""
+        with self._one_at_a_time, contextlib.suppress(StorageError):
+            asked_seconds = clock_seconds()
+            renewed = self._place.replace(_renewed(self.last.content), self.last)
+            if renewed:
+                self.last = renewed
+                lock.hold(until_seconds=asked_seconds + self._lease.hold_seconds)
+            elif not self._was_written():
+                lock.lose()
 
     def _was_written(self) -> bool:
         """Tell whether an earlier renewal succeeded whose answer was lost."""

@@ -13,6 +13,7 @@ What lies below checkpoint/ may lie elsewhere instead, where several outputs sha
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -28,6 +29,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from operators.exclusive import exclusive
 from operators.schema import OUTCOME, ROW_KEY
 from operators.storage import StorageError, join, open_filesystem, redact, scheme_of, storage_error
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
@@ -77,6 +79,14 @@ def _stored(method: _Method) -> _Method:
     return cast("_Method", translated)
 
 
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _always() -> None:
+    """Allow every write: to a place that is not locked."""
+
+
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(_COMMITTED)
 
@@ -122,11 +132,21 @@ class RunDirectory:
         self.outcome = pa.schema([*OUTCOME, *more_columns])
         self.patience_seconds = patience_seconds
         self._is_remote = is_remote
+        self._require_held: Callable[[], None] = _always
         try:
             self._fs, self._root = open_filesystem(uri)
         except StorageError as error:
             raise OutputError(f"output {redact(uri)!r} cannot be opened: {error}") from error
         self._root = self._root.rstrip("/")
+
+    @contextlib.contextmanager
+    def fenced(self, require_held: Callable[[], None]) -> Iterator[None]:
+        """Call `require_held`, which may refuse, before each write and removal in the block."""
+        self._require_held = require_held
+        try:
+            yield
+        finally:
+            self._require_held = _always
 
     @property
     def arrow_filesystem(self) -> pafs.FileSystem:
@@ -208,6 +228,7 @@ class RunDirectory:
         }
         for names, table in parts.items():  # the ids last: without them the rows do not count
             path = self.path("checkpoint", *names)
+            self._require_held()
             pq.write_table(table, path, filesystem=self.arrow_filesystem, compression="zstd")
 
     @_stored
@@ -259,6 +280,7 @@ class RunDirectory:
         """Write one file of the report; returns its name below the run directory."""
         name = f"report-{number:05d}.parquet"
         self._make_folder("report")
+        self._require_held()
         pq.write_table(table, self.path("report", name), filesystem=self.arrow_filesystem, compression="zstd")
         return f"report/{name}"
 
@@ -273,9 +295,10 @@ class RunDirectory:
         home = f"generations/{run['generation']:04d}"
         self._make_folder(home, "report")
         for name in run["files"]:
+            self._require_held()
             self._fs.cp_file(self.path(name), self.path(home, name))
         self.write_json(run, home, "run.json")
-        self._fs.rm_file(self.path("run.json"))  # until the next one there is no report to trust
+        self._remove(self.path("run.json"))  # until the next one there is no report to trust
 
     @_stored
     def folders(self, *names: str) -> list[str]:
@@ -291,16 +314,39 @@ class RunDirectory:
     def clear_report(self) -> None:
         """Remove the files of a withdrawn or unfinished report."""
         for path in self._list("report"):
-            self._fs.rm_file(path)
+            self._remove(path)
+
+    @_stored
+    def write_run(self, run: dict[str, Any], *, last: dict[str, Any] | None) -> None:
+        """Write run.json, if it still is as `read_run` gave it to this writer.
+
+        Args:
+            run: what it says from now on; differs from every other.
+            last: what it said; None where there was none.
+
+        Raises:
+            OutputError: another writer has written it since, or removed it.
+        """
+        content = _json(run)
+        place = exclusive(join(self.uri, "run.json"))
+        self._require_held()
+        seen = place.read()
+        is_as_last_seen = (json.loads(seen.content) if seen else None) == last
+        if is_as_last_seen and (place.replace(content, seen) if seen else place.create(content)):
+            return
+        now = place.read()  # an earlier request may have succeeded, whose answer was lost
+        if now is None or now.content != content:
+            raise OutputError(f"{self.shown('run.json')!r} is another writer's by now, and is left as it is")
 
     def write_json(self, content: dict[str, Any], *names: str) -> None:
         """Write a JSON file that is there as a whole or not at all."""
-        self.write_file((json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), *names)
+        self.write_file(_json(content), *names)
 
     @_stored
     def write_file(self, content: bytes, *names: str) -> None:
         """Write a file that is there as a whole or not at all."""
         target = self.path(*names)
+        self._require_held()
         if self._is_remote:
             self._fs.pipe_file(target, content)
             return
@@ -311,7 +357,11 @@ class RunDirectory:
     def remove_file(self, *names: str) -> None:
         """Remove a file; nothing happens where there is none."""
         if self._fs.exists(self.path(*names)):
-            self._fs.rm_file(self.path(*names))
+            self._remove(self.path(*names))
+
+    def _remove(self, path: str) -> None:
+        self._require_held()
+        self._fs.rm_file(path)
 
     def _dataset(self, files: list[str]) -> pads.Dataset:
         return pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
@@ -328,10 +378,10 @@ class RunDirectory:
     def _remove_commits(self, commits: Mapping[str, list[str]]) -> None:
         """Remove commits, their ids first: without these the rows do not count."""
         for name in commits:
-            self._fs.rm_file(self.path("checkpoint", "ids", f"{name}{_COMMITTED}"))
+            self._remove(self.path("checkpoint", "ids", f"{name}{_COMMITTED}"))
         for paths in commits.values():
             for path in paths:
-                self._fs.rm_file(path)
+                self._remove(path)
 
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo

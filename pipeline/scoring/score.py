@@ -22,7 +22,7 @@ from operators.telemetry import TelemetrySetup
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
-from pipeline.runs.lock import Lock, locked
+from pipeline.runs.lock import locked
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
 from pipeline.runs.row_keys import SHARED, row_keys
@@ -95,11 +95,12 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     _require_apart(config)
     job = _prepare(config)
     with contextlib.ExitStack() as locks:
-        held = [locks.enter_context(locked(place)) for place in _places(job)]
-        return _score(job, manifest, held, console)
+        for place in _places(job):
+            locks.enter_context(locked(place))
+        return _score(job, manifest, console)
 
 
-def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -> Outcome:
+def _score(job: _Job, manifest: pa.Table, console: Console) -> Outcome:
     started = time.time()
     config, backlog = job.config, job.config.backlog
     if backlog.since_run is not None:
@@ -120,8 +121,6 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         budget = backlog.time_budget_seconds
         deadline = None if budget is None else started + budget
         _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
-    for lock in locks:
-        lock.require_held()
     job.state.compact_commits()
     generation = job.directory.last_generation(previous) + 1
     if previous:
@@ -152,7 +151,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         "num_scored_now": planned.now.num_rows - len(ran.skipped),
         "num_left": len(later),
     }
-    job.directory.write_json(run, "run.json")
+    job.directory.write_run(run, last=None)  # withdrawn above, where there was one
     if backlog.keep_days is not None:
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
         job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))

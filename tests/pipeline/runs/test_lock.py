@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,12 +16,44 @@ import pytest
 from processes import is_alive
 from s3server import S3Server
 
-from operators.exclusive import ExclusiveObject
-from pipeline.runs.lock import Lease, Lock, locked
+from operators.exclusive import ExclusiveFile, ExclusiveObject
+from pipeline.runs.lock import LOOK_SECONDS, Lease, Lock, clock_seconds, locked
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
 FAST = Lease(renew_seconds=0.1, expire_seconds=1.0, poll_seconds=0.05)
+# One that takes the lock, finds it held, and stops (as with its machine) at a point on the way to run.json.
+STALL = """
+import os, signal, sys
+from operators.exclusive import ExclusiveObject
+from pipeline.runs.lock import Lease, locked
+from pipeline.runs.rundir import RunDirectory
+uri, name, point = sys.argv[1:]
+def stall(*_):
+    print("stalls", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+def stalling(method):
+    def stalled(self, *arguments):
+        if str(self._path).endswith("run.json"):
+            stall()
+        return method(self, *arguments)
+    return stalled
+lease = Lease(renew_seconds=0.2, expire_seconds=1.0, poll_seconds=0.05)
+directory = RunDirectory(uri)
+with locked(directory, lease=lease) as lock:
+    last = directory.read_run()
+    lock.require_held()
+    if point == "before the last look":
+        stall()
+    elif point == "after the last look":
+        ExclusiveObject.create = stalling(ExclusiveObject.create)
+        ExclusiveObject.replace = stalling(ExclusiveObject.replace)
+    elif point == "before a report file":
+        stall()
+        directory.write_file(name.encode(), "report", "part")
+    directory.write_run({"generation": 2, "writer": name}, last=last)
+    print("wrote", flush=True)
+"""
 CRASH = """
 import os, sys
 from pipeline.runs.lock import locked
@@ -150,3 +183,104 @@ def test_a_lock_is_held_until_it_is_lost() -> None:
     lock.lose()
     with pytest.raises(OutputError, match="/night"):
         lock.require_held()
+
+
+def writer(place: str, name: str, point: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", STALL, place, name, point]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("point", ["before the last look", "after the last look", "before a report file"])
+@pytest.mark.parametrize("earlier", [None, {"generation": 1, "writer": "yesterday's"}])
+def test_a_writer_that_stalls_leaves_its_successor_s_report_alone(
+    s3: S3Server, tmp_path: Path, earlier: dict[str, object] | None, point: str
+) -> None:
+    uri = f"{s3.bucket_uri}/{tmp_path.name}"
+    if earlier:
+        RunDirectory(uri).write_run(earlier, last=None)
+    with writer(uri, "stalled", point) as stalled:
+        try:
+            assert stalled.stdout is not None
+            assert stalled.stdout.readline() == "stalls\n"
+            with writer(uri, "successor", "nowhere") as successor:
+                said, complaints = successor.communicate(timeout=60)
+            assert said == "wrote\n", complaints
+            stalled.send_signal(signal.SIGCONT)
+            said, complaints = stalled.communicate(timeout=60)
+        finally:
+            stalled.kill()
+    assert (stalled.returncode, said) == (1, "")
+    assert "is left as it is" in complaints or "nothing more is written" in complaints
+    assert RunDirectory(uri).read_run() == {"generation": 2, "writer": "successor"}
+    assert not s3.fs.exists(f"{uri}/report/part")
+
+
+def test_a_local_writer_whose_lock_file_was_removed_leaves_its_successor_s_report_alone(
+    tmp_path: Path,
+) -> None:
+    directory, successor = RunDirectory(str(tmp_path)), RunDirectory(str(tmp_path))
+    with locked(directory) as lock:
+        lock.require_held()
+        (tmp_path / ".lock").unlink()
+        time.sleep(2 * LOOK_SECONDS)
+        with locked(successor):
+            successor.write_run({"generation": 1}, last=None)
+        with pytest.raises(OutputError, match=f"{tmp_path}.*taken over"):
+            directory.write_file(b"", "report")
+    with pytest.raises(OutputError, match=r"run\.json.* is another writer's by now"):
+        directory.write_run({"generation": 2}, last=None)
+    assert successor.read_run() == {"generation": 1}
+
+
+def test_a_writer_goes_on_after_its_store_was_down_if_nobody_else_wrote(s3: S3Server, tmp_path: Path) -> None:
+    directory = RunDirectory(f"{s3.bucket_uri}/{tmp_path.name}", patience_seconds=60)
+    with locked(directory, lease=FAST) as lock:
+        lock.require_held()
+        with s3.stopped():
+            time.sleep(FAST.expire_seconds)
+            with pytest.raises(OutputError, match="not renewed in time"):
+                lock.require_held()
+        directory.write_run({"generation": 1}, last=None)
+    assert directory.read_run() == {"generation": 1}
+
+
+def test_a_lease_ends_by_its_holder_s_clock_before_another_takes_it() -> None:
+    asked = list[float]()
+
+    def renew(lock: Lock) -> None:
+        asked.append(clock_seconds())
+        if len(asked) == 1:
+            lock.hold(until_seconds=asked[0] + 0.2)
+
+    lock = Lock("/night", renew=renew)
+    lock.require_held()
+    lock.require_held()
+    assert len(asked) == 1
+    time.sleep(0.25)
+    with pytest.raises(OutputError, match=r"/night.*may have taken over"):
+        lock.require_held()
+    assert len(asked) == 2
+    assert 0 < Lease().hold_seconds < Lease().expire_seconds
+
+
+def test_a_run_json_whose_acknowledgement_was_lost_is_written_once(place: str) -> None:
+    directory = RunDirectory(place)
+    for last in (None, None, {"generation": 1}):
+        directory.write_run({"generation": 1}, last=last)
+    directory.write_run({"generation": 2}, last={"generation": 1})
+    with pytest.raises(OutputError, match="another writer's"):
+        directory.write_run({"generation": 3}, last={"generation": 1})
+    with pytest.raises(OutputError, match="another writer's"):
+        directory.write_run({"generation": 3}, last=None)
+    assert directory.read_run() == {"generation": 2}
+
+
+def test_of_many_that_create_a_file_one_does(tmp_path: Path) -> None:
+    one = ExclusiveFile(str(tmp_path / "run.json"))
+    with ThreadPoolExecutor(6) as pool:
+        made = [seen for seen in pool.map(one.create, [bytes([n]) for n in range(30)]) if seen]
+    assert len(made) == 1
+    assert one.read() == made[0]
+    assert one.replace(b"new", made[0])
+    assert one.replace(b"newer", made[0]) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
