@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from operators.fetch import FetchAttemptError, fetch
-from operators.schema import ROW_KEY, SAMPLED, Row, rows_of, texts
+from operators.schema import ROW_KEY, SAMPLED, Row, rows_of
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
 from securevqa_core.decoding.header import NOT_UNDERSTOOD
@@ -26,6 +26,8 @@ from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits"]
+
+BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class FetchLimits:
 class Decode:
     """uri -> content_sha256, patches, frames, segments; the frames of the video never leave its process.
 
-    After the deadline no video is begun: the tally is told which, and they are left out.
+    The tally has every video in writing before it is begun. After the deadline none is; they are left out.
     """
 
     sampling: SamplingConfig
@@ -68,10 +70,12 @@ class Decode:
         return run_stage(self._begun(table), self._sample, stage="decode", schema=SAMPLED)
 
     def _begun(self, table: pa.Table) -> Iterator[Row]:
-        for index, row in enumerate(rows_of(table)):
+        for row in rows_of(table):
             if self.deadline is not None and time.time() >= self.deadline:
-                self.tally.skip.remote(texts(table, ROW_KEY)[index:])
                 return
+            if self.tally is not None:
+                # Not ray.get, which lends this task's processor to another task for as long as it waits.
+                self.tally.begin.remote(row[ROW_KEY]).future().result(timeout=BEGIN_SECONDS)
             yield row
 
     def _sample(self, row: Row) -> Row:

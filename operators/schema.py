@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
+    "CALL",
     "FEATURED",
     "FRAGMENTED",
     "MANIFEST",
@@ -27,6 +28,7 @@ __all__ = [
 
 Row = dict[str, Any]  # one video, column name -> Python value; payload columns hold arrays or Arrow buffers
 ROW_KEY = "row_key"
+CALL = "call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ _TIMES = (
     Column("scored_at", pa.timestamp("us", tz="UTC"), "when the row was finished"),
 )
 _KEY = Column(ROW_KEY, pa.string(), "digest of video, content version, checkpoint and configuration")
+_CALL = Column(CALL, pa.int64(), "number of the call that brought the row; of two rows the higher counts")
 _INTRA_SEEDS = Column("intra_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, intra branch")
 _INTER_SEEDS = Column("inter_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, inter branch")
 _PATCHES = Column("patches", pa.large_binary(), "(draws, clips, d, G, G, S, S, 3) uint8")
@@ -117,7 +120,7 @@ _OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _TIMES)
 SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS, _STATISTICS])
 FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS, _STATISTICS])
 FEATURED = _schema(*_OUTCOME_SO_FAR, [_FRAGMENTS, _FEATURES])
-OUTCOME = pa.schema([_KEY.field, *REPORT])
+OUTCOME = pa.schema([_KEY.field, *REPORT, _CALL.field])
 
 
 def row_table(row: Mapping[str, Any], schema: pa.Schema) -> pa.Table:

@@ -1,30 +1,24 @@
-"""Owns what a run has to do: new and changed videos first, then failures that may pass, within a budget.
-
-new row key --> beyond the budget, or past the deadline --> pending, for the next run
-     |
-     v
-   begun -----> a row came back: scored
-     |  ^------ a row came back: failed, and may pass, fewer than `max_tries` times
-     |          a row came back: failed for good
-     v
-   no worker returned it: lost, counts as a try, and is begun again like a failure that may pass
-"""
+"""Owns what a run has to do: new and changed videos first, then failures that may pass, within a budget."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as pads
+from numpy.typing import NDArray
 
-from operators.schema import OUTCOME, ROW_KEY, Row, texts
+from operators.schema import CALL, OUTCOME, ROW_KEY, Row
 from operators.storage import redact
-from pipeline.runs.rundir import RunDirectory, newest_rows
+from pipeline.runs.key_index import KeyIndex
+from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.states import RowState, RowStates
 from securevqa_core.errors import ERROR_CODES, ConfigurationError, OutputError
 
 __all__ = [
@@ -37,8 +31,9 @@ __all__ = [
     "plan",
     "read_tries",
     "seconds_of",
-    "untouched",
 ]
+
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
 DEFAULT_MAX_TRIES = 3
 # The limit that a failure is owed to, as `ScoreConfig.limits` calls it, and how its message says what it was.
@@ -99,77 +94,75 @@ class BacklogConfig:
         return settings
 
 
+_NEVER, _SCORED = -2, -1  # in place of the place of an error code among `_CODES`
+_CODES = tuple(ERROR_CODES)
+_OTHER = len(_CODES)  # a code of another version
+_TRY = np.dtype([("place", np.int32), ("call", np.int64), ("at", np.int64), ("code", np.int16)])
+_MAY_PASS = np.array([*(code.retryable for code in ERROR_CODES.values()), False, False, False])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tries:
-    """What is known of earlier tries, by row key."""
+    """What is known of earlier tries of a manifest's rows, in its order."""
 
-    error_codes: Mapping[str, str | None]  # of the newest row that came back; None: scored
-    counts: Mapping[str, int]  # how often it was tried, rows that were lost included
-    lost: Mapping[str, int] = field(default_factory=dict)  # how often no worker returned it
-    limits: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # that newest rows failed by
+    counts: NDArray[np.int32]  # (rows,) how often each was tried, without a row that came back included
+    lost: NDArray[np.int32]  # (rows,) how often no worker returned it
+    codes: NDArray[np.int16]  # (rows,) what came of the newest row that came back, into _CODES
+    limits: Mapping[int, tuple[str, float]] = field(default_factory=dict)  # that newest rows failed by
+    last_call: int = 0  # number of the last that brought one of the rows
+
+    def states(self) -> RowStates:
+        """Return where every row stands before anything is begun."""
+        return RowStates(done=self.codes != _NEVER, lost=self.counts > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run works on, and what it leaves to the next one."""
 
-    now: pa.Table  # of the manifest's rows
-    later: frozenset[str]  # row keys beyond the budget
+    states: RowStates  # of all rows; what is to do is pending, what a budget leaves to another run too
+    now: NDArray[np.int64]  # places of the rows to work on, those never tried first
 
 
 def plan(
-    manifest: pa.Table,
     tries: Tries,
     config: BacklogConfig,
     *,
     retry_failed: bool = False,
     limits: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Choose the rows of `manifest` to work on, in its order, those never tried first.
+    """Choose the rows of a manifest to work on, in its order, those never tried first.
 
     Args:
-        manifest: has row_key.
-        tries: of these rows and any others.
+        tries: of its rows.
         config: `max_tries` counts where earlier runs do, `max_videos` always.
         retry_failed: try again all that may pass now, however often it was tried.
         limits: what a video may cost now; what failed by less is tried again.
     """
-    keys = texts(manifest, ROW_KEY)
-    limit = config.max_tries if config.is_nightly and not retry_failed else None
-    new = [index for index, key in enumerate(keys) if not tries.counts.get(key)]
-    again = [
-        index
-        for index, key in enumerate(keys)
-        if tries.counts.get(key)
-        and (
-            _may_pass(key, tries, limit, retry_failed or config.is_nightly)
-            or _is_allowed_more(key, tries, config.max_tries, limits or {})
-        )
-    ]
-    wanted = new + again
-    now = wanted[: config.max_videos]
-    later = frozenset(keys[index] for index in wanted[len(now) :])
-    if len(now) == len(new) == len(keys):  # all of it, in its order: no copy
-        return Plan(now=manifest, later=later)
-    return Plan(now=manifest.take(pa.array(now, pa.int64())), later=later)
+    states = tries.states()
+    again = _may_pass(tries, config, retry_failed) | _is_allowed_more(tries, config.max_tries, limits or {})
+    is_new = states.are(RowState.PENDING)
+    states.move("again", again & ~is_new)
+    wanted = np.concatenate([np.flatnonzero(is_new), np.flatnonzero(again & ~is_new)])
+    return Plan(states=states, now=wanted[: config.max_videos])
 
 
-def _may_pass(key: str, tries: Tries, limit: int | None, retries: bool) -> bool:
-    """Tell whether a video is tried again; one that never came back always is, up to the limit."""
-    if limit is not None and tries.counts[key] >= limit:
-        return False
-    if key not in tries.error_codes:
-        return True
-    code = tries.error_codes[key]
-    return retries and code is not None and ERROR_CODES[code].retryable
+def _may_pass(tries: Tries, config: BacklogConfig, retry_failed: bool) -> NDArray[np.bool_]:
+    """Tell which videos are tried again; one that never came back always is, up to the limit."""
+    may_pass = tries.codes == _NEVER
+    if retry_failed or config.is_nightly:
+        may_pass = may_pass | _MAY_PASS[tries.codes]
+    if config.is_nightly and not retry_failed:
+        may_pass = may_pass & (tries.counts < config.max_tries)
+    return np.asarray(may_pass)
 
 
-def _is_allowed_more(key: str, tries: Tries, max_lost: int, limits: Mapping[str, float]) -> bool:
-    """Tell whether the limit that a video failed by is looser now; one that takes workers down ends there."""
-    if key not in tries.limits or tries.lost.get(key, 0) >= max_lost:
-        return False
-    name, before = tries.limits[key]
-    return before < limits.get(name, before)
+def _is_allowed_more(tries: Tries, max_lost: int, limits: Mapping[str, float]) -> NDArray[np.bool_]:
+    """Tell where the limit that a video failed by is looser now; one that takes workers down ends there."""
+    looser = [place for place, (name, before) in tries.limits.items() if before < limits.get(name, before)]
+    allowed = np.zeros(len(tries.counts), np.bool_)
+    allowed[looser] = tries.lost[looser] < max_lost
+    return allowed
 
 
 def _limit_of(code: str, message: str | None) -> tuple[str, float] | None:
@@ -179,50 +172,68 @@ def _limit_of(code: str, message: str | None) -> tuple[str, float] | None:
     return (name, float(found[1])) if found else None
 
 
-def count_tries(rows: pa.Table, lost: Sequence[Collection[str]]) -> Tries:
-    """Count the tries of every row key.
+def count_tries(index: KeyIndex, parts: Iterable[pa.Table], lost: Iterable[Collection[str]]) -> Tries:
+    """Count the tries of the rows of a manifest.
 
     Args:
-        rows: row_key, scored_at, error_code and error_message of every row that was ever committed, oldest
-            first; a row that was committed twice, as after a lost acknowledgement, counts once.
+        index: of their row keys.
+        parts: row_key, call, scored_at, error_code and error_message of every row that was ever committed,
+            of this manifest and of others, in any order; a row that was committed twice, as after a lost
+            acknowledgement, counts once.
         lost: for each run, the row keys that it tried and no worker returned.
     """
-    by_key = rows.group_by(ROW_KEY).aggregate([("scored_at", "count_distinct")])
-    newest = newest_rows(rows.select([ROW_KEY, "error_code", "error_message"])).join(by_key, ROW_KEY)
-    tried = texts(newest, ROW_KEY)  # these strings and no copies of them: there are as many as videos
-    times: list[Any] = newest["scored_at_count_distinct"].to_pylist()
-    counts = Counter[str](dict(zip(tried, times, strict=True)))
-    lost_counts = Counter(key for keys in lost for key in set(keys))
-    counts.update(lost_counts)
-    known = {code: code for code in ERROR_CODES}
-    codes = (code and known.get(code, code) for code in newest["error_code"].to_pylist())
-    limited = newest.filter(pads.field("error_code").isin(list(_LIMIT_OF)))
-    columns = (limited[name].to_pylist() for name in (ROW_KEY, "error_code", "error_message"))
-    owed = {key: _limit_of(code, message) for key, code, message in zip(*columns, strict=True)}
-    known_limits = {key: limit for key, limit in owed.items() if limit is not None}
+    owed: dict[tuple[int, int, int], tuple[str, float]] = {}
+    tried = np.concatenate([np.empty(0, _TRY), *(_tries_in(part, index, owed) for part in parts)])
+    tried = tried[np.lexsort((tried["at"], tried["call"], tried["place"]))]
+    is_first, is_last, is_copy = np.ones((3, len(tried)), np.bool_)
+    same = tried["place"][1:] == tried["place"][:-1]
+    is_first[1:], is_last[:-1], is_copy[0:1] = ~same, ~same, False
+    is_copy[1:] = same & (tried["call"][1:] == tried["call"][:-1]) & (tried["at"][1:] == tried["at"][:-1])
+    lost_counts = np.zeros(len(index), np.int32)
+    for keys in lost:
+        places = index.places(sorted(set(keys)))
+        lost_counts[places[places >= 0]] += 1
+    newest, codes = tried[is_last], np.full(len(index), _NEVER, np.int16)
+    codes[newest["place"]] = newest["code"]
+    limited = newest[np.isin(newest["code"], [_CODES.index(code) for code in _LIMIT_OF])].tolist()
     return Tries(
-        error_codes=dict(zip(tried, codes, strict=True)), counts=counts, lost=lost_counts, limits=known_limits
+        counts=lost_counts + np.bincount(tried["place"][~is_copy], minlength=len(index)).astype(np.int32),
+        lost=lost_counts,
+        codes=codes,
+        limits={place: owed[place, call, at] for place, call, at, _ in limited if (place, call, at) in owed},
+        last_call=int(tried["call"].max(initial=0)),
     )
 
 
-def read_tries(state: RunDirectory, manifest: pa.Table) -> Tries:
+def _tries_in(
+    part: pa.Table, index: KeyIndex, owed: dict[tuple[int, int, int], tuple[str, float]]
+) -> NDArray[Any]:
+    """Return the tries of a manifest's rows in a table; note the limits that failures are owed to."""
+    places = index.places(part[ROW_KEY])
+    part = part.filter(pa.array(places >= 0))
+    tried = np.empty(part.num_rows, _TRY)
+    tried["place"] = places[places >= 0]
+    tried["call"] = pc.fill_null(part[CALL], 0).to_numpy()
+    tried["at"] = pc.fill_null(part["scored_at"].cast(pa.int64()), 0).to_numpy()
+    known = pc.index_in(part["error_code"], value_set=pa.array(_CODES)).fill_null(_OTHER).to_numpy()
+    tried["code"] = np.where(part["error_code"].is_null().to_numpy(), _SCORED, known)
+    limited = pc.is_in(part["error_code"], value_set=pa.array(list(_LIMIT_OF)))
+    failed = part.filter(limited)
+    columns = (failed["error_code"].to_pylist(), failed["error_message"].to_pylist())
+    for (place, call, at, _), code, message in zip(tried[limited.to_numpy()].tolist(), *columns, strict=True):
+        if limit := _limit_of(str(code), message):
+            owed[place, call, at] = limit
+    return tried
+
+
+def read_tries(state: RunDirectory, index: KeyIndex) -> Tries:
     """Return what earlier runs tried of a manifest's rows, from where they committed them.
 
     Raises:
         OutputError: it cannot be read.
     """
-    keys = texts(manifest, ROW_KEY)
-    rows = state.committed_rows(["error_code", "error_message"], keys=keys, newest_only=False)
-    return count_tries(rows, list(state.lost_rows().values()))
-
-
-def untouched(rows: pa.Table, before: Tries, after: Tries, skipped: Collection[str]) -> pa.Table:
-    """Return the rows that a run began and of which nothing came back."""
-    left = [
-        after.counts.get(key, 0) == before.counts.get(key, 0) and key not in skipped
-        for key in texts(rows, ROW_KEY)
-    ]
-    return rows.filter(pa.array(left, pa.bool_()))
+    parts = state.committed_parts(["error_code", "error_message"])
+    return count_tries(index, parts, state.lost_rows().values())
 
 
 def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shared: Row) -> None:

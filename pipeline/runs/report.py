@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from operators.schema import ROW_KEY, Row, texts
+from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ManifestError
@@ -97,7 +97,7 @@ def write_report(
     summary = Summary()
     directory.clear_report()
     state = state or directory
-    report = pa.schema([field for field in state.outcome if field.name != ROW_KEY])
+    report = pa.schema([field for field in state.outcome if field.name not in (ROW_KEY, CALL)])
     rows_per_file = _rows_per_file(report)
     for number, start in enumerate(range(0, manifest.num_rows, rows_per_file)):
         part = manifest.slice(start, rows_per_file)

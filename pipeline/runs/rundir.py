@@ -7,6 +7,7 @@ OUTPUT/
   checkpoint/ids/       what Ray Data has committed
   checkpoint/rows/      the rows it has committed, whatever generation they belong to
   checkpoint/lost/      what no worker returned
+  checkpoint/call.json  the number of the last call that scored
 
 What lies below checkpoint/ may lie elsewhere instead, where several outputs share it.
 """
@@ -25,12 +26,13 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from operators.exclusive import exclusive
-from operators.schema import OUTCOME, ROW_KEY
+from operators.schema import CALL, OUTCOME, ROW_KEY
 from operators.storage import StorageError, join, open_filesystem, redact, scheme_of, storage_error
 from securevqa_core.errors import ConfigurationError, OutputError, SecureVqaError
 from securevqa_core.files import whole_file
@@ -40,11 +42,13 @@ __all__ = ["ForeignRunError", "RunDirectory", "newest_rows"]
 _COMMITTED = ".parquet"
 _PENDING = ".pending.parquet"
 _LOST = ".json"
+_CALL = "call.json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
 FILES_AT_ONCE = 100  # of which the footers are held, 150 kB each
 FIRST_PAUSE_SECONDS = 0.5  # before a store is asked again; doubled every time
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -102,6 +106,16 @@ def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterato
             group = {}
     if group:
         yield group
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """Return rows oldest first: by the call that brought them, within one by the workers' clocks.
+
+    Those of before calls had numbers come first, by the clocks alone.
+    """
+    calls = pc.fill_null(rows[CALL], 0).to_numpy()
+    times = pc.fill_null(rows["scored_at"].cast(pa.int64()), 0).to_numpy()
+    return rows.take(np.lexsort((times, calls)))
 
 
 def newest_rows(rows: pa.Table) -> pa.Table:
@@ -203,19 +217,39 @@ class RunDirectory:
         """Return columns of the rows that were committed, by Ray Data or by `commit`, oldest first.
 
         Args:
-            columns: names from `outcome`; `row_key` and `scored_at` come with them.
+            columns: names from `outcome`; `row_key`, `call` and `scored_at` come with them.
             keys: the row keys to look for; None for all.
             newest_only: of several rows with one key return the newest.
         """
-        files = [path for paths in self._commits().values() for path in paths]
-        wanted = list(dict.fromkeys([ROW_KEY, "scored_at", *columns]))
-        if not files:
-            return pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
-        groups = [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
         chosen = None if keys is None else pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
-        parts = [self._dataset(group).to_table(columns=wanted, filter=chosen) for group in groups]
-        table = pa.concat_tables(parts).sort_by("scored_at")
+        table = in_order(pa.concat_tables(self.committed_parts(columns, chosen=chosen)))
         return newest_rows(table) if newest_only else table
+
+    def committed_parts(
+        self, columns: Sequence[str], *, chosen: pads.Expression | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the rows that were committed, in no order, a part at a time; as `committed_rows` otherwise.
+
+        Args:
+            columns: as there.
+            chosen: which rows; None: all.
+
+        Raises:
+            OutputError: they cannot be read.
+        """
+        wanted = list(dict.fromkeys([ROW_KEY, CALL, "scored_at", *columns]))
+        yield pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
+        files = self._committed_files()
+        for start in range(0, len(files), FILES_AT_ONCE):
+            yield self._read_files(files[start : start + FILES_AT_ONCE], wanted, chosen)
+
+    @_stored
+    def _committed_files(self) -> list[str]:
+        return [path for paths in self._commits().values() for path in paths]
+
+    @_stored
+    def _read_files(self, files: list[str], columns: list[str], chosen: pads.Expression | None) -> pa.Table:
+        return self._dataset(files).to_table(columns=columns, filter=chosen)
 
     @_stored
     def commit(self, rows: pa.Table, name: str) -> None:
@@ -261,6 +295,17 @@ class RunDirectory:
             if left.num_rows:  # first, as a row that is there twice counts once
                 self.commit(left, f"kept-{uuid.uuid4().hex}")
             self._remove_commits({stem: paths})
+
+    @_stored
+    def number_call(self, *, after: int = 0) -> int:
+        """Return a number that no call before has had, above `after`, for those who come to remember."""
+        last = 0
+        with contextlib.suppress(FileNotFoundError):
+            last = int(json.loads(self._fs.cat_file(self.path("checkpoint", _CALL)))["call"])
+        number = max(last, after) + 1
+        self._make_folder("checkpoint")
+        self.write_json({"call": number}, "checkpoint", _CALL)
+        return number
 
     @_stored
     def record_lost(self, keys: Collection[str], *, name: str | None = None) -> None:

@@ -1,17 +1,25 @@
-"""Owns what is shown while a run goes on: a live line on a terminal, lines of JSON elsewhere."""
+"""Owns what is known while a run goes on: which videos were begun, and how many are finished.
+
+What was begun outlives whoever writes it down: it is a file on the driver's node, and the actor that workers
+tell is bound to that node. Where the actor ends, Ray starts it again, and it goes on with the same file.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,19 +32,24 @@ from rich.progress import (
 
 from operators.metrics import MetricSet, Observation
 
-__all__ = ["Reading", "log_line", "new_tally", "shown_progress", "skipped_rows"]
+__all__ = ["Ledger", "Reading", "Tally", "log_line", "new_ledger", "shown_progress"]
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 15.0
-ASK_SECONDS = 30.0
+KEYS_AT_ONCE = 100_000
 
 
 class Tally:
-    """Counts finished videos; a Ray actor, as the stages run elsewhere."""
+    """Counts finished videos, and writes down which were begun; a Ray actor, as the stages run elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        begun: file of the driver's node; what is there stays.
+    """
+
+    def __init__(self, begun: str) -> None:
         self._counts: Counter[str] = Counter()
-        self._skipped: set[str] = set()
+        self._begun = Path(begun)
+        self._write("")  # ends a line that another left half written
 
     def add(self, statuses: dict[str, int]) -> None:
         """Count finished videos, by status."""
@@ -46,27 +59,44 @@ class Tally:
         """Return finished videos by status."""
         return dict(self._counts)
 
-    def skip(self, row_keys: list[str]) -> None:
-        """Record videos that were not begun, as the run's time was up."""
-        self._skipped.update(row_keys)
+    def begin(self, row_key: str) -> None:
+        """Write down that a video is begun; who asks begins it once this has come back."""
+        self._write(row_key)
 
-    def skipped(self) -> set[str]:
-        """Return the row keys of videos that were not begun."""
-        return self._skipped
-
-
-def new_tally() -> Any:
-    """Start a tally beside the driver."""
-    return ray.remote(num_cpus=0, max_restarts=3)(Tally).remote()
+    def _write(self, line: str) -> None:
+        with self._begun.open("a", encoding="utf-8") as file:  # in the kernel's hands, once it is closed
+            file.write(f"{line}\n")
 
 
-def skipped_rows(tally: Any) -> set[str]:
-    """Return the row keys of videos that were not begun; none where the tally was lost."""
-    try:
-        skipped: set[str] = ray.get(tally.skipped.remote(), timeout=ASK_SECONDS)
-    except (ray.exceptions.RayError, TimeoutError):
-        return set()
-    return skipped
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What the driver keeps of one pass over its rows."""
+
+    tally: Any  # handle of the `Tally` that workers tell
+    begun: Path
+
+    def begun_rows(self) -> Iterator[list[str]]:
+        """Yield the row keys of videos that were begun, some at a time; one begun again comes again."""
+        with self.begun.open(encoding="utf-8") as file:
+            lines = (line.rstrip("\n") for line in file)
+            while keys := list(itertools.islice(lines, KEYS_AT_ONCE)):
+                yield keys
+
+
+@contextlib.contextmanager
+def new_ledger() -> Iterator[Ledger]:
+    """Start a tally on the driver's node; what it writes down is gone after the block."""
+    here = ray.get_runtime_context().get_node_id()
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
+    }
+    with tempfile.TemporaryDirectory(prefix="securevqa-") as folder:
+        begun = Path(folder) / "begun"
+        begun.touch()
+        yield Ledger(tally=ray.remote(**options)(Tally).remote(str(begun)), begun=begun)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,33 +8,37 @@ import functools
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.dataset as pads
 from rich.console import Console
 
 from operators.embed import embedding_fields
-from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
+from operators.schema import CALL, REPORT, ROW_KEY, Row, texts
 from operators.storage import StorageError, join, read_bytes, redact
-from operators.telemetry import TelemetrySetup
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_manifest
-from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
+from pipeline.runs.backlog import Plan, adopt, plan, read_tries
+from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
 from pipeline.runs.row_keys import SHARED, row_keys
 from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows
-from pipeline.scoring.run import build_pipeline, execute, model_resources
-from pipeline.scoring.seeds import answered_seeds
-from pipeline.session import cluster_resources, ray_session
+from pipeline.scoring.passes import Job, Ran, run_passes
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
-from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
+from securevqa_core.errors import (
+    CheckpointError,
+    ConfigurationError,
+    ManifestError,
+    OutputError,
+    RunError,
+)
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
@@ -42,7 +46,6 @@ __all__ = ["Outcome", "score"]
 
 CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 STORE_PATIENCE_SECONDS = 60.0  # with an output that does not answer, once a run has begun
-MAX_PASSES = 2  # over rows that no worker returned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,35 +57,13 @@ class Outcome:
     report_uri: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """What a run works with once everything that could be wrong at the start has been checked."""
-
-    config: ScoreConfig
-    checkpoint: weights.Checkpoint
-    sampling: SamplingConfig
-    provenance: Row
-    directory: RunDirectory
-    state: RunDirectory  # where rows are committed: the same, unless several outputs share it
-
-
-@dataclass(slots=True)
-class _Ran:
-    """What the pipeline came to in this call."""
-
-    run_id: str  # of this call, in run.json and in every line of log
-    skipped: set[str] = field(default_factory=set)  # row keys that the deadline left undone
-    slots: dict[str, float] = field(default_factory=dict)  # videos worked on at once, when it began
-    seconds: float = 0.0
-
-
 def score(config: ScoreConfig, *, console: Console) -> Outcome:
     """Score a manifest, or what an interrupted run left of it.
 
     Raises:
         ManifestError, ConfigurationError: the call is wrong; nothing was started.
         CheckpointError, OutputError: before any video is touched.
-        RunError: Ray cannot be reached.
+        RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
     embedding_names = config.embeddings.features if config.embeddings else ()
     manifest = read_manifest(
@@ -100,7 +81,7 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         return _score(job, manifest, console)
 
 
-def _score(job: _Job, manifest: pa.Table, console: Console) -> Outcome:
+def _score(job: Job, manifest: pa.Table, console: Console) -> Outcome:
     started = time.time()
     config, backlog = job.config, job.config.backlog
     if backlog.since_run is not None:
@@ -109,29 +90,31 @@ def _score(job: _Job, manifest: pa.Table, console: Console) -> Outcome:
         0, ROW_KEY, pa.array(row_keys(job.state, manifest, provenance=job.provenance))
     )
     previous = job.directory.read_run()
-    tries = read_tries(job.state, manifest)
-    planned = plan(manifest, tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
+    index = KeyIndex(manifest[ROW_KEY])
+    tries = read_tries(job.state, index)
+    planned = plan(tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
     fingerprint = _fingerprint(manifest, config.thresholds)
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
-    if previous and is_finished and not planned.now.num_rows:
+    if previous and is_finished and not len(planned.now):
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
-    ran = _Ran(run_id=uuid.uuid4().hex[:12])
-    if planned.now.num_rows:
-        budget = backlog.time_budget_seconds
-        deadline = None if budget is None else started + budget
-        _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
+    budget, failure = backlog.time_budget_seconds, None
+    ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
+    if len(planned.now):
+        failure = _fill(ran, job, manifest, index, planned, after_call=tries.last_call, console=console)
+    if failure is not None and (is_finished or not tries.counts.any()):
+        raise failure  # there is nothing new to report, or nothing at all
     job.state.compact_commits()
     generation = job.directory.last_generation(previous) + 1
     if previous:
         job.directory.archive_report(previous)
-    later = ran.skipped | planned.later
+    is_pending = planned.states.are(RowState.PENDING)
     summary = write_report(
         job.directory,
         manifest,
         provenance=job.provenance,
         state=job.state,
-        pending=later,
+        pending=frozenset(texts(manifest.filter(pa.array(is_pending)), ROW_KEY)),
         thresholds=config.thresholds,
     )
     record = run_record(
@@ -141,29 +124,53 @@ def _score(job: _Job, manifest: pa.Table, console: Console) -> Outcome:
         summary=summary,
         started=started,
     )
-    timings = _timings(job, planned.now, ran, started=started)
+    timings = _timings(job, ran)
     run = record | {
         "run_id": ran.run_id,
         "stages": timings,
         "bottleneck": bottleneck(timings),
         "fingerprint": fingerprint,
         "generation": generation,
-        "num_scored_now": planned.now.num_rows - len(ran.skipped),
-        "num_left": len(later),
+        "num_scored_now": ran.num_begun,
+        "num_left": int(is_pending.sum()),
     }
+    if ran.broke:
+        run["broke"] = ran.broke
     job.directory.write_run(run, last=None)  # withdrawn above, where there was one
     if backlog.keep_days is not None:
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
         job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
+    if failure is not None:
+        raise failure
     return Outcome(run=run, is_new=True, report_uri=report_uri)
 
 
-def _places(job: _Job) -> list[RunDirectory]:
+def _fill(
+    ran: Ran,
+    job: Job,
+    manifest: pa.Table,
+    index: KeyIndex,
+    planned: Plan,
+    *,
+    after_call: int,
+    console: Console,
+) -> RunError | None:
+    """Work on what is planned; return why nothing could be begun, None where something was."""
+    try:
+        run_passes(job, manifest, index, planned, ran, after_call=after_call, console=console)
+    except OutputError:
+        raise
+    except RunError as error:
+        return error
+    return None
+
+
+def _places(job: Job) -> list[RunDirectory]:
     """Return what has one writer at a time, the shared one first, in the same order for all."""
     return [job.directory] if job.state is job.directory else [job.state, job.directory]
 
 
-def _shared(job: _Job) -> Row:
+def _shared(job: Job) -> Row:
     return {name: job.provenance[name] for name in SHARED}
 
 
@@ -180,7 +187,7 @@ def _require_apart(config: ScoreConfig) -> None:
             )
 
 
-def _prepare(config: ScoreConfig) -> _Job:
+def _prepare(config: ScoreConfig) -> Job:
     checkpoint = load_checkpoint(config)
     model = zoo.spec(checkpoint.architecture)
     sampling = model.sampling
@@ -203,7 +210,7 @@ def _prepare(config: ScoreConfig) -> _Job:
         "key_id": config.key.key_id,
         "randomness": config.key.randomness,
     }
-    return _Job(
+    return Job(
         config=config,
         checkpoint=checkpoint,
         sampling=sampling,
@@ -248,59 +255,14 @@ def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
     return checkpoint
 
 
-def _run(
-    job: _Job,
-    rows: pa.Table,
-    before: Tries,
-    ran: _Ran,
-    *,
-    total: int,
-    deadline: float | None,
-    console: Console,
-) -> None:
-    """Score `rows`, and once more what a worker took down with it; fill `ran`."""
-    left, began = rows, time.time()
-    with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
-        cluster = cluster_resources()
-        resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
-        ran.slots = resources.slots(cluster["CPU"])
-        for _ in range(MAX_PASSES):
-            tally = new_tally()
-            pipeline = build_pipeline(
-                left,
-                job.config,
-                seeds=seeds,
-                checkpoint=job.checkpoint,
-                sampling=job.sampling,
-                provenance=job.provenance,
-                telemetry=TelemetrySetup(run_id=ran.run_id, num_clips=job.sampling.num_clips, tally=tally),
-                deadline=deadline,
-                more_columns=list(job.state.outcome)[len(OUTCOME) :],
-            )
-            done_before = total - left.num_rows
-            with shown_progress(
-                tally, run_id=ran.run_id, total=total, done_before=done_before, console=console
-            ):
-                execute(pipeline, job.state, num_rows=left.num_rows)
-            ran.seconds = time.time() - began
-            ran.skipped |= skipped_rows(tally)
-            left = untouched(rows, before, read_tries(job.state, rows), ran.skipped)
-            if not left.num_rows:
-                return
-            if deadline is not None and time.time() >= deadline:
-                break
-    job.state.record_lost(texts(left, ROW_KEY))
-    if left.num_rows + len(ran.skipped) == rows.num_rows:
-        raise RunError(f"none of {left.num_rows} videos came back from the workers; see Ray's logs")
-
-
-def _timings(job: _Job, rows: pa.Table, ran: _Ran, *, started: float) -> dict[str, dict[str, float]]:
-    """Return the timings of the rows that came back of those that this call began."""
-    if not ran.seconds:
+def _timings(job: Job, ran: Ran) -> dict[str, dict[str, float]]:
+    """Return the timings of the rows that this call brought back."""
+    if ran.first_call is None or not ran.seconds:
         return {}
-    back = job.state.committed_rows(list(STAGE_SECONDS.values()), keys=texts(rows, ROW_KEY))
-    since = pa.scalar(datetime.datetime.fromtimestamp(started, datetime.UTC), back["scored_at"].type)
-    return stage_timings(back.filter(pc.field("scored_at") >= since), ran.slots, wall_seconds=ran.seconds)
+    names = list(STAGE_SECONDS.values())
+    parts = job.state.committed_parts(names, chosen=pads.field(CALL) >= ran.first_call)
+    back = pa.concat_tables([part.select(names) for part in parts])
+    return stage_timings(back, ran.slots, wall_seconds=ran.seconds)
 
 
 def _fingerprint(manifest: pa.Table, thresholds: Thresholds) -> str:

@@ -8,6 +8,7 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import media
 import numpy as np
@@ -129,11 +130,26 @@ def test_a_deadline_between_two_videos_of_a_task_ends_it(
 ) -> None:
     clock = iter([0.0, 9.0, 11.0])
     monkeypatch.setattr("operators.decode.time", SimpleNamespace(time=lambda: next(clock)))
-    skipped: list[str] = []
-    tally = SimpleNamespace(skip=SimpleNamespace(remote=skipped.extend))
+    in_writing: list[str] = []
+
+    def begin(row_key: str) -> Any:
+        in_writing.append(row_key)
+        return SimpleNamespace(future=lambda: SimpleNamespace(result=lambda **_: None))
+
+    tally = SimpleNamespace(begin=SimpleNamespace(remote=begin))
     rows = [row_table({ROW_KEY: key, "video_id": key, "uri": f"/absent/{key}"}, MANIFEST) for key in "abcd"]
     (begun,) = _stage(tmp_path, deadline=10.0, tally=tally)(pa.concat_tables(rows))
-    assert (begun[ROW_KEY].to_pylist(), skipped) == (["a", "b"], ["c", "d"])
+    assert begun[ROW_KEY].to_pylist() == in_writing == ["a", "b"]
+
+
+def test_a_video_that_cannot_be_put_in_writing_is_not_begun(tmp_path: Path) -> None:
+    def begin(_: str) -> Any:
+        raise OSError("no space left")
+
+    tally = SimpleNamespace(begin=SimpleNamespace(remote=begin))
+    row = row_table({ROW_KEY: "a", "video_id": "a", "uri": "/absent/a"}, MANIFEST)
+    with pytest.raises(OSError, match="no space left"):
+        list(_stage(tmp_path, tally=tally)(row))
 
 
 def test_scratch_files_leave_nothing_behind(videos: dict[str, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from operators import schema
 from operators.schema import (
+    CALL,
     FEATURED,
     FRAGMENTED,
     MANIFEST,
@@ -143,7 +144,7 @@ def test_the_report_has_every_promised_column_in_order() -> None:
         "checkpoint_id checkpoint_status config_id key_id randomness "
         "fetch_seconds decode_seconds model_seconds scored_at"
     )
-    assert OUTCOME.names == [ROW_KEY, *REPORT.names]
+    assert OUTCOME.names == [ROW_KEY, *REPORT.names, CALL]
 
 
 def test_every_column_says_what_it_means_and_measures_say_in_what() -> None:

@@ -1,11 +1,15 @@
 """`securevqa` with a stub for its decode stage: one video decoded once stands for many, others are absent.
 
+A file that is called `killer` takes down the worker that decodes it.
+
 python -c "import stubbed; stubbed.main()" VIDEO EVERY score MANIFEST ...
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,8 @@ class StubDecode(Decode):
     every: int
 
     def _sample(self, row: Row) -> Row:
+        if Path(row["uri"]).stem == "killer":
+            os.kill(os.getpid(), signal.SIGKILL)
         if int(Path(row["uri"]).stem) % self.every:
             raise FetchAttemptError("fetch_not_found", "a stub", 1)
         if self.video not in _decoded:

@@ -7,39 +7,33 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from operators.fetch import fetch
-from operators.schema import OUTCOME
+from operators.schema import CALL, OUTCOME
 from pipeline.runs.backlog import (
     BacklogConfig,
+    Plan,
     Tries,
     adopt,
     count_tries,
     plan,
     read_tries,
     seconds_of,
-    untouched,
 )
+from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.report import write_report
 from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.states import RowState
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.errors import ConfigurationError, OutputError, VideoError
 from securevqa_core.types import DecodeLimits
 
 PROVENANCE = {"checkpoint_id": "c", "checkpoint_status": "trained", "config_id": "f"}
 NIGHTLY = {"incremental": "s3://state"}
-TRIES = Tries(
-    error_codes={
-        "scored": None,
-        "gone": "fetch_not_found",
-        "down": "fetch_unreachable",
-        "full": "scratch_full",
-    },
-    counts={"scored": 1, "gone": 1, "down": 2, "full": 3, "lost": 2, "often lost": 3},
-)
 KEYS = ("full", "scored", "new", "gone", "lost", "down", "often lost", "newer")
 
 
@@ -60,6 +54,25 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=OUTCOME)
 
 
+def tries_of(state: RunDirectory, *keys: str) -> Tries:
+    return read_tries(state, KeyIndex(keys))
+
+
+def known(tmp_path: Path) -> Tries:
+    """Tries of KEYS: one scored, one gone for good, two that may pass, two that never came back."""
+    state = RunDirectory(str(tmp_path / "known"))
+    down = [row("down", minute, "fetch_unreachable") for minute in (1, 2)]
+    full = [row("full", minute, "scratch_full") for minute in (1, 2, 3)]
+    state.commit(table(row("scored", 1), row("gone", 1, "fetch_not_found"), *down, *full), "first")
+    for number in range(3):
+        state.record_lost(["lost", "often lost"] if number < 2 else ["often lost"], name=f"{number}.json")
+    return tries_of(state, *KEYS)
+
+
+def chosen(planned: Plan, *keys: str) -> list[str]:
+    return [keys[place] for place in planned.now]
+
+
 @pytest.mark.parametrize(
     ("config", "retry_failed", "expected"),
     [
@@ -73,20 +86,26 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     ],
 )
 def test_new_videos_come_first_and_then_what_may_pass_up_to_the_limit(
-    config: dict[str, Any], retry_failed: bool, expected: list[str]
+    tmp_path: Path, config: dict[str, Any], retry_failed: bool, expected: list[str]
 ) -> None:
-    planned = plan(manifest(*KEYS), TRIES, BacklogConfig(**config), retry_failed=retry_failed)
-    assert planned.now["row_key"].to_pylist() == expected
-    assert planned.now.column_names == ["row_key", "video_id", "uri"]
-    assert planned.later == frozenset()
+    planned = plan(known(tmp_path), BacklogConfig(**config), retry_failed=retry_failed)
+    assert chosen(planned, *KEYS) == expected
+    pending = np.flatnonzero(planned.states.are(RowState.PENDING))
+    assert {KEYS[place] for place in pending} == set(expected)
 
 
 @pytest.mark.parametrize("max_videos", [1, 3, 4, 9])
-def test_a_budget_leaves_the_rest_to_another_run(max_videos: int) -> None:
-    planned = plan(manifest(*KEYS), TRIES, BacklogConfig(**NIGHTLY, max_videos=max_videos))
+def test_a_budget_leaves_the_rest_to_another_run(tmp_path: Path, max_videos: int) -> None:
+    planned = plan(known(tmp_path), BacklogConfig(**NIGHTLY, max_videos=max_videos))
     whole = ["new", "newer", "lost", "down"]
-    assert planned.now["row_key"].to_pylist() == whole[:max_videos]
-    assert planned.later == frozenset(whole[max_videos:])
+    assert chosen(planned, *KEYS) == whole[:max_videos]
+    assert planned.states.count(RowState.PENDING) == len(whole)
+
+
+def test_a_failure_of_a_code_that_this_version_does_not_know_is_left(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("a", 1, "of_another_version")), "first")
+    assert not len(plan(tries_of(state, "a"), BacklogConfig(**NIGHTLY)).now)
 
 
 LIMITS = {"fetch.max_bytes": 10, "fetch.timeout_seconds": 5.0, "decode.timeout_seconds": 60.0}
@@ -111,7 +130,7 @@ def limited(tmp_path: Path, *, lost: int = 0) -> Tries:
     state.commit(table(*rows), "first")
     for number in range(lost):
         state.record_lost(["slow"], name=f"{number}.json")
-    return read_tries(state, manifest(*LIMITED))
+    return tries_of(state, *LIMITED)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +148,8 @@ def limited(tmp_path: Path, *, lost: int = 0) -> Tries:
 def test_a_looser_limit_tries_failures_of_its_kind_again_and_no_others(
     tmp_path: Path, config: dict[str, Any], changes: dict[str, float], again: list[str]
 ) -> None:
-    rows, settings = manifest(*LIMITED), BacklogConfig(**config)
-    planned = plan(rows, limited(tmp_path), settings, limits=LIMITS | changes)
-    assert planned.now["row_key"].to_pylist() == again
+    planned = plan(limited(tmp_path), BacklogConfig(**config), limits=LIMITS | changes)
+    assert chosen(planned, *LIMITED) == again
 
 
 def test_failures_say_which_limit_they_are_owed_to(tmp_path: Path) -> None:
@@ -150,19 +168,19 @@ def test_failures_say_which_limit_they_are_owed_to(tmp_path: Path) -> None:
         check_frame_size(10, 10, DecodeLimits(max_pixels=99))
     errors.append(decoding.value)
     rows = [row(str(n), n, error.code, error_message=str(error)) for n, error in enumerate(errors)]
-    assert count_tries(table(*rows), []).limits == {
-        "0": ("fetch.max_bytes", 42.0),
-        "1": ("fetch.timeout_seconds", 0.25),
-        "2": ("decode.max_pixels", 99.0),
+    assert count_tries(KeyIndex(["0", "1", "2"]), [table(*rows)], []).limits == {
+        0: ("fetch.max_bytes", 42.0),
+        1: ("fetch.timeout_seconds", 0.25),
+        2: ("decode.max_pixels", 99.0),
     }
 
 
 def test_what_is_tried_again_under_a_looser_limit_and_takes_workers_down_ends(tmp_path: Path) -> None:
-    rows, looser = manifest("slow"), LIMITS | {"decode.timeout_seconds": 99.0}
-    for lost, again in ((2, ["slow"]), (3, [])):
+    looser = LIMITS | {"decode.timeout_seconds": 99.0}
+    for lost, again in ((2, ["slow", "busy"]), (3, ["busy"])):
         tries = limited(tmp_path / str(lost), lost=lost)
-        planned = plan(rows, tries, BacklogConfig(**NIGHTLY, max_tries=3), limits=looser)
-        assert planned.now["row_key"].to_pylist() == again
+        planned = plan(tries, BacklogConfig(**NIGHTLY, max_tries=3), limits=looser)
+        assert [key for key in chosen(planned, *LIMITED) if key in ("slow", "busy")] == again
 
 
 def test_a_video_that_failed_under_the_looser_limit_too_is_left(tmp_path: Path) -> None:
@@ -171,8 +189,7 @@ def test_a_video_that_failed_under_the_looser_limit_too_is_left(tmp_path: Path) 
     state = RunDirectory(str(tmp_path))
     said = "decoding took longer than 99 s"
     state.commit(table(row("slow", 2, "decode_timeout", error_message=said)), "second")
-    planned = plan(manifest("slow"), read_tries(state, manifest("slow")), BacklogConfig(), limits=looser)
-    assert planned.now.num_rows == 0
+    assert not len(plan(tries_of(state, "slow"), BacklogConfig(), limits=looser).now)
 
 
 def test_every_try_counts_once_however_often_it_was_written_down(tmp_path: Path) -> None:
@@ -182,21 +199,45 @@ def test_every_try_counts_once_however_often_it_was_written_down(tmp_path: Path)
     state.record_lost(["a", "c"])
     state.record_lost(["c"], name="copied.json")
     state.record_lost(["c"], name="copied.json")
-    tries = read_tries(state, manifest("a", "b", "c", "d"))
-    assert dict(tries.counts) == {"a": 3, "b": 1, "c": 2}
-    assert dict(tries.error_codes) == {"a": "fetch_denied", "b": None}
-    assert dict(read_tries(state, manifest("b")).error_codes) == {"b": None}
+    tries = tries_of(state, "a", "b", "c", "d")
+    assert (tries.counts.tolist(), tries.lost.tolist()) == ([3, 1, 2, 0], [1, 0, 2, 0])
+    assert newest(state, "a")["error_code"] == "fetch_denied"
     state.commit(table(row("a", 4)), "third")
-    scored_at_last = read_tries(state, manifest("a"))
-    assert (scored_at_last.counts["a"], scored_at_last.error_codes) == (4, {"a": None})
+    assert tries_of(state, "a").counts.tolist() == [4]
+    assert newest(state, "a")["status"] == "scored"
 
 
-def test_what_a_run_began_and_did_not_bring_back_is_known() -> None:
-    before = Tries(error_codes={"again": "fetch_denied"}, counts={"again": 1, "lost again": 1})
-    after = count_tries(table(row("back", 1), row("again", 2), row("again", 3), row("lost again", 4)), [])
-    rows = manifest("back", "again", "lost", "lost again", "not begun")
-    left = untouched(rows, before, after, {"not begun"})
-    assert left["row_key"].to_pylist() == ["lost", "lost again"]
+def newest(state: RunDirectory, key: str) -> dict[str, Any]:
+    (one,) = state.committed_rows(["status", "error_code"], keys=[key]).to_pylist()
+    return dict(one)
+
+
+def test_a_retry_on_a_node_whose_clock_is_behind_is_the_newer_row(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    state.commit(table(row("k", 59, "fetch_unreachable", call=1)), "on a node ninety seconds ahead")
+    state.commit(table(row("k", 30, call=2)), "the retry on a good one")
+    assert newest(state, "k")["status"] == "scored"
+    tries = tries_of(state, "k")
+    assert not len(plan(tries, BacklogConfig(**NIGHTLY)).now)
+    assert (tries.counts.tolist(), tries.last_call) == ([2], 2)
+    state.compact_commits(min_files=1)
+    assert newest(state, "k")["status"] == "scored"
+
+
+def test_rows_of_before_calls_had_numbers_are_older_and_go_by_the_clock(tmp_path: Path) -> None:
+    state = RunDirectory(str(tmp_path))
+    unnumbered = table(row("k", 10, "fetch_denied"), row("k", 20, "fetch_unreachable"), row("j", 59, "x"))
+    state.commit(unnumbered.drop_columns([CALL]), "before")
+    assert newest(state, "k")["error_code"] == "fetch_unreachable"
+    state.commit(table(row("j", 1, call=1)), "since")
+    assert newest(state, "j")["status"] == "scored"
+
+
+def test_calls_are_numbered_one_after_the_other(place: str) -> None:
+    state = RunDirectory(place)
+    assert [state.number_call(), state.number_call(), RunDirectory(place).number_call()] == [1, 2, 3]
+    assert state.number_call(after=7) == 8  # rows of another state, taken over
+    assert state.number_call(after=2) == 9
 
 
 def test_compacting_keeps_every_row_and_leaves_one_file(tmp_path: Path) -> None:
@@ -212,7 +253,7 @@ def test_compacting_keeps_every_row_and_leaves_one_file(tmp_path: Path) -> None:
     after = state.committed_rows(OUTCOME.names, newest_only=False)
     order = [("scored_at", "ascending"), ("row_key", "ascending")]
     assert after.sort_by(order).equals(before.sort_by(order))
-    assert read_tries(state, manifest("a")).counts == {"a": 5}
+    assert tries_of(state, "a").counts.tolist() == [5]
 
 
 def test_compacting_holds_a_part_of_the_rows_at_a_time_and_loses_none(
@@ -274,8 +315,8 @@ def test_rows_of_an_earlier_run_are_taken_over_with_their_tries(tmp_path: Path) 
     shared = {"checkpoint_id": "c", "config_id": "f"}
     for _ in range(2):
         adopt(state, str(tmp_path / "earlier"), ["id a", "id b", "id c"], shared=shared)
-    tries = read_tries(state, manifest("a", "b", "c", "other settings", "other video"))
-    assert dict(tries.counts) == {"a": 2, "b": 1, "c": 1}
+    tries = tries_of(state, "a", "b", "c", "other settings", "other video")
+    assert tries.counts.tolist() == [2, 1, 1, 0, 0]
     assert len(list(tmp_path.glob("now/checkpoint/rows/*"))) == 1
 
 
@@ -285,7 +326,7 @@ def test_rows_are_found_where_the_earlier_run_kept_them(tmp_path: Path) -> None:
     finished(tmp_path / "earlier", incremental=str(tmp_path / "state"))
     state = RunDirectory(str(tmp_path / "now"))
     adopt(state, str(tmp_path / "earlier"), ["id a"], shared={})
-    assert read_tries(state, manifest("a")).counts == {"a": 1}
+    assert tries_of(state, "a").counts.tolist() == [1]
     adopt(shared_rows, str(tmp_path / "earlier"), ["id a"], shared={})  # from itself
     assert len(list(tmp_path.glob("state/checkpoint/rows/*"))) == 1
 
