@@ -20,6 +20,7 @@ PIECE_BYTES = 2 * 2**20
 FIRST_PAUSE_SECONDS = 0.2  # doubled after every attempt
 VERSION_SECONDS = 10.0  # for one question about one object
 VERSION_HEX_DIGITS = 24
+SHARE = 64  # URIs handed to a thread at once, as handing over costs more than a local disk's answer
 ABSENT = "absent"  # the version of what the store says is not there
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -111,8 +112,12 @@ def content_versions(uris: Iterable[str], *, max_workers: int = 32) -> list[str 
     if max_workers < 1:
         raise ConfigurationError(f"max_workers must be >= 1, got {max_workers}")
     silent: set[tuple[str, str]] = set()
+    asked = list(uris)
+    size = max(1, min(SHARE, len(asked) // (4 * max_workers)))
+    shares = [asked[start : start + size] for start in range(0, len(asked), size)]
     with ThreadPoolExecutor(max_workers) as pool:
-        return list(pool.map(lambda uri: _content_version(uri, silent), uris))
+        versions = pool.map(lambda share: [_content_version(uri, silent) for uri in share], shares)
+        return [version for share in versions for version in share]
 
 
 def _content_version(uri: str, silent: set[tuple[str, str]]) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import pyarrow as pa
 from ray.data import Datasource, ReadTask
@@ -13,17 +14,18 @@ from operators.schema import MANIFEST
 
 __all__ = ["ReadManifest"]
 
+_CODEC: Literal["zstd"] = "zstd"  # the driver holds all tasks for as long as a run lasts
+
 
 class ReadManifest(Datasource):
-    """The rows of a manifest that are still to be scored, `rows_per_task` to a read task.
+    """The rows of a manifest that are still to be scored, one read task for every part.
 
-    One row a task is what lets a row that kills its worker cost no other row.
+    A part of one row is what lets a row that kills its worker cost no other row.
     """
 
-    def __init__(self, rows: pa.Table, *, rows_per_task: int) -> None:
+    def __init__(self, parts: Iterable[pa.Table]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rows = rows.select(MANIFEST.names).cast(MANIFEST)
-        self._rows_per_task = rows_per_task
+        self._tasks = [_task(part.select(MANIFEST.names).cast(MANIFEST)) for part in parts]
 
     def get_name(self) -> str:
         """Name the operator in the plan."""
@@ -31,21 +33,24 @@ class ReadManifest(Datasource):
 
     def estimate_inmemory_data_size(self) -> int:
         """Return the size of the rows in bytes."""
-        return int(self._rows.nbytes)
+        return sum(task.metadata.size_bytes or 0 for task in self._tasks)
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        """Return one task for every `rows_per_task` rows, whatever parallelism Ray would prefer."""
+        """Return one task for every part, whatever parallelism Ray would prefer."""
         del parallelism
-        starts = range(0, self._rows.num_rows, self._rows_per_task)
-        return [self._task(self._rows.slice(start, self._rows_per_task)) for start in starts]
-
-    def _task(self, rows: pa.Table) -> ReadTask:
-        rows = pa.Table.from_pylist(rows.to_pylist(), schema=MANIFEST)  # a slice would pickle the whole table
-        metadata = BlockMetadata(
-            num_rows=rows.num_rows, size_bytes=rows.nbytes, input_files=None, exec_stats=None
-        )
-        return ReadTask(functools.partial(_blocks, rows), metadata)
+        return self._tasks
 
 
-def _blocks(rows: pa.Table) -> list[pa.Table]:
-    return [rows]
+def _task(rows: pa.Table) -> ReadTask:
+    (batch,) = rows.combine_chunks().to_batches()
+    metadata = BlockMetadata(
+        num_rows=rows.num_rows, size_bytes=rows.nbytes, input_files=None, exec_stats=None
+    )
+    message = batch.serialize()
+    packed = pa.compress(message, codec=_CODEC, asbytes=True)
+    return ReadTask(functools.partial(_blocks, packed, message.size), metadata)
+
+
+def _blocks(packed: bytes, size: int) -> list[pa.Table]:
+    message = pa.decompress(packed, decompressed_size=size, codec=_CODEC)
+    return [pa.Table.from_batches([pa.ipc.read_record_batch(message, MANIFEST)])]

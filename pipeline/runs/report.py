@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.spool import Spool
 from securevqa_core.errors import ManifestError
 from securevqa_core.scoring import Thresholds, verdict
 
@@ -74,11 +75,11 @@ def require_parquet(manifest: pa.Table) -> None:
 
 def write_report(
     directory: RunDirectory,
-    manifest: pa.Table,
+    manifest: pa.Table | Spool,
     *,
     provenance: Row,
     state: RunDirectory | None = None,
-    pending: Collection[str] = (),
+    pending: Container[str] = (),
     thresholds: Thresholds | None = None,
 ) -> Summary:
     """Join the manifest with the committed rows and write the report's files.
@@ -124,7 +125,7 @@ def _fixed_bytes(kind: Any) -> int:
     return int(kind.byte_width)
 
 
-def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending: Collection[str]) -> pa.Table:
+def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending: Container[str]) -> pa.Table:
     """Return one OUTCOME row per manifest row, in the same order."""
     keys = texts(manifest, ROW_KEY)
     names = state.outcome.names

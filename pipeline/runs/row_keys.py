@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
@@ -10,32 +11,35 @@ from operators.fetch import content_versions
 from operators.schema import ROW_KEY, Row, texts
 from pipeline.runs.rundir import RunDirectory
 
-__all__ = ["SHARED", "row_keys"]
+__all__ = ["SHARED", "keyed"]
 
-PIECE_ROWS = 10_000  # asked for at once, as a question to a store takes a kilobyte while it waits
 SHARED = ("checkpoint_id", "config_id")  # by all row keys of a run
 
 
-def row_keys(directory: RunDirectory, manifest: pa.Table, *, provenance: Row) -> list[str]:
-    """Digest video, content version, checkpoint and configuration: what is scored once and no more.
+def keyed(directory: RunDirectory, pieces: Iterable[pa.Table], *, provenance: Row) -> Iterator[pa.Table]:
+    """Yield a manifest's rows with their row key before the other columns, a piece at a time.
 
     Where a store does not tell the version now, a video keeps the key it had: a store that is down for a
     moment does not make every video of it a new one.
+
+    Args:
+        directory: where rows of earlier runs are.
+        pieces: video_id, uri and any other columns, as `pipeline.runs.spool` takes them.
+        provenance: has the columns of `SHARED`.
     """
     shared = tuple(provenance[name] for name in SHARED)
     earlier: dict[tuple[str, ...], str] | None = None
-    keys: list[str] = []
-    for start in range(0, manifest.num_rows, PIECE_ROWS):
-        part = manifest.slice(start, PIECE_ROWS)
-        uris = texts(part, "uri")
+    for piece in pieces:
+        uris = texts(piece, "uri")
         versions = content_versions(uris)
         if earlier is None and None in versions:
             earlier = _earlier_keys(directory)
-        for video_id, uri, version in zip(texts(part, "video_id"), uris, versions, strict=True):
+        keys = []
+        for video_id, uri, version in zip(texts(piece, "video_id"), uris, versions, strict=True):
             video = (video_id, uri, *shared)
             known = earlier.get(video) if earlier and version is None else None
             keys.append(known or _digest(video, version))
-    return keys
+        yield piece.add_column(0, ROW_KEY, pa.array(keys, pa.string()))
 
 
 def _digest(video: tuple[str, ...], version: str | None) -> str:

@@ -10,29 +10,29 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 from numpy.typing import NDArray
 from rich.console import Console
 
-from operators.schema import CALL, OUTCOME, ROW_KEY, Row, texts
+from operators.schema import CALL, MANIFEST, OUTCOME, ROW_KEY, Row
 from operators.telemetry import TelemetrySetup
 from pipeline.runs.backlog import Plan
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.progress import Ledger, new_ledger, shown_progress
-from pipeline.scoring.run import build_pipeline, execute, model_resources
+from pipeline.scoring.run import build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core import weights
-from securevqa_core.errors import RunError, SecureVqaError
+from securevqa_core.errors import RunError
 from securevqa_core.randomness import DrawSource
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["Job", "Ran", "run_passes"]
+__all__ = ["Job", "Ran", "Work", "run_passes"]
 
 MAX_PASSES = 2  # in which a row is begun; so many in a row that bring nothing back end a run
 Mask = NDArray[np.bool_]
@@ -68,33 +68,31 @@ class Ran:
         return self.deadline is not None and time.time() >= self.deadline
 
 
-def run_passes(
-    job: Job,
-    manifest: pa.Table,
-    index: KeyIndex,
-    planned: Plan,
-    ran: Ran,
-    *,
-    after_call: int,
-    console: Console,
-) -> None:
-    """Score the rows that are planned, record those that no worker returned, move their states, fill `ran`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the passes of one call share."""
+
+    job: Job
+    manifest: Spool  # has row_key, video_id and uri
+    index: KeyIndex  # of its row keys
+    ran: Ran
+    console: Console  # shows how far the run is
+
+
+def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
+    """Score the rows that are planned; move their states, record those that no worker returned.
 
     Args:
-        job: what to work with.
-        manifest: has row_key, video_id and uri.
-        index: of its row keys.
+        work: of its `ran`, run_id and deadline are given, and the rest is filled.
         planned: which rows, in which order.
-        ran: of which run_id and deadline are given.
         after_call: numbers of passes are above this one.
-        console: shows how far the run is.
 
     Raises:
         RunError: Ray cannot be reached, or no video could be begun though there was time.
         OutputError: what was committed cannot be read, or the lock was lost.
     """
-    states = planned.states
-    times_begun = np.zeros(len(index), np.int8)
+    job, ran, states = work.job, work.ran, planned.states
+    times_begun = np.zeros(len(work.index), np.int8)
     left, passes_in_vain, started = planned.now, 0, time.time()
     with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
         cluster = cluster_resources()
@@ -103,9 +101,9 @@ def run_passes(
         while len(left) and not ran.is_over and passes_in_vain < MAX_PASSES:
             call = job.state.number_call(after=after_call)
             ran.first_call = ran.first_call or call
-            begun = _one_pass(job, manifest.take(left), index, seeds, ran, call=call, console=console)
+            begun = _one_pass(work, left, seeds, call=call)
             ran.seconds = time.time() - started
-            back = _came_back(job.state, index, call)
+            back = _came_back(work, call)
             begun |= back
             states.move("again", begun & states.are(RowState.LOST))
             states.move("begin", begun)
@@ -116,84 +114,58 @@ def run_passes(
             is_left = states.are(RowState.PENDING) | (states.are(RowState.LOST) & (times_begun < MAX_PASSES))
             left = planned.now[is_left[planned.now]]
     ran.num_begun = int(np.count_nonzero(times_begun))
-    is_lost = _only(planned.now, states.are(RowState.LOST))
+    is_lost = (times_begun > 0) & states.are(RowState.LOST)
     if is_lost.any():
-        job.state.record_lost(texts(manifest.filter(pa.array(is_lost)), ROW_KEY))
+        job.state.record_lost(list(work.manifest.keys_at(is_lost)))
     if not ran.num_begun and not ran.is_over:
         reason = ran.broke or "see Ray's logs"
         raise RunError(f"none of {len(planned.now)} videos could be begun: {reason}")
 
 
-def _only(places: NDArray[np.int64], which: Mask) -> Mask:
-    """Return `which`, of these places alone."""
-    chosen = np.zeros_like(which)
-    chosen[places] = which[places]
-    return chosen
-
-
-def _one_pass(
-    job: Job,
-    rows: pa.Table,
-    index: KeyIndex,
-    seeds: DrawSource,
-    ran: Ran,
-    *,
-    call: int,
-    console: Console,
-) -> Mask:
-    """Score `rows` as far as that goes; return which rows of the manifest were begun."""
-    begun = np.zeros(len(index), np.bool_)
+def _one_pass(work: Work, places: NDArray[np.int64], seeds: DrawSource, *, call: int) -> Mask:
+    """Score the rows at `places` as far as that goes; return which rows of the manifest were begun."""
+    begun = np.zeros(len(work.index), np.bool_)
     try:
         with new_ledger() as ledger:
-            _pipe(job, rows, seeds, ran, ledger, total=len(index), call=call, console=console)
+            try:
+                _pipe(work, places, seeds, ledger, call=call)
+            except RunError as error:
+                work.ran.broke = str(error)
             for keys in ledger.begun_rows():
-                places = index.places(keys)
-                begun[places[places >= 0]] = True
-    except SecureVqaError:
-        raise
-    except (ray.exceptions.RayError, OSError, RuntimeError) as error:  # once Ray is gone
-        ran.broke = f"{type(error).__name__}: {error}"
+                found = work.index.places(keys)
+                begun[found[found >= 0]] = True
+    except (ray.exceptions.RayError, RuntimeError) as error:  # once Ray is gone
+        work.ran.broke = f"{type(error).__name__}: {error}"
+    if work.ran.broke:
+        work.console.print(work.ran.broke, markup=False, highlight=False, soft_wrap=True)
     return begun
 
 
-def _pipe(
-    job: Job,
-    rows: pa.Table,
-    seeds: DrawSource,
-    ran: Ran,
-    ledger: Ledger,
-    *,
-    total: int,
-    call: int,
-    console: Console,
-) -> None:
-    """Run the pipeline over `rows` to its end; where it breaks, say so."""
+def _pipe(work: Work, places: NDArray[np.int64], seeds: DrawSource, ledger: Ledger, *, call: int) -> None:
+    """Run the pipeline over the rows at `places` to its end."""
+    job, run_id, num_rows = work.job, work.ran.run_id, len(places)
     pipeline = build_pipeline(
-        rows,
+        work.manifest.taken(places, MANIFEST.names, size=rows_per_task(num_rows)),
         job.config,
         seeds=seeds,
         checkpoint=job.checkpoint,
         sampling=job.sampling,
         provenance=job.provenance | {CALL: call},
-        telemetry=TelemetrySetup(run_id=ran.run_id, num_clips=job.sampling.num_clips, tally=ledger.tally),
-        deadline=ran.deadline,
+        telemetry=TelemetrySetup(run_id=run_id, num_clips=job.sampling.num_clips, tally=ledger.tally),
+        deadline=work.ran.deadline,
         more_columns=list(job.state.outcome)[len(OUTCOME) :],
     )
-    done_before = total - rows.num_rows
+    total = work.manifest.num_rows
     with shown_progress(
-        ledger.tally, run_id=ran.run_id, total=total, done_before=done_before, console=console
+        ledger.tally, run_id=run_id, total=total, done_before=total - num_rows, console=work.console
     ):
-        try:
-            execute(pipeline, job.state, num_rows=rows.num_rows)
-        except RunError as error:
-            ran.broke = str(error)
-            console.print(ran.broke, markup=False, highlight=False, soft_wrap=True)
+        execute(pipeline, job.state, num_rows=num_rows)
 
 
-def _came_back(state: RunDirectory, index: KeyIndex, call: int) -> Mask:
+def _came_back(work: Work, call: int) -> Mask:
     """Return which rows of the manifest a call has brought back."""
-    back = np.zeros(len(index), np.bool_)
-    for part in state.committed_parts([], chosen=pads.field(CALL) == call):
-        places = index.places(part[ROW_KEY])
+    back = np.zeros(len(work.index), np.bool_)
+    for part in work.job.state.committed_parts([], chosen=pads.field(CALL) == call):
+        places = work.index.places(part[ROW_KEY])
         back[places[places >= 0]] = True
     return back

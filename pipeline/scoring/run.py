@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from securevqa_core.randomness import DrawSource
 from securevqa_core.types import SamplingConfig
 from securevqa_core.weights import Checkpoint
 
-__all__ = ["Resources", "build_pipeline", "execute", "model_resources"]
+__all__ = ["Resources", "build_pipeline", "execute", "model_resources", "rows_per_task"]
 
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
@@ -58,7 +58,7 @@ class Resources:
 
 
 def build_pipeline(
-    rows: pa.Table,
+    parts: Iterable[pa.Table],
     config: ScoreConfig,
     *,
     seeds: DrawSource,
@@ -72,7 +72,7 @@ def build_pipeline(
     """Wire the stages: decode -> fragment -> inter features -> fused score.
 
     Args:
-        rows: row_key, video_id, uri of the videos to score.
+        parts: row_key, video_id, uri of the videos to score, those of one read task each.
         config: the run's settings; its key goes nowhere.
         seeds: where workers come by the seeds of videos.
         checkpoint: weights of both backbones and the head.
@@ -104,7 +104,7 @@ def build_pipeline(
         deadline=deadline,
         tally=telemetry.tally,
     )
-    source = ReadManifest(rows, rows_per_task=math.ceil(rows.num_rows / MAX_TASKS))
+    source = ReadManifest(parts)
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}  # a block at a time, however many rows it has
     actor = arrow | {
@@ -134,6 +134,11 @@ def build_pipeline(
             .map_batches(last, fn_constructor_kwargs=final, **actor)
         )
     return pipeline
+
+
+def rows_per_task(num_rows: int) -> int:
+    """Return how many videos share a read task, of so many."""
+    return max(1, math.ceil(num_rows / MAX_TASKS))
 
 
 def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> Resources:

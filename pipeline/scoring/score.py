@@ -6,11 +6,14 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 from rich.console import Console
@@ -25,11 +28,12 @@ from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
-from pipeline.runs.row_keys import SHARED, row_keys
+from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
+from pipeline.runs.spool import Spool, pieces_of
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.passes import Job, Ran, run_passes
+from pipeline.scoring.passes import Job, Ran, Work, run_passes
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import (
@@ -57,6 +61,16 @@ class Outcome:
     report_uri: str
 
 
+@dataclass(frozen=True, slots=True)
+class _AllBut:
+    """All row keys but some, which are few."""
+
+    others: frozenset[str]
+
+    def __contains__(self, key: object) -> bool:
+        return key not in self.others
+
+
 def score(config: ScoreConfig, *, console: Console) -> Outcome:
     """Score a manifest, or what an interrupted run left of it.
 
@@ -75,22 +89,22 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     require_parquet(manifest)
     _require_apart(config)
     job = _prepare(config)
-    with contextlib.ExitStack() as locks:
-        for place in _places(job):
-            locks.enter_context(locked(place))
-        return _score(job, manifest, console)
-
-
-def _score(job: Job, manifest: pa.Table, console: Console) -> Outcome:
     started = time.time()
+    with contextlib.ExitStack() as held:
+        for place in _places(job):
+            held.enter_context(locked(place))
+        if config.backlog.since_run is not None:
+            adopt(job.state, config.backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
+        spool = Spool(folder, keyed(job.state, pieces_of(manifest), provenance=job.provenance))
+        del manifest  # which is on the disk from here on
+        return _score(job, spool, console, started=started)
+
+
+def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Outcome:
     config, backlog = job.config, job.config.backlog
-    if backlog.since_run is not None:
-        adopt(job.state, backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
-    manifest = manifest.add_column(
-        0, ROW_KEY, pa.array(row_keys(job.state, manifest, provenance=job.provenance))
-    )
     previous = job.directory.read_run()
-    index = KeyIndex(manifest[ROW_KEY])
+    index = KeyIndex(manifest.column(ROW_KEY))
     tries = read_tries(job.state, index)
     planned = plan(tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
     fingerprint = _fingerprint(manifest, config.thresholds)
@@ -101,7 +115,8 @@ def _score(job: Job, manifest: pa.Table, console: Console) -> Outcome:
     budget, failure = backlog.time_budget_seconds, None
     ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
     if len(planned.now):
-        failure = _fill(ran, job, manifest, index, planned, after_call=tries.last_call, console=console)
+        work = Work(job=job, manifest=manifest, index=index, ran=ran, console=console)
+        failure = _fill(work, planned, after_call=tries.last_call)
     if failure is not None and (is_finished or not tries.counts.any()):
         raise failure  # there is nothing new to report, or nothing at all
     job.state.compact_commits()
@@ -114,7 +129,7 @@ def _score(job: Job, manifest: pa.Table, console: Console) -> Outcome:
         manifest,
         provenance=job.provenance,
         state=job.state,
-        pending=frozenset(texts(manifest.filter(pa.array(is_pending)), ROW_KEY)),
+        pending=_AllBut(frozenset(manifest.keys_at(planned.states.are(RowState.LOST)))),
         thresholds=config.thresholds,
     )
     record = run_record(
@@ -138,26 +153,18 @@ def _score(job: Job, manifest: pa.Table, console: Console) -> Outcome:
         run["broke"] = ran.broke
     job.directory.write_run(run, last=None)  # withdrawn above, where there was one
     if backlog.keep_days is not None:
+        everything = np.ones(manifest.num_rows, np.bool_)
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
-        job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
+        job.state.forget_commits(before=oldest, keep=list(manifest.keys_at(everything)))
     if failure is not None:
         raise failure
     return Outcome(run=run, is_new=True, report_uri=report_uri)
 
 
-def _fill(
-    ran: Ran,
-    job: Job,
-    manifest: pa.Table,
-    index: KeyIndex,
-    planned: Plan,
-    *,
-    after_call: int,
-    console: Console,
-) -> RunError | None:
+def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:
     """Work on what is planned; return why nothing could be begun, None where something was."""
     try:
-        run_passes(job, manifest, index, planned, ran, after_call=after_call, console=console)
+        run_passes(work, planned, after_call=after_call)
     except OutputError:
         raise
     except RunError as error:
@@ -265,12 +272,12 @@ def _timings(job: Job, ran: Ran) -> dict[str, dict[str, float]]:
     return stage_timings(back, ran.slots, wall_seconds=ran.seconds)
 
 
-def _fingerprint(manifest: pa.Table, thresholds: Thresholds) -> str:
+def _fingerprint(manifest: Spool, thresholds: Thresholds) -> str:
     """Digest everything the report depends on, columns that pass through included."""
     digest = hashlib.sha256(f"{thresholds} {manifest.schema}".encode())
     try:
-        for batch in manifest.to_batches(max_chunksize=10_000):  # as Python objects all rows would be large
-            for row in batch.to_pylist():
+        for piece in manifest.pieces():  # as Python objects all rows would be large
+            for row in piece.to_pylist():
                 digest.update(repr(row).encode())
     except (OverflowError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error

@@ -50,8 +50,8 @@ class Workers:
     loses_tally: bool = False
     folder: Path = Path()
 
-    def build(self, rows: pa.Table, _: ScoreConfig, **given: Any) -> Any:
-        return rows, given
+    def build(self, parts: Iterator[pa.Table], _: ScoreConfig, **given: Any) -> Any:
+        return pa.concat_tables(parts), given
 
     def execute(self, pipeline: Any, directory: RunDirectory, *, num_rows: int) -> None:
         rows, given = pipeline
@@ -253,6 +253,7 @@ def test_a_line_that_was_left_half_written_is_no_video_that_was_begun(tmp_path: 
 
 
 @pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:::ray.data.context")  # of settings that are Ray's own
 def test_what_was_begun_outlives_the_process_that_wrote_it_down() -> None:
     with ray_session(None), new_ledger() as ledger:
         ray.get(ledger.tally.begin.remote("a"))
