@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "ROW_KEY",
     "SAMPLED",
     "Row",
+    "byte_strings",
     "pixels_of",
     "row_table",
     "rows_of",
     "texts",
 ]
 
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 Row = dict[str, Any]  # one video, column name -> Python value; payload columns hold arrays or Arrow buffers
 ROW_KEY = "row_key"
 CALL = "call"
@@ -166,3 +169,26 @@ def _one(value: Any, kind: pa.DataType) -> pa.Array[Any]:
 def texts(table: pa.Table, name: str) -> list[str]:
     """Return the values of a string column that are not null."""
     return [str(value) for value in table[name].to_pylist() if value is not None]
+
+
+def byte_strings(texts: NDArray[np.bytes_] | pa.ChunkedArray[Any] | Sequence[str]) -> NDArray[np.bytes_]:
+    """Return texts without a null as numpy's UTF-8, each as wide as the widest.
+
+    Where all are of one width, as digests are, no Python object is made of any.
+    """
+    if isinstance(texts, np.ndarray):
+        return texts
+    column: Any = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts], pa.string())
+    if not len(column):
+        return np.empty(0, "S1")
+    lengths = pc.min_max(pc.binary_length(column)).as_py()
+    width = max(1, lengths["max"])
+    if lengths["min"] != width or column.type != pa.string():
+        return np.array([text.encode() for text in column.to_pylist()], f"S{width}")
+    return np.concatenate([_view(chunk, width) for chunk in column.chunks if len(chunk)])
+
+
+def _view(chunk: Any, width: int) -> NDArray[np.bytes_]:
+    _, offsets, data = chunk.buffers()
+    start = np.frombuffer(offsets, np.int32)[chunk.offset]
+    return np.frombuffer(data, f"S{width}", count=len(chunk), offset=start)

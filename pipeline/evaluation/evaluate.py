@@ -116,7 +116,7 @@ def read_labelled(source: LabelledSource, settings: EvaluationSettings) -> pa.Ta
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]
     )
-    require_parquet(table)
+    require_parquet(table.schema)
     return table
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from operators.storage import redact, scheme_of
 from securevqa_core.errors import ManifestError
 
-__all__ = ["MANIFEST_SUFFIXES", "decode_table", "suffix_of"]
+__all__ = ["MANIFEST_SUFFIXES", "decode_pieces", "decode_table", "suffix_of"]
 
 
 def suffix_of(location: str) -> str:
@@ -35,6 +35,25 @@ def decode_table(content: bytes, location: str) -> pa.Table:
         known = ", ".join(MANIFEST_SUFFIXES)
         raise ManifestError(f"manifest {name!r} must be a directory, a glob or end in one of {known}")
     return MANIFEST_SUFFIXES[suffix](content, name)
+
+
+def decode_pieces(content: bytes, location: str, *, num_rows: int) -> Iterator[pa.Table]:
+    """Yield the same table, of Parquet about `num_rows` rows at a time, of text as a whole.
+
+    Raises:
+        ManifestError: as `decode_table`.
+    """
+    if suffix_of(location) != ".parquet":
+        yield decode_table(content, location)
+        return
+    name = redact(location)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        _require_unique(file.schema_arrow.names, name)
+        for batch in file.iter_batches(batch_size=num_rows):
+            yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ManifestError(f"manifest {name!r} is not readable Parquet: {error}") from error
 
 
 def _decode_parquet(content: bytes, name: str) -> pa.Table:

@@ -5,20 +5,24 @@ read_manifest("s3://bucket/night/manifest.csv")  ->  video_id | uri | every othe
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from operators import storage
-from pipeline.manifests.formats import decode_table, suffix_of
+from pipeline.manifests.formats import decode_pieces, decode_table, suffix_of
 from pipeline.manifests.listing import list_videos
 from securevqa_core.errors import ManifestError
 
-__all__ = ["DEFAULT_ALLOW_SCHEMES", "read_manifest"]
+__all__ = ["DEFAULT_ALLOW_SCHEMES", "read_manifest", "read_pieces"]
 
 # Plain http is left out: anybody on the way could swap the video.
 DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
@@ -27,6 +31,9 @@ NAMED_AT_MOST = 10  # offenders named in a message; the rest are counted
 VIDEO_ID_HEX_DIGITS = 24
 READ_SECONDS = 600.0  # for the manifest file itself
 PIECE_ROWS = 10_000  # held as Python's texts at once, which take several times what Arrow's do
+
+# Relative, of ASCII alone, and as it is once joined: no empty part, no `.` or `..`, no scheme.
+_PLAIN_NAME = re.compile(r"(?:(?!\.)[ -.0-9;-~]+/)*(?!\.)[ -.0-9;-~]+")
 
 _Texts: TypeAlias = "pa.ChunkedArray[Any] | list[str]"
 
@@ -67,6 +74,55 @@ def read_manifest(
             raise ManifestError(f"manifest {manifest_name!r} is empty: no file there")
     uris = _each(raw_uris, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
     return _assemble(table, uri_column, uris, manifest_name)
+
+
+def read_pieces(
+    location: str,
+    *,
+    uri_column: str = "uri",
+    allow_schemes: Collection[str] = DEFAULT_ALLOW_SCHEMES,
+    reserved_columns: Collection[str] = frozenset(),
+) -> Iterator[pa.Table]:
+    """Yield what `read_manifest` returns, of a Parquet file some rows at a time.
+
+    Raises:
+        ManifestError: as there, at the latest after the last row.
+    """
+    whole = functools.partial(
+        read_manifest,
+        location,
+        uri_column=uri_column,
+        allow_schemes=allow_schemes,
+        reserved_columns=reserved_columns,
+    )
+    if suffix_of(location) != ".parquet" or list_videos(location, has_manifest_suffix=True) is not None:
+        yield whole()
+        return
+    name, folder, ids = storage.redact(location), _folder_of(location), list[NDArray[np.bytes_]]()
+    try:
+        for table in decode_pieces(_read_all(location), location, num_rows=PIECE_ROWS):
+            _require_columns(table, uri_column, reserved_columns, name)
+            raw_uris = _uri_texts(table[uri_column], uri_column, name)
+            uris = _each(raw_uris, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
+            piece = _assemble(table, uri_column, uris, name)
+            ids.append(_digests(piece["video_id"]))
+            yield piece
+    except ManifestError:
+        whole()  # which says in which rows of all
+        raise
+    if not ids or not _is_unique(np.concatenate(ids)):
+        whole()  # which says of which
+
+
+def _digests(ids: pa.ChunkedArray[Any]) -> NDArray[np.bytes_]:
+    """Return sixteen bytes for each id, however long it is."""
+    texts = [text for piece in _pieces(ids) for text in piece]
+    return np.array([hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts], "S32")
+
+
+def _is_unique(digests: NDArray[np.bytes_]) -> bool:
+    digests.sort()
+    return not (digests[1:] == digests[:-1]).any()
 
 
 def _read_all(location: str) -> bytes:
@@ -137,6 +193,8 @@ def _folder_of(location: str) -> str:
 
 def _normalised(uri: str, folder: str) -> str:
     """One form for one place: an absolute plain path, or a URI with its scheme in lower case."""
+    if _PLAIN_NAME.fullmatch(uri) and folder.isascii() and storage.scheme_of(folder) == "file":
+        return f"{folder.rstrip('/')}/{uri}"
     scheme = storage.scheme_of(uri)
     if scheme != "file":
         return scheme + uri[len(scheme) :]

@@ -23,7 +23,7 @@ from securevqa_core.scoring import Thresholds, verdict
 __all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
 
 PENDING = "pending"  # status of a video that no run has begun yet
-ROWS_PER_FILE = 100_000
+ROWS_PER_FILE = 50_000
 BYTES_PER_FILE = 256 << 20  # of embeddings
 STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
 
@@ -61,14 +61,14 @@ def _counts(column: pa.ChunkedArray[Any]) -> dict[str, int]:
     return {one["value"]: one["value_count"] for one in counts if one["value_count"]}
 
 
-def require_parquet(manifest: pa.Table) -> None:
+def require_parquet(manifest: pa.Schema) -> None:
     """Refuse columns that no report could hold, before anything is scored.
 
     Raises:
         ManifestError: Parquet has no place for a column's type.
     """
     try:
-        pq.write_table(manifest.slice(0, 0), io.BytesIO())
+        pq.write_table(manifest.empty_table(), io.BytesIO())
     except pa.ArrowException as error:
         raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
 

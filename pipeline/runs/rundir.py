@@ -45,7 +45,9 @@ _LOST = ".json"
 _CALL = "call.json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
+READ_BYTES = 2 << 20  # of files that are read together: some tens of thousands of rows without embeddings
 FILES_AT_ONCE = 100  # of which the footers are held, 150 kB each
+READ_AHEAD = 4  # files, and batches of each; else memory holds all of them
 FIRST_PAUSE_SECONDS = 0.5  # before a store is asked again; doubled every time
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
@@ -95,13 +97,15 @@ def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(_COMMITTED)
 
 
-def _grouped(commits: dict[str, list[str]], sizes: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Yield groups of commits, each of `FILES_AT_ONCE` or `COMPACT_BYTES`, whichever is reached first."""
+def _grouped(
+    commits: dict[str, list[str]], sizes: Mapping[str, int], *, max_bytes: int
+) -> Iterator[dict[str, list[str]]]:
+    """Yield groups of commits, each of `FILES_AT_ONCE` or `max_bytes`, whichever is reached first."""
     group: dict[str, list[str]] = {}
     for name, paths in commits.items():
         group[name] = paths
         files = [path for paths in group.values() for path in paths]
-        if len(files) >= FILES_AT_ONCE or sum(sizes[path] for path in files) >= COMPACT_BYTES:
+        if len(files) >= FILES_AT_ONCE or sum(sizes[path] for path in files) >= max_bytes:
             yield group
             group = {}
     if group:
@@ -239,17 +243,27 @@ class RunDirectory:
         """
         wanted = list(dict.fromkeys([ROW_KEY, CALL, "scored_at", *columns]))
         yield pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
-        files = self._committed_files()
-        for start in range(0, len(files), FILES_AT_ONCE):
-            yield self._read_files(files[start : start + FILES_AT_ONCE], wanted, chosen)
+        for files in self._committed_files():
+            yield self._read_files(files, wanted, chosen)
 
     @_stored
-    def _committed_files(self) -> list[str]:
-        return [path for paths in self._commits().values() for path in paths]
+    def _committed_files(self) -> list[list[str]]:
+        """Return the files of committed rows in groups that memory holds."""
+        sizes = self._sizes("checkpoint", "rows")
+        groups = _grouped(self._commits(), sizes, max_bytes=READ_BYTES)
+        return [[path for paths in group.values() for path in paths] for group in groups]
 
     @_stored
     def _read_files(self, files: list[str], columns: list[str], chosen: pads.Expression | None) -> pa.Table:
-        return self._dataset(files).to_table(columns=columns, filter=chosen)
+        rows = (
+            self._dataset(files)
+            .scanner(
+                columns=columns, filter=chosen, batch_readahead=READ_AHEAD, fragment_readahead=READ_AHEAD
+            )
+            .to_table()
+        )
+        pa.default_memory_pool().release_unused()
+        return rows
 
     @_stored
     def commit(self, rows: pa.Table, name: str) -> None:
@@ -276,7 +290,7 @@ class RunDirectory:
         }
         if sum(map(len, small.values())) < min_files:
             return
-        for group in _grouped(small, sizes):
+        for group in _grouped(small, sizes, max_bytes=COMPACT_BYTES):
             files = [path for paths in group.values() for path in paths]
             self.commit(self._dataset(files).to_table(), f"compacted-{uuid.uuid4().hex}")
             self._remove_commits(group)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.schema import ROW_KEY, texts
+from operators.schema import ROW_KEY, byte_strings, texts
 
-__all__ = ["PIECE_ROWS", "Spool", "pieces_of"]
+__all__ = ["PIECE_ROWS", "Spool"]
 
 PIECE_ROWS = 10_000  # held at once, and asked a store for at once, where a question takes a kilobyte
 
@@ -21,29 +20,30 @@ class Spool:
     """A table in files of `PIECE_ROWS` rows; what is asked of it as of a `pyarrow.Table` is answered alike.
 
     Args:
-        folder: empty; the caller removes it.
-        pieces: of `PIECE_ROWS` rows each, the last of fewer; one at least.
+        folder: for the files; the caller removes it.
+        tables: of one row together at least.
     """
 
-    def __init__(self, folder: Path, pieces: Iterable[pa.Table]) -> None:
+    def __init__(self, folder: Path, tables: Iterable[pa.Table]) -> None:
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._num_pieces = self.num_rows = 0
-        for piece in pieces:
+        for piece in _evenly(tables):
             with pa.ipc.new_file(self._path(self._num_pieces), piece.schema) as file:
                 file.write_table(piece.unify_dictionaries().combine_chunks())
             self.schema = piece.schema
             self._num_pieces += 1
             self.num_rows += piece.num_rows
+        pa.default_memory_pool().release_unused()
 
     def pieces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the rows, some at a time: these columns of them, or all."""
         for number in range(self._num_pieces):
             yield self._piece(number, columns)
 
-    def column(self, name: str) -> pa.ChunkedArray[Any]:
-        """Return one column of all rows."""
-        chunks = [chunk for piece in self.pieces([name]) for chunk in piece[name].chunks]
-        return pa.chunked_array(chunks, self.schema.field(name).type)
+    def row_keys(self) -> NDArray[np.bytes_]:
+        """Return the row key of every row."""
+        return np.concatenate([byte_strings(piece[ROW_KEY]) for piece in self.pieces([ROW_KEY])])
 
     def slice(self, start: int, length: int) -> pa.Table:
         """Return `length` rows, or what there is of them, from `start` on."""
@@ -74,15 +74,24 @@ class Spool:
             yield from texts(self._piece(number, [ROW_KEY]).filter(pa.array(chosen)), ROW_KEY)
 
     def _piece(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        fields = None if columns is None else [self.schema.get_field_index(name) for name in columns]
+        options = pa.ipc.IpcReadOptions(included_fields=fields)
         with pa.OSFile(self._path(number), "r") as source:
-            table = pa.ipc.open_file(source).read_all()
+            table = pa.ipc.open_file(source, options=options).read_all()
         return table if columns is None else table.select(list(columns))
 
     def _path(self, number: int) -> str:
         return str(self._folder / f"{number:06d}.arrow")
 
 
-def pieces_of(table: pa.Table) -> Iterator[pa.Table]:
-    """Yield a table as a `Spool` takes it."""
-    for start in range(0, max(1, table.num_rows), PIECE_ROWS):
-        yield table.slice(start, PIECE_ROWS)
+def _evenly(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables `PIECE_ROWS` at a time, and then the rest."""
+    rest: pa.Table | None = None
+    for table in tables:
+        whole = table if rest is None else pa.concat_tables([rest, table])
+        end = whole.num_rows - whole.num_rows % PIECE_ROWS
+        for start in range(0, end, PIECE_ROWS):
+            yield whole.slice(start, PIECE_ROWS)
+        rest = whole.slice(end)
+    if rest is not None and rest.num_rows:
+        yield rest

@@ -22,7 +22,7 @@ from operators.embed import embedding_fields
 from operators.schema import CALL, REPORT, ROW_KEY, Row, texts
 from operators.storage import StorageError, join, read_bytes, redact
 from pipeline.manifests.formats import suffix_of
-from pipeline.manifests.manifest import read_manifest
+from pipeline.manifests.manifest import read_pieces
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
@@ -30,7 +30,7 @@ from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
-from pipeline.runs.spool import Spool, pieces_of
+from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.passes import Job, Ran, Work, run_passes
@@ -80,31 +80,32 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
     embedding_names = config.embeddings.features if config.embeddings else ()
-    manifest = read_manifest(
-        config.manifest,
-        uri_column=config.uri_column,
-        allow_schemes=config.allow_schemes,
-        reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
-    )
-    require_parquet(manifest)
-    _require_apart(config)
-    job = _prepare(config)
     started = time.time()
     with contextlib.ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
+        pieces = read_pieces(
+            config.manifest,
+            uri_column=config.uri_column,
+            allow_schemes=config.allow_schemes,
+            reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
+        )
+        listed = Spool(folder / "listed", pieces)
+        require_parquet(listed.schema)
+        _require_apart(config)
+        job = _prepare(config)
         for place in _places(job):
             held.enter_context(locked(place))
         if config.backlog.since_run is not None:
-            adopt(job.state, config.backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
-        spool = Spool(folder, keyed(job.state, pieces_of(manifest), provenance=job.provenance))
-        del manifest  # which is on the disk from here on
-        return _score(job, spool, console, started=started)
+            video_ids = [one for piece in listed.pieces(["video_id"]) for one in texts(piece, "video_id")]
+            adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
+        manifest = Spool(folder / "keyed", keyed(job.state, listed.pieces(), provenance=job.provenance))
+        return _score(job, manifest, console, started=started)
 
 
 def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Outcome:
     config, backlog = job.config, job.config.backlog
     previous = job.directory.read_run()
-    index = KeyIndex(manifest.column(ROW_KEY))
+    index = KeyIndex(manifest.row_keys())
     tries = read_tries(job.state, index)
     planned = plan(tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
     fingerprint = _fingerprint(manifest, config.thresholds)
