@@ -51,12 +51,15 @@ def find_runs(location: str) -> list[RunEntry]:
 
 def _entries(uri: str) -> Iterator[RunEntry]:
     directory = RunDirectory(uri)
+    current = _record(directory)
     for name in directory.folders("generations"):
         archived = RunDirectory(join(uri, f"generations/{name}"))
-        if record := _record(archived):
+        record = _record(archived)
+        is_current = current and record and record["generation"] == current["generation"]  # not replaced yet
+        if record and not is_current:
             yield _entry(archived.shown(), "archived", record)
-    if record := _record(directory):
-        yield _entry(directory.shown(), "finished", record)
+    if current:
+        yield _entry(directory.shown(), "finished", current)
     elif "checkpoint" in directory.folders():
         yield RunEntry(uri=directory.shown(), state="unfinished")
 

@@ -1,8 +1,8 @@
 """Owns the layout of a run directory, local or remote, and the order in which its files appear.
 
 OUTPUT/
-  report/*.parquet      the current report, one row per manifest row
-  run.json              written last: a reader trusts the report only beside it
+  run.json              the current report: its files, their sizes and digests
+  report/               these files, one row per manifest row; for moments others beside them
   generations/0001/     earlier reports with their run.json
   checkpoint/ids/       what Ray Data has committed
   checkpoint/rows/      the rows it has committed, whatever generation they belong to
@@ -255,43 +255,14 @@ class RunDirectory:
         return {path.rpartition("/")[2]: json.loads(self._fs.cat_file(path)) for path in sorted(paths)}
 
     @_stored
-    def write_report_file(self, table: pa.Table, number: int) -> str:
-        """Write one file of the report; returns its name below the run directory."""
-        name = f"report-{number:05d}.parquet"
-        self._make_folder("report")
-        pq.write_table(table, self.path("report", name), filesystem=self.arrow_filesystem, compression="zstd")
-        return f"report/{name}"
-
-    def last_generation(self, run: dict[str, Any] | None) -> int:
-        """Return the number of the latest report, current or archived; 0 where there is none."""
-        archived = [int(name) for name in self.folders("generations") if name.isdigit()]
-        return max([*archived, run["generation"] if run else 0], default=0)
-
-    @_stored
-    def archive_report(self, run: dict[str, Any]) -> None:
-        """Copy the current report to generations/ and withdraw it, safe to repeat after an interruption."""
-        home = f"generations/{run['generation']:04d}"
-        self._make_folder(home, "report")
-        for name in run["files"]:
-            self._fs.cp_file(self.path(name), self.path(home, name))
-        self.write_json(run, home, "run.json")
-        self._fs.rm_file(self.path("run.json"))  # until the next one there is no report to trust
-
-    @_stored
     def folders(self, *names: str) -> list[str]:
         """Return the names of the folders below a folder, sorted; none where it is not there."""
-        try:
-            entries = self._fs.ls(self.path(*names), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        folders = [info["name"] for info in entries if info["type"] == "directory"]
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in folders)
+        return self._entries("directory", *names)
 
     @_stored
-    def clear_report(self) -> None:
-        """Remove the files of a withdrawn or unfinished report."""
-        for path in self._list("report"):
-            self._fs.rm_file(path)
+    def files(self, *names: str) -> list[str]:
+        """Return the names of the files in a folder, sorted; none where it is not there."""
+        return self._entries("file", *names)
 
     def write_json(self, content: dict[str, Any], *names: str) -> None:
         """Write a JSON file that is there as a whole or not at all."""
@@ -304,8 +275,23 @@ class RunDirectory:
         if self._is_remote:
             self._fs.pipe_file(target, content)
             return
+        self._make_folder(*"/".join(names).split("/")[:-1])
         with whole_file(Path(target)) as part:
             part.write_bytes(content)
+
+    @_stored
+    def read_file(self, *names: str) -> bytes | None:
+        """Return the content of a file, None where there is none."""
+        try:
+            return bytes(self._fs.cat_file(self.path(*names)))
+        except FileNotFoundError:
+            return None
+
+    @_stored
+    def copy_file(self, source: str, target: str) -> None:
+        """Copy a file; where this is interrupted, what is there must not be trusted."""
+        self._make_folder(*target.split("/")[:-1])
+        self._fs.cp_file(self.path(source), self.path(target))
 
     @_stored
     def remove_file(self, *names: str) -> None:
@@ -336,6 +322,13 @@ class RunDirectory:
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo
             self._fs.makedirs(self.path(*names) if names else self._root, exist_ok=True)
+
+    def _entries(self, kind: str, *names: str) -> list[str]:
+        try:
+            entries = self._fs.ls(self.path(*names), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == kind)
 
     def _list(self, *names: str) -> list[str]:
         return sorted(self._sizes(*names))

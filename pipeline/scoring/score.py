@@ -22,6 +22,7 @@ from operators.telemetry import TelemetrySetup
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
+from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.lock import Lock, locked
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
@@ -114,6 +115,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
     if previous and is_finished and not planned.now.num_rows:
+        clear_report(job.directory, previous)  # of what a killed writer left
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
     ran = _Ran(run_id=uuid.uuid4().hex[:12])
     if planned.now.num_rows:
@@ -123,9 +125,9 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     for lock in locks:
         lock.require_held()
     job.state.compact_commits()
-    generation = job.directory.last_generation(previous) + 1
+    generation = last_generation(job.directory, previous) + 1
     if previous:
-        job.directory.archive_report(previous)
+        archive_report(job.directory, previous)
     later = ran.skipped | planned.later
     summary = write_report(
         job.directory,
@@ -134,6 +136,8 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         state=job.state,
         pending=later,
         thresholds=config.thresholds,
+        generation=generation,
+        writer=ran.run_id,
     )
     record = run_record(
         config.public_settings(),
@@ -153,6 +157,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         "num_left": len(later),
     }
     job.directory.write_json(run, "run.json")
+    clear_report(job.directory, run)
     if backlog.keep_days is not None:
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
         job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
