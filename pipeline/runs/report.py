@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
 import uuid
 from collections import Counter
@@ -21,7 +22,15 @@ from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ManifestError
 from securevqa_core.scoring import Thresholds, verdict
 
-__all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
+__all__ = [
+    "PENDING",
+    "ROWS_PER_FILE",
+    "STAGE_SECONDS",
+    "Summary",
+    "require_parquet",
+    "state_digest",
+    "write_report",
+]
 
 PENDING = "pending"  # status of a video that no run has begun yet
 ROWS_PER_FILE = 100_000
@@ -117,6 +126,22 @@ def write_report(
         file = write_report_file(directory, table, number, generation=generation, writer=writer)
         summary.add(table, file)
     return summary
+
+
+def state_digest(state: RunDirectory, manifest: pa.Table) -> str:
+    """Digest what a report of a manifest is made from: which rows are there, and which were lost.
+
+    It moves when another run brings, tries or loses one of them, and not when they are put elsewhere.
+    """
+    rows = state.committed_rows([], keys=manifest[ROW_KEY])
+    places = _positions(manifest, rows)
+    digest = hashlib.sha256()
+    for column in (rows["scored_at"].cast(pa.int64()), pc.is_null(rows["scored_at"])):
+        digest.update(pc.fill_null(column.take(places).cast(pa.int64()), -1).to_numpy())
+    absent = set(texts(manifest.filter(pc.is_null(places)), ROW_KEY))
+    lost = Counter(key for keys in state.lost_rows().values() for key in set(keys) & absent)
+    digest.update(repr(sorted(lost.items())).encode())
+    return digest.hexdigest()[:32]
 
 
 def _rows_per_file(report: pa.Schema) -> int:

@@ -197,7 +197,7 @@ class RunDirectory:
         self,
         columns: Sequence[str],
         *,
-        keys: Collection[str] | None = None,
+        keys: Collection[str] | pa.ChunkedArray[Any] | None = None,
         where: pads.Expression | None = None,
         newest_only: bool = True,
     ) -> pa.Table:
@@ -216,7 +216,8 @@ class RunDirectory:
         groups = [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
         chosen: Any = where
         if keys is not None:
-            known = pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
+            texts = keys if isinstance(keys, pa.ChunkedArray) else pa.array(list(keys), pa.string())
+            known = pads.field(ROW_KEY).isin(texts)
             chosen = known if where is None else known & where
         parts = [self._chosen(group, wanted, chosen) for group in groups]
         table = pa.concat_tables(parts).sort_by("scored_at")

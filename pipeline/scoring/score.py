@@ -25,7 +25,7 @@ from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
 from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.lock import Lock, locked
 from pipeline.runs.record import bottleneck, run_record, stage_timings
-from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
+from pipeline.runs.report import STAGE_SECONDS, require_parquet, state_digest, write_report
 from pipeline.runs.row_keys import SHARED, row_keys
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
@@ -114,7 +114,9 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     fingerprint = _fingerprint(manifest, config.thresholds)
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
-    if previous and is_finished and not planned.now.num_rows:
+    state = state_digest(job.state, manifest)
+    is_current = previous is not None and previous.get("state_digest") == state
+    if previous and is_finished and is_current and not planned.now.num_rows:
         clear_report(job.directory, previous)  # of what a killed writer left
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
     ran = _Ran(run_id=uuid.uuid4().hex[:12])
@@ -122,6 +124,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         budget = backlog.time_budget_seconds
         deadline = None if budget is None else started + budget
         _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
+        state = state_digest(job.state, manifest)
     for lock in locks:
         lock.require_held()
     job.state.compact_commits()
@@ -152,6 +155,7 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         "stages": timings,
         "bottleneck": bottleneck(timings),
         "fingerprint": fingerprint,
+        "state_digest": state,
         "generation": generation,
         "num_scored_now": planned.now.num_rows - len(ran.skipped),
         "num_left": len(later),

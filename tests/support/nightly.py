@@ -14,7 +14,10 @@ import pytest
 from rich.console import Console
 
 from operators.schema import ROW_KEY
+from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.backlog import BacklogConfig
+from pipeline.runs.row_keys import row_keys
+from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring import score as scoring
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core.randomness import Key
@@ -47,6 +50,14 @@ class Nights:
             allow_schemes=frozenset({"file"}),
             backlog=BacklogConfig(**shared),
         )
+
+    def keys(self, night: str) -> list[str]:
+        """The row keys that a night's call gives the manifest's videos."""
+        manifest = read_manifest(str(self.folder / "manifest.parquet"))
+        provenance = RunDirectory(f"{self.place}/{night}").read_run()
+        assert provenance is not None
+        state = RunDirectory(f"{self.place}/state")
+        return row_keys(state, manifest, provenance=provenance["provenance"])
 
     def score(self, night: str, **backlog: Any) -> scoring.Outcome:
         """Score what a night has to do; `incremental` is the state that all share, unless it is given."""
