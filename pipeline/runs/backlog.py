@@ -246,13 +246,13 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
     if source.path() == state.path():
         return
     names = state.outcome.names
-    rows = source.committed_rows(names, newest_only=False).select(names)
-    if not rows.num_rows and record.get("rows"):
-        raise OutputError(f"since_run {source.shown()!r} has no committed rows left: its checkpoint/ is gone")
     wanted = pads.field("video_id").isin(list(video_ids))
     for name, value in shared.items():
         wanted &= pads.field(name) == value
-    state.commit(rows.filter(wanted), f"adopted-{_digest(source, record)}")
+    rows = source.committed_rows(names, where=wanted, newest_only=False).select(names)
+    if not rows.num_rows and record.get("rows") and not source.has_commits():
+        raise OutputError(f"since_run {source.shown()!r} has no committed rows left: its checkpoint/ is gone")
+    state.commit(rows, f"adopted-{_digest(source, record)}")
     for name, keys in source.lost_rows().items():
         state.record_lost(keys, name=name)
 

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
+import uuid
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
+from pipeline.runs.generations import write_report_file
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ManifestError
 from securevqa_core.scoring import Thresholds, verdict
 
-__all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
+__all__ = [
+    "PENDING",
+    "ROWS_PER_FILE",
+    "STAGE_SECONDS",
+    "Summary",
+    "require_parquet",
+    "state_digest",
+    "write_report",
+]
 
 PENDING = "pending"  # status of a video that no run has begun yet
 ROWS_PER_FILE = 100_000
@@ -32,16 +44,16 @@ class Summary:
     """What a report holds, counted while it is written."""
 
     rows: int = 0
-    files: list[str] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)  # name, size_bytes and sha256 of each
     by_status: Counter[str] = field(default_factory=Counter)
     by_verdict: Counter[str] = field(default_factory=Counter)
     by_error: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
 
-    def add(self, table: pa.Table, name: str) -> None:
+    def add(self, table: pa.Table, file: dict[str, Any]) -> None:
         """Count the rows of one file."""
         self.rows += table.num_rows
-        self.files.append(name)
+        self.files.append(file)
         self.by_status.update(_counts(table["status"]))
         self.by_verdict.update(_counts(table["verdict"]))
         self.by_error.update(_counts(table["error_code"]))
@@ -80,8 +92,10 @@ def write_report(
     state: RunDirectory | None = None,
     pending: Collection[str] = (),
     thresholds: Thresholds | None = None,
+    generation: int = 1,
+    writer: str | None = None,
 ) -> Summary:
-    """Join the manifest with the committed rows and write the report's files.
+    """Join the manifest with the committed rows and write the report's files, beside those that are there.
 
     Args:
         directory: the run directory.
@@ -90,12 +104,14 @@ def write_report(
         state: where the committed rows are, if elsewhere.
         pending: row keys that a budget left for another run.
         thresholds: of verdicts now; None: they stay those of when the rows were committed.
+        generation: number of this report.
+        writer: what no other writer of this generation is called; None: a new name.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
     """
     summary = Summary()
-    directory.clear_report()
+    writer = writer or uuid.uuid4().hex[:12]
     state = state or directory
     report = pa.schema([field for field in state.outcome if field.name != ROW_KEY])
     rows_per_file = _rows_per_file(report)
@@ -108,8 +124,26 @@ def write_report(
         for name in part.column_names:
             if name not in (ROW_KEY, *report.names):
                 table = table.append_column(part.schema.field(name), part[name])
-        summary.add(table, directory.write_report_file(table, number))
+        file = write_report_file(directory, table, number, generation=generation, writer=writer)
+        summary.add(table, file)
     return summary
+
+
+def state_digest(state: RunDirectory, manifest: pa.Table) -> str:
+    """Digest what a report of a manifest is made from: which rows are there, and which were lost.
+
+    It moves when another run brings, tries or loses one of them, and not when they are put elsewhere.
+    """
+    rows = state.committed_rows([], keys=manifest[ROW_KEY])
+    places = _positions(manifest, rows)
+    finished: Any = rows["scored_at"].cast(pa.int64())  # microseconds, which tell two tries of a video apart
+    digest = hashlib.sha256()
+    moments: Any = pc.fill_null(pc.fill_null(finished, 0).take(places), -1)
+    digest.update(np.ascontiguousarray(moments.to_numpy()).tobytes())
+    absent = set(texts(manifest.filter(pc.is_null(places)), ROW_KEY))
+    lost = Counter(key for keys in state.lost_rows().values() for key in set(keys) & absent)
+    digest.update(repr(sorted(lost.items())).encode())
+    return digest.hexdigest()[:32]
 
 
 def _rows_per_file(report: pa.Schema) -> int:

@@ -9,6 +9,7 @@ import hashlib
 import time
 import uuid
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,14 +18,16 @@ from rich.console import Console
 
 from operators.embed import embedding_fields
 from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, join, read_bytes, redact
+from operators.storage import StorageError, join, read_bytes, redact, scheme_of
 from operators.telemetry import TelemetrySetup
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
+from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.lock import Lock, locked
+from pipeline.runs.marks import mark_begun, mark_shared, unmark_begun
 from pipeline.runs.record import bottleneck, run_record, stage_timings
-from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
+from pipeline.runs.report import STAGE_SECONDS, require_parquet, state_digest, write_report
 from pipeline.runs.row_keys import SHARED, row_keys
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
@@ -84,6 +87,7 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         CheckpointError, OutputError: before any video is touched.
         RunError: Ray cannot be reached.
     """
+    _require_apart(config)
     embedding_names = config.embeddings.features if config.embeddings else ()
     manifest = read_manifest(
         config.manifest,
@@ -92,7 +96,6 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
     )
     require_parquet(manifest)
-    _require_apart(config)
     job = _prepare(config)
     with contextlib.ExitStack() as locks:
         held = [locks.enter_context(locked(place)) for place in _places(job)]
@@ -102,6 +105,8 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
 def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -> Outcome:
     started = time.time()
     config, backlog = job.config, job.config.backlog
+    if job.state is not job.directory:
+        mark_shared(job.state)
     if backlog.since_run is not None:
         adopt(job.state, backlog.since_run, texts(manifest, "video_id"), shared=_shared(job))
     manifest = manifest.add_column(
@@ -113,19 +118,25 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     fingerprint = _fingerprint(manifest, config.thresholds)
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
-    if previous and is_finished and not planned.now.num_rows:
+    state = state_digest(job.state, manifest)
+    is_current = previous is not None and previous.get("state_digest") == state
+    if previous and is_finished and is_current and not planned.now.num_rows:
+        clear_report(job.directory, previous)  # of what a killed writer left
+        unmark_begun(job.directory)
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
     ran = _Ran(run_id=uuid.uuid4().hex[:12])
+    mark_begun(job.directory, job.state, run_id=ran.run_id)
     if planned.now.num_rows:
         budget = backlog.time_budget_seconds
         deadline = None if budget is None else started + budget
         _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
+        state = state_digest(job.state, manifest)
     for lock in locks:
         lock.require_held()
     job.state.compact_commits()
-    generation = job.directory.last_generation(previous) + 1
+    generation = last_generation(job.directory, previous) + 1
     if previous:
-        job.directory.archive_report(previous)
+        archive_report(job.directory, previous)
     later = ran.skipped | planned.later
     summary = write_report(
         job.directory,
@@ -134,6 +145,8 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         state=job.state,
         pending=later,
         thresholds=config.thresholds,
+        generation=generation,
+        writer=ran.run_id,
     )
     record = run_record(
         config.public_settings(),
@@ -148,11 +161,14 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
         "stages": timings,
         "bottleneck": bottleneck(timings),
         "fingerprint": fingerprint,
+        "state_digest": state,
         "generation": generation,
         "num_scored_now": planned.now.num_rows - len(ran.skipped),
         "num_left": len(later),
     }
     job.directory.write_json(run, "run.json")
+    clear_report(job.directory, run)
+    unmark_begun(job.directory)
     if backlog.keep_days is not None:
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
         job.state.forget_commits(before=oldest, keep=texts(manifest, ROW_KEY))
@@ -169,7 +185,13 @@ def _shared(job: _Job) -> Row:
 
 
 def _require_apart(config: ScoreConfig) -> None:
-    """Refuse an output that the next listing of the manifest's folder would take for videos."""
+    """Refuse an output that is the state too, or that the next listing of the manifest would take for videos."""
+    incremental = config.backlog.incremental
+    if incremental is not None and _is_same(config.output, incremental):
+        raise ConfigurationError(
+            "incremental must be another folder than output, which keeps its own rows without it, "
+            f"got {redact(incremental)!r} for both"
+        )
     if suffix_of(config.manifest):
         return
     folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
@@ -179,6 +201,12 @@ def _require_apart(config: ScoreConfig) -> None:
             raise ConfigurationError(
                 f"{name} must not lie inside the manifest {redact(folder)!r}, got {redact(place)!r}"
             )
+
+
+def _is_same(one: str, other: str) -> bool:
+    if scheme_of(one) == scheme_of(other) == "file":
+        return Path(join(one, "")).resolve() == Path(join(other, "")).resolve()
+    return join(one, "").rstrip("/") == join(other, "").rstrip("/")
 
 
 def _prepare(config: ScoreConfig) -> _Job:
