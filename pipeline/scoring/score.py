@@ -185,7 +185,7 @@ def _shared(job: _Job) -> Row:
 
 
 def _require_apart(config: ScoreConfig) -> None:
-    """Refuse an output that is the state too, or that the next listing of the manifest would take for videos."""
+    """Refuse an output that is the state too, or that a listing of the manifest would take for videos."""
     incremental = config.backlog.incremental
     if incremental is not None and _is_same(config.output, incremental):
         raise ConfigurationError(
