@@ -19,8 +19,10 @@ DOCS = "docs"
 BESIDE_DOCS = {
     "README.md": "index.md",
     "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributor/contributing.md",
     "deploy/README.md": "operator/cluster.md",
     "deploy/CAPACITY.md": "operator/capacity.md",
+    "findings/README.md": "contributor/findings.md",
     "securevqa_core/attacks/README.md": "researcher/attacks.md",
     "securevqa_core/attacks/tables.md": "researcher/attack-tables.md",
     "securevqa_core/checkpoints/README.md": "researcher/checkpoints.md",

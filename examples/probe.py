@@ -5,6 +5,8 @@ python examples/probe.py runs/features --column fused --label mos
 """
 
 import argparse
+import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,9 @@ parser.add_argument("--label", default="mos", help="a column of the manifest wit
 parser.add_argument("--folds", type=int, default=5)
 arguments = parser.parse_args()
 
-report = pl.read_parquet(f"{arguments.run}/report/*.parquet").filter(pl.col("status") == "scored")
+run = json.loads(Path(arguments.run, "run.json").read_text())
+files = [f"{arguments.run}/{file['name']}" for file in run["files"]]
+report = pl.read_parquet(files).filter(pl.col("status") == "scored")
 x = np.array(report[arguments.column].to_list(), dtype=float).reshape(report.height, -1)
 y = report[arguments.label].cast(pl.Float64).to_numpy()
 

@@ -62,7 +62,8 @@ def resample(
         num_rows: of the data.
         rng: where the draws come from.
         clusters: one value a row: rows that share it (clips of one source, say) are drawn together or not at
-            all, as they are not independent. None draws row by row.
+            all, as they are not independent. A row of None, NaN or "" belongs to none and is drawn alone.
+            Without clusters all are.
         num_resamples: how many times.
 
     Raises:
@@ -76,7 +77,8 @@ def resample(
         draws = (rng.integers(num_rows, size=num_rows) for _ in range(num_resamples if num_rows else 0))
         return Resamples(num_rows=num_rows, num_clusters=num_rows, draws=tuple(draws))
     number: dict[Hashable, int] = {}
-    member = np.array([number.setdefault(cluster, len(number)) for cluster in clusters], dtype=np.intp)
+    named = [object() if _is_none(cluster) else cluster for cluster in clusters]
+    member = np.array([number.setdefault(cluster, len(number)) for cluster in named], dtype=np.intp)
     starts = np.cumsum(np.bincount(member))[:-1]
     rows = np.split(np.argsort(member, kind="stable"), starts)
     draws = (_draw(rows, rng) for _ in range(num_resamples if num_rows else 0))
@@ -116,6 +118,10 @@ def estimate_all(
     return [
         Estimate(value=value, low=low, high=high) for value, (low, high) in zip(values, ends, strict=True)
     ]
+
+
+def _is_none(cluster: Hashable) -> bool:
+    return cluster is None or cluster == "" or cluster != cluster  # noqa: PLR0124 - NaN
 
 
 def _draw(clusters: list[Rows], rng: np.random.Generator) -> Rows:

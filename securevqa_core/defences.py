@@ -7,6 +7,7 @@ so that no row of a table is strong because a gradient was missing.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ DEFENCES = {
 
 _MAX_SPLICED = 32  # patches a side
 _MAX_CELL = 64  # pixels a side
+_STEPS = 4096  # of the integral over the clean sample; each adds 1/4096 to a risk at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,34 +102,48 @@ def noise_sd(defences: Sequence[str]) -> float | None:
 
 
 def certified_range(
-    scores: ArrayLike, *, noise_sd: float, radius_l2: float, confidence: float = 0.95
+    scores: ArrayLike, *, noise_sd: float, radius_l2: float, num_scorings: int = 1, confidence: float = 0.95
 ) -> tuple[float | None, float | None]:
-    """Return between what the median stays under any perturbation (median smoothing, Chiang et al., 2020).
+    """Return between what the median of as many fresh draws stays under any perturbation.
+
+    Median smoothing (Chiang et al., 2020) bounds the median of all draws there are. A score is the median of
+    a few, which scatters around that one; this bounds the few, over both samples, the clean one and theirs.
 
     Args:
-        scores: one a draw of Gaussian noise.
+        scores: one a draw of Gaussian noise on the clean video.
         noise_sd: its standard deviation on every value.
         radius_l2: the perturbation's L2 norm over all values of the video, not its root mean square.
-        confidence: of each end of the range; the draws are a sample.
+        num_scorings: medians that have to stay in the range, all of them: an attacker who may keep the best
+            of several files makes as many.
+        confidence: of each end of the range.
 
     Returns:
         Low and high; None where so few draws certify nothing.
 
     Raises:
-        ConfigurationError: no scores, or `noise_sd`, `radius_l2` or `confidence` is out of range.
+        ConfigurationError: no scores, or another argument is out of range.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())
-    require_range("number of scores", len(ordered), low=1, high=1_000_000)
+    count = len(ordered)
+    require_range("number of scores", count, low=1, high=1_000_000)
     require_range("noise_sd", noise_sd, low=1e-6, high=1e6)
     require_range("radius_l2", radius_l2, low=0, high=1e12)
+    require_range("num_scorings", num_scorings, low=1, high=1_000_000_000)
     require_range("confidence", confidence, low=0.5, high=1 - 1e-9)
-    share = float(special.ndtr(-radius_l2 / noise_sd))  # quantile that the median can fall to
-    num_below = special.bdtr(np.arange(len(ordered)), len(ordered), share)
-    # The k-th smallest is below that quantile unless fewer than k draws are.
-    (sure,) = np.nonzero(1 - num_below >= confidence)
-    if not len(sure):
-        return None, None
-    return float(ordered[sure[-1]]), float(ordered[-1 - sure[-1]])
+
+    def risk(rank: int) -> float:
+        """Of a median below the `rank`-th smallest score: at least half of its draws are.
+
+        The share of clean draws below that score is Beta(rank, count - rank + 1); a perturbation moves its
+        normal quantile by radius / sd at most (Neyman-Pearson). Right ends of the steps: never too small.
+        """
+        share = special.betaincinv(rank, count - rank + 1, np.arange(1, _STEPS + 1) / _STEPS)
+        moved = special.ndtr(special.ndtri(share) + radius_l2 / noise_sd)
+        stays = special.bdtr((count + 1) // 2 - 1, count, moved)
+        return float(-np.expm1(num_scorings * np.log(np.maximum(stays, 1e-300))).mean())
+
+    num_sure = bisect.bisect_right(range(1, count + 1), 1 - confidence, key=risk)
+    return (float(ordered[num_sure - 1]), float(ordered[-num_sure])) if num_sure else (None, None)
 
 
 def _grid(setup: _Setup, value: str) -> _Setup:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,12 +18,21 @@ from torch import Tensor, nn
 from securevqa_core.errors import CheckpointError
 from securevqa_core.models.published_keys import published_name
 
-__all__ = ["METADATA_KEY", "check_finite", "check_fit", "copy_weights", "read_file", "read_safetensors"]
+__all__ = [
+    "METADATA_KEY",
+    "check_finite",
+    "check_fit",
+    "copy_weights",
+    "read_file",
+    "read_safetensors",
+    "read_torch",
+]
 
 # One entry, because safetensors writes several in no fixed order, and the same weights must have the same id.
 METADATA_KEY = "securevqa"
 
 _MAX_NAMED = 8  # keys in one message
+_GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def read_file(path: Path) -> bytes:
@@ -47,6 +60,47 @@ def read_safetensors(data: bytes, *, where: str) -> tuple[dict[str, Tensor], Map
     # The library checks the header, a length and then JSON, and does not hand out what it says.
     length = int.from_bytes(data[:8], "little")
     return tensors, json.loads(data[8 : 8 + length]).get("__metadata__", {})
+
+
+def read_torch(data: bytes, *, where: str, allowed: Iterable[tuple[type, str]] = ()) -> object:
+    """Return what `torch.save` wrote; nothing in it is run.
+
+    Messages are ours: PyTorch's explain how to load the file all the same.
+
+    Args:
+        data: the content of a file.
+        where: what messages call it.
+        allowed: classes that stand for what the file names, and those names.
+
+    Raises:
+        CheckpointError: it is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        _require_sums(data, where)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+            warnings.simplefilter("ignore")  # of formats, with the same advice
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the restricted unpickler meets arbitrary bytes
+        named = _GLOBAL_NAME.search(str(error))
+        if named is not None:
+            raise CheckpointError(
+                f"{where} holds more than tensors, and is not unpickled: {named[1]} could run code"
+            ) from None
+        raise CheckpointError(
+            f"{where} is not a file of weights that torch can load: damaged, or of another kind"
+        ) from None
+
+
+def _require_sums(data: bytes, where: str) -> None:
+    """Hold every part of an archive against its own checksum, which PyTorch does not."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{where} is damaged: its part {damaged!r} is not as it was written")
 
 
 def check_fit(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
 from securevqa_core import zoo
@@ -23,6 +20,7 @@ from securevqa_core.fitting import (
     copy_weights,
     read_file,
     read_safetensors,
+    read_torch,
 )
 from securevqa_core.models.published_keys import PARTS, parts_of, route
 
@@ -32,7 +30,6 @@ __all__ = ["Assembled", "PublishedFile", "assemble", "load_published", "read_pub
 _COUNTER = "num_batches_tracked"
 # NumPy's numbers, which training scripts log beside the weights: read as nothing, by none of its code.
 _INERT_NAMES = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-_GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +94,10 @@ def read_published(path: str | Path) -> PublishedFile:
     """
     path = Path(path)
     data = read_file(path)
-    content = _safetensors(data, path) if path.suffix == ".safetensors" else _torch_file(data, path)
+    if path.suffix == ".safetensors":
+        content = _safetensors(data, path)
+    else:
+        content = read_torch(data, where=str(path), allowed=[(_Inert, name) for name in _INERT_NAMES])
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path} must hold a state dict, got a {type(content).__name__}")
     return PublishedFile(
@@ -173,21 +173,6 @@ class _Inert:
 
     def __setstate__(self, _state: object) -> None:
         pass
-
-
-def _torch_file(data: bytes, path: Path) -> object:
-    inert = [(_Inert, name) for name in _INERT_NAMES]
-    try:
-        with torch.serialization.safe_globals(inert):  # type: ignore[arg-type]  # torch types it as callables only
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler meets arbitrary bytes
-        named = _GLOBAL_NAME.search(str(error))
-        if named is not None:
-            raise CheckpointError(
-                f"{path} holds more than tensors, and is not unpickled: {named[1]} could run code"
-            ) from error
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise CheckpointError(f"{path} is not a file of weights that torch can load: {reason}") from error
 
 
 def _safetensors(data: bytes, path: Path) -> object:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from safetensors import torch as safetensors_torch
-from torch import Tensor, float16, lerp, nn
+from torch import Tensor, float16, lerp, nn, uint8
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
@@ -43,9 +43,11 @@ __all__ = [
     "shipped",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WITHOUT_DIGEST = 1  # the version before, which is still read
 SHIPPED = Path(__file__).parent / "checkpoints"
 Status = Literal["trained", "untrained", "imported"]
+_DIGEST = "digest"  # in the header
 _FINDINGS = ("described", "evaluation", "notes", "result", "refit")  # of a card: what weights are worth
 
 
@@ -60,6 +62,7 @@ class Checkpoint:
     card: dict[str, object]  # the model card: anything JSON can hold
     tensors: dict[str, Tensor]  # `state_dict()` of the model, on the CPU
     is_half: bool = False  # whether the file keeps them as float16
+    has_digest: bool = False  # whether the file was held against its own digest; those of version 1 have none
 
 
 def save(
@@ -75,6 +78,7 @@ def save(
     """Write a checkpoint under a temporary name, then rename it; return its `checkpoint_id`.
 
     The same arguments give the same bytes. With `is_half` weights are kept as float16, and read as float32.
+    The header has a digest of all that the file says, so that bytes that change later are noticed.
 
     Raises:
         ConfigurationError: no such architecture or status, or a card that JSON cannot hold.
@@ -97,6 +101,7 @@ def save(
         "status": status,
         "card": dict(card),
     }
+    fields[_DIGEST] = _digest(fields, tensors)
     data = safetensors_torch.save(tensors, metadata={METADATA_KEY: _to_json(fields)})
     _write(path, data)
     return _checkpoint_id(architecture, data)
@@ -142,6 +147,9 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
     found = _known_architecture(fields, where)
     if architecture is not None and found != architecture:
         raise CheckpointError(f"{where} holds a {found}, and a {architecture} was asked for")
+    has_digest = fields["format_version"] != WITHOUT_DIGEST
+    if has_digest and fields.get(_DIGEST) != _digest(fields, tensors):
+        raise CheckpointError(f"{where} is damaged: its digest is of other weights, or of another header")
     check_finite(tensors, where=where)
     return Checkpoint(
         checkpoint_id=_checkpoint_id(found, data),
@@ -151,6 +159,7 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
         card=dict(_mapping(fields, "card", where)),
         tensors={key: value.float() if value.dtype == float16 else value for key, value in tensors.items()},
         is_half=any(value.dtype == float16 for value in tensors.values()),
+        has_digest=has_digest,
     )
 
 
@@ -262,6 +271,16 @@ def seeded(architecture: str, *, seed: int = 0) -> Checkpoint:
     )
 
 
+def _digest(fields: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
+    """Return SHA-256 of a header without its digest, and of every tensor's name, type, shape and bytes."""
+    said = {name: value for name, value in fields.items() if name != _DIGEST}
+    digest = hashlib.sha256(_to_json(said).encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(f"\0{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _checkpoint_id(architecture: str, data: bytes) -> str:
     return f"{architecture}-{hashlib.sha256(data).hexdigest()[:16]}"
 
@@ -293,8 +312,10 @@ def _header(metadata: Mapping[str, str], where: str) -> Mapping[str, object]:
             f"{where} has a {METADATA_KEY!r} header that is not JSON: {text[:80]!r}"
         ) from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{where} has format_version {version!r}, and only {FORMAT_VERSION} is known")
+    if version not in {WITHOUT_DIGEST, FORMAT_VERSION}:
+        raise CheckpointError(
+            f"{where} has format_version {version!r}, and known are {WITHOUT_DIGEST} and {FORMAT_VERSION}"
+        )
     return cast(Mapping[str, object], fields)
 
 

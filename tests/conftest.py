@@ -34,6 +34,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["RAY_ADDRESS"] = address
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Bring back the variables that a command forgot: some run in the process of the tests."""
+    before = dict(os.environ)
+    yield
+    for name, value in before.items():
+        os.environ.setdefault(name, value)
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A running S3 server with one bucket, named by the AWS_* variables until the session ends."""

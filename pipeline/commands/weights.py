@@ -143,9 +143,11 @@ def verify_command(
 ) -> None:
     """Check that CHECKPOINT is whole, fits its architecture and scores a fixed input as where it was made."""
     verification = verify(_content(checkpoint), name=redact(checkpoint), digest=sha256)
-    _print(f"checkpoint   {verification.checkpoint.checkpoint_id}, {verification.checkpoint.status}")
+    found = verification.checkpoint
+    _print(f"checkpoint   {found.checkpoint_id}, {found.status}")
     _print(f"sha256       {verification.sha256}{'' if sha256 is None else ', as expected'}")
-    _print(f"weights      {len(verification.checkpoint.tensors)} tensors, all there, all finite")
+    state = "as they were written" if found.has_digest else "with no digest in the file to check them by"
+    _print(f"weights      {len(found.tensors)} tensors, all there, all finite, {state}")
     _print(f"fingerprint  {' '.join(f'{score:g}' for score in verification.scores)}")
     if verification.difference is None:
         _print("compared     with nothing: the card has no fingerprint")

@@ -100,7 +100,7 @@ class Lab:
             **_distortion(video.pixels, outcome.frames),
             **self._perceived(video.pixels, outcome.frames),
             **self._after_codecs(video.pixels, outcome.frames, judge),
-            **self._certified(video.pixels, digest),
+            **self._certified(video.pixels, digest, num_queries=outcome.num_queries),
             **self._keep(video, outcome, kept, scores=(clean["score_clean"], score)),
             "num_gradients": outcome.num_gradients,
             "num_queries": outcome.num_queries,
@@ -164,9 +164,10 @@ class Lab:
                 scores[f"score_{name}_crf{crf}"] = self._scored(encoded, judge.draws_of(encoded))[1]
         return scores
 
-    def _certified(self, clean: Frames, digest: str) -> dict[str, float | None]:
-        """Return what no perturbation of the attack's size can leave, where a defence certifies that.
+    def _certified(self, clean: Frames, digest: str, *, num_queries: int) -> dict[str, float | None]:
+        """Return the range of scores under a perturbation of the attack's size, where that is certified.
 
+        Where a file's draws stay its own, the attacker keeps the best of all the files it asked about.
         Nothing is certified of edits in time, which have no size, or of noise that the attacker knows.
         """
         sd = noise_sd(self.config.target.defences)
@@ -175,7 +176,8 @@ class Lab:
         raw = self.target.scorer.measure(clean, self._own_draws(digest)).mean(axis=1)
         points = np.asarray(self.target.checkpoint.calibration.to_score(raw))
         radius = self.config.attack.epsilon * float(clean.size) ** 0.5
-        low, high = certified_range(points, noise_sd=sd, radius_l2=radius)
+        num_scorings = 1 + (num_queries if self.config.regime == "replay" else 0)
+        low, high = certified_range(points, noise_sd=sd, radius_l2=radius, num_scorings=num_scorings)
         return {"certified_low": low, "certified_high": high}
 
     def _perceived(self, clean: Frames, attacked: Frames) -> dict[str, float | None]:

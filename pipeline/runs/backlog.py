@@ -108,8 +108,17 @@ class Tries:
     counts: NDArray[np.int32]  # (rows,) how often each was tried, without a row that came back included
     lost: NDArray[np.int32]  # (rows,) how often no worker returned it
     codes: NDArray[np.int16]  # (rows,) what came of the newest row that came back, into _CODES
+    moments: NDArray[np.int64]  # (rows,) when the newest row was finished, microseconds; -1: none came back
     limits: Mapping[int, tuple[str, float]] = field(default_factory=dict)  # that newest rows failed by
     last_call: int = 0  # number of the last that brought one of the rows
+
+    def digest(self) -> str:
+        """Digest what a report of the manifest is made from: which rows are there, and which were lost.
+
+        It moves when another run brings, tries or loses one of them, and not when they are put elsewhere.
+        """
+        lost = np.where(self.codes == _NEVER, self.lost, 0).astype(np.int32)
+        return hashlib.sha256(self.moments.tobytes() + lost.tobytes()).hexdigest()[:32]
 
     def states(self) -> RowStates:
         """Return where every row stands before anything is begun."""
@@ -195,11 +204,14 @@ def count_tries(index: KeyIndex, parts: Iterable[pa.Table], lost: Iterable[Colle
         lost_counts[places[places >= 0]] += 1
     newest, codes = tried[is_last], np.full(len(index), _NEVER, np.int16)
     codes[newest["place"]] = newest["code"]
+    moments = np.full(len(index), -1, np.int64)
+    moments[newest["place"]] = newest["at"]
     limited = newest[np.isin(newest["code"], [_CODES.index(code) for code in _LIMIT_OF])].tolist()
     return Tries(
         counts=lost_counts + np.bincount(tried["place"][~is_copy], minlength=len(index)).astype(np.int32),
         lost=lost_counts,
         codes=codes,
+        moments=moments,
         limits={place: owed[place, call, at] for place, call, at, _ in limited if (place, call, at) in owed},
         last_call=int(tried["call"].max(initial=0)),
     )
@@ -257,13 +269,13 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
     if source.path() == state.path():
         return
     names = state.outcome.names
-    rows = source.committed_rows(names, newest_only=False).select(names)
-    if not rows.num_rows and record.get("rows"):
-        raise OutputError(f"since_run {source.shown()!r} has no committed rows left: its checkpoint/ is gone")
     wanted = pads.field("video_id").isin(list(video_ids))
     for name, value in shared.items():
         wanted &= pads.field(name) == value
-    state.commit(rows.filter(wanted), f"adopted-{_digest(source, record)}")
+    rows = source.committed_rows(names, where=wanted, newest_only=False).select(names)
+    if not rows.num_rows and record.get("rows") and not source.has_commits():
+        raise OutputError(f"since_run {source.shown()!r} has no committed rows left: its checkpoint/ is gone")
+    state.commit(rows, f"adopted-{_digest(source, record)}")
     for name, keys in source.lost_rows().items():
         state.record_lost(keys, name=name)
 

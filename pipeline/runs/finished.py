@@ -1,4 +1,4 @@
-"""Owns reading a finished run: run.json first, then the files of the report that it names."""
+"""Owns reading a finished run: run.json first, then the files of the report that it names, and no others."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 
 from operators.schema import REPORT
 from operators.storage import storage_error
+from pipeline.runs.generations import read_report_files
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
@@ -36,11 +37,11 @@ def read_finished_run(
     """Return run.json and columns of the report: those that people look at first; all of them for None.
 
     Raises:
-        OutputError: there is no run.json, or the files it names are missing or not a report.
+        OutputError: there is no run.json, or the files it names are missing, changed or not a report.
     """
     try:
         run = directory.read_run()
-        report = None if run is None else _read_report(directory, run["files"], columns)
+        report = None if run is None else _read_report(directory, run, columns)
     except OutputError:
         raise
     except Exception as error:
@@ -48,6 +49,9 @@ def read_finished_run(
         raise OutputError(f"report of {directory.shown()!r} cannot be read: {reason}") from error
     if run is None or report is None:
         raise OutputError(f"{directory.shown()!r} holds no run.json: not a run, or not a finished one")
+    if run.get("rows", report.num_rows) != report.num_rows:
+        counted = f"{report.num_rows} rows and its run.json says {run['rows']}"
+        raise OutputError(f"report of {directory.shown()!r} has {counted}")
     return run, report
 
 
@@ -56,9 +60,9 @@ def worst_first(report: pa.Table) -> pa.Table:
     return report.sort_by([("score_lower", "ascending"), ("error_code", "ascending"), ("uri", "ascending")])
 
 
-def _read_report(directory: RunDirectory, files: list[str], columns: Sequence[str] | None) -> pa.Table:
-    if not files:
+def _read_report(directory: RunDirectory, run: dict[str, Any], columns: Sequence[str] | None) -> pa.Table:
+    names = None if columns is None else list(columns)
+    parts = [pq.read_table(pa.BufferReader(one), columns=names) for one in read_report_files(directory, run)]
+    if not parts:
         return REPORT.empty_table().select(columns or REPORT.names)
-    paths = [directory.path(name) for name in files]
-    report = pads.dataset(paths, format="parquet", filesystem=directory.arrow_filesystem)
-    return report.to_table(columns=None if columns is None else list(columns))
+    return pa.concat_tables(parts)

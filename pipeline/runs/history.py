@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from operators.storage import join
+from pipeline.runs.lock import LOCK_NAME
+from pipeline.runs.marks import BEGUN_NAME, STATE_NAME
 from pipeline.runs.rundir import ForeignRunError, RunDirectory
-from securevqa_core.errors import OutputError
+from securevqa_core.errors import OutputError, SecureVqaError
 
 __all__ = ["RunEntry", "find_runs"]
 
@@ -22,7 +25,7 @@ class RunEntry:
     """One report, or a run that has none yet."""
 
     uri: str  # of its run directory, for people
-    state: RunState  # archived: an earlier report; unfinished: rows, and no run.json beside them
+    state: RunState  # archived: an earlier report; unfinished: begun, and no run.json
     generation: int | None = None
     finished_at: str | None = None
     wall_seconds: float | None = None
@@ -42,23 +45,52 @@ def find_runs(location: str) -> list[RunEntry]:
         OutputError: there is none, or the location cannot be read.
     """
     top = RunDirectory(location)
-    here = list(_entries(location))
-    entries = here or [entry for name in top.folders() for entry in _entries(join(location, name))]
+    if here := list(_entries(top, _record(top), shared=set())):
+        return here
+    runs = [RunDirectory(join(location, name)) for name in top.folders()]
+    records = [_record(run) for run in runs]
+    shared = {path for record in records if record for path in _rows_elsewhere(record)}
+    entries = [
+        entry
+        for run, record in zip(runs, records, strict=True)
+        for entry in _entries(run, record, shared=shared)
+    ]
     if not entries:
-        raise OutputError(f"{top.shown()!r} holds no run: neither run.json nor checkpoint/, nor below it")
+        holds = "rows that runs share, and no run" if STATE_NAME in top.files() else "no run, nor below it"
+        raise OutputError(f"{top.shown()!r} holds {holds}: neither run.json nor {BEGUN_NAME}")
     return entries
 
 
-def _entries(uri: str) -> Iterator[RunEntry]:
-    directory = RunDirectory(uri)
+def _rows_elsewhere(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the path of the rows that a finished run shares with others."""
+    place = record.get("config", {}).get("backlog", {}).get("incremental")
+    with contextlib.suppress(SecureVqaError):  # of a store that cannot be reached from here
+        yield RunDirectory(place or "").path()
+
+
+def _entries(
+    directory: RunDirectory, current: dict[str, Any] | None, *, shared: Collection[str]
+) -> Iterator[RunEntry]:
     for name in directory.folders("generations"):
-        archived = RunDirectory(join(uri, f"generations/{name}"))
-        if record := _record(archived):
+        archived = RunDirectory(join(directory.uri, f"generations/{name}"))
+        record = _record(archived)
+        is_current = current and record and record["generation"] == current["generation"]  # not replaced yet
+        if record and not is_current:
             yield _entry(archived.shown(), "archived", record)
-    if record := _record(directory):
-        yield _entry(directory.shown(), "finished", record)
-    elif "checkpoint" in directory.folders():
+    if current:
+        yield _entry(directory.shown(), "finished", current)
+    elif _is_unfinished(directory, shared=shared):
         yield RunEntry(uri=directory.shown(), state="unfinished")
+
+
+def _is_unfinished(directory: RunDirectory, *, shared: Collection[str]) -> bool:
+    """Tell whether a run without a report has begun here; folders of before have neither mark."""
+    files, folders = directory.files(), directory.folders()
+    if BEGUN_NAME in files:
+        return True
+    if STATE_NAME in files or directory.path() in shared:
+        return False
+    return "checkpoint" in folders or files == [LOCK_NAME]  # with its rows elsewhere
 
 
 def _record(directory: RunDirectory) -> dict[str, Any] | None:

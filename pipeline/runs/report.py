@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import uuid
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -15,12 +16,20 @@ import pyarrow.parquet as pq
 
 from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
+from pipeline.runs.generations import write_report_file
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
 from securevqa_core.errors import ManifestError
 from securevqa_core.scoring import Thresholds, verdict
 
-__all__ = ["PENDING", "ROWS_PER_FILE", "STAGE_SECONDS", "Summary", "require_parquet", "write_report"]
+__all__ = [
+    "PENDING",
+    "ROWS_PER_FILE",
+    "STAGE_SECONDS",
+    "Summary",
+    "require_parquet",
+    "write_report",
+]
 
 PENDING = "pending"  # status of a video that no run has begun yet
 ROWS_PER_FILE = 50_000
@@ -33,16 +42,16 @@ class Summary:
     """What a report holds, counted while it is written."""
 
     rows: int = 0
-    files: list[str] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)  # name, size_bytes and sha256 of each
     by_status: Counter[str] = field(default_factory=Counter)
     by_verdict: Counter[str] = field(default_factory=Counter)
     by_error: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
 
-    def add(self, table: pa.Table, name: str) -> None:
+    def add(self, table: pa.Table, file: dict[str, Any]) -> None:
         """Count the rows of one file."""
         self.rows += table.num_rows
-        self.files.append(name)
+        self.files.append(file)
         self.by_status.update(_counts(table["status"]))
         self.by_verdict.update(_counts(table["verdict"]))
         self.by_error.update(_counts(table["error_code"]))
@@ -81,8 +90,10 @@ def write_report(
     state: RunDirectory | None = None,
     pending: Container[str] = (),
     thresholds: Thresholds | None = None,
+    generation: int = 1,
+    writer: str | None = None,
 ) -> Summary:
-    """Join the manifest with the committed rows and write the report's files.
+    """Join the manifest with the committed rows and write the report's files, beside those that are there.
 
     Args:
         directory: the run directory.
@@ -91,12 +102,14 @@ def write_report(
         state: where the committed rows are, if elsewhere.
         pending: row keys that a budget left for another run.
         thresholds: of verdicts now; None: they stay those of when the rows were committed.
+        generation: number of this report.
+        writer: what no other writer of this generation is called; None: a new name.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
     """
     summary = Summary()
-    directory.clear_report()
+    writer = writer or uuid.uuid4().hex[:12]
     state = state or directory
     report = pa.schema([field for field in state.outcome if field.name not in (ROW_KEY, CALL)])
     rows_per_file = _rows_per_file(report)
@@ -109,7 +122,8 @@ def write_report(
         for name in part.column_names:
             if name not in (ROW_KEY, *report.names):
                 table = table.append_column(part.schema.field(name), part[name])
-        summary.add(table, directory.write_report_file(table, number))
+        file = write_report_file(directory, table, number, generation=generation, writer=writer)
+        summary.add(table, file)
     return summary
 
 

@@ -1,8 +1,8 @@
 """Owns the layout of a run directory, local or remote, and the order in which its files appear.
 
 OUTPUT/
-  report/*.parquet      the current report, one row per manifest row
-  run.json              written last: a reader trusts the report only beside it
+  run.json              the current report: its files, their sizes and digests
+  report/               these files, one row per manifest row; for moments others beside them
   generations/0001/     earlier reports with their run.json
   checkpoint/ids/       what Ray Data has committed
   checkpoint/rows/      the rows it has committed, whatever generation they belong to
@@ -21,6 +21,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -45,8 +46,9 @@ _LOST = ".json"
 _CALL = "call.json"
 COMPACT_FILES = 256  # below so many, reading them one by one does not matter
 COMPACT_BYTES = 8 << 20  # a file of this size is not worth copying; so much is held while others are
-READ_BYTES = 2 << 20  # of files that are read together: some tens of thousands of rows without embeddings
+READERS = 16  # threads that read small files
 FILES_AT_ONCE = 100  # of which the footers are held, 150 kB each
+READ_BYTES = 2 << 20  # of files that are read together: some tens of thousands of rows without embeddings
 READ_AHEAD = 4  # files, and batches of each; else memory holds all of them
 FIRST_PAUSE_SECONDS = 0.5  # before a store is asked again; doubled every time
 _GLOB_CHARACTERS = "*?[]"  # which the library would expand in a name
@@ -76,7 +78,7 @@ def _stored(method: _Method) -> _Method:
                 reason = storage_error(error)
                 ends = time.monotonic() + pause_seconds - started
                 if not reason.transient or ends > self.patience_seconds:
-                    what = method.__name__.replace("_", " ")
+                    what = method.__name__.replace("_", " ").strip()
                     message = f"output {self.shown()!r}: {what} failed: {reason}"
                     raise OutputError(message) from error
             time.sleep(pause_seconds)
@@ -110,6 +112,20 @@ def _grouped(
             group = {}
     if group:
         yield group
+
+
+def _of_equal_columns(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables, those of equal names and types of columns in one."""
+    groups: dict[str, list[pa.Table]] = {}
+    for table in tables:
+        groups.setdefault(repr([(field.name, str(field.type)) for field in table.schema]), []).append(table)
+    for group in groups.values():
+        yield pa.concat_tables(group)
+
+
+def _fit(own: pa.Schema, wanted: Sequence[pa.Field[Any]]) -> bool:
+    """Tell whether a file's columns are of the types that are wanted, or absent."""
+    return all(own.field(one.name).type == one.type for one in wanted if one.name in own.names)
 
 
 def in_order(rows: pa.Table) -> pa.Table:
@@ -216,27 +232,37 @@ class RunDirectory:
 
     @_stored
     def committed_rows(
-        self, columns: Sequence[str], *, keys: Collection[str] | None = None, newest_only: bool = True
+        self,
+        columns: Sequence[str],
+        *,
+        keys: Collection[str] | pa.ChunkedArray[Any] | None = None,
+        where: pads.Expression | None = None,
+        newest_only: bool = True,
     ) -> pa.Table:
         """Return columns of the rows that were committed, by Ray Data or by `commit`, oldest first.
 
         Args:
             columns: names from `outcome`; `row_key`, `call` and `scored_at` come with them.
             keys: the row keys to look for; None for all.
+            where: what else must hold; None for nothing.
             newest_only: of several rows with one key return the newest.
         """
-        chosen = None if keys is None else pads.field(ROW_KEY).isin(pa.array(list(keys), pa.string()))
-        table = in_order(pa.concat_tables(self.committed_parts(columns, chosen=chosen)))
+        chosen: Any = where
+        if keys is not None:
+            texts = keys if isinstance(keys, pa.ChunkedArray) else pa.array(list(keys), pa.string())
+            known = pads.field(ROW_KEY).isin(texts)
+            chosen = known if where is None else known & where
+        table = in_order(pa.concat_tables(self.committed_parts(columns, where=chosen)))
         return newest_rows(table) if newest_only else table
 
     def committed_parts(
-        self, columns: Sequence[str], *, chosen: pads.Expression | None = None
+        self, columns: Sequence[str], *, where: pads.Expression | None = None
     ) -> Iterator[pa.Table]:
-        """Yield the rows that were committed, in no order, a part at a time; as `committed_rows` otherwise.
+        """Yield the rows that were committed, in no order, a part at a time.
 
         Args:
-            columns: as there.
-            chosen: which rows; None: all.
+            columns: as of `committed_rows`, with what comes with them.
+            where: which rows; None for all.
 
         Raises:
             OutputError: they cannot be read.
@@ -244,7 +270,7 @@ class RunDirectory:
         wanted = list(dict.fromkeys([ROW_KEY, CALL, "scored_at", *columns]))
         yield pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
         for files in self._committed_files():
-            yield self._read_files(files, wanted, chosen)
+            yield self._read_committed_rows(files, wanted, where)
 
     @_stored
     def _committed_files(self) -> list[list[str]]:
@@ -254,34 +280,18 @@ class RunDirectory:
         return [[path for paths in group.values() for path in paths] for group in groups]
 
     @_stored
-    def _read_files(self, files: list[str], columns: list[str], chosen: pads.Expression | None) -> pa.Table:
-        rows = (
-            self._dataset(files)
-            .scanner(
-                columns=columns, filter=chosen, batch_readahead=READ_AHEAD, fragment_readahead=READ_AHEAD
-            )
-            .to_table()
-        )
-        pa.default_memory_pool().release_unused()
-        return rows
+    def has_commits(self) -> bool:
+        """Tell whether any rows were committed here, of whatever kind of run."""
+        return bool(self._commits())
 
     @_stored
     def commit(self, rows: pa.Table, name: str) -> None:
         """Commit rows of `operators.schema.OUTCOME` as Ray Data would; the same name twice is one commit."""
-        self._make_folder("checkpoint", "ids")
-        self._make_folder("checkpoint", "rows")
-        parts = {
-            ("rows", f"{name}-0{_COMMITTED}"): rows,
-            ("ids", f"{name}{_COMMITTED}"): rows.select([ROW_KEY]),
-        }
-        for names, table in parts.items():  # the ids last: without them the rows do not count
-            path = self.path("checkpoint", *names)
-            self._require_held()
-            pq.write_table(table, path, filesystem=self.arrow_filesystem, compression="zstd")
+        self._commit([rows], name)
 
     @_stored
     def compact_commits(self, *, min_files: int = COMPACT_FILES) -> None:
-        """Put many small files of committed rows into few, for those who read them next."""
+        """Put many small files of committed rows into few, for those who read them next; of columns, all."""
         sizes = self._sizes("checkpoint", "rows")
         small = {
             stem: paths
@@ -291,33 +301,30 @@ class RunDirectory:
         if sum(map(len, small.values())) < min_files:
             return
         for group in _grouped(small, sizes, max_bytes=COMPACT_BYTES):
-            files = [path for paths in group.values() for path in paths]
-            self.commit(self._dataset(files).to_table(), f"compacted-{uuid.uuid4().hex}")
+            tables = self._tables([path for paths in group.values() for path in paths])
+            self._commit(list(_of_equal_columns(tables)), f"compacted-{uuid.uuid4().hex}")
             self._remove_commits(group)
 
     @_stored
     def forget_commits(self, *, before: datetime.datetime, keep: Collection[str]) -> None:
         """Remove rows that were finished before a moment, save those of some row keys."""
-        is_old = (pads.field("scored_at") < before) & ~pads.field(ROW_KEY).isin(
-            pa.array(list(keep), pa.string())
-        )
+        at, kept = pads.field("scored_at"), pads.field(ROW_KEY).isin(pa.array(list(keep), pa.string()))
+        is_old: Any = at.is_valid()
+        is_old = is_old & (at < before) & ~kept
         for stem, paths in self._commits().items():
-            rows = self._dataset(paths)
-            if not rows.count_rows(filter=is_old):
+            if not self._dataset(paths).count_rows(filter=is_old):
                 continue
-            left = rows.to_table(filter=~is_old)
-            if left.num_rows:  # first, as a row that is there twice counts once
-                self.commit(left, f"kept-{uuid.uuid4().hex}")
+            left = [table for one in self._tables(paths) if (table := one.filter(~is_old)).num_rows]
+            if left:  # first, as a row that is there twice counts once
+                self._commit(left, f"kept-{uuid.uuid4().hex}")
             self._remove_commits({stem: paths})
 
     @_stored
     def number_call(self, *, after: int = 0) -> int:
         """Return a number that no call before has had, above `after`, for those who come to remember."""
-        last = 0
-        with contextlib.suppress(FileNotFoundError):
-            last = int(json.loads(self._fs.cat_file(self.path("checkpoint", _CALL)))["call"])
+        content = self.read_file("checkpoint", _CALL)
+        last = 0 if content is None else int(json.loads(content)["call"])
         number = max(last, after) + 1
-        self._make_folder("checkpoint")
         self.write_json({"call": number}, "checkpoint", _CALL)
         return number
 
@@ -335,45 +342,14 @@ class RunDirectory:
         return {path.rpartition("/")[2]: json.loads(self._fs.cat_file(path)) for path in sorted(paths)}
 
     @_stored
-    def write_report_file(self, table: pa.Table, number: int) -> str:
-        """Write one file of the report; returns its name below the run directory."""
-        name = f"report-{number:05d}.parquet"
-        self._make_folder("report")
-        self._require_held()
-        pq.write_table(table, self.path("report", name), filesystem=self.arrow_filesystem, compression="zstd")
-        return f"report/{name}"
-
-    def last_generation(self, run: dict[str, Any] | None) -> int:
-        """Return the number of the latest report, current or archived; 0 where there is none."""
-        archived = [int(name) for name in self.folders("generations") if name.isdigit()]
-        return max([*archived, run["generation"] if run else 0], default=0)
-
-    @_stored
-    def archive_report(self, run: dict[str, Any]) -> None:
-        """Copy the current report to generations/ and withdraw it, safe to repeat after an interruption."""
-        home = f"generations/{run['generation']:04d}"
-        self._make_folder(home, "report")
-        for name in run["files"]:
-            self._require_held()
-            self._fs.cp_file(self.path(name), self.path(home, name))
-        self.write_json(run, home, "run.json")
-        self._remove(self.path("run.json"))  # until the next one there is no report to trust
-
-    @_stored
     def folders(self, *names: str) -> list[str]:
         """Return the names of the folders below a folder, sorted; none where it is not there."""
-        try:
-            entries = self._fs.ls(self.path(*names), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        folders = [info["name"] for info in entries if info["type"] == "directory"]
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in folders)
+        return self._entries("directory", *names)
 
     @_stored
-    def clear_report(self) -> None:
-        """Remove the files of a withdrawn or unfinished report."""
-        for path in self._list("report"):
-            self._remove(path)
+    def files(self, *names: str) -> list[str]:
+        """Return the names of the files in a folder, sorted; none where it is not there."""
+        return self._entries("file", *names)
 
     @_stored
     def write_run(self, run: dict[str, Any], *, last: dict[str, Any] | None) -> None:
@@ -409,8 +385,24 @@ class RunDirectory:
         if self._is_remote:
             self._fs.pipe_file(target, content)
             return
+        self._make_folder(*"/".join(names).split("/")[:-1])
         with whole_file(Path(target)) as part:
             part.write_bytes(content)
+
+    @_stored
+    def read_file(self, *names: str) -> bytes | None:
+        """Return the content of a file, None where there is none."""
+        try:
+            return bytes(self._fs.cat_file(self.path(*names)))
+        except FileNotFoundError:
+            return None
+
+    @_stored
+    def copy_file(self, source: str, target: str) -> None:
+        """Copy a file; where this is interrupted, what is there must not be trusted."""
+        self._make_folder(*target.split("/")[:-1])
+        self._require_held()
+        self._fs.cp_file(self.path(source), self.path(target))
 
     @_stored
     def remove_file(self, *names: str) -> None:
@@ -422,8 +414,54 @@ class RunDirectory:
         self._require_held()
         self._fs.rm_file(path)
 
-    def _dataset(self, files: list[str]) -> pads.Dataset:
+    def _commit(self, tables: Sequence[pa.Table], name: str) -> None:
+        """Commit tables, of any columns each, as one."""
+        keys = pa.concat_tables([table.select([ROW_KEY]) for table in tables])
+        for number, table in enumerate(tables):
+            self._write_commit(table, "rows", f"{name}-{number}{_COMMITTED}")
+        self._write_commit(keys, "ids", f"{name}{_COMMITTED}")  # last: without them the rows do not count
+
+    def _write_commit(self, table: pa.Table, kind: str, name: str) -> None:
+        self._make_folder("checkpoint", kind)
+        path = self.path("checkpoint", kind, name)
+        self._require_held()
+        pq.write_table(table, path, filesystem=self.arrow_filesystem, compression="zstd")
+
+    def _dataset(self, files: list[str]) -> pads.FileSystemDataset:
+        """Return rows with the columns of `outcome`, whatever else their files have."""
         return pads.dataset(files, schema=self.outcome, format="parquet", filesystem=self.arrow_filesystem)
+
+    def _tables(self, files: list[str]) -> list[pa.Table]:
+        """Return rows with all columns that their files have: what is written anew must be read so."""
+
+        def read(path: str) -> pa.Table:
+            return pq.ParquetFile(path, filesystem=self.arrow_filesystem).read()
+
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(read, files))
+
+    @_stored
+    def _read_committed_rows(
+        self, files: list[str], columns: list[str], chosen: pads.Expression | None
+    ) -> pa.Table:
+        """Return columns of the rows of some files that a condition chooses.
+
+        Another extraction's files may have columns of the same names and of a type that is no other's: they
+        are left out, as none of their rows is chosen.
+        """
+        added = [self.outcome.field(name) for name in columns if name not in OUTCOME.names]
+        if added:
+            with ThreadPoolExecutor(READERS) as pool:
+                schemas = pool.map(lambda one: one.physical_schema, self._dataset(files).get_fragments())
+            others = [path for path, own in zip(files, schemas, strict=True) if not _fit(own, added)]
+            left_out = [path for path in others if not self._dataset([path]).count_rows(filter=chosen)]
+            files = [path for path in files if path not in left_out]
+        rows = self._dataset(files).scanner(
+            columns=columns, filter=chosen, batch_readahead=READ_AHEAD, fragment_readahead=READ_AHEAD
+        )
+        table = rows.to_table()
+        pa.default_memory_pool().release_unused()
+        return table
 
     def _commits(self) -> dict[str, list[str]]:
         """Return the files of rows of every commit, by the name of its ids."""
@@ -445,6 +483,13 @@ class RunDirectory:
     def _make_folder(self, *names: str) -> None:
         if not self._is_remote:  # object stores have none, and the library would make a bucket for a typo
             self._fs.makedirs(self.path(*names) if names else self._root, exist_ok=True)
+
+    def _entries(self, kind: str, *names: str) -> list[str]:
+        try:
+            entries = self._fs.ls(self.path(*names), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == kind)
 
     def _list(self, *names: str) -> list[str]:
         return sorted(self._sizes(*names))

@@ -165,7 +165,7 @@ def _pipe(work: Work, places: NDArray[np.int64], seeds: DrawSource, ledger: Ledg
 def _came_back(work: Work, call: int) -> Mask:
     """Return which rows of the manifest a call has brought back."""
     back = np.zeros(len(work.index), np.bool_)
-    for part in work.job.state.committed_parts([], chosen=pads.field(CALL) == call):
+    for part in work.job.state.committed_parts([], where=pads.field(CALL) == call):
         places = work.index.places(part[ROW_KEY])
         back[places[places >= 0]] = True
     return back

@@ -20,12 +20,14 @@ from rich.console import Console
 
 from operators.embed import embedding_fields
 from operators.schema import CALL, REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, join, read_bytes, redact
+from operators.storage import StorageError, join, read_bytes, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_pieces
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
+from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
+from pipeline.runs.marks import mark_begun, mark_shared, unmark_begun
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
 from pipeline.runs.row_keys import SHARED, keyed
@@ -79,6 +81,7 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         CheckpointError, OutputError: before any video is touched.
         RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
+    _require_apart(config)
     embedding_names = config.embeddings.features if config.embeddings else ()
     started = time.time()
     with contextlib.ExitStack() as held:
@@ -91,10 +94,11 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         )
         listed = Spool(folder / "listed", pieces)
         require_parquet(listed.schema)
-        _require_apart(config)
         job = _prepare(config)
         for place in _places(job):
             held.enter_context(locked(place))
+        if job.state is not job.directory:
+            mark_shared(job.state)
         if config.backlog.since_run is not None:
             video_ids = [one for piece in listed.pieces(["video_id"]) for one in texts(piece, "video_id")]
             adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
@@ -111,19 +115,24 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
     fingerprint = _fingerprint(manifest, config.thresholds)
     report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
-    if previous and is_finished and not len(planned.now):
+    is_current = previous is not None and previous.get("state_digest") == tries.digest()
+    if previous and is_finished and is_current and not len(planned.now):
+        clear_report(job.directory, previous)  # of what a killed writer left
+        unmark_begun(job.directory)
         return Outcome(run=previous, is_new=False, report_uri=report_uri)
     budget, failure = backlog.time_budget_seconds, None
     ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
+    mark_begun(job.directory, job.state, run_id=ran.run_id)
     if len(planned.now):
         work = Work(job=job, manifest=manifest, index=index, ran=ran, console=console)
         failure = _fill(work, planned, after_call=tries.last_call)
-    if failure is not None and (is_finished or not tries.counts.any()):
-        raise failure  # there is nothing new to report, or nothing at all
+        if failure is not None and ((is_finished and is_current) or not tries.counts.any()):
+            raise failure  # there is nothing new to report, or nothing at all
+        tries = read_tries(job.state, index)
     job.state.compact_commits()
-    generation = job.directory.last_generation(previous) + 1
+    generation = last_generation(job.directory, previous) + 1
     if previous:
-        job.directory.archive_report(previous)
+        archive_report(job.directory, previous)
     is_pending = planned.states.are(RowState.PENDING)
     summary = write_report(
         job.directory,
@@ -132,6 +141,8 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
         state=job.state,
         pending=_AllBut(frozenset(manifest.keys_at(planned.states.are(RowState.LOST)))),
         thresholds=config.thresholds,
+        generation=generation,
+        writer=ran.run_id,
     )
     record = run_record(
         config.public_settings(),
@@ -146,13 +157,16 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
         "stages": timings,
         "bottleneck": bottleneck(timings),
         "fingerprint": fingerprint,
+        "state_digest": tries.digest(),
         "generation": generation,
         "num_scored_now": ran.num_begun,
         "num_left": int(is_pending.sum()),
     }
     if ran.broke:
         run["broke"] = ran.broke
-    job.directory.write_run(run, last=None)  # withdrawn above, where there was one
+    job.directory.write_run(run, last=previous)
+    clear_report(job.directory, run)
+    unmark_begun(job.directory)
     if backlog.keep_days is not None:
         everything = np.ones(manifest.num_rows, np.bool_)
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
@@ -183,7 +197,13 @@ def _shared(job: Job) -> Row:
 
 
 def _require_apart(config: ScoreConfig) -> None:
-    """Refuse an output that the next listing of the manifest's folder would take for videos."""
+    """Refuse an output that is the state too, or that a listing of the manifest would take for videos."""
+    incremental = config.backlog.incremental
+    if incremental is not None and _is_same(config.output, incremental):
+        raise ConfigurationError(
+            "incremental must be another folder than output, which keeps its own rows without it, "
+            f"got {redact(incremental)!r} for both"
+        )
     if suffix_of(config.manifest):
         return
     folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
@@ -193,6 +213,12 @@ def _require_apart(config: ScoreConfig) -> None:
             raise ConfigurationError(
                 f"{name} must not lie inside the manifest {redact(folder)!r}, got {redact(place)!r}"
             )
+
+
+def _is_same(one: str, other: str) -> bool:
+    if scheme_of(one) == scheme_of(other) == "file":
+        return Path(join(one, "")).resolve() == Path(join(other, "")).resolve()
+    return join(one, "").rstrip("/") == join(other, "").rstrip("/")
 
 
 def _prepare(config: ScoreConfig) -> Job:
@@ -268,7 +294,7 @@ def _timings(job: Job, ran: Ran) -> dict[str, dict[str, float]]:
     if ran.first_call is None or not ran.seconds:
         return {}
     names = list(STAGE_SECONDS.values())
-    parts = job.state.committed_parts(names, chosen=pads.field(CALL) >= ran.first_call)
+    parts = job.state.committed_parts(names, where=pads.field(CALL) >= ran.first_call)
     back = pa.concat_tables([part.select(names) for part in parts])
     return stage_timings(back, ran.slots, wall_seconds=ran.seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from operators.fetch import content_versions
 from operators.schema import texts
+from operators.storage import redact
 from pipeline.manifests.labels import LabelRange, label_column, labels_of
 from securevqa_core.errors import ManifestError
 from securevqa_core.training.cache import MAX_REPEATS, LabelledVideo
@@ -59,7 +61,8 @@ def read_training_set(
         reference_column: of URIs of the same videos undistorted, null where there is none; None: no column.
 
     Raises:
-        ManifestError: a column or a value breaks a rule; rows are numbered from 1.
+        ManifestError: a column or a value breaks a rule, a source lies in two parts, or two rows of one video
+            differ; rows are numbered from 1.
     """
     labels = labels_of(table, label_column(table.column_names, label), label_range)
     splits = _splits(table, split_column)
@@ -80,6 +83,10 @@ def read_training_set(
         )
         for row, version in zip(rows, versions, strict=True)
     }
+    _require_one_meaning(videos)
+    labelled = [row for row, label in enumerate(labels) if label is not None]
+    for kind, names in (("source", sources), ("video", [redact(uri) for uri in uris])):
+        _require_apart(kind, [(splits[row], names[row]) for row in labelled], split_column)
     manifest_split = None
     if split_column in table.column_names:
         parts = {
@@ -87,7 +94,7 @@ def read_training_set(
             for part in ("train", "validation")
         }
         manifest_split = Split(**parts)
-        _require_apart(manifest_split, split_column)
+        _require_filled(manifest_split, split_column)
     return TrainingSet(
         videos=tuple(videos.values()),
         given=manifest_split,
@@ -189,11 +196,38 @@ def _repeats(table: pa.Table) -> list[int]:
     return repeats
 
 
-def _require_apart(split: Split, column: str) -> None:
+def _require_one_meaning(videos: dict[int, LabelledVideo]) -> None:
+    """Refuse rows of one URI that differ in label, source or reference: only one of them would be learnt."""
+    first: dict[str, int] = {}
+    for row, video in videos.items():
+        earlier = first.setdefault(video.uri, row)
+        for name in ("label", "source", "reference"):
+            was, now = (getattr(videos[one], name) for one in (earlier, row))
+            if was != now:
+                raise ManifestError(
+                    f"rows {earlier + 1} and {row + 1} are of one video, {redact(video.uri)!r}, "
+                    f"and must agree: {name} is {_shown(was)} and {_shown(now)}"
+                )
+
+
+def _shown(value: float | str | None) -> str:
+    return f"{value:g} of 100" if isinstance(value, float) else repr(value)
+
+
+def _require_filled(split: Split, column: str) -> None:
     for part in ("train", "validation"):
         if not getattr(split, part):
             raise ManifestError(f"column {column!r} must mark labelled rows as {part}, got none")
-    shared = {video.source for video in split.train} & {video.source for video in split.validation}
+
+
+def _require_apart(kind: str, rows: Sequence[tuple[str, str]], column: str) -> None:
+    """Refuse what lies in several parts, that of test too: a score of what was learnt measures memory."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for split, name in rows:
+        parts[name].add(split)
+    shared = {name: found for name, found in sorted(parts.items()) if len(found) > 1}
     if shared:
-        named = ", ".join(map(repr, sorted(shared)[:8]))
-        raise ManifestError(f"a source must lie on one side of column {column!r}, got on both: {named}")
+        named = ", ".join(f"{one!r} ({', '.join(sorted(found))})" for one, found in list(shared.items())[:8])
+        raise ManifestError(
+            f"a {kind} must lie in one part of column {column!r}, {len(shared)} lie in several: {named}"
+        )

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clock", "clock_of", "constant_clock"]
+__all__ = ["Clock", "Jumps", "clock_of", "constant_clock", "jumps_of"]
 
 _MAX_STRAY = 0.5  # of a frame's time, to either side of its place at constant rate
 _LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen longer counts for that long
@@ -27,6 +27,8 @@ _MIN_MOMENT_SECONDS = 1 / 120  # of variable rate; screens show few pictures fas
 # double one picture and miss the next.
 _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
 _MAX_MOMENTS = 1 << 53
+# Seconds, to either side, that FFmpeg's programs take for a clock that was set anew.
+_MAX_BACK, _MAX_AHEAD = 0.1, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,6 +104,32 @@ def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int |
         seconds=total * time_base,
         starts=shown / moment,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Jumps:
+    """Where a clock was set anew, as between recordings that were put together."""
+
+    joined: NDArray[np.int64]  # (num_frames,) time stamps as if it had gone on
+    seconds_ahead: float  # that it jumped ahead in all; some players hold a picture for as long
+
+
+def jumps_of(times: NDArray[np.int64], *, time_base: float) -> Jumps | None:
+    """Return where a clock jumps; None where it does not, or does nothing else.
+
+    Args:
+        times: (num_frames,) time stamps in the order of decoding, or of display, in units of `time_base`.
+        time_base: seconds.
+    """
+    steps = np.diff(times)
+    is_ahead = steps > _MAX_AHEAD / time_base
+    is_jump = is_ahead | (steps < -_MAX_BACK / time_base)
+    usual = steps[~is_jump & (steps > 0)]
+    if not is_jump.any() or not len(usual):
+        return None
+    ahead = float(steps[is_ahead].sum()) * time_base
+    steps[is_jump] = np.median(usual)
+    return Jumps(joined=np.cumsum(np.append(times[:1], steps)), seconds_ahead=ahead)
 
 
 def _is_constant(shown: NDArray[np.float64], last: float) -> bool:

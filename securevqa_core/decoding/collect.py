@@ -15,6 +15,7 @@ from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
 from securevqa_core.decoding.pixels import PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
+from securevqa_core.doubts import SIZE_CHANGES
 from securevqa_core.errors import DecodeError
 from securevqa_core.fragments import crop_patches, grid_corners, sampled_size
 from securevqa_core.randomness import generator
@@ -228,7 +229,7 @@ class _Tally:
         warnings = []
         if len(self._sizes) > 1:
             sizes = sorted(f"{width}x{height}" for width, height in self._sizes)
-            warnings.append(f"size_changes: frames of {', '.join(sizes[:4])}, all scaled to one size")
+            warnings.append(f"{SIZE_CHANGES} frames of {', '.join(sizes[:4])}, all scaled to one size")
         if self._num_interlaced:
             warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
         if self._transfers:

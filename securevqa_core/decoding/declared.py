@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
-from securevqa_core.decoding.probe import shown_streams
+from securevqa_core.decoding.probe import shown_streams, thumbnail_streams
 from securevqa_core.decoding.transport_tracks import video_pids
-from securevqa_core.doubts import SEVERAL_VIDEO_STREAMS, TRACK_CHANGES
+from securevqa_core.doubts import CLOCK_JUMPS, SEVERAL_VIDEO_STREAMS, SUBTITLES_COVER, TRACK_CHANGES
 from securevqa_core.types import VideoInfo
 
 __all__ = ["header_warnings"]
@@ -17,6 +18,9 @@ __all__ = ["header_warnings"]
 _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
 _SHORT_SECONDS = 0.5  # containers round
 _SHORT_FRAMES = 1.5  # likewise
+_UNASKED = Disposition.default | Disposition.forced
+# Subtitles that are pictures or can be drawings. Others are words.
+_DRAWN = frozenset({"ass", "hdmv_pgs_subtitle", "dvb_subtitle", "dvd_subtitle", "xsub"})
 
 
 def header_warnings(
@@ -27,24 +31,42 @@ def header_warnings(
     declared, present = _declared_seconds(container, stream, index), info.duration_seconds
     if stream.frames > index.num_packets and _lacks_frames(declared, info):
         warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
-    elif _is_short(declared, present):
+    elif _is_short(declared, present) and not index.seconds_ahead:
         warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
-    num_videos = len(shown_streams(container))
+    num_videos = len(shown_streams(container)) + len(thumbnail_streams(container))
     if num_videos > 1:
         warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")
     elif "mpegts" in container.format.name.split(",") and (others := video_pids(descriptor) - {stream.id}):
         ids = ", ".join(map(str, sorted(others)))
         warnings.append(f"{TRACK_CHANGES} packet id {stream.id} was read, and not {ids}")
-    return warnings
+    if index.seconds_ahead:
+        warnings.append(f"{CLOCK_JUMPS} {index.seconds_ahead:.0f} s ahead, of which no picture is shown")
+    return warnings + _covers(container)
+
+
+def _covers(container: InputContainer) -> list[str]:
+    """Say which subtitles may cover the picture without a viewer's asking."""
+    unasked = [stream for stream in container.streams.subtitles if stream.disposition & _UNASKED]
+    contexts = [stream.codec_context for stream in unasked if stream.codec_context is not None]
+    kinds = {context.codec.canonical_name for context in contexts} & _DRAWN
+    return [f"{SUBTITLES_COVER} {', '.join(sorted(kinds))}, shown by default"] if kinds else []
 
 
 def _declared_seconds(container: InputContainer, stream: VideoStream, index: FrameIndex) -> float:
     """Return how long the video is said to be; the container's word counts as far as no sound reaches."""
     own = stream_seconds(stream)
     if own is not None:
-        return own
+        return own - _empty_seconds(container, stream)
     whole = (container.duration or 0) / av.time_base
     return 0.0 if not _is_short(whole, index.end_of_others) else whole
+
+
+def _empty_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Return for how long nothing is shown at first, which MP4 counts among a track's duration."""
+    is_mp4 = "mov" in container.format.name.split(",")
+    if not is_mp4 or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return max(float(stream.start_time * stream.time_base), 0.0)
 
 
 def _lacks_frames(declared: float, info: VideoInfo) -> bool:

@@ -8,18 +8,21 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.clock import Clock, clock_of, constant_clock
+from securevqa_core.decoding.clock import Clock, Jumps, clock_of, constant_clock, jumps_of
 from securevqa_core.decoding.probe import demuxed, reason_of
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import VideoInfo
 
-__all__ = ["FrameIndex", "index_frames", "stream_seconds", "trusted_times", "video_info"]
+__all__ = ["FrameIndex", "index_frames", "jumps_in", "stream_seconds", "trusted_times", "video_info"]
 
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
+# FFmpeg reads all pictures in a file as a video, viewers see the first: photographs bring previews along.
+_STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe"})
 _MAX_COUNT_ERROR = 0.5  # moments; a declared rate that gives other numbers of them is not the clock's
 
 
@@ -37,8 +40,9 @@ class FrameIndex:
     numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
     positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
     clock: Clock | None = None  # None: nothing tells when frames are shown
-    order: NDArray[np.int64] | None = None  # (num_frames,) when to decode packets, where `pts` is None
+    order: NDArray[np.int64] | None = None  # (num_frames,) ascending, to decode at, where `pts` is None
     end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
+    seconds_ahead: float = 0.0  # that the clock jumped, which nobody is taken to watch
 
     @property
     def moments(self) -> Clock:
@@ -106,6 +110,8 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
                 packets.add(packet, is_vp8=is_vp8)
             else:
                 packets.add_other(packet)
+            if container.format.name in _STILLS and packets.pts:
+                break
     except MemoryError:
         raise
     except av.error.FFmpegError as error:
@@ -113,20 +119,30 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
             raise DecodeError("no_frames", f"no packet can be read: {reason_of(error)}") from error
     if not packets.pts:
         raise DecodeError("no_frames", "the video stream holds no packet")
-    return _index(stream, packets)
+    return _index(container, stream, packets)
 
 
-def _index(stream: VideoStream, packets: _Packets) -> FrameIndex:
+def jumps_in(container: InputContainer, stream: VideoStream, times: NDArray[np.int64]) -> Jumps | None:
+    """Return where the clock of a container jumps whose clock may be set anew; None where it does not."""
+    may_jump = container.format.flags & Flags.ts_discont.value
+    return jumps_of(times, time_base=_time_base(stream)) if may_jump else None
+
+
+def _index(container: InputContainer, stream: VideoStream, packets: _Packets) -> FrameIndex:
     flags, num_frames = np.array(packets.keyframes), len(packets.pts)
     times = trusted_times(packets.pts, reorders=stream.codec_context.has_b_frames)
-    clock = order = None
+    clock = order = jumps = None
+    if None not in packets.dts:
+        sent = np.array(packets.dts, dtype=np.int64)
+        jumps = jumps_in(container, stream, sent)
+        order = np.sort(sent) if jumps is None else jumps.joined
+    if jumps is not None:
+        times = None  # they no longer tell frames apart
     if times is not None:
         rows = np.argsort(times)
         flags, times = flags[rows], times[rows]
         last = max(packets.end_at(int(row)) for row in (rows[-1], num_frames - 1)) - int(times[-1])
         clock = clock_of(times, time_base=_time_base(stream), last_duration=last)
-    elif None not in packets.dts:
-        order = np.sort(np.array(packets.dts, dtype=np.int64))
     return FrameIndex(
         pts=times,
         is_keyframe=flags,
@@ -134,6 +150,7 @@ def _index(stream: VideoStream, packets: _Packets) -> FrameIndex:
         num_packets=packets.num_packets,
         clock=clock,
         order=order,
+        seconds_ahead=0.0 if jumps is None else jumps.seconds_ahead,
         end_of_others=packets.end_of_others,
     )
 

@@ -12,11 +12,13 @@ from securevqa_core.decoding.matroska_index import read_element
 __all__ = ["matroska_header"]
 
 _EBML, _SEGMENT, _CLUSTER, _TRACKS, _SEEK_HEAD = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0x114D9B74
+_CHAPTERS, _EDITION, _IS_ORDERED = 0x1043A770, 0x45B9, 0x45DD
 _SEEK, _SEEK_ID, _SEEK_POSITION = 0x4DBB, 0x53AB, 0x53AC
 _TRACK_ENTRY, _TRACK_TYPE, _CODEC_ID, _VIDEO, _OPERATION = 0xAE, 0x83, 0x86, 0xE0, 0xE2
 _CROP_BOTTOM, _CROP_TOP, _CROP_LEFT, _CROP_RIGHT, _ALPHA_MODE = 0x54AA, 0x54BB, 0x54CC, 0x54DD, 0x53C0
 _MAPPING, _MAPPED_TYPE, _MAPPED_RECORD = 0x41E4, 0x41E7, 0x41ED
 _COLOUR, _TRANSFER = 0x55B0, 0x55BA
+_LISTS = frozenset([_TRACKS, _CHAPTERS])
 _NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _COLOUR, _MAPPING, _SEEK])
 _STREAM_TYPES = frozenset([0x01, 0x02, 0x11, 0x21])  # of tracks that FFmpeg makes streams of
 _VIDEO_TYPE = 0x01
@@ -38,7 +40,8 @@ def matroska_header(descriptor: int, stream_index: int, num_tracks: int) -> Head
         stream_index: FFmpeg's, which counts the tracks it knows the type of.
         num_tracks: how many it counts.
     """
-    tracks = [fields for fields in _Reader(descriptor).tracks() if _is_stream(fields)]
+    reader = _Reader(descriptor)
+    tracks = [fields for fields in reader.entries(_TRACKS, _TRACK_ENTRY) if _is_stream(fields)]
     is_known = len(tracks) == num_tracks and stream_index < num_tracks
     if not is_known or _number(tracks[stream_index], _TRACK_TYPE) != _VIDEO_TYPE:
         return Header(not_understood=(MISPLACED,))
@@ -52,6 +55,10 @@ def matroska_header(descriptor: int, stream_index: int, num_tracks: int) -> Head
     problems = list(_problems(mine))
     if any(_OPERATION in fields for fields in tracks):
         problems.append("tracks that are put together (TrackOperation)")
+    if any(_number(edition, _IS_ORDERED) for edition in reader.entries(_CHAPTERS, _EDITION)):
+        problems.append("chapters that are played in an order of their own (EditionFlagOrdered)")
+    if reader.is_exhausted:
+        problems.append(MISPLACED)
     return Header(crop=crop, transfer=_number(mine, _TRANSFER), not_understood=tuple(problems))
 
 
@@ -87,30 +94,38 @@ class _Reader:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor, self._num_left = descriptor, _MAX_ELEMENTS
+        self._lists: dict[int, dict[int, int]] = defaultdict(dict)  # by name, where each begins and ends
+        self._find_lists()
 
-    def tracks(self) -> Iterator[_Fields]:
-        """Yield what the entries of the track list hold, in order; none where it is not to be found."""
+    def entries(self, list_name: int, entry_name: int) -> Iterator[_Fields]:
+        """Yield what the entries of a list hold, in order; none where it is not to be found."""
+        for start, end in self._lists[list_name].items():
+            inside = self._elements(start, end)
+            yield from (self._fields(*places) for name, *places in inside if name == entry_name)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Tell whether there may be more elements than were looked at."""
+        return self._num_left <= 0
+
+    def _find_lists(self) -> None:
         size_bytes = os.fstat(self._descriptor).st_size
         head = read_element(self._descriptor, 0, end=size_bytes)
         segment = read_element(self._descriptor, head[2], end=size_bytes) if head else None
         if head is None or head[0] != _EBML or segment is None or segment[0] != _SEGMENT:
             return
-        lists: dict[int, int] = {}  # where each begins and ends
         sought: list[int] = []
         for name, start, end in self._elements(segment[1], min(segment[2], size_bytes)):
             if name == _CLUSTER:
                 break
-            if name == _TRACKS:
-                lists[start] = end
+            if name in _LISTS:
+                self._lists[name][start] = end
             if name == _SEEK_HEAD:
                 sought += self._sought(start, end)
         for place in (segment[1] + position for position in sought):
             found = read_element(self._descriptor, place, end=size_bytes) if place < size_bytes else None
-            if found is not None and found[0] == _TRACKS:
-                lists[found[1]] = min(found[2], size_bytes)
-        for start, end in lists.items():
-            entries = self._elements(start, end)
-            yield from (self._fields(*places) for name, *places in entries if name == _TRACK_ENTRY)
+            if found is not None and found[0] in _LISTS:
+                self._lists[found[0]][found[1]] = min(found[2], size_bytes)
 
     def _elements(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         while start < end and self._num_left > 0:
@@ -122,9 +137,9 @@ class _Reader:
             start = element[2]
 
     def _sought(self, start: int, end: int) -> list[int]:
-        """Return where a seek head says that track lists are, from where the segment's content begins."""
+        """Return where a seek head says that lists are, from where the segment's content begins."""
         fields = [self._fields(*places) for name, *places in self._elements(start, end) if name == _SEEK]
-        return [_number(field, _SEEK_POSITION) for field in fields if _number(field, _SEEK_ID) == _TRACKS]
+        return [_number(field, _SEEK_POSITION) for field in fields if _number(field, _SEEK_ID) in _LISTS]
 
     def _fields(self, start: int, end: int, *, depth: int = 0) -> _Fields:
         """Return what lies between two places, and in the elements there that hold others."""

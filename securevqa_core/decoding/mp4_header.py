@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -28,6 +29,7 @@ _DOLBY_VISION_ENTRIES = frozenset([b"dvh1", b"dvhe", b"dav1", b"dva1", b"dvav"])
 _SHOWN = frozenset([b"clap", b"pasp", b"colr", b"st3d", b"sv3d", *_IN_ENTRY, *_DOLBY_VISION_BOXES])
 _CODED_COLOURS = frozenset([b"nclx", b"nclc"])  # kinds of `colr` that give numbers of ITU-T H.273
 _IS_ENABLED = 1  # flag of a track
+_EMPTY_EDIT, _NORMAL_RATE = -1, 1 << 16  # of an edit list
 
 
 def mp4_header(descriptor: int, track_id: int) -> Header:
@@ -92,6 +94,8 @@ def _track_header(descriptor: int, track: _Track) -> Header:
         return Header(not_understood=(MISPLACED,))
     orders = [_orders(descriptor, entry) for entry in entries]
     problems = list(_problems(entries[0].kind, orders[0]))
+    if _changes_pace(descriptor, track.box):
+        problems.append("an edit list that plays backwards, at another pace or holds a picture")
     if any(other != orders[0] for other in orders[1:]):
         problems.append("descriptions of the same track that disagree on how it is shown")
     if not all(_is_tiled(descriptor, entry) for entry in entries):
@@ -104,6 +108,25 @@ def _track_header(descriptor: int, track: _Track) -> Header:
     if crop is None:
         problems.append("a clean aperture that is no part of the picture")
     return Header(crop=crop or NO_CROP, transfer=_transfer(orders[0]), not_understood=tuple(problems))
+
+
+def _changes_pace(descriptor: int, track: Box) -> bool:
+    """Tell whether a segment of an edit list has another rate than 1 (section 8.6.6); FFmpeg ignores it."""
+    lists = [box for box in boxes(descriptor, track.start, track.end) if box.kind == b"edts"]
+    inside = [box for edits in lists for box in boxes(descriptor, edits.start, edits.end)]
+    tables = [content(descriptor, box) for box in inside if box.kind == b"elst"]
+    return any(
+        media_time != _EMPTY_EDIT and rate != _NORMAL_RATE
+        for table in tables
+        for _, media_time, rate in _edits(table)
+    )
+
+
+def _edits(table: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield how long each segment is, where it begins and its rate."""
+    entry = struct.Struct(">Qqi" if table[:1] == b"\1" else ">Iii")
+    rows = table[8 : 8 + len(table[8:]) // entry.size * entry.size]
+    yield from entry.iter_unpack(rows)
 
 
 def _transfer(orders: list[tuple[bytes, bytes]]) -> int:

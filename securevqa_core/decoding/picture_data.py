@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import itertools
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -54,11 +56,21 @@ def side_data(picture: VideoFrame) -> SideData:
     collector, and a decoder that gets no buffer back allocates and clears one for every frame.
     """
     held: SideData = {}
-    for item in SideDataContainer(picture):  # type: ignore[call-arg]
+    for item in _items(SideDataContainer(picture)):  # type: ignore[call-arg]
         kind: Any = item.type  # its stub has no value
         held.setdefault(kind.value, item)
         _keep_description(item)
     return held
+
+
+def _items(container: Any) -> Iterator[Any]:
+    """Yield every item by its place: iterating gives items in PyAV 18 and kinds in 19."""
+    for place in itertools.count():
+        try:
+            item = container[place]
+        except IndexError:
+            return
+        yield item
 
 
 def _keep_description(item: Any) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "open_video",
     "reason_of",
     "shown_streams",
+    "thumbnail_streams",
 ]
 
 MAX_STREAMS = 128  # of all kinds; FFmpeg looks into each one as it opens a file
@@ -194,6 +195,11 @@ def _choose_stream(container: InputContainer) -> VideoStream:
 def shown_streams(container: InputContainer) -> list[VideoStream]:
     """Return the video streams that a player could show."""
     return [stream for stream in container.streams.video if not stream.disposition & _NOT_VIDEO]
+
+
+def thumbnail_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the streams that a file calls pictures of its chapters; some players show them like others."""
+    return [stream for stream in container.streams.video if stream.disposition & Disposition.timed_thumbnails]
 
 
 def demuxed(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
 from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
-from securevqa_core.decoding.frame_index import FrameIndex
+from securevqa_core.decoding.frame_index import FrameIndex, jumps_in
 from securevqa_core.decoding.harmless import touch_no_pixel
 from securevqa_core.decoding.layers import check_layers
 from securevqa_core.decoding.probe import demuxed
@@ -81,6 +81,8 @@ def _counted(video: OpenVideo) -> tuple[FrameIndex, int]:
 def _counted_clock(times: list[int | None], video: OpenVideo) -> Clock | None:
     """Return the clock by the pictures' own time stamps; by the packets' where those are out of order."""
     known = np.array([time for time in times if time is not None], dtype=np.int64)
+    if (jumps := jumps_in(video.container, video.stream, known)) is not None:
+        known = jumps.joined
     if len(known) < len(times) or (known[1:] < known[:-1]).any():
         known = np.zeros(0, dtype=np.int64) if video.index.order is None else video.index.order
     if not len(times) or len(known) != len(times) or video.stream.time_base is None:

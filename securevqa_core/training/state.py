@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError
 from securevqa_core.files import whole_file
+from securevqa_core.fitting import read_torch
 
 __all__ = ["Place", "metric_log", "read_state", "write_state"]
 
@@ -81,11 +81,12 @@ def read_state(output: Path, *, identity: Mapping[str, Any]) -> tuple[Place, dic
     """
     path = output / STATE_FILE
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+    except OSError as error:
         raise CheckpointError(f"training state {str(path)!r} cannot be read: {error}") from error
+    content: Any = read_torch(data, where=f"training state {str(path)!r}")
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(

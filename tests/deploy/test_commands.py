@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,9 +55,44 @@ def test_a_night_scores_what_is_new_and_joins_the_cluster_it_is_on(tmp_path: Pat
     ]
 
 
-def test_a_night_without_a_name_is_called_by_the_date(tmp_path: Path) -> None:
-    done = night(tmp_path, **{name: value for name, value in SETTINGS.items() if "NIGHT" not in name})
-    assert re.fullmatch(r"s3://scores/nightly/\d{4}-\d\d-\d\d", done.stdout.splitlines()[4])
+@pytest.mark.parametrize(
+    ("now", "begins", "name"),
+    [
+        ("2026-11-23 22:00", "22", "2026-11-23"),
+        ("2026-11-24 00:30", "22", "2026-11-23"),
+        ("2026-11-24 21:59", "22", "2026-11-23"),
+        ("2026-11-24 22:00", "22", "2026-11-24"),
+        ("2026-11-23 21:00", None, "2026-11-23"),
+        ("2026-11-24 05:00", None, "2026-11-23"),
+        ("2026-03-01 00:10", None, "2026-02-28"),
+        ("2026-11-24 00:30", "0", "2026-11-24"),
+    ],
+)
+def test_a_night_is_called_by_the_date_on_which_it_began_also_after_midnight(
+    now: str, begins: str | None, name: str, tmp_path: Path
+) -> None:
+    clock = tmp_path / "date"
+    clock.write_text(f'#!/bin/sh\nexec {shutil.which("date")} -u -d "{now} UTC $3" "$4"\n')
+    clock.chmod(0o755)
+    settings = {name: value for name, value in SETTINGS.items() if name != "SECUREVQA_NIGHT"}
+    done = night(tmp_path, **settings, **({"SECUREVQA_NIGHT_BEGINS": begins} if begins else {}))
+    assert done.stdout.splitlines()[4] == f"s3://scores/nightly/{name}"
+
+
+def test_a_night_is_called_by_todays_or_yesterdays_date(tmp_path: Path) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != "SECUREVQA_NIGHT"}
+    before = datetime.now(UTC) - timedelta(hours=12)
+    (_, _, _, _, output, *_) = night(tmp_path, **settings).stdout.splitlines()
+    after = datetime.now(UTC) - timedelta(hours=12)
+    assert output in {f"s3://scores/nightly/{moment:%Y-%m-%d}" for moment in (before, after)}
+
+
+@pytest.mark.parametrize("begins", ["24", "-1", "late", "1.5"])
+def test_a_night_that_begins_at_no_hour_is_refused(begins: str, tmp_path: Path) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != "SECUREVQA_NIGHT"}
+    done = night(tmp_path, **settings, SECUREVQA_NIGHT_BEGINS=begins)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"must be an hour in 0..23, got '{begins}'" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["SECUREVQA_MANIFEST", "SECUREVQA_RUNS", "SECUREVQA_KEY_FILE"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tomllib
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
-from kuberay import RAYCRONJOB, RAYJOB
+from kuberay import RAYCRONJOB, RAYJOB, pod_templates
 from programs import needs
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "deploy" / "kuberay"
 RENDERED = sorted((KUBERAY / "rendered").glob("*.yaml"))
 KUBECTL = shutil.which("kubectl")
+FOLDERS = {"once": "overlays", "nightly": "nightly"}
+KUBERNETES = "1.34"  # whose schemas the resources are held to
 
 Resource = dict[str, Any]
 
@@ -40,6 +44,11 @@ def pods(spec: Resource) -> dict[str, Resource]:
     return {"head": cluster["headGroupSpec"]["template"]["spec"]} | groups
 
 
+def kustomize(folder: Path) -> str:
+    command = [str(KUBECTL), "kustomize", str(folder)]
+    return subprocess.run(command, text=True, capture_output=True, check=True, timeout=60).stdout
+
+
 def each(*, nightly: bool | None = None) -> Any:
     chosen = [path for path in RENDERED if nightly in {None, path.stem.startswith("nightly")}]
     return pytest.mark.parametrize("path", chosen, ids=lambda path: path.stem)
@@ -54,11 +63,8 @@ def test_there_is_one_rendering_of_every_overlay_once_and_nightly() -> None:
 @each()
 def test_what_is_rendered_is_what_the_overlays_give(path: Path) -> None:
     when, what = path.stem.split("-")
-    folder = KUBERAY / {"once": "overlays", "nightly": "nightly"}[when] / what
-    done = subprocess.run(
-        [str(KUBECTL), "kustomize", str(folder)], text=True, capture_output=True, check=True, timeout=60
-    )
-    assert done.stdout == path.read_text(), f"render it again: kubectl kustomize {folder} > {path}"
+    folder = KUBERAY / FOLDERS[when] / what
+    assert kustomize(folder) == path.read_text(), f"render it again: kubectl kustomize {folder} > {path}"
 
 
 @each(nightly=False)
@@ -73,6 +79,52 @@ def test_a_nightly_job_obeys_the_rules_of_kuberay_and_is_the_only_one(path: Path
     assert "RayJob" not in found
     once = path.with_name(path.name.replace("nightly", "once"))
     assert job_spec(path) == job_spec(once)
+
+
+@each()
+def test_everything_of_kubernetes_obeys_the_schemas_that_it_publishes(path: Path) -> None:
+    """Unknown fields are forbidden, in the pods of a job as elsewhere."""
+    others = [one for kind, one in resources(path).items() if not kind.startswith("Ray")]
+    assert len(others) == 2
+    for one in [*others, *pod_templates(job_spec(path)).values()]:
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+def test_a_misspelt_field_of_a_pod_is_found_by_both_schemas() -> None:
+    found = resources(RENDERED[-1])["RayJob"]
+    container = pods(found["spec"])["head"]["containers"][0]
+    container["readinessProb"] = container.pop("readinessProbe")
+    with pytest.raises(jsonschema.ValidationError, match="readinessProb"):
+        jsonschema.validate(found, RAYJOB)
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinessProb"):
+        kubernetes_validate.validate(pod_templates(found["spec"])["head"], KUBERNETES, strict=True)
+
+
+@each(nightly=True)
+def test_all_attempts_of_a_night_fall_into_it(path: Path) -> None:
+    """A night is named by when it begins: attempts go on with its run, and not with the next."""
+    spec, found = job_spec(path), resources(path)
+    begins = found["ConfigMap"]["data"]["SECUREVQA_NIGHT_BEGINS"]
+    assert found["RayCronJob"]["spec"]["schedule"].split()[:2] == ["0", begins]
+    assert spec["backoffLimit"] * spec["activeDeadlineSeconds"] < 24 * 3600
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="no kubectl, whose kustomize renders the overlays")
+@each()
+def test_another_registry_is_named_in_one_place(path: Path, tmp_path: Path) -> None:
+    when, what = path.stem.split("-")
+    shutil.copytree(KUBERAY, tmp_path, dirs_exist_ok=True)
+    overlay = tmp_path / "overlays" / what / "kustomization.yaml"
+    text = re.sub(
+        r"(\{name: securevqa), (newName: [^,]+, )?",
+        r"\1, newName: elsewhere.example/own, ",
+        overlay.read_text(),
+    )
+    overlay.write_text(text)
+    rendered = kustomize(tmp_path / FOLDERS[when] / what)
+    images = re.findall(r"image: (\S+)", rendered)
+    assert len(images) >= 3
+    assert {image.partition(":")[0] for image in images} == {"elsewhere.example/own"}
 
 
 @each()
@@ -154,5 +206,21 @@ def test_gpus_are_asked_for_where_the_models_run_and_nowhere_else() -> None:
 def test_promtool_accepts_the_configuration(arguments: tuple[str, str]) -> None:
     kind, name = arguments
     command = ["promtool", "check", kind, str(ROOT / "deploy" / "prometheus" / name)]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs("promtool")
+def test_every_alert_fires_on_its_fault_and_on_nothing_else() -> None:
+    cases = Path(__file__).with_name("alerts.yml")
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    tested = {
+        rule["alertname"]
+        for test in yaml.safe_load(cases.read_text())["tests"]
+        for rule in test["alert_rule_test"]
+        if rule["exp_alerts"]
+    }
+    assert tested == {rule["alert"] for group in groups for rule in group["rules"]}
+    command = ["promtool", "test", "rules", str(cases)]
     done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from nightly import Nights
 from s3server import S3Server
 
 
@@ -24,3 +25,9 @@ def silent_store(monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     return "s3://bucket/run"
+
+
+@pytest.fixture
+def nights(place: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Nights:
+    """Nights that are scored without Ray, on a disk and in object storage."""
+    return Nights(folder=tmp_path_factory.mktemp("uploads"), place=place, patch=monkeypatch)

@@ -38,6 +38,17 @@ def test_clusters_are_drawn_whole() -> None:
         assert times[0] + times[1] + times[3] == 3
 
 
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+def test_rows_without_a_cluster_are_drawn_alone(nothing: object) -> None:
+    drawn = resample(300, rng=RNG(0), clusters=[*[nothing] * 260, *(index // 2 for index in range(40))])
+    assert drawn.num_clusters == 260 + 20
+    times = np.array([np.bincount(rows, minlength=300) for rows in drawn.draws])
+    assert (times[:, 260::2] == times[:, 261::2]).all()
+    assert min(map(len, drawn.draws)) > 240
+    assert max(map(len, drawn.draws)) < 360
+    assert abs(np.corrcoef(times[:, 0], times[:, 1])[0, 1]) < 0.1
+
+
 def test_copies_of_a_row_narrow_no_interval_when_drawn_together() -> None:
     values = np.repeat(RNG(8).normal(size=30), 20)
     sources = np.repeat(np.arange(30), 20).tolist()

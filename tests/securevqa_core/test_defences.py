@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from media import bundled_clip
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from securevqa_core import weights, zoo
@@ -195,26 +197,55 @@ def test_draws_are_pooled_as_asked(model: torch.nn.Module) -> None:
     assert _around(model, "median").pool(draws) == 2.0
 
 
-def test_a_certificate_holds_and_is_tight_for_a_linear_score() -> None:
-    """Of a linear function the worst shift of the median is known: its slope times the radius."""
+@pytest.mark.parametrize(
+    ("num_draws", "radius", "num_scorings"), [(16, 0.01, 1), (32, 6.0, 1), (64, 0.01, 20)]
+)
+def test_a_score_of_as_many_fresh_draws_stays_in_its_certified_range(
+    num_draws: int, radius: float, num_scorings: int
+) -> None:
+    """The score is linear in the noise, which is the worst there can be; the best scoring is kept."""
     rng = np.random.default_rng(0)
+    sd, trials = 8.0, 1500
+    ranks = certified_range(np.arange(num_draws), noise_sd=sd, radius_l2=radius, num_scorings=num_scorings)
+    assert None not in ranks
+    low, high = np.sort(rng.normal(0, sd, (trials, num_draws)))[:, np.array(ranks, dtype=int)].T
+    again = np.median(rng.normal(0, sd, (trials, num_scorings, num_draws)), axis=2)
+    assert np.mean(again.min(axis=1) - radius < low) < 0.05
+    assert np.mean(again.max(axis=1) + radius > high) < 0.05
+
+
+def test_a_certificate_is_tight_for_a_linear_score_and_many_draws() -> None:
+    """Of a linear function the worst shift of the median is known: its slope times the radius."""
     sd, slope, radius = 2.0, 3.0, 1.5
-    held = []
-    for _ in range(200):
-        scores = 50 + slope * rng.normal(0, sd, size=400)
-        low, high = certified_range(scores, noise_sd=sd, radius_l2=radius)
-        assert low is not None
-        assert high is not None
-        held.append((low <= 50 - slope * radius, 50 + slope * radius <= high))
-        assert low == pytest.approx(50 - slope * radius, abs=2.5)
-    assert np.mean(held, axis=0) == pytest.approx([0.96, 0.96], abs=0.035)
+    scores = 50 + slope * stats.norm.ppf(np.arange(0.5, 20_000) / 20_000) * sd
+    low, high = certified_range(scores, noise_sd=sd, radius_l2=radius)
+    assert low == pytest.approx(50 - slope * radius, abs=0.2)
+    assert high == pytest.approx(50 + slope * radius, abs=0.2)
+
+
+@pytest.mark.parametrize("num_draws", [9, 16, 33])
+def test_without_a_perturbation_the_range_is_that_of_ranks_among_two_samples(num_draws: int) -> None:
+    """How many of one sample lie below the k-th of another is counted, with no distribution at all."""
+
+    def risk(rank: int) -> float:
+        needed = (num_draws + 1) // 2
+        ways = [
+            math.comb(below + rank - 1, below) * math.comb(2 * num_draws - rank - below, num_draws - below)
+            for below in range(needed, num_draws + 1)
+        ]
+        return sum(ways) / math.comb(2 * num_draws, num_draws)
+
+    last = max(rank for rank in range(1, num_draws) if risk(rank) <= 0.05)
+    ranks = certified_range(np.arange(1, num_draws + 1), noise_sd=4.0, radius_l2=0.0)
+    assert ranks == (last, num_draws + 1 - last)
 
 
 def test_few_draws_certify_nothing_beyond_a_small_radius() -> None:
     scores = np.arange(16.0)
-    assert certified_range(scores, noise_sd=4.0, radius_l2=0.0) == (4.0, 11.0)
-    assert certified_range(scores, noise_sd=4.0, radius_l2=3.0) == (0.0, 15.0)
-    assert certified_range(scores, noise_sd=4.0, radius_l2=10.0) == (None, None)
+    assert certified_range(scores, noise_sd=8.0, radius_l2=5.7) == (0.0, 15.0)
+    assert certified_range(scores, noise_sd=8.0, radius_l2=5.8) == (None, None)
+    assert certified_range(scores, noise_sd=8.0, radius_l2=1.0, num_scorings=1000) == (None, None)
+    assert certified_range(scores[:4], noise_sd=8.0, radius_l2=0.0) == (None, None)
 
 
 def test_a_certificate_is_for_noise_that_comes_first_and_a_median() -> None:
@@ -229,6 +260,7 @@ def test_a_certificate_is_for_noise_that_comes_first_and_a_median() -> None:
         ({"scores": []}, "number of scores must be in .*, got 0"),
         ({"noise_sd": 0.0}, "noise_sd must be in .*, got 0"),
         ({"radius_l2": -1.0}, "radius_l2 must be in .*, got -1"),
+        ({"num_scorings": 0}, "num_scorings must be in .*, got 0"),
         ({"confidence": 1.0}, "confidence must be in .*, got 1"),
     ],
 )

@@ -6,6 +6,10 @@ import argparse
 import hashlib
 import io
 import os
+import pickle
+import re
+import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,14 @@ def _file(name: str, state_dict: dict[str, Any]) -> PublishedFile:
 def _torch_bytes(content: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _torch_script() -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Identity()), buffer)
     return buffer.getvalue()
 
 
@@ -209,6 +221,42 @@ def test_files_without_a_state_dict_are_refused_with_their_path(
     with pytest.raises(CheckpointError, match=message) as caught:
         read_published(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps({"x": 1}, protocol=4),
+        pickle.dumps({"x": slice(1)}, protocol=2),
+        b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00lR.",
+        _torch_bytes({"x": torch.nn.Linear(1, 1)}),
+        _torch_script(),
+        b"",
+        b"\x80\x02no more",
+    ],
+    ids=["protocol 4", "class", "function", "module", "script", "empty", "damaged"],
+)
+def test_a_refused_file_never_tells_how_to_load_it_all_the_same(
+    content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_published(path)
+    told = "".join(traceback.format_exception(caught.value)) + "".join(capfd.readouterr())
+    lines = "".join(line for line in told.splitlines() if "File" not in line)
+    assert "re-running" not in lines.lower()
+    assert not re.search(r"trust|allowlist|add_safe_globals|PyTorch|set to .?False", lines)
+
+
+def test_a_part_of_an_archive_that_is_not_as_it_was_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"x": torch.ones(10_000)}, path)
+    data = bytearray(path.read_bytes())
+    data[8000:12000] = bytes(4000)
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"model\.pth is damaged: its part 'model/data/0' is not as it"):
+        read_published(path)
 
 
 def test_safetensors_are_refused_where_damaged_and_where_imported_already(tmp_path: Path) -> None:

@@ -194,6 +194,40 @@ def test_files_that_are_no_checkpoint_are_refused_with_their_path(
         weights.read(content)
 
 
+@pytest.mark.parametrize("is_half", [False, True])
+def test_bytes_that_changed_since_a_file_was_written_are_noticed(
+    tmp_path: Path, model: nn.Module, is_half: bool
+) -> None:
+    path = tmp_path / "model.safetensors"
+    _save(path, model, is_half=is_half)
+    data = path.read_bytes()
+    assert weights.read(data).has_digest
+    begins = 8 + int.from_bytes(data[:8], "little")
+    for start in (begins, (begins + len(data)) // 2, len(data) - 4000):
+        zeroed = data[:start] + bytes(4000) + data[start + 4000 :]
+        with pytest.raises(CheckpointError, match="m is damaged: its digest is of other weights"):
+            weights.read(zeroed, name="m")
+    for before, after in ((b"0.125", b"0.126"), (b"trained", b"imports"), (b"srcc", b"plcc")):
+        assert data.count(before) == 1
+        with pytest.raises(CheckpointError, match=r"damaged|has status 'imports'"):
+            weights.read(data.replace(before, after))
+
+
+def test_files_from_before_there_were_digests_are_still_read(model: nn.Module) -> None:
+    tensors = dict(zoo.build(NAME, seed=7).state_dict())
+    checkpoint = weights.read(_file(HEADER, tensors))
+    assert not checkpoint.has_digest
+    assert _same(model, checkpoint.tensors)
+    with pytest.raises(CheckpointError, match="damaged"):
+        weights.read(_file(HEADER | {"format_version": 2}, tensors))
+
+
+def test_everything_that_ships_has_its_digest() -> None:
+    paths = list(weights.SHIPPED.glob("*.safetensors"))
+    assert len(paths) >= 4
+    assert [path.name for path in paths if not weights.read(path).has_digest] == []
+
+
 def test_cut_off_file_is_refused(tmp_path: Path, model: nn.Module) -> None:
     path = tmp_path / "cut.safetensors"
     _save(path, model)

@@ -58,5 +58,5 @@ def test_no_frames_are_taken_whole_by_other_models() -> None:
 
 
 def test_a_video_without_frames_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_frames must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="num_moments must be >= 1, got 0"):
         whole_plan(0, 30.0, replace(FULL))

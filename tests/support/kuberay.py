@@ -1,14 +1,15 @@
 """The rules of the KubeRay v1 resources (operator 1.6) and of the pods in them, as a JSON schema.
 
-Written from the fields that the API reference lists, unknown fields forbidden; not the CRD itself, which no
-package of Python brings.
+Written from the fields that the API reference lists, unknown fields forbidden; not the CRD itself, for which
+no package of PyPI, npm or Debian was found. The pods in it, most of a CRD's text, are Kubernetes' own:
+`pod_templates` finds them, for a check against the schemas that Kubernetes publishes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["RAYCRONJOB", "RAYJOB"]
+__all__ = ["RAYCRONJOB", "RAYJOB", "pod_templates"]
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -145,6 +146,14 @@ RAYCRONJOB = _resource(
         schedule={"type": "string", "pattern": r"^([\d*/,-]+ ){4}[\d*/,-]+$"},
         jobTemplate=JOB_SPEC,
         suspend=FLAG,
-        timeZone=TEXT,
     ),
 )
+
+
+def pod_templates(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every pod template in the spec of a RayJob, as resources of Kubernetes, by what it is of."""
+    cluster = job["rayClusterSpec"]
+    templates = {"submitter": job["submitterPodTemplate"], "head": cluster["headGroupSpec"]["template"]}
+    templates |= {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+    whole = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "of-a-job"}}
+    return {name: whole | {"template": template} for name, template in templates.items()}

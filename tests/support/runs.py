@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.schema import REPORT
+from pipeline.runs.generations import archive_report, clear_report, last_generation, write_report_file
 from pipeline.runs.rundir import RunDirectory
 
 __all__ = ["make_run"]
@@ -34,16 +35,22 @@ def make_run(
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in REPORT.names:
             table = table.append_column(name, pa.array([row.get(name) for row in rows]))
-    name = directory.write_report_file(table, 0)
+    previous = directory.read_run()
+    generation = last_generation(directory, previous) + 1
+    if previous:
+        archive_report(directory, previous)
+    file = write_report_file(directory, table, 0, generation=generation, writer="test")
     record = {
-        "generation": 1,
+        "generation": generation,
         "fingerprint": "0",
-        "files": [name],
+        "files": [file],
+        "rows": table.num_rows,
         "architecture": "secure-vqa-compact",
         "config": {"num_draws": num_draws},
         "provenance": PROVENANCE | provenance,
     }
     directory.write_json(record, "run.json")
+    clear_report(directory, record)
     return directory
 
 

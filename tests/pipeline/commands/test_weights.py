@@ -78,7 +78,7 @@ def test_a_model_s_name_means_the_checkpoint_that_ships(
 
 @pytest.mark.slow
 def test_verify_compares_with_the_card_and_with_a_digest(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = weights.read(checkpoint)
     assert call("weights", "verify", str(checkpoint), "--sha256", made.checkpoint_id) == 0
@@ -86,10 +86,16 @@ def test_verify_compares_with_the_card_and_with_a_digest(
     assert f"{made.card['fingerprint'][0]:g}" in shown
     assert "as expected" in shown
     assert "with the card: 0.0e+00" in shown
+    assert "tensors, all there, all finite, as they were written" in shown
     assert call("weights", "verify", str(checkpoint), "--sha256", "0" * 64) == 1
     assert "0" * 64 in capsys.readouterr().err
     assert call("weights", "verify", str(checkpoint), "--sha256", "latest") == 2
     assert "'latest'" in capsys.readouterr().err
+    data = checkpoint.read_bytes()
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(data[:-5000] + bytes(4000) + data[-1000:])
+    assert call("weights", "verify", str(damaged)) == 1
+    assert "is damaged: its digest is of other weights" in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.slow

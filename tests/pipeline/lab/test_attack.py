@@ -52,6 +52,26 @@ def test_every_video_gets_a_row_once_and_other_settings_are_refused(
     assert "holds rows of other settings: attack" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
+def test_a_certificate_holds_for_the_attacked_score_and_for_as_many_files_as_were_asked_about(
+    tmp_path: Path, videos: dict[str, Path]
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"uri\n{videos['bikes_h264.mp4']}\n")
+    arguments = ["attack", str(manifest), "--seconds", "0.1", "--max-height", "64"]
+    arguments += ["--model", "nss-svr", "--draws", "16", "--attack", "reroll", "--epsilon", "0.001"]
+    arguments += ["--defence", "noise=8", "--defence", "median", "--workers", "1"]
+    rows = {}
+    for regime in ("no-key", "replay"):
+        output = tmp_path / regime
+        assert call(*arguments, "--regime", regime, "--queries", "4", "-o", str(output)) == 0
+        (rows[regime],) = polars.read_parquet(output / "attack.parquet").rows(named=True)
+    for row in rows.values():
+        assert row["certified_low"] <= row["score_attacked"] <= row["certified_high"]
+    widths = {name: row["certified_high"] - row["certified_low"] for name, row in rows.items()}
+    assert widths["replay"] > widths["no-key"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

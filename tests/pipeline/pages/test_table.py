@@ -14,6 +14,7 @@ from rich.console import Console
 
 from operators.schema import REPORT
 from pipeline.pages.table import show_report
+from pipeline.runs.generations import write_report_file
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
@@ -41,9 +42,12 @@ def scored(uri: str, score: float, **columns: Any) -> dict[str, Any]:
 def finished_run(uri: str, *files: list[dict[str, Any]]) -> RunDirectory:
     directory = RunDirectory(uri)
     tables = [pa.Table.from_pylist(rows, schema=REPORT) for rows in files]
-    names = [directory.write_report_file(table, number) for number, table in enumerate(tables)]
+    named = [
+        write_report_file(directory, table, number, generation=1, writer="test")
+        for number, table in enumerate(tables)
+    ]
     directory.write_json(
-        {"generation": 1, "fingerprint": "0", "files": names, "finished_at": "2026-01-02T03:04:05"},
+        {"generation": 1, "fingerprint": "0", "files": named, "finished_at": "2026-01-02T03:04:05"},
         "run.json",
     )
     return directory
@@ -157,14 +161,14 @@ def foreign_run(directory: Path) -> str:
 
 def lost_file(directory: Path) -> str:
     finished_run(str(directory), [scored("/v/a.mp4", 50)])
-    (directory / "report" / "report-00000.parquet").unlink()
-    return "FileNotFoundError"
+    (directory / "report" / "report-0001-test-00000.parquet").unlink()
+    return "is not there"
 
 
 def damaged_file(directory: Path) -> str:
     finished_run(str(directory), [scored("/v/a.mp4", 50)])
-    (directory / "report" / "report-00000.parquet").write_bytes(b"PAR1")
-    return "ArrowInvalid"
+    (directory / "report" / "report-0001-test-00000.parquet").write_bytes(b"PAR1")
+    return "4 are there"
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,6 @@ def commit_table(folder: Path, stem: str, table: pa.Table) -> None:
     pa.parquet.write_table(table.select(["row_key"]), ids / f"{stem}.parquet")
 
 
-def report_names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("report/*"))
-
-
 def test_rows_come_in_the_manifest_s_order_once_each_with_its_columns(tmp_path: Path) -> None:
     commit(tmp_path, "c", "a")
     commit(tmp_path, "b")
@@ -171,27 +167,6 @@ def test_a_row_that_no_worker_returned_says_so(tmp_path: Path) -> None:
     assert (lost["status"], lost["error_code"], lost["verdict"]) == ("failed", "worker_lost", "review")
     assert (lost["video_id"], lost["checkpoint_id"], lost["score"]) == ("b", "c", None)
     assert summary.by_error == {"worker_lost": 1}
-
-
-def test_files_of_an_unfinished_longer_report_do_not_survive(tmp_path: Path) -> None:
-    directory = RunDirectory(str(tmp_path))
-    for number in range(3):
-        directory.write_report_file(manifest("old"), number)
-    write_report(directory, manifest("a"), provenance=PROVENANCE)
-    assert report_names(tmp_path) == ["report-00000.parquet"]
-
-
-def test_an_interrupted_archive_is_finished_and_its_number_not_used_again(tmp_path: Path) -> None:
-    directory = RunDirectory(str(tmp_path))
-    run = {"generation": 1, "fingerprint": "f", "files": [directory.write_report_file(manifest("a"), 0)]}
-    directory.write_json(run, "run.json")
-    for _ in range(2):  # once, and again after a crash before run.json was withdrawn
-        directory.archive_report(run)
-        assert directory.read_run() is None
-        directory.write_json(run, "run.json")
-    directory.archive_report(run)
-    assert (tmp_path / "generations" / "0001" / "run.json").exists()
-    assert directory.last_generation(directory.read_run()) == 1
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"generation": "first"}', "{}"])

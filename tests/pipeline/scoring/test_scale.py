@@ -36,6 +36,7 @@ from pipeline.runs.row_keys import row_keys
 from pipeline.scoring.run import MAX_TASKS
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.score import _fingerprint
+from securevqa_core.scoring import Thresholds
 from operators.read import ReadManifest
 import pyarrow as pa
 from processes import peak_megabytes
@@ -43,7 +44,7 @@ import os
 manifest, state = read_manifest(sys.argv[1]), RunDirectory(sys.argv[2])
 keys = row_keys(state, manifest, provenance={"checkpoint_id": "c", "config_id": "f"})
 manifest = manifest.add_column(0, "row_key", pa.array(keys))
-_fingerprint(manifest)
+_fingerprint(manifest, Thresholds())
 now = plan(manifest, read_tries(state, manifest), BacklogConfig()).now
 tasks = ReadManifest(now, rows_per_task=math.ceil(now.num_rows / MAX_TASKS)).get_read_tasks(1)
 print(len(tasks), peak_megabytes(os.getpid()))

@@ -20,7 +20,10 @@ from pipeline.session import ray_session
 from securevqa_core.randomness import Key
 from securevqa_core.types import SamplingConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:::ray.data.context")  # of settings that are Ray's own
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore:::ray.data.context"),  # of settings that are Ray's own
+]
 
 SECRET = b"canary-71d0-of-the-seed-giver-never-sent"
 KEY = Key(SECRET, randomness="keyed")

@@ -100,6 +100,26 @@ def test_versions_change_with_the_files(tmp_path: Path) -> None:
     assert read(tmp_path).videos[0].uri == before[0].uri
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"mos": [20.0, 80.0, 1.0, 2.0, 3.0, 4.0]}, "label is 20 of 100 and 80 of 100"),
+        ({"mos": [1.0] * 6, "source": ["x", "y", "z", "z", "z", "z"]}, "source is 'x' and 'y'"),
+        ({"mos": [1.0] * 6, "reference": ["x", None, "z", "z", "z", "z"]}, "reference is 'x' and None"),
+    ],
+)
+def test_two_rows_of_one_video_that_differ_are_refused_by_name(
+    columns: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    video = tmp_path / "a.mp4"
+    uris = [str(video), str(video), *(str(tmp_path / f"{name}.mp4") for name in "cdef")]
+    given = {"reference": [None] * 6} | columns
+    with pytest.raises(ManifestError, match=rf"rows 1 and 2 are of one video, '{video}', .*{message}"):
+        read(tmp_path, None, "reference", uri=uris, **given)
+    alike = given | {"mos": [1.0] * 6, "source": ["x"] * 6, "reference": [None] * 6}
+    assert len(read(tmp_path, None, "reference", uri=uris, **alike).videos) == 6
+
+
 def sources(number: int, clips: int = 3) -> list[LabelledVideo]:
     return [
         LabelledVideo(uri=f"{source}-{clip}", label=clip, source=f"{source:03}", version="1")
@@ -154,7 +174,15 @@ def test_too_few_sources_are_refused() -> None:
         ({"split": ["val"] * 6}, "column 'split' must mark labelled rows as train, got none"),
         (
             {"split": SPLITS, "source": ["x", "y", "x", "z", "z", "z"]},
-            "a source must lie on one side of column 'split', got on both: 'x'",
+            r"in one part of column 'split', 2 lie in several: 'x' \(train, validation\), 'z' \(test, val",
+        ),
+        (
+            {"split": SPLITS, "source": ["film-1", "a", "b", "c", "film-1", "d"]},
+            r"a source must lie in one part of column 'split', 1 lie in several: 'film-1' \(test, train\)",
+        ),
+        (
+            {"split": SPLITS, "uri": ["/a", "/b", "/c", "/d", "/a", "/e"], "source": [*"abcdef"]},
+            r"a video must lie in one part .*, 1 lie in several: '/a' \(test, train\)",
         ),
         (
             {"source": ["x", "x", "x", "x", "", "x"]},

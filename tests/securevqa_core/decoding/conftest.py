@@ -57,10 +57,10 @@ if "securevqa_core.decoding.child" in sys.orig_argv:
     extract = importlib.import_module("securevqa_core.decoding.extract")
     sound = extract.extract_sample
 
-    def extract_sample(descriptor, request):
+    def extract_sample(descriptor, request, sink=None):
         head = os.pread(descriptor, 4096, 0)
         if not head.startswith(b"FAULT "):
-            return sound(descriptor, request)
+            return sound(descriptor, request, sink)
         exec(head[6:].decode(), {"request": request})
         raise AssertionError("the fault passed")
 

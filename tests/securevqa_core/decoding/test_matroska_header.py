@@ -16,6 +16,7 @@ from securevqa_core.decoding.matroska_header import matroska_header
 Read = Callable[..., Header]
 EBML, SEGMENT, SEEK_HEAD, TRACKS, CLUSTER = 0x1A45DFA3, 0x18538067, 0x114D9B74, 0x1654AE6B, 0x1F43B675
 ENTRY, KIND, CODEC, VIDEO = 0xAE, 0x83, 0x86, 0xE0
+CHAPTERS, EDITION, ORDERED = 0x1043A770, 0x45B9, 0x45DD
 BOTTOM, TOP, LEFT, RIGHT = 0x54AA, 0x54BB, 0x54CC, 0x54DD
 UNKNOWN = b"\x01" + b"\xff" * 7
 
@@ -33,8 +34,9 @@ def entry(*held: bytes, kind: int = 1, codec: bytes = b"V_MPEG4/ISO/AVC") -> byt
     return element(ENTRY, number(KIND, kind), element(CODEC, codec), *held)
 
 
-def file(*tracks: bytes) -> bytes:
-    return element(EBML) + element(SEGMENT, element(TRACKS, *tracks), element(CLUSTER, bytes(10)))
+def file(*tracks: bytes, chapters: tuple[bytes, ...] = ()) -> bytes:
+    listed = element(CHAPTERS, element(EDITION, *chapters)) if chapters else b""
+    return element(EBML) + element(SEGMENT, element(TRACKS, *tracks), listed, element(CLUSTER, bytes(10)))
 
 
 @pytest.fixture
@@ -109,6 +111,11 @@ PROBLEMS: dict[str, tuple[bytes, str]] = {
         MISPLACED,
     ),
     "alpha": (file(entry(element(VIDEO, number(0x53C0, 1)))), "AlphaMode"),
+    "ordered chapters": (file(entry(), chapters=(number(ORDERED, 1),)), "EditionFlagOrdered"),
+    "ordered chapters behind many": (
+        file(entry(), chapters=(element(0xB6) * 20_000, number(ORDERED, 1))),
+        MISPLACED,
+    ),
     "combined tracks": (file(entry(element(0xE2, bytes(3)))), "TrackOperation"),
     "Dolby Vision": (file(entry(mapping(b"dvcC", record(5, 0)))), "profile 5"),
     "Dolby Vision behind a stray record": (
@@ -131,6 +138,20 @@ def test_what_a_header_orders_beyond_a_crop_is_named(read: Read, name: str) -> N
 )
 def test_ordinary_headers_order_nothing(read: Read, held: bytes) -> None:
     assert read(file(entry(held))) == Header()
+
+
+def test_chapters_to_choose_from_order_nothing(read: Read) -> None:
+    assert read(file(entry(), chapters=(number(ORDERED, 0), element(0xB6)))) == Header()
+
+
+def test_ordered_chapters_are_found_behind_the_pictures(read: Read) -> None:
+    chapters = element(CHAPTERS, element(EDITION, number(ORDERED, 1)))
+    sought = element(0x4DBB, element(0x53AB, CHAPTERS.to_bytes(4)), number(0x53AC, 0))
+    before = element(TRACKS, entry()) + element(CLUSTER, bytes(50))
+    place = len(element(SEEK_HEAD, sought)) + len(before)
+    head = element(SEEK_HEAD, element(0x4DBB, element(0x53AB, CHAPTERS.to_bytes(4)), number(0x53AC, place)))
+    content = element(EBML) + element(SEGMENT, head, before, chapters)
+    assert "EditionFlagOrdered" in read(content).not_understood[0]
 
 
 def test_headers_of_any_bytes_are_read_to_an_end(read: Read) -> None:

@@ -43,7 +43,13 @@ def entry(*inside: bytes, kind: bytes = b"avc1", size: tuple[int, int] = (640, 3
 
 
 def track(
-    *entries: bytes, number: int = 1, layer: int = 0, group: int = 0, right: int = 0, wide: bool = False
+    *entries: bytes,
+    number: int = 1,
+    layer: int = 0,
+    group: int = 0,
+    right: int = 0,
+    wide: bool = False,
+    edits: bytes = b"",
 ) -> bytes:
     matrix = IDENTITY[:24] + struct.pack(">i", right << 16) + IDENTITY[28:]
     times = struct.pack(">QQIIQ" if wide else ">IIIII", 0, 0, number, 0, 0)
@@ -51,11 +57,16 @@ def track(
     head = full_box(b"tkhd", fields, version=int(wide), flags=1)
     handler = full_box(b"hdlr", bytes(4), b"vide", bytes(13))
     table = full_box(b"stsd", struct.pack(">I", len(entries)), *entries)
-    return box(b"trak", head, box(b"mdia", handler, box(b"minf", box(b"stbl", table))))
+    return box(b"trak", head, edits, box(b"mdia", handler, box(b"minf", box(b"stbl", table))))
 
 
 def movie(*tracks: bytes) -> bytes:
     return box(b"ftyp", b"isom", bytes(4)) + box(b"free", bytes(100)) + box(b"moov", *tracks)
+
+
+def edit_list(*rates: float, wide: bool = False, start: int = 0) -> bytes:
+    rows = (struct.pack(">Qqi" if wide else ">Iii", 1000, start, round(rate * 65536)) for rate in rates)
+    return box(b"edts", full_box(b"elst", struct.pack(">I", len(rates)), *rows, version=int(wide)))
 
 
 def still(*, primary: int = 1, kinds: tuple[bytes, ...] = (b"av01",), properties: bytes = b"") -> bytes:
@@ -139,6 +150,9 @@ PROBLEMS: dict[str, tuple[bytes, str]] = {
     "LCEVC": (movie(track(entry(box(b"lvcC", bytes(6))))), "LCEVC"),
     "an overlay by its layer": (movie(track(entry()), track(entry(), number=2, layer=-1)), "laid over"),
     "an overlay by its place": (movie(track(entry()), track(entry(), number=2, right=100)), "laid over"),
+    "backwards": (movie(track(entry(), edits=edit_list(1, -1))), "backwards"),
+    "half as fast": (movie(track(entry(), edits=edit_list(0.5, wide=True))), "another pace"),
+    "a picture that is held": (movie(track(entry(), edits=edit_list(1) + edit_list(0))), "holds a picture"),
     "a grid": (still(kinds=(b"grid", b"hvc1")), "put together from others .grid"),
     "an overlay of stills": (still(kinds=(b"iovl", b"hvc1")), "put together from others .iovl"),
     "another item": (still(primary=2, kinds=(b"av01", b"av01")), "another item"),
@@ -168,6 +182,8 @@ def test_what_a_header_orders_beyond_a_crop_is_named(read: Read, name: str) -> N
         movie(track(entry(), entry())),
         movie(track(entry(dolby_vision(b"dvvC", profile=8, compatibility=4)))),
         movie(track(entry(bytes(4)))),  # QuickTime's terminator
+        movie(track(entry(), edits=edit_list(1, 1, 1, wide=True))),
+        movie(track(entry(), edits=edit_list(0, start=-1))),  # nothing is shown meanwhile
         still(),
         still(kinds=(b"av01", b"Exif", b"mime")),
     ],

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import fields
-import media
 import mutations
 import numpy as np
 import pytest
 import scored
+import told
+from told import X264, Made, ffmpeg, remuxed
 
 from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
-CLIP = "-t 3 -vf scale=320:-2 -an -pix_fmt yuv420p"
-X264 = "-c:v libx264 -preset veryfast -crf 16"
-IN_ORDER = f"{X264} -bf 0"
 UNEVEN = "settb=1/1000,setpts='PTS+12*sin(N*0.7)+if(gt(N,40),(N-40)*9,0)'"
 GOOD_AND_BAD = (
     "[0:v]trim=end_frame=400,settb=1/1000,setpts=N[a];[1:v]settb=1/1000,setpts=N*200[b];"
@@ -29,47 +26,9 @@ GOOD_AND_BAD = (
 LATE_SOUND = "-f lavfi -i sine=frequency=440:duration=12"
 
 
-def _ffmpeg(words: str, *more: str) -> None:
-    media.run_ffmpeg(*words.split(), *more)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A folder to make files in, and what they are made of."""
-
-    folder: Path
-    plain: Path  # three seconds at constant rate
-    in_order: Path  # the same without reordered frames
-
-    def encode(self, name: str, options: str, *, source: Path | None = None) -> Path:
-        path = self.folder / name
-        _ffmpeg(f"-i {source or self.plain} {options} {path}")
-        return path
-
-    def edited(self, name: str, content: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = tmp_path_factory.mktemp("same")
-    plain, in_order = folder / "plain.mp4", folder / "in_order.mp4"
-    for path, encoder in ((plain, X264), (in_order, IN_ORDER)):
-        _ffmpeg(f"-i {media.bundled_clip('bikes')} {CLIP} {encoder} {path}")
-    return Made(folder=folder, plain=plain, in_order=in_order)
-
-
-def _remuxed(source: Path, target: Path, change: Callable[[int, av.Packet], None]) -> Path:
-    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-        stream = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
-        for number, packet in enumerate(reader.demux(video=0)):
-            if packet.size:
-                change(number, packet)
-                packet.stream = stream
-                writer.mux(packet)
-    return target
+    return told.make(tmp_path_factory.mktemp("same"))
 
 
 def _flash_of_good(made: Made) -> tuple[Path, Path]:
@@ -77,7 +36,7 @@ def _flash_of_good(made: Made) -> tuple[Path, Path]:
     alone = made.encode("alone.mp4", f"-vf scale=320:-2,loop=60:5,fps=5 {X264}", source=bad)
     mixed = made.folder / "mixed.mkv"
     passthrough = f"-map [v] -fps_mode passthrough -enc_time_base 1/1000 {X264} {mixed}"
-    _ffmpeg(f"-stream_loop 8 -i {made.plain} -i {alone} -filter_complex", GOOD_AND_BAD, *passthrough.split())
+    ffmpeg(f"-stream_loop 8 -i {made.plain} -i {alone} -filter_complex", GOOD_AND_BAD, *passthrough.split())
     return mixed, alone
 
 
@@ -91,7 +50,7 @@ def _held_last(suffix: str) -> Callable[[Made], tuple[Path, Path]]:
                 assert packet.time_base is not None
                 packet.duration = int(600 / packet.time_base)
 
-        held = _remuxed(made.in_order, made.folder / f"held.{suffix}", hold)
+        held = remuxed(made.in_order, made.folder / f"held.{suffix}", hold)
         still = f"-vf select=eq(n\\,{num_frames - 1}),loop=50:1 {X264}"
         return held, made.encode("still.mp4", still, source=made.in_order)
 
@@ -106,7 +65,7 @@ def _same_stamp_twice(made: Made) -> tuple[Path, Path]:
             packet.pts -= packet.duration
             packet.dts = packet.pts
 
-    return _remuxed(made.in_order, made.folder / "twice.mkv", repeat), made.in_order
+    return remuxed(made.in_order, made.folder / "twice.mkv", repeat), made.in_order
 
 
 def _first_not_sync(made: Made) -> tuple[Path, Path]:
@@ -133,7 +92,7 @@ def _fields(suffix: str) -> Callable[[Made], tuple[Path, Path]]:
         made.edited("grey.yuv", raw.tobytes())
         plain = made.folder / "interlaced.mp4"
         lossless = "-c:v libx264 -preset ultrafast -qp 0 -flags +ildct+ilme"
-        _ffmpeg(f"-f rawvideo -pix_fmt yuv420p -s 256x160 -r 25 -i {grey} {lossless} {plain}")
+        ffmpeg(f"-f rawvideo -pix_fmt yuv420p -s 256x160 -r 25 -i {grey} {lossless} {plain}")
         pictures = list(raw[:, : 160 * 256].reshape(-1, 160, 256))
         return fields.write_fields(made.folder / f"fields.{suffix}", pictures), plain
 
@@ -163,13 +122,13 @@ def _with_exif(made: Made) -> tuple[Path, Path]:
 
 def _late_picture(made: Made) -> tuple[Path, Path]:
     late = made.folder / "late.ts"
-    _ffmpeg(f"-itsoffset 8 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a mp2 {late}")
+    ffmpeg(f"-itsoffset 8 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a mp2 {late}")
     return late, made.plain
 
 
 def _long_sound(made: Made) -> tuple[Path, Path]:
     long = made.folder / "long.mkv"
-    _ffmpeg(f"-i {made.plain} {LATE_SOUND} -c:v copy -c:a aac {long}")
+    ffmpeg(f"-i {made.plain} {LATE_SOUND} -c:v copy -c:a aac {long}")
     return long, made.plain
 
 
@@ -235,8 +194,8 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
 
 @pytest.mark.parametrize("way", SAME)
 def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
-    told, plain = SAME[way](made)
-    of_told, of_plain = (scored.score_file(path) for path in (told, plain))
+    path, plain = SAME[way](made)
+    of_told, of_plain = (scored.score_file(file) for file in (path, plain))
     assert of_told.score == pytest.approx(of_plain.score, abs=MAX_POINTS)
     assert not any(warning.startswith(("stream_short", "damaged")) for warning in of_told.sample.warnings)
     assert not doubts(of_told.sample.warnings)

@@ -308,7 +308,7 @@ def test_another_training_s_output_is_refused(data: TrainingData, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "cannot be read"), (b"text", "cannot be read"), (None, "format_version 7, and only 1 is known")],
+    [(b"", "is not a file"), (b"text", "is not a file"), (None, "format_version 7, and only 1 is known")],
 )
 def test_a_damaged_state_is_named(
     content: bytes | None, message: str, data: TrainingData, tmp_path: Path

@@ -1,0 +1,59 @@
+"""Owns what a folder says of itself: that a run has begun there, or that runs share the rows that it holds.
+
+OUTPUT/begun.json    from the moment a run has something to do until its report is published
+STATE/state.json     which columns the rows have had that were committed there
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from pipeline.runs.rundir import RunDirectory
+from securevqa_core.errors import OutputError
+
+__all__ = ["BEGUN_NAME", "STATE_NAME", "mark_begun", "mark_shared", "unmark_begun"]
+
+BEGUN_NAME = "begun.json"
+STATE_NAME = "state.json"
+LAYOUT = 1  # of a state folder; one of a later version of this software is not written to
+
+
+def mark_begun(directory: RunDirectory, state: RunDirectory, *, run_id: str) -> None:
+    """Say that a run is at work here, which commits its rows in `state`."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    directory.write_json({"run_id": run_id, "begun_at": now, "rows": state.shown()}, BEGUN_NAME)
+
+
+def unmark_begun(directory: RunDirectory) -> None:
+    """Say that it is done."""
+    directory.remove_file(BEGUN_NAME)
+
+
+def mark_shared(state: RunDirectory) -> None:
+    """Record that runs share these rows, and which columns theirs have beside those of others.
+
+    Raises:
+        OutputError: the record is not ours, or of a layout that this version does not know.
+    """
+    content = state.read_file(STATE_NAME)
+    known = {} if content is None else _columns(content, state.shown(STATE_NAME))
+    columns = {name: list(types) for name, types in known.items()}
+    for field in state.outcome:
+        types = columns.setdefault(field.name, [])
+        if str(field.type) not in types:
+            types.append(str(field.type))
+    if columns != known:
+        state.write_json({"layout": LAYOUT, "columns": columns}, STATE_NAME)
+
+
+def _columns(content: bytes, shown: str) -> dict[str, list[str]]:
+    try:
+        record: dict[str, Any] = json.loads(content)
+        layout, columns = int(record["layout"]), dict(record["columns"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{shown!r} is not the state.json of rows that runs share") from error
+    if layout > LAYOUT:
+        raise OutputError(f"{shown!r} has layout {layout}, of a later version; this one knows {LAYOUT}")
+    return columns

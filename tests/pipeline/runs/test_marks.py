@@ -1,0 +1,102 @@
+"""A folder says what it is: a run that has begun, or rows that runs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import call, read_json
+from nightly import Nights
+
+from pipeline.runs.history import find_runs
+from pipeline.runs.lock import locked
+from pipeline.runs.rundir import RunDirectory
+from pipeline.scoring import score as scoring
+from securevqa_core.errors import OutputError
+
+
+def listed(nights: Nights) -> list[tuple[str, str]]:
+    return [(one.uri.removeprefix(f"{nights.place}/"), one.state) for one in find_runs(nights.place)]
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_night_that_was_killed_is_listed_and_the_rows_that_nights_share_are_not(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.upload("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "write_report", broken)
+        with pytest.raises(KeyboardInterrupt):
+            nights.score("1-monday")
+    assert listed(nights) == [("1-monday", "unfinished")]
+    nights.score("2-tuesday")
+    assert listed(nights) == [("1-monday", "unfinished"), ("2-tuesday", "finished")]
+    nights.score("1-monday")
+    assert listed(nights) == [("1-monday", "finished"), ("2-tuesday", "finished")]
+    assert RunDirectory(f"{nights.place}/1-monday").read_file("begun.json") is None
+    with pytest.raises(OutputError, match="rows that runs share, and no run"):
+        find_runs(f"{nights.place}/state")
+
+
+def test_folders_of_before_there_were_marks_are_told_apart(nights: Nights) -> None:
+    nights.upload("a")
+    nights.score("2-tuesday")
+    RunDirectory(f"{nights.place}/state").remove_file("state.json")
+    killed = RunDirectory(f"{nights.place}/1-monday")
+    killed.write_file(b"{}", ".lock")
+    assert listed(nights) == [("1-monday", "unfinished"), ("2-tuesday", "finished")]
+
+
+def test_a_state_records_the_columns_that_were_committed_to_it(nights: Nights) -> None:
+    nights.upload("a")
+    nights.score("night")
+    record = read_json(f"{nights.place}/state/state.json")
+    assert (record["columns"]["score"], record["columns"]["uri"]) == (["double"], ["string"])
+    nights.score("night")
+    assert read_json(f"{nights.place}/state/state.json") == record
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b'{"layout": 2, "columns": {}}', "layout 2"), (b"[]", r"state\.json")]
+)
+def test_rows_of_a_layout_that_is_not_known_are_not_written_to(
+    content: bytes, said: str, nights: Nights
+) -> None:
+    nights.upload("a")
+    state = RunDirectory(f"{nights.place}/state")
+    state.write_file(content, "state.json")
+    with pytest.raises(OutputError, match=said):
+        nights.score("night")
+    assert not state.has_commits()
+
+
+@pytest.mark.parametrize("incremental", ["X", "./X/", "X/../X", "ABSOLUTE", "file://ABSOLUTE", "LINK"])
+def test_an_output_is_not_the_folder_of_the_rows_that_runs_share(
+    incremental: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.csv").write_text("uri\na.mp4\n")
+    (tmp_path / "link").symlink_to(tmp_path / "X")
+    monkeypatch.chdir(tmp_path)
+    given = incremental.replace("ABSOLUTE", str(tmp_path / "X")).replace("LINK", "link")
+    assert call("score", "manifest.csv", "--output", "X", "--incremental", given, "--seed", "0") == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "incremental must be another folder than output" in said
+    assert not (tmp_path / "X").exists(), "refused before anything is written"
+
+
+def test_nor_is_it_in_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path, silent_store: str) -> None:
+    (tmp_path / "manifest.csv").write_text("uri\na.mp4\n")
+    options = ("--output", silent_store, "--incremental", f"{silent_store}/", "--seed", "0")
+    assert call("score", str(tmp_path / "manifest.csv"), *options) == 2
+    assert silent_store in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_lock_of_a_folder_is_no_run_where_others_are(nights: Nights) -> None:
+    nights.upload("a")
+    nights.score("night")
+    with locked(RunDirectory(f"{nights.place}/night")):
+        assert listed(nights) == [("night", "finished")]

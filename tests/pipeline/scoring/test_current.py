@@ -1,0 +1,75 @@
+"""A report is of the rows that are there: what another run did to them shows when the command is repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cli import read_report
+from nightly import Nights
+
+from pipeline.runs.finished import read_finished_run
+from pipeline.runs.rundir import RunDirectory
+
+
+def statuses(nights: Nights, night: str) -> list[str]:
+    """What became of every video, in the manifest's order, and as run.json counts it."""
+    run, report = read_finished_run(RunDirectory(f"{nights.place}/{night}"), columns=None)
+    found: list[Any] = report["status"].to_pylist()
+    assert run["counts"]["status"] == {status: found.count(status) for status in found}
+    assert run["num_left"] == found.count("pending")
+    assert read_report(f"{nights.place}/{night}").equals(report)
+    return found
+
+
+def test_a_remainder_that_another_run_finished_is_in_the_report_again(nights: Nights) -> None:
+    nights.upload("a", "b", "c", "d")
+    nights.score("monday", max_videos=2)
+    assert statuses(nights, "monday") == ["scored", "scored", "pending", "pending"]
+    nights.score("tuesday")
+    assert statuses(nights, "monday") == ["scored", "scored", "pending", "pending"]
+    again = nights.score("monday", max_videos=2)
+    assert (again.is_new, again.run["generation"], again.run["num_scored_now"]) == (True, 2, 0)
+    assert statuses(nights, "monday") == ["scored"] * 4
+    for night in ("monday", "tuesday"):
+        assert not nights.score(night, max_videos=2).is_new, "nothing moved since"
+
+
+def test_a_retry_by_another_run_is_in_the_report_again(nights: Nights) -> None:
+    nights.upload("a", "b")
+    nights.outcome = {
+        "status": "failed",
+        "error_code": "fetch_unreachable",
+        "score": None,
+        "score_lower": None,
+    }
+    nights.score("monday", max_tries=2)
+    nights.outcome = {}
+    nights.score("tuesday", max_tries=2)
+    assert nights.score("monday", max_tries=2).is_new
+    assert statuses(nights, "monday") == ["scored", "scored"]
+
+
+def test_a_video_that_another_run_lost_is_no_longer_pending(nights: Nights) -> None:
+    nights.upload("a", "b")
+    nights.score("monday", max_videos=1)
+    assert statuses(nights, "monday") == ["scored", "pending"]
+    state = RunDirectory(f"{nights.place}/state")
+    (key,) = {
+        one for one in nights.keys("monday") if one not in state.committed_rows([])["row_key"].to_pylist()
+    }
+    for _ in range(3):
+        state.record_lost([key])
+    assert nights.score("monday", max_videos=1).is_new
+    assert statuses(nights, "monday") == ["scored", "failed"]
+
+
+def test_what_does_not_concern_a_report_leaves_it_alone(nights: Nights) -> None:
+    nights.upload("a", "b")
+    first = nights.score("monday")
+    listed = (nights.folder / "manifest.parquet").read_bytes()
+    nights.upload("c")
+    nights.score("tuesday")
+    (nights.folder / "manifest.parquet").write_bytes(listed)
+    RunDirectory(f"{nights.place}/state").compact_commits(min_files=1)
+    again = nights.score("monday")
+    assert (again.is_new, again.run) == (False, first.run)
