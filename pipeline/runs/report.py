@@ -10,13 +10,15 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from operators.schema import CALL, ROW_KEY, Row, texts
+from operators.schema import CALL, ROW_KEY, Row, byte_strings, texts
 from operators.stage import FAILED
 from pipeline.runs.generations import write_report_file
+from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
 from securevqa_core.errors import ManifestError
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 PENDING = "pending"  # status of a video that no run has begun yet
-ROWS_PER_FILE = 50_000
+ROWS_PER_FILE = 25_000  # which memory holds
 BYTES_PER_FILE = 256 << 20  # of embeddings
 STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
 
@@ -113,9 +115,10 @@ def write_report(
     state = state or directory
     report = pa.schema([field for field in state.outcome if field.name not in (ROW_KEY, CALL)])
     rows_per_file = _rows_per_file(report)
+    groups = _groups_of_files(state, manifest, rows_per_file)
     for number, start in enumerate(range(0, manifest.num_rows, rows_per_file)):
         part = manifest.slice(start, rows_per_file)
-        outcomes = _outcomes(state, part, provenance, pending)
+        outcomes = _outcomes(state, part, provenance, pending, groups=groups.get(number, []))
         table = outcomes.select(report.names).cast(report)
         if thresholds is not None:
             table = _judged(table, thresholds)
@@ -139,11 +142,33 @@ def _fixed_bytes(kind: Any) -> int:
     return int(kind.byte_width)
 
 
-def _outcomes(state: RunDirectory, manifest: pa.Table, provenance: Row, pending: Container[str]) -> pa.Table:
-    """Return one OUTCOME row per manifest row, in the same order."""
+def _groups_of_files(
+    state: RunDirectory, manifest: pa.Table | Spool, rows_per_file: int
+) -> dict[int, list[list[str]]]:
+    """Return for every file of a report, by number, which groups of committed files hold rows of it."""
+    keys = manifest.row_keys() if isinstance(manifest, Spool) else byte_strings(manifest[ROW_KEY])
+    index = KeyIndex(keys)
+    found: dict[int, list[list[str]]] = {}
+    for group in state.committed_groups():
+        for part in state.committed_parts([], groups=[group]):
+            places = index.places(part[ROW_KEY])
+            for number in np.unique(places[places >= 0] // rows_per_file).tolist():
+                found.setdefault(number, []).append(group)
+    return found
+
+
+def _outcomes(
+    state: RunDirectory,
+    manifest: pa.Table,
+    provenance: Row,
+    pending: Container[str],
+    *,
+    groups: list[list[str]],
+) -> pa.Table:
+    """Return one OUTCOME row per manifest row, in the same order, of what a few groups of files hold."""
     keys = texts(manifest, ROW_KEY)
     names = state.outcome.names
-    committed = state.committed_rows(names, keys=keys).select(names)
+    committed = state.committed_rows(names, keys=keys, groups=groups).select(names)
     lost = manifest.filter(pc.is_null(_positions(manifest, committed)))
     if lost.num_rows:
         rows = [

@@ -238,6 +238,7 @@ class RunDirectory:
         keys: Collection[str] | pa.ChunkedArray[Any] | None = None,
         where: pads.Expression | None = None,
         newest_only: bool = True,
+        groups: Sequence[list[str]] | None = None,
     ) -> pa.Table:
         """Return columns of the rows that were committed, by Ray Data or by `commit`, oldest first.
 
@@ -246,35 +247,41 @@ class RunDirectory:
             keys: the row keys to look for; None for all.
             where: what else must hold; None for nothing.
             newest_only: of several rows with one key return the newest.
+            groups: of `committed_groups`, where to look; None: in all.
         """
         chosen: Any = where
         if keys is not None:
             texts = keys if isinstance(keys, pa.ChunkedArray) else pa.array(list(keys), pa.string())
             known = pads.field(ROW_KEY).isin(texts)
             chosen = known if where is None else known & where
-        table = in_order(pa.concat_tables(self.committed_parts(columns, where=chosen)))
+        table = in_order(pa.concat_tables(self.committed_parts(columns, where=chosen, groups=groups)))
         return newest_rows(table) if newest_only else table
 
     def committed_parts(
-        self, columns: Sequence[str], *, where: pads.Expression | None = None
+        self,
+        columns: Sequence[str],
+        *,
+        where: pads.Expression | None = None,
+        groups: Sequence[list[str]] | None = None,
     ) -> Iterator[pa.Table]:
         """Yield the rows that were committed, in no order, a part at a time.
 
         Args:
             columns: as of `committed_rows`, with what comes with them.
             where: which rows; None for all.
+            groups: as there.
 
         Raises:
             OutputError: they cannot be read.
         """
         wanted = list(dict.fromkeys([ROW_KEY, CALL, "scored_at", *columns]))
         yield pa.schema([self.outcome.field(name) for name in wanted]).empty_table()
-        for files in self._committed_files():
+        for files in self.committed_groups() if groups is None else groups:
             yield self._read_committed_rows(files, wanted, where)
 
     @_stored
-    def _committed_files(self) -> list[list[str]]:
-        """Return the files of committed rows in groups that memory holds."""
+    def committed_groups(self) -> list[list[str]]:
+        """Return the files of committed rows in groups that memory holds, until they are rewritten."""
         sizes = self._sizes("checkpoint", "rows")
         groups = _grouped(self._commits(), sizes, max_bytes=READ_BYTES)
         return [[path for paths in group.values() for path in paths] for group in groups]
