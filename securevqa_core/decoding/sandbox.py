@@ -38,14 +38,19 @@ class DecodeSandbox:
         """Process id of the warm process; None where there is none now."""
         return None if self._process is None else self._process.pid
 
+    def start(self) -> None:
+        """Start the warm process, if there is none, without waiting for it."""
+        if self._process is None:
+            self._process = WarmProcess(self._limits.memory_bytes)
+
     def close(self) -> None:
         """End the warm process; the next `decode` starts another."""
         if self._process is not None:
             self._process.end()
             self._process = None
 
-    def decode(self, path: str, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
-        """Decode the file at `path` within the limits.
+    def decode(self, path: str | int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
+        """Decode the file at `path`, or that of a descriptor open for reading, within the limits.
 
         Where PyAV's decoder crashes and the request leaves the choice, decord is tried in a new cell. `sink`
         takes the whole frames, where the request asks for any; what it does counts as decoding.
@@ -66,8 +71,8 @@ class DecodeSandbox:
 
     def _decode(self, descriptor: int, request: DecodeRequest, sink: WholeSink | None) -> DecodedSample:
         for _ in range(_MAX_STARTS):
-            if self._process is None:
-                self._process = WarmProcess(self._limits.memory_bytes)
+            self.start()
+            assert self._process is not None
             try:
                 return self._process.decode(descriptor, request, self._limits.timeout_seconds, sink)
             except NoCellError:  # it died between two videos, or as one was decoded: not this one's fault
