@@ -24,9 +24,7 @@ from securevqa_core.whole_frames import StatisticsSink
 __all__ = ["LoadedModel", "load_model", "one_thread"]
 
 
-_threads_lock = threading.Lock()
-_blocks = 0  # of `one_thread` that run now, in whichever threads
-_threads_before = 1  # the first of them
+_forward = threading.Lock()  # the number of threads is the process's: blocks wait for each other
 
 
 @contextlib.contextmanager
@@ -35,18 +33,13 @@ def one_thread() -> Iterator[None]:
 
     More would make the last bits of a score depend on the machine, and small tensors wait for threads.
     """
-    global _blocks, _threads_before  # noqa: PLW0603 - the number is the process's, and so is this
-    with _threads_lock:
-        if not _blocks:
-            _threads_before = torch.get_num_threads()
-        _blocks += 1
+    with _forward:
+        before = torch.get_num_threads()
         torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _threads_lock:
-            _blocks -= 1
-            torch.set_num_threads(1 if _blocks else _threads_before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ from securevqa_core.video_score import ClipScore, Failure, VideoScore
 if TYPE_CHECKING:
     from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_DRAWS", "Scorer", "Video"]
+__all__ = ["MAX_DRAWS", "Sampled", "Scorer", "Video"]
 
 MAX_DRAWS = 16
 Video = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8] | Any  # or a tensor
@@ -49,8 +49,8 @@ _FETCH_CODES = {errno.ENOENT: "fetch_not_found", errno.ENOTDIR: "fetch_not_found
 
 
 @dataclass(slots=True, kw_only=True)
-class _Work:
-    """What is known so far of the video that is being scored."""
+class Sampled:
+    """What was taken of a video for the model to score, or why nothing was; `Scorer.finish` scores it."""
 
     name: str
     content_sha256: str | None = None
@@ -82,6 +82,7 @@ class Scorer:
         decoder: `auto` is PyAV, and decord where it fails.
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
+        sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
 
     Raises:
         ConfigurationError: an argument is out of range, or a key too short.
@@ -98,6 +99,7 @@ class Scorer:
         decoder: Decoder = "auto",
         limits: DecodeLimits | None = None,
         device: str = "cpu",
+        sandbox: DecodeSandbox | None = None,
     ) -> None:
         if draws is not None:
             require_range("draws", draws, low=1, high=MAX_DRAWS)
@@ -111,7 +113,7 @@ class Scorer:
         self._decoder: Decoder = decoder
         self._limits = limits or DecodeLimits()
         self._lock = threading.Lock()
-        self._sandbox = DecodeSandbox(self._limits)
+        self._sandbox = sandbox or DecodeSandbox(self._limits)
         self._sandbox.start()  # it imports what it needs while this process does
         try:
             # seconds and megabytes, that whoever imports this module may never need
@@ -135,6 +137,13 @@ class Scorer:
         """End the decoding process; the next file starts another."""
         with self._lock:
             self._sandbox.close()
+
+    def abandon(self) -> None:
+        """End the decoding process at once, also from another thread than the one that waits for it.
+
+        The video that was being decoded fails; call `close` afterwards, and score no more.
+        """
+        self._sandbox.abandon()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -162,8 +171,7 @@ class Scorer:
         Raises:
             ConfigurationError: `video` is none of these, or `fps` does not go with it.
         """
-        with self._lock:
-            return self._finish(self._begin(video, fps))
+        return self.finish(self.take(video, fps=fps))
 
     def score_many(self, videos: Iterable[Video], *, fps: float | None = None) -> Iterator[VideoScore]:
         """Score one video after another, the next being decoded while one is in the model.
@@ -178,111 +186,68 @@ class Scorer:
         with ThreadPoolExecutor(1) as pool:
             waiting = None
             for video in videos:
-                begun = pool.submit(self._begin_alone, video, fps)
+                begun = pool.submit(self.take, video, fps=fps)
                 if waiting is not None:
-                    yield self._finish(waiting.result())
+                    yield self.finish(waiting.result())
                 waiting = begun
             if waiting is not None:
-                yield self._finish(waiting.result())
+                yield self.finish(waiting.result())
 
-    def score_open(self, descriptor: int, *, name: str, content_sha256: str | None = None) -> VideoScore:
-        """Score a file that is open for reading.
+    def take(self, video: Video, *, fps: float | None = None) -> Sampled:
+        """Do the first half of `score`: take from a video what the model looks at.
+
+        The other half is `finish`; a thread may take from the next video while another finishes this one.
+        """
+        if isinstance(video, (str, os.PathLike)):
+            _require_no_rate(fps)
+            sampled = Sampled(name=os.fspath(video))
+            with self._lock, _told(sampled), _opened(Path(video)) as descriptor:
+                self._take(sampled, descriptor)
+        elif isinstance(video, (bytes, bytearray, memoryview)):
+            _require_no_rate(fps)
+            sampled = Sampled(name="bytes")
+            with self._lock, _told(sampled), _held(video) as descriptor:
+                self._take(sampled, descriptor)
+        else:
+            sampled = Sampled(name="frames")
+            frames, rate = _frames(video), _rate(fps)
+            with self._lock, _told(sampled):
+                self._take_frames(sampled, frames, rate)
+        return sampled
+
+    def take_open(self, descriptor: int, *, name: str, content_sha256: str | None = None) -> Sampled:
+        """Do the first half of `score` for a file that is open for reading.
 
         Args:
             descriptor: of the file; it stays open, and is read from its start.
             name: of the video, in its `VideoScore`.
             content_sha256: of its bytes, where it is known and nobody changes them; None reads them for it.
         """
-        with self._lock:
-            work = _Work(name=name, content_sha256=content_sha256)
-            with _told(work):
-                self._take(work, descriptor)
-            return self._finish(work)
+        sampled = Sampled(name=name, content_sha256=content_sha256)
+        with self._lock, _told(sampled):
+            self._take(sampled, descriptor)
+        return sampled
 
-    def _begin_alone(self, video: Video, fps: float | None) -> _Work:
-        with self._lock:
-            return self._begin(video, fps)
-
-    def _begin(self, video: Video, fps: float | None) -> _Work:
-        """Take from a video what the model looks at."""
-        if isinstance(video, (str, os.PathLike)):
-            _require_no_rate(fps)
-            work = _Work(name=os.fspath(video))
-            with _told(work), _opened(Path(video)) as descriptor:
-                self._take(work, descriptor)
-        elif isinstance(video, (bytes, bytearray, memoryview)):
-            _require_no_rate(fps)
-            work = _Work(name="bytes")
-            with _told(work), _held(video) as descriptor:
-                self._take(work, descriptor)
-        else:
-            work = _Work(name="frames")
-            frames, rate = _frames(video), _rate(fps)
-            with _told(work):
-                self._take_frames(work, frames, rate)
-        return work
-
-    def _take(self, work: _Work, descriptor: int) -> None:
-        before = os.fstat(descriptor)
-        work.size_bytes = before.st_size
-        if not before.st_size:
-            raise DecodeError("empty_file", "the object has no bytes")
-        if work.content_sha256 is None:
-            work.content_sha256 = _digest(descriptor)
-        request = self._request(work)
-        sink = self._model.sink()
-        started = time.perf_counter()
-        try:
-            with self._one_thread() if sink is not None else contextlib.nullcontext():
-                work.sample = self._sandbox.decode(descriptor, request, sink)
-                work.statistics = None if sink is None else sink.features()
-        finally:
-            work.decode_seconds = time.perf_counter() - started
-        after = os.fstat(descriptor)
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            work.sample = None
-            raise FetchError("fetch_failed", f"{work.name!r} changed while it was read")
-
-    def _take_frames(self, work: _Work, frames: NDArray[np.uint8], fps: float) -> None:
-        digest = hashlib.sha256(f"frames {frames.shape} {fps!r} ".encode())
-        for frame in frames:
-            digest.update(np.ascontiguousarray(frame).data)
-        work.content_sha256, work.size_bytes = digest.hexdigest(), frames.nbytes
-        request = self._request(work)
-        sink = self._model.sink()
-        started = time.perf_counter()
-        with self._one_thread():
-            work.sample = sample_frames(frames, fps, request, sink)
-            work.statistics = None if sink is None else sink.features()
-        work.decode_seconds = time.perf_counter() - started
-
-    def _request(self, work: _Work) -> Any:
-        assert work.content_sha256 is not None
-        work.draws = self._key.draws(work.content_sha256, self._num_draws)
-        return decode_request(
-            self._model.spec.sampling, work.draws, limits=self._limits, decoder=self._decoder
-        )
-
-    def _finish(self, work: _Work) -> VideoScore:
+    def finish(self, sampled: Sampled) -> VideoScore:
         """Let the model score what was taken."""
         scored = None
-        if work.sample is not None:
+        if sampled.sample is not None:
             started = time.perf_counter()
             try:
                 with self._one_thread():
-                    scored = self._model.score(work.sample, work.statistics, work.draws)
+                    scored = self._model.score(sampled.sample, sampled.statistics, sampled.draws)
             except ScoreError as not_finite:
-                work.error = not_finite.with_traceback(None)
-            work.model_seconds = time.perf_counter() - started
-        sample, error = work.sample, work.error
+                sampled.error = not_finite.with_traceback(None)
+            sampled.model_seconds = time.perf_counter() - started
+        sample, error = sampled.sample, sampled.error
         clips: tuple[ClipScore, ...] = ()
         if scored is not None and sample is not None:
-            clips = _clips(scored.clip_scores, sample.info, self._model.spec.sampling, work.draws)
+            clips = _clips(scored.clip_scores, sample.info, self._model.spec.sampling, sampled.draws)
         warnings = () if sample is None else sample.warnings
         if error is not None and error.code == NOT_UNDERSTOOD:  # the file is sound, but odd
             warnings = (f"{error.code}: {error}",)
         return VideoScore(
-            name=work.name,
+            name=sampled.name,
             score=None if scored is None else scored.score,
             score_sd=None if scored is None else scored.score_sd,
             score_lower=None if scored is None else scored.score_lower,
@@ -292,14 +257,55 @@ class Scorer:
             failure=_failure(error),
             video=None if sample is None else sample.info,
             decoder=None if sample is None else sample.decoder,
-            content_sha256=work.content_sha256,
-            size_bytes=work.size_bytes,
+            content_sha256=sampled.content_sha256,
+            size_bytes=sampled.size_bytes,
             checkpoint_id=self.checkpoint.checkpoint_id,
             checkpoint_status=self.checkpoint.status,
             key_id=self._key.key_id,
             randomness=self._key.randomness,
-            decode_seconds=work.decode_seconds,
-            model_seconds=work.model_seconds,
+            decode_seconds=sampled.decode_seconds,
+            model_seconds=sampled.model_seconds,
+        )
+
+    def _take(self, sampled: Sampled, descriptor: int) -> None:
+        before = os.fstat(descriptor)
+        sampled.size_bytes = before.st_size
+        if not before.st_size:
+            raise DecodeError("empty_file", "the object has no bytes")
+        if sampled.content_sha256 is None:
+            sampled.content_sha256 = _digest(descriptor)
+        request = self._request(sampled)
+        sink = self._model.sink()
+        started = time.perf_counter()
+        try:
+            with self._one_thread() if sink is not None else contextlib.nullcontext():
+                sampled.sample = self._sandbox.decode(descriptor, request, sink)
+                sampled.statistics = None if sink is None else sink.features()
+        finally:
+            sampled.decode_seconds = time.perf_counter() - started
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            sampled.sample = None
+            raise FetchError("fetch_failed", f"{sampled.name!r} changed while it was read")
+
+    def _take_frames(self, sampled: Sampled, frames: NDArray[np.uint8], fps: float) -> None:
+        digest = hashlib.sha256(f"frames {frames.shape} {fps!r} ".encode())
+        for frame in frames:
+            digest.update(np.ascontiguousarray(frame).data)
+        sampled.content_sha256, sampled.size_bytes = digest.hexdigest(), frames.nbytes
+        request = self._request(sampled)
+        sink = self._model.sink()
+        started = time.perf_counter()
+        with self._one_thread():
+            sampled.sample = sample_frames(frames, fps, request, sink)
+            sampled.statistics = None if sink is None else sink.features()
+        sampled.decode_seconds = time.perf_counter() - started
+
+    def _request(self, sampled: Sampled) -> Any:
+        assert sampled.content_sha256 is not None
+        sampled.draws = self._key.draws(sampled.content_sha256, self._num_draws)
+        return decode_request(
+            self._model.spec.sampling, sampled.draws, limits=self._limits, decoder=self._decoder
         )
 
 
@@ -314,12 +320,12 @@ def _key(given: Key | bytes | None) -> Key:
 
 
 @contextlib.contextmanager
-def _told(work: _Work) -> Iterator[None]:
+def _told(sampled: Sampled) -> Iterator[None]:
     """Keep what was wrong with a video, for its `VideoScore`."""
     try:
         yield
     except VideoError as error:
-        work.error = error.with_traceback(None)  # whose frames would hold the video's pixels
+        sampled.error = error.with_traceback(None)  # whose frames would hold the video's pixels
 
 
 @contextlib.contextmanager

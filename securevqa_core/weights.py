@@ -234,15 +234,17 @@ def default(architecture: str) -> Checkpoint:
     return read(path, architecture=architecture) if path.exists() else seeded(architecture)
 
 
-def find(name: str | PathLike[str] | None = None) -> Checkpoint:
+def find(name: str | PathLike[str] | None = None, *, architecture: str | None = None) -> Checkpoint:
     """Return the checkpoint that people mean: what ships of a model of that name, or the file of that path.
 
-    None is the default model. A name of the zoo is that model, even where a file here is called the same.
+    Args:
+        name: a name of the zoo is that model, even where a file here is called the same; None: the default.
+        architecture: refuse a checkpoint of any other one.
 
     Raises:
         CheckpointError: it is neither, or the file is damaged.
     """
-    return read(path_of(zoo.DEFAULT_MODEL if name is None else name))
+    return read(path_of(zoo.DEFAULT_MODEL if name is None else name), architecture=architecture)
 
 
 def path_of(name: str | PathLike[str]) -> Path:

@@ -26,6 +26,7 @@ class DecodeSandbox:
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._process: WarmProcess | None = None
+        self._is_abandoned = False
 
     def __enter__(self) -> DecodeSandbox:
         return self
@@ -42,6 +43,13 @@ class DecodeSandbox:
         """Start the warm process, if there is none, without waiting for it."""
         if self._process is None:
             self._process = WarmProcess(self._limits.memory_bytes)
+
+    def abandon(self) -> None:
+        """End the warm process and its cell at once, and start no other; any thread may ask for it."""
+        self._is_abandoned = True
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the warm process; the next `decode` starts another."""
@@ -71,6 +79,8 @@ class DecodeSandbox:
 
     def _decode(self, descriptor: int, request: DecodeRequest, sink: WholeSink | None) -> DecodedSample:
         for _ in range(_MAX_STARTS):
+            if self._is_abandoned:
+                raise DecodeError("decode_crashed", "decoding was given up")
             self.start()
             assert self._process is not None
             try:

@@ -90,7 +90,7 @@ def test_a_file_gets_the_bits_that_the_stages_give_it(scorer: Scorer, videos: di
 def test_bytes_a_descriptor_and_a_path_are_one_video(scorer: Scorer, videos: dict[str, Path]) -> None:
     path = videos["bikes_h264.mp4"]
     with path.open("rb") as file:
-        opened = scorer.score_open(file.fileno(), name=str(path))
+        opened = scorer.finish(scorer.take_open(file.fileno(), name=str(path)))
     scores = {one.score for one in (scorer.score(str(path)), scorer.score(path.read_bytes()), opened)}
     assert len(scores) == 1
 
