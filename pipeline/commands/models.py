@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
 import torch
 import typer
-from rich import box
-from rich.table import Table
 
 from pipeline.commands.terminal import console, print_json, say
 from securevqa_core import weights, zoo
@@ -23,18 +22,14 @@ def models_command(
     if json:
         print_json(models)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    table.add_column("weights", no_wrap=True)
-    table.add_column("million", justify="right")
-    table.add_column("what it is and looks at", overflow="fold")
     for one in models:
-        size = f"{one['num_weights'] / 1e6:.3g}"
-        table.add_row(one["model"], one["weights"], size, f"{one['description']} {one['looks_at']}")
-    console.print(table)
+        note = " (default)" if one["is_default"] else ""
+        say(f"{one['model'] + note:34} {one['weights']:6} {one['num_weights'] / 1e6:7.3g} million weights")
+        words = textwrap.fill(f"{one['description']} {one['looks_at']}", width=console.width - 4)
+        say(textwrap.indent(words, "    "))
     say(
-        "weights: ships = trained ones come along, and the name may stand wherever a checkpoint may; "
-        "bring = `securevqa weights import` or `securevqa train` makes them. million: values in them."
+        "ships = trained ones come along, and the name may stand wherever a checkpoint may; "
+        "bring = `securevqa weights import` or `securevqa train` makes them."
     )
 
 
