@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from operators.embed import embedding_fields
-from operators.schema import OUTCOME, REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, join, read_bytes, redact, scheme_of
-from operators.telemetry import TelemetrySetup
+from operators.schema import MANIFEST, OUTCOME, REPORT, ROW_KEY, Row, rows_of, texts
+from operators.stage import finished_table
+from operators.storage import join, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
-from pipeline.manifests.manifest import read_manifest
+from pipeline.manifests.given import is_video, read_given
 from pipeline.runs.backlog import Tries, adopt, plan, read_tries, untouched
 from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.lock import Lock, locked
@@ -31,19 +30,15 @@ from pipeline.runs.report import STAGE_SECONDS, require_parquet, state_digest, w
 from pipeline.runs.row_keys import SHARED, row_keys
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows
-from pipeline.scoring.run import build_pipeline, execute, model_resources
-from pipeline.scoring.seeds import answered_seeds
-from pipeline.session import cluster_resources, ray_session
+from pipeline.scoring.here import outcome_rows, runs_here
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
-from securevqa_core.errors import CheckpointError, ConfigurationError, ManifestError, RunError
+from securevqa_core.errors import ConfigurationError, ManifestError, RunError
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
 
-CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 STORE_PATIENCE_SECONDS = 60.0  # with an output that does not answer, once a run has begun
 MAX_PASSES = 2  # over rows that no worker returned
 
@@ -89,8 +84,8 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     """
     _require_apart(config)
     embedding_names = config.embeddings.features if config.embeddings else ()
-    manifest = read_manifest(
-        config.manifest,
+    manifest = read_given(
+        [config.manifest, *config.more_videos],
         uri_column=config.uri_column,
         allow_schemes=config.allow_schemes,
         reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
@@ -129,7 +124,10 @@ def _score(job: _Job, manifest: pa.Table, locks: list[Lock], console: Console) -
     if planned.now.num_rows:
         budget = backlog.time_budget_seconds
         deadline = None if budget is None else started + budget
-        _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
+        if runs_here(config, planned.now.num_rows):
+            _run_here(job, planned.now, ran, deadline=deadline, console=console)
+        else:
+            _run(job, planned.now, tries, ran, total=manifest.num_rows, deadline=deadline, console=console)
         state = state_digest(job.state, manifest)
     for lock in locks:
         lock.require_held()
@@ -192,9 +190,13 @@ def _require_apart(config: ScoreConfig) -> None:
             "incremental must be another folder than output, which keeps its own rows without it, "
             f"got {redact(incremental)!r} for both"
         )
-    if suffix_of(config.manifest):
-        return
-    folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
+    for location in (config.manifest, *config.more_videos):
+        if not suffix_of(location) and not is_video(location):
+            _require_outside(location, config)
+
+
+def _require_outside(location: str, config: ScoreConfig) -> None:
+    folder = f"{join(location, '').rstrip('/')}/".partition("**")[0]
     for name, uri in (("output", config.output), ("incremental", config.backlog.incremental)):
         place = f"{join(uri, '').rstrip('/')}/" if uri else ""
         if place.startswith(folder):
@@ -210,7 +212,7 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _prepare(config: ScoreConfig) -> _Job:
-    checkpoint = load_checkpoint(config)
+    checkpoint = config.load_checkpoint()
     model = zoo.spec(checkpoint.architecture)
     sampling = model.sampling
     if config.num_draws is None:
@@ -225,18 +227,11 @@ def _prepare(config: ScoreConfig) -> _Job:
     if config.backlog.incremental is not None:
         state = opened(config.backlog.incremental)
         state.require_writable()
-    provenance = {
-        "checkpoint_id": checkpoint.checkpoint_id,
-        "checkpoint_status": checkpoint.status,
-        "config_id": config.config_id(sampling),
-        "key_id": config.key.key_id,
-        "randomness": config.key.randomness,
-    }
     return _Job(
         config=config,
         checkpoint=checkpoint,
         sampling=sampling,
-        provenance=provenance,
+        provenance=config.provenance(checkpoint),
         directory=directory,
         state=state,
     )
@@ -254,27 +249,28 @@ def _more_columns(
             known = ", ".join(dims)
             raise ConfigurationError(f"features of {checkpoint.architecture} are {known}, got {feature!r}")
     assert config.num_draws is not None
+    from operators.embed import embedding_fields  # noqa: PLC0415 - it needs Ray
+
     return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
 
 
-def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
-    """Return the weights to score with: a file, or the default of an architecture.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or of another architecture than asked for.
-        ConfigurationError: no such model.
-    """
-    if config.model is not None:
-        zoo.spec(config.model)
-    if config.checkpoint is None:
-        return weights.default(config.model or zoo.DEFAULT_MODEL)
-    try:
-        content = read_bytes(config.checkpoint, timeout_seconds=CHECKPOINT_SECONDS)
-    except StorageError as error:
-        raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
-    checkpoint = weights.read(content, architecture=config.model, name=redact(config.checkpoint))
-    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
-    return checkpoint
+def _run_here(job: _Job, rows: pa.Table, ran: _Ran, *, deadline: float | None, console: Console) -> None:
+    """Score `rows` in this process; fill `ran`."""
+    began = time.time()
+    ran.slots = {"decode": 1.0, "model": 1.0}
+    scored = outcome_rows(
+        rows_of(rows.select(MANIFEST.names)),
+        job.config,
+        checkpoint=job.checkpoint,
+        deadline=deadline,
+        skip=ran.skipped.add,
+    )
+    with console.status(f"scoring {rows.num_rows} videos") as status:
+        for number, row in enumerate(scored, start=1):
+            table = finished_table(row, stage="score", schema=job.state.outcome)
+            job.state.commit(table, uuid.uuid4().hex)
+            status.update(f"scored {number} of {rows.num_rows} videos")
+    ran.seconds = time.time() - began
 
 
 def _run(
@@ -288,6 +284,13 @@ def _run(
     console: Console,
 ) -> None:
     """Score `rows`, and once more what a worker took down with it; fill `ran`."""
+    # Ray takes a second to import, and few videos need none of it.
+    from operators.telemetry import TelemetrySetup  # noqa: PLC0415
+    from pipeline.scoring.progress import new_tally, shown_progress, skipped_rows  # noqa: PLC0415
+    from pipeline.scoring.run import build_pipeline, execute, model_resources  # noqa: PLC0415
+    from pipeline.scoring.seeds import answered_seeds  # noqa: PLC0415
+    from pipeline.session import cluster_resources, ray_session  # noqa: PLC0415
+
     left, began = rows, time.time()
     with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
         cluster = cluster_resources()
