@@ -25,7 +25,7 @@ from securevqa_core.randomness import DrawSource
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
-__all__ = ["Decode", "FetchLimits"]
+__all__ = ["Decode", "FetchLimits", "fetch_into", "scratch_file"]
 
 BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
 
@@ -82,43 +82,14 @@ class Decode:
         """Fetch and decode; what is known when a step fails stays in the row."""
         known: Row = {}
         try:
-            with self._scratch_file() as target:
-                known |= self._fetch(row["uri"], target)
+            with scratch_file(self.scratch_dir) as target:
+                known |= fetch_into(row["uri"], target, self.fetch_limits)
                 return known | self._decode(known, target)
         except VideoError as error:
             if isinstance(error, FetchAttemptError):
                 known["attempts"] = error.attempts
             error.known = known
             raise
-
-    @contextlib.contextmanager
-    def _scratch_file(self) -> Iterator[BinaryIO]:
-        """Open a file without a name: it is gone when the worker is, however the worker ends."""
-        try:
-            target = cast("BinaryIO", tempfile.TemporaryFile(dir=self.scratch_dir))  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise FetchError("scratch_full", f"no scratch file can be made: {error.strerror}") from error
-        try:
-            yield target
-        finally:
-            with contextlib.suppress(OSError):  # on a full disk closing tries to write once more
-                target.close()
-
-    def _fetch(self, uri: str, target: BinaryIO) -> Row:
-        fetched = fetch(
-            uri,
-            target,
-            max_bytes=self.fetch_limits.max_bytes,
-            timeout_seconds=self.fetch_limits.timeout_seconds,
-            max_attempts=self.fetch_limits.max_attempts,
-        )
-        target.flush()
-        return {
-            "content_sha256": fetched.content_sha256,
-            "size_bytes": fetched.size_bytes,
-            "attempts": fetched.attempts,
-            "fetch_seconds": fetched.seconds,
-        }
 
     def _decode(self, known: Row, target: BinaryIO) -> Row:
         if not known["size_bytes"]:
@@ -146,6 +117,46 @@ class Decode:
             "intra_seeds": [draw.guardian_intra for draw in draws],
             "inter_seeds": [draw.guardian_inter for draw in draws],
         }
+
+
+@contextlib.contextmanager
+def scratch_file(folder: str | None) -> Iterator[BinaryIO]:
+    """Open a file without a name: it is gone when this process is, however it ends.
+
+    Raises:
+        FetchError: scratch_full.
+    """
+    try:
+        target = cast("BinaryIO", tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise FetchError("scratch_full", f"no scratch file can be made: {error.strerror}") from error
+    try:
+        yield target
+    finally:
+        with contextlib.suppress(OSError):  # on a full disk closing tries to write once more
+            target.close()
+
+
+def fetch_into(uri: str, target: BinaryIO, limits: FetchLimits) -> Row:
+    """Bring the bytes of a video; return the columns that say so.
+
+    Raises:
+        FetchAttemptError: they cannot be brought.
+    """
+    fetched = fetch(
+        uri,
+        target,
+        max_bytes=limits.max_bytes,
+        timeout_seconds=limits.timeout_seconds,
+        max_attempts=limits.max_attempts,
+    )
+    target.flush()
+    return {
+        "content_sha256": fetched.content_sha256,
+        "size_bytes": fetched.size_bytes,
+        "attempts": fetched.attempts,
+        "fetch_seconds": fetched.seconds,
+    }
 
 
 def _sink(sampling: SamplingConfig) -> StatisticsSink | None:

@@ -59,7 +59,7 @@ _FILE = (
     Column("size_bytes", pa.int64(), "size of the object", "byte"),
 )
 _FAILURE = (
-    Column("status", pa.string(), "scored, failed, or pending where it was not begun and is left for another run"),
+    Column("status", pa.string(), "scored, failed, or pending where it was left for another run"),
     Column("stage", pa.string(), "stage that failed: fetch, decode, fragment, inter or score"),
     Column("error_code", pa.string(), "stable code of the failure"),
     Column("error_message", pa.string(), "what failed, in words"),

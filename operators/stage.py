@@ -11,7 +11,7 @@ import pyarrow as pa
 from operators.schema import ROW_KEY, Row, row_table
 from securevqa_core.errors import VideoError
 
-__all__ = ["FAILED", "SCORED", "run_stage"]
+__all__ = ["FAILED", "SCORED", "failure_of", "finished_table", "run_stage"]
 
 SCORED = "scored"
 FAILED = "failed"
@@ -48,13 +48,25 @@ def run_stage(
 def _attempt(row: Row, work: Callable[[Row], Row], stage: str, schema: pa.Schema) -> pa.Table | Row:
     try:
         return row_table(row | work(row), schema)
-    except VideoError as error:
-        failure = _failure(error.stage, error.code, str(error)) | error.known
-    except Exception as error:
-        logger.exception("unexpected error in stage %s for video %s", stage, row.get("video_id"))
-        message = f"unexpected {type(error).__name__}; see the worker's log"
-        failure = _failure(stage, "internal_error", message)
-    return _without_pixels(row) | failure
+    except Exception as error:  # noqa: BLE001 - becomes the row's failure, and is logged there
+        return _without_pixels(row) | failure_of(error, stage=stage, video_id=row.get("video_id"))
+
+
+def failure_of(error: Exception, *, stage: str, video_id: str | None) -> Row:
+    """Return the columns of a row that failed for an error; what nobody expected goes to the log besides."""
+    if isinstance(error, VideoError):
+        return _failure(error.stage, error.code, str(error)) | error.known
+    logger.error("unexpected error in stage %s for video %s", stage, video_id, exc_info=error)
+    message = f"unexpected {type(error).__name__}; see the worker's log"
+    return _failure(stage, "internal_error", message)
+
+
+def finished_table(row: Row, *, stage: str, schema: pa.Schema) -> pa.Table:
+    """Make the table of a row that is through all stages, scored or failed, as `run_stage` would."""
+    if row.get("status") != FAILED:
+        (table,) = run_stage([row], lambda _: {}, stage=stage, schema=schema)
+        return table
+    return _failed_table(row, row, stage, schema)
 
 
 def _failed_table(row: Row, failed: Row, stage: str, schema: pa.Schema) -> pa.Table:

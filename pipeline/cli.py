@@ -2,58 +2,181 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import signal
 import sys
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.attack import attack_command
-from pipeline.commands.bench import bench_app
-from pipeline.commands.calibrate import calibrate_command
-from pipeline.commands.dataset import dataset_app
-from pipeline.commands.describe import describe_command
-from pipeline.commands.evaluate import evaluate_command
-from pipeline.commands.extract import extract_command
-from pipeline.commands.gate import gate_command
-from pipeline.commands.opinions import opinions_command
-from pipeline.commands.report import report_command
-from pipeline.commands.runs import compare_command, runs_command
-from pipeline.commands.score import score_command
-from pipeline.commands.terminal import complaints
-from pipeline.commands.train import train_command
-from pipeline.commands.weights import weights_app
+from pipeline.commands.lazy import LazyCommand, LazyGroup
 from securevqa_core.errors import CallError, SecureVqaError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 EXIT_RUN_FAILED = 1
 EXIT_CALL_WRONG = 2
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(weights_app, name="weights")
-app.add_typer(dataset_app, name="dataset")
-app.add_typer(bench_app, name="bench")
+_SCORES, _RESULTS, _MODELS = "Score videos", "Use the scores", "Models and research"
+
+COMMANDS = (
+    LazyCommand(
+        name="score",
+        help="Score videos: printed, or with --output a report, one row each, whatever is in the files.",
+        place="score:score_command",
+        panel=_SCORES,
+        examples=(
+            "securevqa score clip.mp4",
+            "securevqa score s3://uploads/today/ --output s3://scores/today --key-file key",
+        ),
+    ),
+    LazyCommand(
+        name="extract",
+        help="Score every video of MANIFEST and keep its embeddings beside the score, one row each.",
+        place="extract:extract_command",
+        panel=_SCORES,
+        examples=(
+            "securevqa extract uploads --output embedded --key-file key",
+            "securevqa extract uploads --output embedded --features intra,inter --pool clip --dtype float16",
+        ),
+    ),
+    LazyCommand(
+        name="report",
+        help="Print the report of RUN_DIR, the worst videos first, or write it as a page.",
+        place="report:report_command",
+        panel=_RESULTS,
+        examples=("securevqa report scored", "securevqa report s3://scores/today --html report.html"),
+    ),
+    LazyCommand(
+        name="gate",
+        help="Decide for every video of REPORT: publish, hold or review; exit code 3 where a limit is "
+        "broken.",
+        place="gate:gate_command",
+        panel=_RESULTS,
+        examples=(
+            "securevqa gate scored --policy policy.toml --dry-run",
+            "securevqa gate scored --policy policy.toml --format csv",
+        ),
+    ),
+    LazyCommand(
+        name="runs",
+        help="List the runs in LOCATION with their counts, earlier reports included.",
+        place="runs:runs_command",
+        panel=_RESULTS,
+        examples=("securevqa runs s3://scores", "securevqa runs ."),
+    ),
+    LazyCommand(
+        name="compare",
+        help="Show what changed in score and verdict between the finished runs A and B, of any checkpoints.",
+        place="runs:compare_command",
+        panel=_RESULTS,
+        examples=(
+            "securevqa compare monday tuesday",
+            "securevqa compare s3://scores/monday s3://scores/tuesday",
+        ),
+    ),
+    LazyCommand(
+        name="models",
+        help="List the models: which ship with weights, their size, and what they look at.",
+        place="models:models_command",
+        panel=_MODELS,
+        examples=("securevqa models", "securevqa models --json"),
+    ),
+    LazyCommand(
+        name="weights",
+        help="Bring published weights, and look into checkpoints.",
+        place="weights_group:weights_app",
+        panel=_MODELS,
+        examples=(
+            "securevqa weights show secure-vqa-compact",
+            "securevqa weights import FAST_VQA_B_1_4.pth --arch fast-vqa --output fast-vqa.safetensors",
+        ),
+    ),
+    LazyCommand(
+        name="dataset",
+        help="Make labelled clips from real footage.",
+        place="dataset:dataset_app",
+        panel=_MODELS,
+        examples=(
+            "securevqa dataset build footage --output clips",
+            "securevqa dataset build footage --output clips --seed 7",
+        ),
+    ),
+    LazyCommand(
+        name="train",
+        help="Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted.",
+        place="train:train_command",
+        panel=_MODELS,
+        examples=(
+            "securevqa train clips/manifest.parquet --output trained",
+            "securevqa train clips/manifest.parquet --output trained --init secure-vqa-compact",
+        ),
+    ),
+    LazyCommand(
+        name="evaluate",
+        help="Score the videos of LABELLED_MANIFEST, or take finished runs, and compare scores with labels.",
+        place="evaluate:evaluate_command",
+        panel=_MODELS,
+        examples=(
+            "securevqa evaluate labelled.csv --output measured",
+            "securevqa evaluate labelled.csv --output measured --model nss-svr --model secure-vqa-compact",
+        ),
+    ),
+    LazyCommand(
+        name="attack",
+        help="Attack the first seconds of every video of MANIFEST and measure what became of its score.",
+        place="attack:attack_command",
+        panel=_MODELS,
+        examples=(
+            "securevqa attack clips --output attacked --attack pgd --epsilon 3",
+            "securevqa attack clips --output attacked --suite attacks.toml",
+        ),
+    ),
+    LazyCommand(
+        name="opinions",
+        help="Measure how well VIDEVAL's features predict opinions of real uploads, beside the paper's "
+        "table.",
+        place="opinions:opinions_command",
+        panel=_MODELS,
+        examples=("securevqa opinions", "securevqa opinions --splits 10 --model videval-480p"),
+    ),
+    LazyCommand(
+        name="bench",
+        help="Measure this machine, and the key.",
+        place="bench:bench_app",
+        panel=_MODELS,
+        examples=("securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
+    ),
+)
+
+
+class _Commands(LazyGroup):
+    lazy = COMMANDS
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"securevqa {importlib.metadata.version('securevqa')}")  # noqa: T201 - for programs too
+        raise typer.Exit
 
 
 @app.callback()
-def _about() -> None:
+def _about(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
     """Score video quality without a reference, in batches, when uploaders try to cheat."""
-
-
-app.command("score")(score_command)
-app.command("attack")(attack_command)
-app.command("evaluate")(evaluate_command)
-app.command("extract")(extract_command)
-app.command("gate")(gate_command)
-app.command("opinions")(opinions_command)
-app.command("report")(report_command)
-app.command("runs")(runs_command)
-app.command("compare")(compare_command)
-app.command("train")(train_command)
-weights_app.command("calibrate")(calibrate_command)
-weights_app.command("describe")(describe_command)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> Any:
@@ -66,5 +189,11 @@ def main() -> None:
     try:
         app()
     except SecureVqaError as error:
+        from pipeline.commands.terminal import complaints  # noqa: PLC0415 - Rich, which few calls need here
+
         complaints.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_CALL_WRONG if isinstance(error, CallError) else EXIT_RUN_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Iterator
 
 from securevqa_core.randomness import KEY_VARIABLE, Key
 
-__all__ = ["forget_credentials", "forget_key_variable", "given_key"]
+__all__ = ["forget_credentials", "forget_key_variable", "given_key", "undumpable"]
+
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 
 # What a variable is called that a store, a cluster or a service is opened with.
 _SECRET = re.compile(
@@ -52,3 +56,15 @@ def _forget(variable: str) -> None:
         ctypes.memset(address, 0, len(ctypes.string_at(address)))
         libc.unsetenv(name)
     os.environ.pop(variable, None)
+
+
+@contextlib.contextmanager
+def undumpable() -> Iterator[None]:
+    """Let no core be dumped of this process, nor its memory be read by others of its user."""
+    libc = ctypes.CDLL(None)
+    before = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_DUMPABLE, before, 0, 0, 0)

@@ -23,6 +23,7 @@ from securevqa_core.errors import RunError
 
 __all__ = ["available_cores", "cluster_resources", "ray_session"]
 
+LOCAL = "local"  # the address of a Ray that is started here
 MIN_CPUS = 2
 MAX_OOM_RETRIES = 3  # Ray's own default is without end
 # Ray ends workers beyond one a CPU, actors counted, that idle for a second; another takes seconds to start.
@@ -34,7 +35,7 @@ MAX_SHOWN_BYTES = 8192
 
 @contextlib.contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Connect to a cluster (`address`, RAY_ADDRESS) or start Ray here, and leave it as it was found.
+    """Connect to a cluster (`address`, RAY_ADDRESS), or start Ray here; leave it as it was found.
 
     Raises:
         RunError: the cluster cannot be reached or is too small.
@@ -45,6 +46,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MILLISECONDS))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
+    if address == LOCAL:
+        address = None
     if address:
         _require_reachable(address)
     else:
@@ -53,7 +56,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     with _native_messages_aside():
         try:
             with _our_sigterm():
-                ray.init(address=address or "local", **options)
+                ray.init(address=address or LOCAL, **options)
         except Exception as error:  # a node that starts too slowly raises nothing more special
             what = f"Ray cannot be reached at {address!r}" if address else "Ray cannot be started here"
             raise RunError(f"{what}: {error}") from error

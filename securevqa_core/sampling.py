@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["continuous_sample", "skip_sample"]
+__all__ = ["clip_spans", "continuous_sample", "skip_sample"]
 
 
 def skip_sample(num_frames: int, config: SamplingConfig, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -63,3 +63,18 @@ def continuous_sample(num_frames: int, config: SamplingConfig) -> NDArray[np.int
         steps = steps * part_frames // config.segment_frames
     frames: NDArray[np.int64] = (np.arange(config.num_segments) * part_frames)[:, None] + steps
     return frames.clip(max=num_frames - 1)
+
+
+def clip_spans(num_frames: int, config: SamplingConfig, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the first frame of every intra clip of `skip_sample` and the one after its last.
+
+    Args:
+        num_frames: in the video, >= 1.
+        config: as for `skip_sample`.
+        rng: as `skip_sample` was given it.
+
+    Returns:
+        (num_clips, 2) int64.
+    """
+    clips = skip_sample(num_frames, config, rng)
+    return np.stack([clips.min(axis=1), clips.max(axis=1) + 1], axis=1)

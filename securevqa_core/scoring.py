@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import special
 
 from securevqa_core.calibration import Calibration
 from securevqa_core.doubts import doubts
@@ -39,7 +38,26 @@ Verdict = Literal["pass", "review", "reject"]
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_SD = (58.395, 57.12, 57.375)
 
+# Student's quantiles at 0.95, one-sided, by degrees of freedom from 1: what `scipy.special.stdtrit` returns,
+# whose import takes a fifth of the time that a short video does.
 LOWER_CONFIDENCE = 0.95  # one-sided
+STUDENT_95 = (
+    6.313751514675037,
+    2.9199855803537242,
+    2.3533634348018233,
+    2.1318467863266495,
+    2.0150483733330233,
+    1.9431802805153042,
+    1.8945786050900062,
+    1.8595480375308973,
+    1.833112932656237,
+    1.8124611228116756,
+    1.7958848187040433,
+    1.782287555649319,
+    1.7709333959868725,
+    1.761310135774891,
+    1.753050355692572,
+)
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
@@ -202,7 +220,7 @@ def summarise(raw: NDArray[np.float64], calibration: Calibration) -> Score:
     sd = float(draws.std(ddof=1)) if num_draws > 1 else None
     lower = mean
     if sd is not None:
-        margin = float(special.stdtrit(num_draws - 1, LOWER_CONFIDENCE)) * sd / num_draws**0.5
+        margin = _student_95(num_draws - 1) * sd / num_draws**0.5
         lower = max(calibration.low, mean - margin)
     clips = np.asarray(calibration.to_score(raw.ravel()))
     return Score(
@@ -212,6 +230,14 @@ def summarise(raw: NDArray[np.float64], calibration: Calibration) -> Score:
         raw_score=float(raw.mean()),
         clip_scores=clips.tolist(),
     )
+
+
+def _student_95(degrees: int) -> float:
+    if degrees <= len(STUDENT_95):
+        return STUDENT_95[degrees - 1]
+    from scipy.special import stdtrit  # noqa: PLC0415 - as above
+
+    return float(stdtrit(degrees, LOWER_CONFIDENCE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

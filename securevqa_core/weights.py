@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -33,14 +34,17 @@ __all__ = [
     "Status",
     "build",
     "default",
+    "find",
     "load_published",
     "mixed",
     "moved",
+    "path_of",
     "read",
     "rewrite",
     "save",
     "seeded",
     "shipped",
+    "shipped_names",
 ]
 
 FORMAT_VERSION = 2
@@ -237,6 +241,40 @@ def default(architecture: str) -> Checkpoint:
     """
     path = shipped(architecture)
     return read(path, architecture=architecture) if path.exists() else seeded(architecture)
+
+
+def find(name: str | PathLike[str] | None = None, *, architecture: str | None = None) -> Checkpoint:
+    """Return the checkpoint that people mean: what ships of a model of that name, or the file of that path.
+
+    Args:
+        name: a name of the zoo is that model, even where a file here is called the same; None: the default.
+        architecture: refuse a checkpoint of any other one.
+
+    Raises:
+        CheckpointError: it is neither, or the file is damaged.
+    """
+    return read(path_of(zoo.DEFAULT_MODEL if name is None else name), architecture=architecture)
+
+
+def path_of(name: str | PathLike[str]) -> Path:
+    """Return where the checkpoint lies that `find` would read.
+
+    Raises:
+        CheckpointError: it is a model's name, and none of that model ships.
+    """
+    if not isinstance(name, str) or name not in zoo.names():
+        return Path(name)
+    path = shipped(name)
+    if not path.exists():
+        raise CheckpointError(
+            f"no checkpoint of {name!r} ships: those of {', '.join(shipped_names())} do, and others are files"
+        )
+    return path
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the models of which a trained checkpoint ships, the default first."""
+    return tuple(name for name in zoo.names() if shipped(name).exists())
 
 
 def shipped(architecture: str) -> Path:

@@ -19,7 +19,6 @@ from pipeline.evaluation.scored import Scored, read_scored
 from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.score import load_checkpoint
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import CheckpointError, ConfigurationError
@@ -67,7 +66,7 @@ def calibrate_command(
             manifest=manifest, output=output, key=key, model=one.model, checkpoint=one.checkpoint
         )
 
-    loaded = load_checkpoint(configure(one, labelled_manifest or "", output))
+    loaded = configure(one, labelled_manifest or "", output).load_checkpoint()
     if run is not None:
         directory = RunDirectory(run)
     else:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.options import ScoreOptions
-from pipeline.runs.backlog import DEFAULT_MAX_TRIES, BacklogConfig, seconds_of
-from pipeline.scoring.config import ScoreConfig
-from securevqa_core.randomness import Key
+from pipeline.runs.budget import DEFAULT_MAX_TRIES
+
+if TYPE_CHECKING:
+    from pipeline.scoring.config import ScoreConfig
+    from securevqa_core.randomness import Key
 
 __all__ = ["NightlyOptions"]
+
+_NIGHT = "Every night"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,22 +25,47 @@ class NightlyOptions(ScoreOptions):
     """How videos are scored, what earlier runs count for, and when a run ends."""
 
     incremental: Annotated[
-        str | None, typer.Option(help="Folder of the rows that several runs share: score what is new.")
+        str | None,
+        typer.Option(
+            help="Folder of the rows that several runs share: score what is new; default: none.",
+            rich_help_panel=_NIGHT,
+        ),
     ] = None
     since_run: Annotated[
-        str | None, typer.Option(help="Run directory whose rows are taken over: score what is new.")
+        str | None,
+        typer.Option(
+            help="Run directory whose rows are taken over: score what is new; default: none.",
+            rich_help_panel=_NIGHT,
+        ),
     ] = None
     max_tries: Annotated[
-        int, typer.Option(help="Of a video whose failure may pass, over all runs that share rows.")
+        int,
+        typer.Option(
+            help="Of a video whose failure may pass, over all runs that share rows.", rich_help_panel=_NIGHT
+        ),
     ] = DEFAULT_MAX_TRIES
-    max_videos: Annotated[int | None, typer.Option(help="Most videos worked on by this call.")] = None
+    max_videos: Annotated[
+        int | None,
+        typer.Option(help="Most videos worked on by this call; default: all.", rich_help_panel=_NIGHT),
+    ] = None
     time_budget: Annotated[
-        str | None, typer.Option(help="No video is begun after 6h, 90m or 30s, as given.")
+        str | None,
+        typer.Option(
+            help="No video is begun after 6h, 90m or 30s, as given; default: no end.", rich_help_panel=_NIGHT
+        ),
     ] = None
     keep_days: Annotated[
         float | None,
-        typer.Option(help="Forget rows older than this that MANIFEST names no more; default: never."),
+        typer.Option(
+            help="Forget rows older than this that MANIFEST names no more; default: never.",
+            rich_help_panel=_NIGHT,
+        ),
     ] = None
+
+    def of_runs(self) -> tuple[str, ...]:
+        """Return the options that only a run with an output looks at."""
+        night = ("incremental", "since_run", "max_tries", "max_videos", "time_budget", "keep_days")
+        return (*ScoreOptions.of_runs(self), *night)
 
     def config(
         self, *, manifest: str, output: str, key: Key, model: str | None, checkpoint: str | None
@@ -46,6 +75,9 @@ class NightlyOptions(ScoreOptions):
         Raises:
             ConfigurationError: an option is out of range.
         """
+        # Seconds of imports, which help need not wait for.
+        from pipeline.runs.budget import BacklogConfig, seconds_of  # noqa: PLC0415
+
         backlog = BacklogConfig(
             incremental=self.incremental,
             since_run=self.since_run,

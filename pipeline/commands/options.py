@@ -12,19 +12,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from operators.decode import FetchLimits
 from pipeline.commands.terminal import complaints
-from pipeline.keys import given_key
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
-from pipeline.scoring.config import ScoreConfig
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.randomness import Key
-from securevqa_core.scoring import Thresholds
-from securevqa_core.types import DecodeLimits
+
+if TYPE_CHECKING:
+    from pipeline.scoring.config import ScoreConfig
+    from securevqa_core.randomness import Key
 
 __all__ = ["ScoreOptions", "spread"]
 
@@ -62,32 +59,75 @@ def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
     return decorate
 
 
+_DRAWN, _JUDGED, _LIMITED, _RUN = "Where it looks", "Verdicts", "Limits", "Ray and the run"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:
     """How videos are scored, whatever is done with the scores."""
 
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Score again what failed and may succeed now.")
-    ] = False
-    uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri"
-    allow_scheme: Annotated[list[str] | None, typer.Option(help="Schemes a URI may have; repeat.")] = None
-    key_file: Annotated[str | None, typer.Option(help="File with the key; or set SECUREVQA_KEY.")] = None
-    seed: Annotated[int | None, typer.Option(min=0, help="Public randomness, for research only.")] = None
-    draws: Annotated[
-        int | None, typer.Option(help="Times the random part is repeated; default: the model's own.")
+    uri_column: Annotated[str, typer.Option(help="Column of a manifest that holds the URIs.")] = "uri"
+    allow_scheme: Annotated[
+        list[str] | None,
+        typer.Option(help="Schemes a URI may have; repeat; default: az, file, gs, https and s3."),
     ] = None
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
-    pass_at: Annotated[float, typer.Option(help="Verdict pass from this score_lower up.")] = 60.0
-    reject_below: Annotated[float, typer.Option(help="Verdict reject below this score_lower.")] = 40.0
-    decode_timeout: Annotated[float, typer.Option(help="Seconds a file may take to decode.")] = 120.0
     decoder: Annotated[str, typer.Option(help="auto (PyAV, decord where it fails), pyav or decord.")] = "auto"
-    fetch_timeout: Annotated[float, typer.Option(help="Seconds a file may take to fetch.")] = 600.0
-    max_bytes: Annotated[int, typer.Option(min=1, help="Largest object that is fetched.")] = 20 << 30
-    scratch: Annotated[str | None, typer.Option(help="Folder for files being scored.")] = None
-    gpus_per_actor: Annotated[float, typer.Option(help="GPUs a model actor takes; 0: use CPUs.")] = 0.5
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = (
-        None
-    )
+    key_file: Annotated[
+        str | None,
+        typer.Option(
+            help="File with the key; default: SECUREVQA_KEY, else one for this call.", rich_help_panel=_DRAWN
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Public randomness, for research only; default: the key.", rich_help_panel=_DRAWN
+        ),
+    ] = None
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Times the random part is repeated; default: the model's own.", rich_help_panel=_DRAWN
+        ),
+    ] = None
+    pass_at: Annotated[
+        float, typer.Option(help="Verdict pass from this score_lower up.", rich_help_panel=_JUDGED)
+    ] = 60.0
+    reject_below: Annotated[
+        float, typer.Option(help="Verdict reject below this score_lower.", rich_help_panel=_JUDGED)
+    ] = 40.0
+    decode_timeout: Annotated[
+        float, typer.Option(help="Seconds a file may take to decode.", rich_help_panel=_LIMITED)
+    ] = 120.0
+    fetch_timeout: Annotated[
+        float, typer.Option(help="Seconds a file may take to fetch.", rich_help_panel=_LIMITED)
+    ] = 600.0
+    max_bytes: Annotated[
+        int, typer.Option(min=1, help="Largest object that is fetched.", rich_help_panel=_LIMITED)
+    ] = 20 << 30
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder for files being scored; default: the system's temporary one.", rich_help_panel=_RUN
+        ),
+    ] = None
+    gpus_per_actor: Annotated[
+        float, typer.Option(help="GPUs a model actor takes; 0: use CPUs.", rich_help_panel=_RUN)
+    ] = 0.5
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster, or local: start Ray here; default: RAY_ADDRESS, else Ray for many videos.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Score again what failed and may succeed now.", rich_help_panel=_RUN
+        ),
+    ] = False
 
     def config(
         self, *, manifest: str, output: str, key: Key, model: str | None, checkpoint: str | None
@@ -97,6 +137,13 @@ class ScoreOptions:
         Raises:
             ConfigurationError: an option is out of range.
         """
+        # Seconds of imports, which help need not wait for.
+        from operators.decode import FetchLimits  # noqa: PLC0415
+        from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
+        from pipeline.scoring.config import ScoreConfig  # noqa: PLC0415
+        from securevqa_core.scoring import Thresholds  # noqa: PLC0415
+        from securevqa_core.types import DecodeLimits  # noqa: PLC0415
+
         return ScoreConfig(
             manifest=manifest,
             output=output,
@@ -117,12 +164,31 @@ class ScoreOptions:
             address=self.address,
         )
 
+    def require_no_run(self) -> None:
+        """Refuse options that only a run with an output looks at.
+
+        Raises:
+            ConfigurationError: one was given.
+        """
+        usual = type(self)()
+        given = [name for name in self.of_runs() if getattr(self, name) != getattr(usual, name)]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise ConfigurationError(f"{option} needs an --output, got {getattr(self, given[0])!r}")
+
+    def of_runs(self) -> tuple[str, ...]:
+        """Return the options that only a run with an output looks at."""
+        return ("address", "retry_failed")
+
     def key(self) -> Key:
         """Return the key that was given, or an ephemeral one, and say so.
 
         Raises:
             ConfigurationError: two were given, or one that is no key.
         """
+        from pipeline.keys import given_key  # noqa: PLC0415 - as above
+        from securevqa_core.randomness import Key  # noqa: PLC0415
+
         if self.key_file is not None and self.seed is not None:
             raise ConfigurationError("--key-file and --seed exclude each other")
         if self.seed is not None:

@@ -1,40 +1,143 @@
-"""Owns `securevqa score`: a manifest in, a report out, and its counts on the terminal."""
+"""Owns `securevqa score`: videos in; out comes a report, or what a person wants to read of a few."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json as json_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import console, resumable
-from pipeline.scoring.score import Outcome, score
+from pipeline.commands.terminal import complaints, console, resumable, say
 from securevqa_core.errors import ERROR_CODES
+
+if TYPE_CHECKING:
+    from pipeline.scoring.config import ScoreConfig
+    from pipeline.scoring.score import Outcome
+    from securevqa_core.decoding.sandbox import DecodeSandbox
 
 __all__ = ["score_command", "show_outcome"]
 
 
 @spread(NightlyOptions)
 def score_command(
-    manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="Run directory, local or s3://.")],
-    model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Checkpoint file, local or remote.")] = None,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO_OR_MANIFEST...",
+            help="Videos, folders, globs, or manifests (Parquet, CSV, JSON lines); any URI.",
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Run directory, local or s3://; default: scores are printed, and not kept.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint: a file, a URI, or a model's name for what ships; default: secure-vqa-compact."
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a video, or of the run.")
+    ] = False,
     *,
     options: NightlyOptions,
 ) -> None:
-    """Score every video of MANIFEST: one report row each, whatever is in the files."""
-    config = options.config(
-        manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
-    )
+    """Score videos: printed, or with --output a report, one row each, whatever is in the files."""
+    if output is None:
+        options.require_no_run()
+        with resumable("interrupted"), _started_sandbox() as sandbox:
+            config = options.config(
+                manifest=videos[0], output="", key=options.key(), model=model, checkpoint=checkpoint
+            )
+            _print_scores(config.with_more_videos(videos[1:]), sandbox, as_json=json)
+        return
     with resumable():
-        show_outcome(score(config, console=console))
+        config = options.config(
+            manifest=videos[0], output=output, key=options.key(), model=model, checkpoint=checkpoint
+        )
+        from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
+
+        outcome = score(config.with_more_videos(videos[1:]), console=complaints if json else console)
+    if json:
+        say(json_module.dumps(outcome.run))
+    else:
+        show_outcome(outcome)
+
+
+def _started_sandbox() -> DecodeSandbox:
+    """Start the decoding process: it imports what it needs while this process does."""
+    from securevqa_core.decoding.sandbox import DecodeSandbox  # noqa: PLC0415 - no command's help needs it
+    from securevqa_core.types import DecodeLimits  # noqa: PLC0415
+
+    sandbox = DecodeSandbox(DecodeLimits())
+    sandbox.start()
+    return sandbox
+
+
+def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool) -> None:
+    """Score in this process, and print each video as it is finished."""
+    # Seconds of imports, and none of Ray.
+    from pipeline.manifests.given import given_videos  # noqa: PLC0415
+    from pipeline.scoring.here import outcome_rows  # noqa: PLC0415
+
+    rows = given_videos(
+        [config.manifest, *config.more_videos],
+        uri_column=config.uri_column,
+        allow_schemes=config.allow_schemes,
+    )
+    with complaints.status("loading the model") as status:
+        checkpoint = config.load_checkpoint()
+        if checkpoint.status == "untrained":
+            complaints.print("checkpoint_status = untrained: these scores mean nothing", soft_wrap=True)
+        scored = outcome_rows(
+            rows,
+            config,
+            checkpoint=checkpoint,
+            sandbox=sandbox,
+            begin=lambda row: status.update(f"scoring {_name(row)}"),
+        )
+        for row in scored:
+            if as_json:
+                say(json_module.dumps(row, default=str))
+            else:
+                _print_score(row)
+
+
+def _print_score(row: dict[str, Any]) -> None:
+    if row.get("score") is None:
+        say(f"{_name(row)}: not scored, {row['error_code']}: {row['error_message']}")
+    else:
+        spread_of = (
+            ""
+            if row["score_sd"] is None
+            else f" sd {row['score_sd']:.1f}, at least {row['score_lower']:.1f},"
+        )
+        say(f"{_name(row)}: {row['score']:.1f} of 100,{spread_of} {row['verdict']}")
+    for warning in row.get("decode_warnings") or ():
+        say(f"  {warning}")
+
+
+def _name(row: dict[str, Any]) -> str:
+    from operators.storage import redact  # noqa: PLC0415 - imported by now
+
+    return redact(row["uri"]).rpartition("/")[2] or redact(row["uri"])
 
 
 def show_outcome(outcome: Outcome) -> None:
     """Print what a run came to, and what to do next."""
+    from rich.table import Table  # noqa: PLC0415
+
     run = outcome.run
     table = Table(title=f"generation {run['generation']}: {run['rows']} videos")
     table.add_column("what")

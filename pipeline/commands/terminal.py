@@ -31,10 +31,10 @@ def print_json(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def resumable() -> Iterator[None]:
+def resumable(hint: str = "interrupted: run the same command again to finish the rest") -> Iterator[None]:
     """End an interruption of the block with a hint and `EXIT_INTERRUPTED`."""
     try:
         yield
     except KeyboardInterrupt:
-        complaints.print("interrupted: run the same command again to finish the rest")
+        complaints.print(hint)
         raise typer.Exit(EXIT_INTERRUPTED) from None

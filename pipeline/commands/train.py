@@ -171,7 +171,10 @@ def train_command(
     labelled_manifest: Annotated[str, typer.Argument(help="Manifest with a label column, or a label file.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for the training and its result.")],
     model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
-    init: Annotated[str | None, typer.Option(help="Checkpoint to start from, local or remote.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint to start from: a file, a URI, or one's name that ships."),
+    ] = None,
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Repeated random 80:20 splits; mean and sd.")
     ] = False,

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from operators.storage import StorageError, read_bytes, redact
+from operators.storage import redact
+from pipeline.checkpoints import checkpoint_bytes
 from pipeline.commands.terminal import console
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
 __all__ = ["StoredCheckpoint", "read_checkpoint", "weights_app"]
 
-CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 
 weights_app = typer.Typer(no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def read_checkpoint(uri: str) -> StoredCheckpoint:
     Raises:
         CheckpointError: it cannot be read or is not one.
     """
-    content = _content(uri)
+    content = checkpoint_bytes(uri)
     return StoredCheckpoint(
         checkpoint=weights.read(content, name=redact(uri)),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -142,7 +142,7 @@ def verify_command(
     ] = None,
 ) -> None:
     """Check that CHECKPOINT is whole, fits its architecture and scores a fixed input as where it was made."""
-    verification = verify(_content(checkpoint), name=redact(checkpoint), digest=sha256)
+    verification = verify(checkpoint_bytes(checkpoint), name=redact(checkpoint), digest=sha256)
     found = verification.checkpoint
     _print(f"checkpoint   {found.checkpoint_id}, {found.status}")
     _print(f"sha256       {verification.sha256}{'' if sha256 is None else ', as expected'}")
@@ -153,15 +153,6 @@ def verify_command(
         _print("compared     with nothing: the card has no fingerprint")
     else:
         _print(f"compared     with the card: {verification.difference:.1e} of the largest score apart")
-
-
-def _content(uri: str) -> bytes:
-    """Return the bytes of a file, from anywhere that videos are read from, or of what ships as a model."""
-    place = str(weights.shipped(uri)) if uri in zoo.names() else uri
-    try:
-        return read_bytes(place, timeout_seconds=CHECKPOINT_SECONDS)
-    except StorageError as error:
-        raise CheckpointError(f"checkpoint {redact(uri)!r} cannot be read: {error}") from error
 
 
 def _facts(stored: StoredCheckpoint) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class TargetConfig:
             ConfigurationError: no such model or defence.
         """
         if self.checkpoint is not None:
-            checkpoint = weights.read(self.checkpoint, architecture=self.model)
+            checkpoint = weights.find(str(self.checkpoint), architecture=self.model)
         else:
             checkpoint = weights.default(self.model or zoo.DEFAULT_MODEL)
         zoo.require_pixels(checkpoint.architecture, purpose="to be attacked")

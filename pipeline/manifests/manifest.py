@@ -22,7 +22,7 @@ from pipeline.manifests.formats import decode_pieces, decode_table, suffix_of
 from pipeline.manifests.listing import list_videos
 from securevqa_core.errors import ManifestError
 
-__all__ = ["DEFAULT_ALLOW_SCHEMES", "read_manifest", "read_pieces"]
+__all__ = ["DEFAULT_ALLOW_SCHEMES", "named_uri", "read_manifest", "read_pieces", "video_id_of"]
 
 # Plain http is left out: anybody on the way could swap the video.
 DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
@@ -125,6 +125,20 @@ def _is_unique(digests: NDArray[np.bytes_]) -> bool:
     return not (digests[1:] == digests[:-1]).any()
 
 
+def named_uri(location: str, *, allow_schemes: Collection[str]) -> str:
+    """Return the URI of a video that is named where a manifest could be, as `read_manifest` has it.
+
+    Raises:
+        ManifestError: its scheme is not allowed.
+    """
+    return _allowed(_normalised(location, storage.join(".", "")), allow_schemes)
+
+
+def video_id_of(uri: str) -> str:
+    """Return the identifier of a video that was given none."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS]
+
+
 def _read_all(location: str) -> bytes:
     try:
         return storage.read_bytes(location, timeout_seconds=READ_SECONDS)
@@ -217,7 +231,7 @@ def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], mani
     if "video_id" in table.column_names:
         ids = _given_ids(table["video_id"], manifest_name)
     else:
-        ids = _each(uris, lambda uri: hashlib.sha256(uri.encode()).hexdigest()[:VIDEO_ID_HEX_DIGITS])
+        ids = _each(uris, video_id_of)
     _require_unique(ids, uris, manifest_name)
     others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
     columns: list[Any] = [ids, uris, *(table[name] for name in others)]

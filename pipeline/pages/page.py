@@ -131,7 +131,7 @@ def render_page(
 
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("pipeline.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader(str(__package__)), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["shown"] = lambda text: printable(str(text))
     return environment.get_template("report.html")

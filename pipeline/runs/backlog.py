@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
 from operators.schema import CALL, OUTCOME, ROW_KEY, Row
-from operators.storage import redact
+from pipeline.runs.budget import BacklogConfig, seconds_of
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.states import RowState, RowStates
-from securevqa_core.errors import ERROR_CODES, ConfigurationError, OutputError
+from securevqa_core.errors import ERROR_CODES, OutputError
 
 __all__ = [
-    "DEFAULT_MAX_TRIES",
     "BacklogConfig",
     "Plan",
     "Tries",
@@ -34,8 +33,6 @@ __all__ = [
 ]
 
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
-
-DEFAULT_MAX_TRIES = 3
 # The limit that a failure is owed to, as `ScoreConfig.limits` calls it, and how its message says what it was.
 _LIMIT_OF = {
     "fetch_too_large": ("fetch.max_bytes", re.compile(r"max_bytes is (\d+)$")),
@@ -47,51 +44,6 @@ _LIMIT_OF = {
     "decode_memory": ("decode.memory_bytes", re.compile(r" limit of (\d+) bytes$")),
     "too_many_pixels": ("decode.max_pixels", re.compile(r"^a frame may have at most (\d+) pixels, ")),
 }
-_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BacklogConfig:
-    """How a run relates to those before it, and when it ends.
-
-    Raises:
-        ConfigurationError: a field is out of range, or both places of earlier rows are given.
-    """
-
-    incremental: str | None = None  # URI of the rows that all runs share; None: each output has its own
-    since_run: str | None = None  # run directory whose rows are taken over
-    max_tries: int = DEFAULT_MAX_TRIES  # of a video that fails for a reason that may pass
-    max_videos: int | None = None  # worked on by one call; None: all
-    time_budget_seconds: float | None = None  # after which no video is started; None: no end
-    keep_days: float | None = None  # of rows that the manifest names no more; None: for ever
-
-    def __post_init__(self) -> None:
-        if self.incremental is not None and self.since_run is not None:
-            raise ConfigurationError(
-                f"incremental and since_run exclude each other, got {redact(self.incremental)!r} "
-                f"and {redact(self.since_run)!r}"
-            )
-        if self.max_tries < 1:
-            raise ConfigurationError(f"max_tries must be >= 1, got {self.max_tries}")
-        if self.max_videos is not None and self.max_videos < 1:
-            raise ConfigurationError(f"max_videos must be >= 1, got {self.max_videos}")
-        if self.time_budget_seconds is not None and not self.time_budget_seconds > 0:
-            raise ConfigurationError(f"time_budget must be > 0 s, got {self.time_budget_seconds}")
-        if self.keep_days is not None and not self.keep_days > 0:
-            raise ConfigurationError(f"keep_days must be > 0, got {self.keep_days:g}")
-
-    @property
-    def is_nightly(self) -> bool:
-        """Tell whether earlier runs count, so that failures that may pass are tried again unasked."""
-        return self.incremental is not None or self.since_run is not None
-
-    def public_settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values, without secrets."""
-        settings = asdict(self)
-        for name in ("incremental", "since_run"):
-            settings[name] = settings[name] and redact(settings[name])
-        return settings
 
 
 _NEVER, _SCORED = -2, -1  # in place of the place of an error code among `_CODES`
@@ -283,22 +235,3 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
 def _digest(source: RunDirectory, record: dict[str, Any]) -> str:
     """Name what is adopted, so that adopting it again is no second copy."""
     return hashlib.sha256(f"{source.path()} {record['generation']}".encode()).hexdigest()[:16]
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds in `90`, `45s`, `30m`, `6h` or `1h30m`.
-
-    Raises:
-        ConfigurationError: it is none of these.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        duration = _DURATION.fullmatch(text)
-    if not text or duration is None:
-        raise ConfigurationError(f"time_budget must be like 6h, 90m, 1h30m or seconds, got {text!r}")
-    return sum(
-        float(number) * seconds
-        for number, seconds in zip(duration.groups(), _UNIT_SECONDS.values(), strict=True)
-        if number is not None
-    )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from operators.decode import FetchLimits
 from operators.storage import redact
-from pipeline.runs.backlog import BacklogConfig
+from pipeline.checkpoints import read_checkpoint
+from pipeline.runs.budget import BacklogConfig
+from securevqa_core import weights, zoo
 from securevqa_core.decoding.backend import Decoder
 from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Precision, Thresholds
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+from securevqa_core.weights import Checkpoint
 
 __all__ = ["MAX_DRAWS", "ScoreConfig"]
 
@@ -34,7 +38,8 @@ class ScoreConfig:
         ConfigurationError: a field is out of range.
     """
 
-    manifest: str
+    manifest: str  # or one video
+    more_videos: tuple[str, ...] = ()  # after those of `manifest`, each likewise
     output: str
     key: Key
     model: str | None = None  # zoo name; None: the checkpoint's, or the default
@@ -77,6 +82,33 @@ class ScoreConfig:
             settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
+    def with_more_videos(self, videos: Sequence[str]) -> ScoreConfig:
+        """Return the same settings for more than one manifest or video."""
+        return replace(self, more_videos=tuple(videos))
+
+    def load_checkpoint(self) -> Checkpoint:
+        """Return the weights to score with: a file, what ships by a name, or the default of an architecture.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or of another architecture than asked for.
+            ConfigurationError: no such model.
+        """
+        if self.model is not None:
+            zoo.spec(self.model)
+        if self.checkpoint is None:
+            return weights.default(self.model or zoo.DEFAULT_MODEL)
+        return read_checkpoint(self.checkpoint, architecture=self.model)
+
+    def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return the columns that say what a video was scored with."""
+        return {
+            "checkpoint_id": checkpoint.checkpoint_id,
+            "checkpoint_status": checkpoint.status,
+            "config_id": self.config_id(zoo.spec(checkpoint.architecture).sampling),
+            "key_id": self.key.key_id,
+            "randomness": self.key.randomness,
+        }
+
     def limits(self) -> dict[str, float]:
         """Return what decides a failure: `fetch.max_bytes` and the like, more of which lets more pass."""
         groups = {"fetch": asdict(self.fetch_limits), "decode": asdict(self.decode_limits)}
@@ -89,6 +121,7 @@ class ScoreConfig:
             settings[name] = asdict(settings[name])
         for name in ("manifest", "output", "checkpoint"):
             settings[name] = settings[name] and redact(settings[name])
+        settings["more_videos"] = [redact(uri) for uri in self.more_videos]
         settings["embeddings"] = self.embeddings and asdict(self.embeddings)
         settings["backlog"] = self.backlog.public_settings()
         settings["allow_schemes"] = sorted(self.allow_schemes)

@@ -7,76 +7,28 @@ not come back is begun once more, by itself; what was not begun, until passes br
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow.dataset as pads
 import ray
 from numpy.typing import NDArray
-from rich.console import Console
 
-from operators.schema import CALL, MANIFEST, OUTCOME, ROW_KEY, Row
+from operators.schema import CALL, MANIFEST, OUTCOME, ROW_KEY
 from operators.telemetry import TelemetrySetup
 from pipeline.runs.backlog import Plan
-from pipeline.runs.key_index import KeyIndex
-from pipeline.runs.rundir import RunDirectory
-from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
-from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.progress import Ledger, new_ledger, shown_progress
 from pipeline.scoring.run import build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
+from pipeline.scoring.work import Work
 from pipeline.session import cluster_resources, ray_session
-from securevqa_core import weights
 from securevqa_core.errors import RunError
 from securevqa_core.randomness import DrawSource
-from securevqa_core.types import SamplingConfig
 
-__all__ = ["Job", "Ran", "Work", "run_passes"]
+__all__ = ["run_passes"]
 
 MAX_PASSES = 2  # in which a row is begun; so many in a row that bring nothing back end a run
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a run works with once everything that could be wrong at the start has been checked."""
-
-    config: ScoreConfig
-    checkpoint: weights.Checkpoint
-    sampling: SamplingConfig
-    provenance: Row
-    directory: RunDirectory
-    state: RunDirectory  # where rows are committed: the same, unless several outputs share it
-
-
-@dataclass(slots=True)
-class Ran:
-    """What the pipeline came to in this call."""
-
-    run_id: str  # of this call, in run.json and in every line of log
-    deadline: float | None  # seconds since the epoch after which no video is begun
-    slots: dict[str, float] = field(default_factory=dict)  # videos worked on at once, when it began
-    seconds: float = 0.0
-    first_call: int | None = None  # number of the first pass
-    num_begun: int = 0  # videos
-    broke: str | None = None  # what the last pass that did not end by itself broke of
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether the run's time is up."""
-        return self.deadline is not None and time.time() >= self.deadline
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What the passes of one call share."""
-
-    job: Job
-    manifest: Spool  # has row_key, video_id and uri
-    index: KeyIndex  # of its row keys
-    ran: Ran
-    console: Console  # shows how far the run is
 
 
 def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from rich.console import Console
 
-from operators.embed import embedding_fields
-from operators.schema import CALL, REPORT, ROW_KEY, Row, texts
-from operators.storage import StorageError, join, read_bytes, redact, scheme_of
+from operators.schema import CALL, MANIFEST, REPORT, ROW_KEY, Row, rows_of, texts
+from operators.stage import finished_table
+from operators.storage import join, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
+from pipeline.manifests.given import is_video, read_given
 from pipeline.manifests.manifest import read_pieces
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
 from pipeline.runs.generations import archive_report, clear_report, last_generation
@@ -35,22 +37,16 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.passes import Job, Ran, Work, run_passes
+from pipeline.scoring.here import outcome_rows, runs_here
+from pipeline.scoring.work import Job, Ran, Work
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
-from securevqa_core.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ManifestError,
-    OutputError,
-    RunError,
-)
+from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Outcome", "score"]
 
-CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 STORE_PATIENCE_SECONDS = 60.0  # with an output that does not answer, once a run has begun
 
 
@@ -82,17 +78,10 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
     _require_apart(config)
-    embedding_names = config.embeddings.features if config.embeddings else ()
     started = time.time()
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
-        pieces = read_pieces(
-            config.manifest,
-            uri_column=config.uri_column,
-            allow_schemes=config.allow_schemes,
-            reserved_columns=frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
-        )
-        listed = Spool(folder / "listed", pieces)
+        listed = Spool(folder / "listed", _listed(config))
         require_parquet(listed.schema)
         job = _prepare(config)
         for place in _places(job):
@@ -104,6 +93,19 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
             adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
         manifest = Spool(folder / "keyed", keyed(job.state, listed.pieces(), provenance=job.provenance))
         return _score(job, manifest, console, started=started)
+
+
+def _listed(config: ScoreConfig) -> Iterable[pa.Table]:
+    """Return the videos that are asked for, of one Parquet manifest a piece at a time."""
+    embedding_names = config.embeddings.features if config.embeddings else ()
+    options: dict[str, Any] = {
+        "uri_column": config.uri_column,
+        "allow_schemes": config.allow_schemes,
+        "reserved_columns": frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
+    }
+    if suffix_of(config.manifest) == ".parquet" and not config.more_videos:
+        return read_pieces(config.manifest, **options)
+    return [read_given([config.manifest, *config.more_videos], **options)]
 
 
 def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Outcome:
@@ -179,12 +181,44 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
 def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:
     """Work on what is planned; return why nothing could be begun, None where something was."""
     try:
-        run_passes(work, planned, after_call=after_call)
+        if runs_here(work.job.config, len(planned.now)):
+            _run_here(work, planned, after_call=after_call)
+        else:
+            from pipeline.scoring.passes import run_passes  # noqa: PLC0415 - it needs Ray
+
+            run_passes(work, planned, after_call=after_call)
     except OutputError:
         raise
     except RunError as error:
         return error
     return None
+
+
+def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
+    """Score what is planned in this process; move the states of its rows."""
+    job, ran, started = work.job, work.ran, time.time()
+    ran.slots, ran.first_call = {"decode": 1.0, "model": 1.0}, job.state.number_call(after=after_call)
+    rows = [row for part in work.manifest.taken(planned.now, MANIFEST.names, size=1) for row in rows_of(part)]
+    begun: list[str] = []
+    scored = outcome_rows(
+        rows,
+        job.config,
+        checkpoint=job.checkpoint,
+        deadline=ran.deadline,
+        begin=lambda row: begun.append(row[ROW_KEY]),
+    )
+    with work.console.status(f"scoring {len(rows)} videos") as status:
+        for number, row in enumerate(scored, start=1):
+            numbered = row | {CALL: ran.first_call}
+            job.state.commit(
+                finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
+            )
+            status.update(f"scored {number} of {len(rows)} videos")
+    is_done = np.zeros(len(work.index), np.bool_)
+    is_done[work.index.places(begun)] = True
+    planned.states.move("begin", is_done)
+    planned.states.move("return", is_done)
+    ran.seconds, ran.num_begun = time.time() - started, len(begun)
 
 
 def _places(job: Job) -> list[RunDirectory]:
@@ -204,9 +238,13 @@ def _require_apart(config: ScoreConfig) -> None:
             "incremental must be another folder than output, which keeps its own rows without it, "
             f"got {redact(incremental)!r} for both"
         )
-    if suffix_of(config.manifest):
-        return
-    folder = f"{join(config.manifest, '').rstrip('/')}/".partition("**")[0]
+    for location in (config.manifest, *config.more_videos):
+        if not suffix_of(location) and not is_video(location):
+            _require_outside(location, config)
+
+
+def _require_outside(location: str, config: ScoreConfig) -> None:
+    folder = f"{join(location, '').rstrip('/')}/".partition("**")[0]
     for name, uri in (("output", config.output), ("incremental", config.backlog.incremental)):
         place = f"{join(uri, '').rstrip('/')}/" if uri else ""
         if place.startswith(folder):
@@ -222,7 +260,7 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _prepare(config: ScoreConfig) -> Job:
-    checkpoint = load_checkpoint(config)
+    checkpoint = config.load_checkpoint()
     model = zoo.spec(checkpoint.architecture)
     sampling = model.sampling
     if config.num_draws is None:
@@ -237,18 +275,11 @@ def _prepare(config: ScoreConfig) -> Job:
     if config.backlog.incremental is not None:
         state = opened(config.backlog.incremental)
         state.require_writable()
-    provenance = {
-        "checkpoint_id": checkpoint.checkpoint_id,
-        "checkpoint_status": checkpoint.status,
-        "config_id": config.config_id(sampling),
-        "key_id": config.key.key_id,
-        "randomness": config.key.randomness,
-    }
     return Job(
         config=config,
         checkpoint=checkpoint,
         sampling=sampling,
-        provenance=provenance,
+        provenance=config.provenance(checkpoint),
         directory=directory,
         state=state,
     )
@@ -266,27 +297,9 @@ def _more_columns(
             known = ", ".join(dims)
             raise ConfigurationError(f"features of {checkpoint.architecture} are {known}, got {feature!r}")
     assert config.num_draws is not None
+    from operators.embed import embedding_fields  # noqa: PLC0415 - it needs Ray
+
     return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
-
-
-def load_checkpoint(config: ScoreConfig) -> weights.Checkpoint:
-    """Return the weights to score with: a file, or the default of an architecture.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or of another architecture than asked for.
-        ConfigurationError: no such model.
-    """
-    if config.model is not None:
-        zoo.spec(config.model)
-    if config.checkpoint is None:
-        return weights.default(config.model or zoo.DEFAULT_MODEL)
-    try:
-        content = read_bytes(config.checkpoint, timeout_seconds=CHECKPOINT_SECONDS)
-    except StorageError as error:
-        raise CheckpointError(f"checkpoint {redact(config.checkpoint)!r} cannot be read: {error}") from error
-    checkpoint = weights.read(content, architecture=config.model, name=redact(config.checkpoint))
-    weights.build(checkpoint)  # what does not fit its architecture is said here, not in a worker
-    return checkpoint
 
 
 def _timings(job: Job, ran: Ran) -> dict[str, dict[str, float]]:

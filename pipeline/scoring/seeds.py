@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from operators.seeds import AskedSeeds, SeedDesk
+from pipeline.keys import undumpable
 from securevqa_core.randomness import Key
 
 __all__ = ["answered_seeds"]
@@ -19,7 +19,6 @@ __all__ = ["answered_seeds"]
 MAX_WAITING = 100_000  # workers that wait for an answer at once
 PAUSE_SECONDS = 1.0  # while the desk is started again
 JOIN_SECONDS = 10.0
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 
 
 @contextlib.contextmanager
@@ -36,7 +35,7 @@ def answered_seeds(key: Key) -> Iterator[AskedSeeds]:
     desk: Any = ray.remote(**options)(SeedDesk).remote()
     stop = threading.Event()
     thread = threading.Thread(target=_answer, args=(desk, key, stop), daemon=True)
-    with _undumpable():
+    with undumpable():
         thread.start()
         try:
             yield AskedSeeds(desk)
@@ -54,15 +53,3 @@ def _answer(desk: Any, key: Key, stop: threading.Event) -> None:
                 ray.get(desk.answer.remote({question: key.draws(*question) for question in asked}))
         except ray.exceptions.RayError:  # the desk is started again, and asked again
             stop.wait(PAUSE_SECONDS)
-
-
-@contextlib.contextmanager
-def _undumpable() -> Iterator[None]:
-    """Let no core be dumped of this process, nor its memory be read by others of its user."""
-    libc = ctypes.CDLL(None)
-    before = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    try:
-        yield
-    finally:
-        libc.prctl(_PR_SET_DUMPABLE, before, 0, 0, 0)

@@ -17,7 +17,8 @@ import ray
 import torch
 from rich.console import Console
 
-from operators.storage import StorageError, local_path, read_bytes, redact
+from operators.storage import local_path, redact
+from pipeline.checkpoints import read_checkpoint
 from pipeline.files import write_json
 from pipeline.session import ray_session
 from pipeline.text import literal
@@ -27,7 +28,7 @@ from pipeline.training.launch import launch
 from pipeline.training.split import Split, TrainingSet, random_splits, read_training_set
 from pipeline.training.worker import RESULT_FILE, Job
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError, OutputError, RunError
+from securevqa_core.errors import ConfigurationError, OutputError, RunError
 from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
 
 __all__ = ["FINETUNE_FILE", "SETTINGS_FILE", "require_readable", "train"]
@@ -35,7 +36,6 @@ __all__ = ["FINETUNE_FILE", "SETTINGS_FILE", "require_readable", "train"]
 SETTINGS_FILE = "train.json"
 LEFT_OUT_FILE = "left_out.json"
 FINETUNE_FILE = "finetune.json"
-CHECKPOINT_SECONDS = 60.0  # for each piece of the file
 NAMED_AT_MOST = 10
 
 
@@ -97,11 +97,7 @@ def _load(run: TrainRun) -> weights.Checkpoint:
         zoo.require_pixels(run.model, purpose="to be trained")
     if run.init is None:
         return weights.seeded(run.model or zoo.DEFAULT_MODEL, seed=run.train.seed)
-    try:
-        content = read_bytes(run.init, timeout_seconds=CHECKPOINT_SECONDS)
-    except StorageError as error:
-        raise CheckpointError(f"checkpoint {redact(run.init)!r} cannot be read: {error}") from error
-    init = weights.read(content, name=redact(run.init))
+    init = read_checkpoint(run.init)
     zoo.require_pixels(init.architecture, purpose="to be trained")
     return init if run.model is None else weights.moved(init, run.model)
 

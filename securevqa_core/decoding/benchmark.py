@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from securevqa_core import ffmpeg
+from securevqa_core.decoding import pyav_backend
+from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.collect import wanted_frames
 from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.decoding.frame_index import index_frames
-from securevqa_core.decoding.probe import check_stream, open_container, open_file
+from securevqa_core.decoding.probe import check_stream, open_container, open_file, open_video
 from securevqa_core.errors import ConfigurationError, DecodeError
 from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
@@ -66,10 +69,13 @@ class BenchConfig:
     clip_seconds: float = 10.0
     num_repeats: int = 3  # in turn; the best of each counts. decord's windows are read once
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    scored: SamplingConfig = field(default_factory=SamplingConfig)  # what a run of the default model reads
+    num_draws: int = 1  # of `scored`
 
     def __post_init__(self) -> None:
         require_range("clip_seconds", self.clip_seconds, low=0.5, high=600)
         require_range("num_repeats", self.num_repeats, low=1, high=100)
+        require_range("num_draws", self.num_draws, low=1, high=1000)
         if self.footage is not None and not self.footage.is_file():
             raise ConfigurationError(f"footage must be a file, got {str(self.footage)!r}")
 
@@ -84,6 +90,8 @@ class Timing:
     pyav: float  # every frame decoded, nothing converted
     pyav_fragments: float  # probe, decode and the patches of the intra branch
     pyav_both: float  # and the resized frames of the inter branch
+    pyav_least: float  # the same frames decoded, nothing converted: no code of ours can take less
+    pyav_scored: float  # `BenchConfig.scored`, all draws
     decord: float | None  # every full frame once, in order
     decord_fragments: float | None
     decord_windows: float | None  # every clip and segment of both branches as full frames, by `get_batch`
@@ -97,6 +105,16 @@ class Timing:
     def share_both(self) -> float:
         """Speed of decoding for both branches, by FFmpeg's own."""
         return self.ffmpeg / self.pyav_both
+
+    @property
+    def share_most(self) -> float:
+        """The highest that `share_both` could be, were conversion free."""
+        return self.ffmpeg / self.pyav_least
+
+    @property
+    def share_scored(self) -> float:
+        """Speed of decoding for what is scored, by FFmpeg's own."""
+        return self.ffmpeg / self.pyav_scored
 
     @property
     def by_decord(self) -> float | None:
@@ -150,6 +168,8 @@ def benchmark(clip: BenchClip, config: BenchConfig, folder: Path) -> Timing:
         "pyav": lambda: _decode_all(path),
         "pyav_fragments": lambda: extract_sample(path, _request(fragments)),
         "pyav_both": lambda: extract_sample(path, _request(config.sampling)),
+        "pyav_least": lambda: _decode_wanted(path, _request(config.sampling)),
+        "pyav_scored": lambda: extract_sample(path, _request(config.scored, num_draws=config.num_draws)),
     }
     if _decord_reads(path):
         works["decord"] = lambda: _decord_all(path)
@@ -167,6 +187,8 @@ def benchmark(clip: BenchClip, config: BenchConfig, folder: Path) -> Timing:
         pyav=of_one["pyav"],
         pyav_fragments=of_all * of_one["pyav_fragments"],
         pyav_both=of_one["pyav_both"],
+        pyav_least=of_one["pyav_least"],
+        pyav_scored=of_one["pyav_scored"],
         decord=of_one.get("decord"),
         decord_fragments=None if by_decord is None else of_all * by_decord,
         decord_windows=of_one.get("windows"),
@@ -195,11 +217,12 @@ def _ffmpeg_null(path: str, limit: str = "") -> None:
     ffmpeg.run(["-threads", "1", "-i", path, *limit.split(), "-map", "0:v:0", "-f", "null", os.devnull])
 
 
-def _request(sampling: SamplingConfig, *, is_decord: bool = False) -> DecodeRequest:
-    draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
+def _request(sampling: SamplingConfig, *, num_draws: int = 1, is_decord: bool = False) -> DecodeRequest:
+    seeds = [number.to_bytes(32) for number in range(num_draws)]
+    draws = tuple(DrawSeeds(skip_sampling=seed, grid_sampling=seed) for seed in seeds)
     decoder: Any = "auto" if is_decord else "pyav"
     # As a fallback decord works alone; asked for by name it has PyAV check every frame.
-    return DecodeRequest(sampling=sampling, draws=(draw,), decoder=decoder, has_crashed_pyav=is_decord)
+    return DecodeRequest(sampling=sampling, draws=draws, decoder=decoder, has_crashed_pyav=is_decord)
 
 
 def _decode_all(path: str) -> int:
@@ -208,6 +231,14 @@ def _decode_all(path: str) -> int:
         index_frames(container, stream)
         container.seek(0)
         return sum(1 for _ in container.decode(stream))
+
+
+def _decode_wanted(path: str, request: DecodeRequest) -> int:
+    with open_file(path) as descriptor, open_video(descriptor, request.limits) as (container, stream):
+        index = index_frames(container, stream)
+        video = OpenVideo(descriptor=descriptor, container=container, stream=stream, index=index)
+        wanted = wanted_frames(index.moments, request.sampling, request.draws)
+        return sum(1 for _ in pyav_backend.read_frames(video, wanted))
 
 
 def _decord_reads(path: str) -> bool:

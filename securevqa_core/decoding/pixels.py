@@ -33,8 +33,8 @@ _FLAGS = (
     | Interpolation.BITEXACT
 )
 _PLANE_FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_HALF = np.uint16(128)
-_HIGHEST = np.uint16(0xFFFF - 128)
+_HALF = 128
+_HIGHEST = 0xFFFF - _HALF
 
 # Formats whose planes can be cut: luma rows and columns a chroma sample stands for, and the type of a sample.
 _SUBSAMPLING = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}
@@ -56,6 +56,7 @@ class Scaler:
 
     def __init__(self) -> None:
         self._reformatter, self._interleaver = VideoReformatter(), VideoReformatter()
+        self._rounded: VideoFrame | None = None  # planes that `shrunk` is about to interleave
 
     def rgb(self, picture: VideoFrame, *, height: int, width: int) -> NDArray[np.uint8]:
         """Return (height, width, 3) RGB; high dynamic range is tone-mapped."""
@@ -64,10 +65,8 @@ class Scaler:
         if (height, width) == (picture.height, picture.width):
             # By way of planes, for which FFmpeg's scaler has the faster code: the same values in 0.6 of the
             # time. Where the size changes they would differ in one value of a thousand.
-            picture = self._reformat(picture, "gbrp", height=height, width=width)
-            converted = self._interleaver.reformat(picture, format="rgb24", interpolation=_FLAGS, threads=1)
-        else:
-            converted = self._reformat(picture, "rgb24", height=height, width=width)
+            return self._interleaved(self._reformat(picture, "gbrp", height=height, width=width))
+        converted = self._reformat(picture, "rgb24", height=height, width=width)
         return np.asarray(converted.to_ndarray(), dtype=np.uint8)
 
     def shrunk(self, picture: VideoFrame, *, height: int, width: int) -> NDArray[np.uint8]:
@@ -77,14 +76,22 @@ class Scaler:
         rounded the other way.
         """
         converted = self._reformat(picture, "gbrp16le", height=height, width=width)
-        green, blue, red = _planes(converted, np.uint16)
+        planes = _planes(converted, np.uint16)
         if is_hdr(picture):
+            green, blue, red = planes
             return tone_map(np.stack([red, green, blue], axis=-1), picture)
-        pixels = np.empty((height, width, 3), dtype=np.uint8)
-        for channel, levels in enumerate((red, green, blue)):
-            rounded = np.minimum(levels, _HIGHEST) + _HALF
-            np.right_shift(rounded, 8, out=pixels[..., channel], casting="unsafe")
-        return pixels
+        if self._rounded is None or (self._rounded.height, self._rounded.width) != (height, width):
+            self._rounded = VideoFrame(width, height, "gbrp")
+        highest = np.full(width, _HIGHEST, dtype=np.uint16)  # NumPy has no fast code for a number
+        for levels, target in zip(planes, _planes(self._rounded, np.uint8), strict=True):
+            rounded = np.minimum(levels, highest)
+            rounded += _HALF
+            np.right_shift(rounded, 8, out=target, casting="unsafe")
+        return self._interleaved(self._rounded)
+
+    def _interleaved(self, planes: VideoFrame) -> NDArray[np.uint8]:
+        converted = self._interleaver.reformat(planes, format="rgb24", interpolation=_FLAGS, threads=1)
+        return np.asarray(converted.to_ndarray(), dtype=np.uint8)
 
     def _reformat(self, picture: VideoFrame, name: str, *, height: int, width: int) -> VideoFrame:
         return self._reformatter.reformat(

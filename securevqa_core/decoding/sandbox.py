@@ -26,6 +26,7 @@ class DecodeSandbox:
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._process: WarmProcess | None = None
+        self._is_abandoned = False
 
     def __enter__(self) -> DecodeSandbox:
         return self
@@ -38,14 +39,26 @@ class DecodeSandbox:
         """Process id of the warm process; None where there is none now."""
         return None if self._process is None else self._process.pid
 
+    def start(self) -> None:
+        """Start the warm process, if there is none, without waiting for it."""
+        if self._process is None:
+            self._process = WarmProcess(self._limits.memory_bytes)
+
+    def abandon(self) -> None:
+        """End the warm process and its cell at once, and start no other; any thread may ask for it."""
+        self._is_abandoned = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
         """End the warm process; the next `decode` starts another."""
         if self._process is not None:
             self._process.end()
             self._process = None
 
-    def decode(self, path: str, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
-        """Decode the file at `path` within the limits.
+    def decode(self, path: str | int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
+        """Decode the file at `path`, or that of a descriptor open for reading, within the limits.
 
         Where PyAV's decoder crashes and the request leaves the choice, decord is tried in a new cell. `sink`
         takes the whole frames, where the request asks for any; what it does counts as decoding.
@@ -66,8 +79,10 @@ class DecodeSandbox:
 
     def _decode(self, descriptor: int, request: DecodeRequest, sink: WholeSink | None) -> DecodedSample:
         for _ in range(_MAX_STARTS):
-            if self._process is None:
-                self._process = WarmProcess(self._limits.memory_bytes)
+            if self._is_abandoned:
+                raise DecodeError("decode_crashed", "decoding was given up")
+            self.start()
+            assert self._process is not None
             try:
                 return self._process.decode(descriptor, request, self._limits.timeout_seconds, sink)
             except NoCellError:  # it died between two videos, or as one was decoded: not this one's fault

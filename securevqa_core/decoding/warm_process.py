@@ -74,6 +74,10 @@ class WarmProcess:
             self, _end, self._popen, self._control, (held_end, self._complaints)
         )  # also as this process exits
 
+    def kill(self) -> None:
+        """End this process, and with it its cells; whoever waits for an answer is told that there is none."""
+        self._popen.kill()
+
     def decode(
         self, descriptor: int, request: DecodeRequest, timeout_seconds: float, sink: WholeSink | None = None
     ) -> DecodedSample:

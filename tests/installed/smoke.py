@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+import securevqa
 from securevqa_core import weights, zoo
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.fragments import splice
@@ -29,7 +30,11 @@ from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.scoring import inter_features, raw_scores, summarise
 from securevqa_core.types import DecodeLimits
 
-PACKAGES = ("securevqa_core", "operators", "pipeline")
+PACKAGES = ("securevqa_core", "securevqa")
+DECOYS = (
+    "operators",
+    "pipeline",
+)  # names that other distributions have too; here they break who imports them
 EXTRAS = {
     "imageio_ffmpeg",
     "sklearn",
@@ -51,10 +56,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
+        put_decoys(folder / "decoys")
         write_clip(folder / "clip.mp4")
         import_all()
         verify_checkpoints()
-        score_with_ray(folder, score_in_core(folder / "clip.mp4"))
+        expected = score_in_core(folder / "clip.mp4")
+        score_in_python(folder / "clip.mp4")
+        score_with_ray(folder, expected)
+
+
+def put_decoys(folder: Path) -> None:
+    """Put packages of the same names as this project's folders before all else, in every process."""
+    for name in DECOYS:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise ImportError('{name} of another distribution')")
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.path.insert(0, str(folder))
+    files = importlib.metadata.distribution("securevqa").files or []
+    owned = {file.parts[0] for file in files if not file.parts[0].startswith(("securevqa-", ".."))}
+    assert owned == set(PACKAGES), owned
 
 
 def write_clip(path: Path) -> None:
@@ -121,11 +141,22 @@ def score_in_core(clip: Path) -> float:
     return summarise(raw, checkpoint.calibration).score
 
 
+def score_in_python(clip: Path) -> None:
+    """Score as a script would, and print the score as the command does, without Ray."""
+    scored = securevqa.score(clip, key=Key.public(0))
+    assert scored.failure is None, scored
+    assert securevqa.__version__ == importlib.metadata.version("securevqa")
+    printed = run("score", str(clip), "--seed", "0")
+    assert f"{scored.score:.1f} of 100" in printed, (printed, scored)
+    print(f"scored {scored.score:.1f} in Python, and with the command", flush=True)
+
+
 def score_with_ray(folder: Path, expected: float) -> None:
     """Score a manifest of the clip and of an absent file as the core did, and make the report's page."""
     manifest = folder / "manifest.csv"
     manifest.write_text("uri,channel\nclip.mp4,film\nabsent.mp4,film\n")
-    run("score", str(manifest), "--output", "run", "--seed", "0", "--draws", str(NUM_DRAWS))
+    draws = ("--seed", "0", "--draws", str(NUM_DRAWS))
+    run("score", str(manifest), "--output", "run", *draws, "--address", "local")
     rows = {row["uri"].rpartition("/")[2]: row for row in pq.read_table("run/report").to_pylist()}
     scored, absent = rows["clip.mp4"], rows["absent.mp4"]
     assert scored["status"] == "scored", scored
@@ -137,11 +168,12 @@ def score_with_ray(folder: Path, expected: float) -> None:
     print(f"scored {scored['score']:.1f} with {scored['decoder']}, and wrote the page", flush=True)
 
 
-def run(*arguments: str) -> None:
-    """Run `securevqa` of this environment, and show what it said if it failed."""
+def run(*arguments: str) -> str:
+    """Run `securevqa` of this environment and return what it printed, or show it if it failed."""
     program = Path(sys.executable).with_name("securevqa")
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 if __name__ == "__main__":

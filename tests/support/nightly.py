@@ -21,7 +21,7 @@ from pipeline.runs.row_keys import keyed
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring import score as scoring
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.passes import Work
+from pipeline.scoring.work import Work
 from securevqa_core.randomness import Key
 
 __all__ = ["Nights"]
@@ -64,7 +64,8 @@ class Nights:
 
     def score(self, night: str, **backlog: Any) -> scoring.Outcome:
         """Score what a night has to do; `incremental` is the state that all share, unless it is given."""
-        self.patch.setattr(scoring, "run_passes", self._run)
+        for module in ("pipeline.scoring.passes.run_passes", "pipeline.scoring.score._run_here"):
+            self.patch.setattr(module, self._run)
         return scoring.score(self.config(night, **backlog), console=Console(file=io.StringIO()))
 
     def _run(self, work: Work, planned: Plan, *, after_call: int) -> None:

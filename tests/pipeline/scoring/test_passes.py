@@ -87,6 +87,7 @@ class Workers:
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Workers:
     made = Workers(folder=tmp_path)
+    monkeypatch.setattr("pipeline.scoring.score.runs_here", lambda *_: False)
     monkeypatch.setattr(passes, "build_pipeline", made.build)
     monkeypatch.setattr(passes, "execute", made.execute)
     monkeypatch.setattr(passes, "new_ledger", made.ledger)
@@ -241,6 +242,32 @@ def test_rows_bear_the_number_of_the_pass_that_brought_them(workers: Workers, tm
     rows = RunDirectory(str(tmp_path / "state")).committed_rows(["uri", "call"]).to_pylist()
     assert {row["uri"][-1]: row["call"] for row in rows} == {"a": 1, "b": 2, "c": 3}
     assert "call" not in read_report(str(tmp_path / "night-2")).column_names
+
+
+def test_few_videos_are_numbered_and_counted_without_ray_too(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS")
+    videos_here = [str(videos["text.mp4"]), str(videos["empty.mp4"])]
+    pq.write_table(pa.table({"uri": videos_here}), tmp_path / "manifest.parquet")
+    config = ScoreConfig(
+        manifest=str(tmp_path / "manifest.parquet"),
+        output=str(tmp_path / "run"),
+        key=Key(b"0" * 32, randomness="keyed"),
+        allow_schemes=frozenset({"file"}),
+    )
+    done = score(config, console=Console(file=io.StringIO()))
+    assert (done.run["num_scored_now"], done.run["num_left"]) == (2, 0)
+    rows = RunDirectory(str(tmp_path / "run")).committed_rows(["call"]).to_pylist()
+    assert [row["call"] for row in rows] == [1, 1]
+    over = ScoreConfig(
+        manifest=str(tmp_path / "manifest.parquet"),
+        output=str(tmp_path / "over"),
+        key=Key(b"0" * 32, randomness="keyed"),
+        allow_schemes=frozenset({"file"}),
+        backlog=BacklogConfig(time_budget_seconds=1e-6),
+    )
+    assert score(over, console=Console(file=io.StringIO())).run["num_left"] == 2
 
 
 def test_a_line_that_was_left_half_written_is_no_video_that_was_begun(tmp_path: Path) -> None:

@@ -18,15 +18,17 @@ SAMPLING = SamplingConfig(num_clips=2, clip_frames=4, num_segments=2, segment_fr
 @pytest.mark.parametrize("codec", ["h264", "av1"])
 def test_every_way_of_reading_is_timed(tmp_path: Path, codec: str) -> None:
     config = BenchConfig(
-        footage=media.bundled_clip("bikes"), clip_seconds=1, num_repeats=1, sampling=SAMPLING
+        footage=media.bundled_clip("bikes"), clip_seconds=1, num_repeats=1, sampling=SAMPLING, num_draws=2
     )
     timing = benchmark(BenchClip(height=360, width=640, codec=codec), config, tmp_path)
     assert (timing.name, timing.num_frames) == (f"360p {codec}", 30)
-    times = [timing.pyav, timing.pyav_fragments, timing.pyav_both]
+    times = [timing.pyav, timing.pyav_fragments, timing.pyav_both, timing.pyav_least, timing.pyav_scored]
     by_decord = [timing.decord, timing.decord_fragments, timing.decord_windows]
     assert all(0 < value < 1000 for value in times)
     assert timing.share == timing.ffmpeg / timing.pyav_fragments
     assert timing.share_both == timing.ffmpeg / timing.pyav_both
+    assert timing.share_most == timing.ffmpeg / timing.pyav_least
+    assert timing.share_scored == timing.ffmpeg / timing.pyav_scored
     if codec == "av1":  # which decord cannot read
         assert by_decord == [None] * 3
         assert timing.by_decord is timing.by_decord_both is timing.by_decord_windows is None
@@ -48,7 +50,8 @@ def test_footage_shorter_than_the_clip_is_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("clip_seconds", 0.1), ("num_repeats", 0), ("footage", Path("/nowhere/a.mp4"))]
+    ("name", "value"),
+    [("clip_seconds", 0.1), ("num_repeats", 0), ("num_draws", 0), ("footage", Path("/nowhere/a.mp4"))],
 )
 def test_settings_out_of_range_are_named(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"{name}.*{value}"):

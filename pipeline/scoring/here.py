@@ -1,0 +1,181 @@
+"""Owns scoring in this process, without Ray: the rows that the pipeline would make, one after another.
+
+The next video is brought and decoded while one is in the model. Few videos are done before Ray has started.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+
+import torch
+
+from operators.decode import fetch_into, scratch_file
+from operators.schema import ROW_KEY, Row
+from operators.stage import FAILED, SCORED, failure_of
+from pipeline.keys import undumpable
+from pipeline.scoring.config import ScoreConfig
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import VideoError
+from securevqa_core.scorer import Sampled, Scorer
+from securevqa_core.scoring import verdict
+from securevqa_core.video_score import VideoScore
+from securevqa_core.weights import Checkpoint
+
+__all__ = ["MAX_VIDEOS_HERE", "outcome_rows", "runs_here"]
+
+# Up to so many, two cores are done with before Ray has started on them; see docs/operator/score.md.
+MAX_VIDEOS_HERE = 20
+_NUM_BEGUN = 1  # videos that are brought and decoded while another is in the model
+
+
+def runs_here(config: ScoreConfig, num_videos: int) -> bool:
+    """Tell whether a run needs no Ray: few videos, and no cluster that was asked for."""
+    asked = config.address or os.environ.get("RAY_ADDRESS")
+    return not asked and config.embeddings is None and num_videos <= MAX_VIDEOS_HERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A video whose first half is done."""
+
+    known: Row  # columns
+    sampled: Sampled | None = None
+    error: VideoError | None = None
+
+
+def outcome_rows(
+    rows: Iterable[Row],
+    config: ScoreConfig,
+    *,
+    checkpoint: Checkpoint,
+    sandbox: DecodeSandbox | None = None,
+    deadline: float | None = None,
+    begin: Callable[[Row], None] = lambda _: None,
+    skip: Callable[[str], None] = lambda _: None,
+) -> Iterator[Row]:
+    """Score videos and yield the row of each as it is finished: what it has of `operators.schema.OUTCOME`.
+
+    Args:
+        rows: row_key, video_id, uri of the videos.
+        config: the run's settings.
+        checkpoint: to score with.
+        sandbox: a decoding process that was started before; it is ended with the last row.
+        deadline: seconds since the epoch after which no video is begun.
+        begin: is told the row of each video that is begun.
+        skip: is told the row key of each that is not, as the deadline has passed.
+    """
+    provenance = config.provenance(checkpoint)
+    device = "cuda" if config.gpus_per_actor and torch.cuda.is_available() else "cpu"
+    scorer = Scorer(
+        checkpoint,
+        key=config.key,
+        draws=config.num_draws,
+        precision=config.precision,
+        decoder=config.decoder,
+        limits=config.decode_limits,
+        device=device,
+        sandbox=sandbox,
+    )
+
+    def finished(row: Row, begun: Future[_Begun]) -> Row:
+        try:
+            done = row | _finish(begun.result(), scorer)
+        except Exception as error:  # noqa: BLE001 - becomes the row's failure, and costs no other
+            done = row | failure_of(error, stage="score", video_id=row["video_id"])
+        return _judged(done, config, provenance)
+
+    waiting: deque[tuple[Row, Future[_Begun]]] = deque()
+    with undumpable(), scorer:
+        try:
+            for row in rows:
+                if deadline is not None and time.time() >= deadline:
+                    skip(row[ROW_KEY])
+                    continue
+                begin(row)
+                waiting.append((row, _in_thread(functools.partial(_begin, row["uri"], scorer, config))))
+                if len(waiting) > _NUM_BEGUN:
+                    yield finished(*waiting.popleft())
+            while waiting:
+                yield finished(*waiting.popleft())
+        except BaseException:
+            scorer.abandon()
+            raise
+
+
+def _in_thread(work: Callable[[], _Begun]) -> Future[_Begun]:
+    """Do some work in a thread that an interruption does not wait for."""
+    future: Future[_Begun] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _begin(uri: str, scorer: Scorer, config: ScoreConfig) -> _Begun:
+    known: Row = {}
+    try:
+        with scratch_file(config.scratch_dir) as target:
+            known = fetch_into(uri, target, config.fetch_limits)
+            sampled = scorer.take_open(target.fileno(), name=uri, content_sha256=known["content_sha256"])
+    except VideoError as error:
+        return _Begun(known=known, error=error)
+    return _Begun(known=known, sampled=sampled)
+
+
+def _finish(begun: _Begun, scorer: Scorer) -> Row:
+    if begun.error is not None:
+        attempts = getattr(begun.error, "attempts", None)
+        begun.error.known = begun.known | ({} if attempts is None else {"attempts": attempts})
+        raise begun.error
+    assert begun.sampled is not None
+    scored = scorer.finish(begun.sampled)
+    row = begun.known | _columns(scored)
+    if scored.failure is not None:
+        failure = VideoError(scored.failure.code, scored.failure.message)
+        failure.known = row
+        raise failure
+    return row | {"status": SCORED}
+
+
+def _columns(scored: VideoScore) -> Row:
+    """Return what a report has of a score, and no column of what is not known."""
+    row: Row = {"decode_seconds": scored.decode_seconds}
+    if scored.video is not None:
+        row |= asdict(scored.video) | {"decoder": scored.decoder, "decode_warnings": list(scored.warnings)}
+    elif scored.warnings:
+        row["decode_warnings"] = list(scored.warnings)
+    if scored.failure is None:
+        row |= {
+            "score": scored.score,
+            "score_sd": scored.score_sd,
+            "score_lower": scored.score_lower,
+            "raw_score": scored.raw_score,
+            "clip_scores": [clip.score for clip in scored.clips],
+            "model_seconds": scored.model_seconds,
+        }
+    return row
+
+
+def _judged(row: Row, config: ScoreConfig, provenance: Row) -> Row:
+    """Add what every row has, scored or not."""
+    judged = verdict(
+        None if row["status"] == FAILED else row["score_lower"],
+        checkpoint_status=provenance["checkpoint_status"],
+        thresholds=config.thresholds,
+        warnings=row.get("decode_warnings"),
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    return row | provenance | {"verdict": judged, "scored_at": now}

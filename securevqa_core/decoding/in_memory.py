@@ -1,0 +1,91 @@
+"""Owns taking what a model samples from frames that are in memory already, as it is taken from a file.
+
+    frames (t, h, w, 3) uint8  --as pictures-->  Collector  -->  the same patches, resized frames, statistics
+
+No decoder has a part in it: whoever has the pixels trusts them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.backend import FoundFrame
+from securevqa_core.decoding.clock import Clock, constant_clock
+from securevqa_core.decoding.collect import Collector
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.repeats import RepeatWatch
+from securevqa_core.types import VideoInfo
+from securevqa_core.whole_frames import WholeSink, whole_plan
+
+__all__ = ["sample_frames"]
+
+NO_DECODER = "none"
+NO_CODEC = "rawvideo"
+
+
+def sample_frames(
+    frames: NDArray[np.uint8], fps: float | None, request: DecodeRequest, sink: WholeSink | None = None
+) -> DecodedSample:
+    """Take from frames what `request` asks for; its backend and its limit of time do not apply.
+
+    Args:
+        frames: (t, h, w, 3) uint8, RGB, as a player shows them, t >= 1.
+        fps: frames a second; None: not known.
+        request: what to take.
+        sink: takes the whole frames, where the sampling asks for any.
+
+    Raises:
+        DecodeError: too_many_pixels.
+    """
+    num_frames, height, width, _ = frames.shape
+    seconds = None if fps is None else num_frames / fps
+    clock = constant_clock(num_frames, seconds)
+    collector, frames_per_picture = _collect(frames, fps, clock, request, sink)
+    if frames_per_picture != 1:
+        clock = clock.coarser(frames_per_picture)
+        fps = None if fps is None else fps / float(frames_per_picture)
+        collector, _ = _collect(frames, fps, clock, request, sink)
+    warnings = collector.finish()
+    info = VideoInfo(
+        width=width,
+        height=height,
+        fps=fps,
+        num_frames=num_frames,
+        duration_seconds=seconds,
+        codec=NO_CODEC,
+    )
+    return DecodedSample(
+        info=info,
+        patches=collector.patches,
+        frames=collector.frames,
+        segments=collector.segments,
+        decoder=NO_DECODER,
+        warnings=tuple(warnings),
+    )
+
+
+def _collect(
+    frames: NDArray[np.uint8],
+    fps: float | None,
+    clock: Clock,
+    request: DecodeRequest,
+    sink: WholeSink | None,
+) -> tuple[Collector, Fraction]:
+    """Return what was taken, and how many frames show one picture."""
+    whole = None if sink is None else whole_plan(clock.num_moments, fps, request.sampling)
+    collector = Collector(clock, request.sampling, request.draws, request.limits, None, whole=whole)
+    watch = RepeatWatch()
+    if sink is not None and whole is not None:
+        sink.begin(clock.num_moments, fps)
+    for number in collector.wanted.tolist():
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frames[number]), format="rgb24")
+        watch.add(number, picture)
+        collector.add(FoundFrame(number=number, picture=picture, is_damaged=False, is_interlaced=False))
+        for moment in collector.whole_moments(number):
+            assert sink is not None
+            sink.add(moment, collector.planes(picture))
+    return collector, watch.frames_per_picture(fps)

@@ -1,0 +1,106 @@
+"""Owns a checkpoint that is ready to score with: what was sampled of a video in, its score out."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from securevqa_core import weights, zoo
+from securevqa_core.decoding.extract import DecodedSample
+from securevqa_core.fragments import splice
+from securevqa_core.inputs import guarded_draws
+from securevqa_core.models.videval.reader import FeatureSink
+from securevqa_core.randomness import VideoDraw
+from securevqa_core.scoring import Precision, Score, inter_features, raw_scores, summarise
+from securevqa_core.whole_frames import StatisticsSink
+
+__all__ = ["LoadedModel", "load_model", "one_thread"]
+
+
+_forward = threading.Lock()  # the number of threads is the process's: blocks wait for each other
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let tensors be computed on one thread in the block, and on as many as before after it.
+
+    More would make the last bits of a score depend on the machine, and small tensors wait for threads.
+    """
+    with _forward:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model with its weights, on its device."""
+
+    checkpoint: weights.Checkpoint
+    model: Any
+    spec: zoo.ModelSpec
+    precision: Precision
+    device: torch.device
+
+    def sink(self) -> StatisticsSink | None:
+        """Return what takes statistics of whole frames as they are decoded, where there are any to take."""
+        sampling = self.spec.sampling
+        return FeatureSink(sampling) if sampling.has_statistics else None
+
+    def score(
+        self, sample: DecodedSample, statistics: NDArray[np.float32] | None, draws: Sequence[VideoDraw]
+    ) -> Score:
+        """Return the score of what was sampled of a video.
+
+        Args:
+            sample: of the video, for `draws`.
+            statistics: (60,) of its whole frames, where the model has a `sink`.
+            draws: of the video, with the seeds of the guardian maps.
+
+        Raises:
+            ScoreError: score_not_finite.
+        """
+        sampling = self.spec.sampling
+        intra_seeds = [draw.guardian_intra for draw in draws]
+        fragments = guarded_draws(splice(sample.patches), intra_seeds, amplitude=sampling.guardian_amplitude)
+        features = None
+        if statistics is not None:
+            features = statistics.reshape(1, 1, -1).repeat(len(draws), axis=0)
+        elif sampling.num_segments:
+            features = inter_features(
+                self.model.inter,
+                sample.frames,
+                sample.segments,
+                [draw.guardian_inter for draw in draws],
+                sampling=sampling,
+                device=self.device,
+                precision=self.precision,
+            )
+        raw = raw_scores(self.model, fragments, features, device=self.device, precision=self.precision)
+        return summarise(raw, self.checkpoint.calibration)
+
+
+def load_model(checkpoint: weights.Checkpoint, *, precision: Precision, device: str) -> LoadedModel:
+    """Make a checkpoint ready to score with on a device of torch's.
+
+    Raises:
+        CheckpointError: the weights do not fit their architecture.
+    """
+    place = torch.device(device)
+    return LoadedModel(
+        checkpoint=checkpoint,
+        model=weights.build(checkpoint).to(place),
+        spec=zoo.spec(checkpoint.architecture),
+        precision=precision,
+        device=place,
+    )

@@ -1,0 +1,411 @@
+"""Owns scoring in this process: a file, bytes or frames in, a `VideoScore` out; no Ray, one decoding process.
+
+    path, bytes ──hash──> seeds ──cell──> sample ─┐
+    frames ─────hash──> seeds ───────> sample ────┴──model, one thread──> VideoScore
+
+Libraries of tensors are imported where the first `Scorer` is made, while its decoding process starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.backend import Decoder
+from securevqa_core.decoding.extract import DecodedSample
+from securevqa_core.decoding.header import NOT_UNDERSTOOD
+from securevqa_core.decoding.in_memory import sample_frames
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, ScoreError, VideoError
+from securevqa_core.inputs import decode_request
+from securevqa_core.randomness import Key, VideoDraw, generator
+from securevqa_core.sampling import clip_spans
+from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo, require_range
+from securevqa_core.video_score import ClipScore, Failure, VideoScore
+
+if TYPE_CHECKING:
+    from securevqa_core.weights import Checkpoint
+
+__all__ = ["MAX_DRAWS", "Sampled", "Scorer", "Video"]
+
+MAX_DRAWS = 16
+Video = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8] | Any  # or a tensor
+_FETCH_CODES = {errno.ENOENT: "fetch_not_found", errno.ENOTDIR: "fetch_not_found"} | dict.fromkeys(
+    (errno.EACCES, errno.EPERM), "fetch_denied"
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sampled:
+    """What was taken of a video for the model to score, or why nothing was; `Scorer.finish` scores it."""
+
+    name: str
+    content_sha256: str | None = None
+    size_bytes: int | None = None
+    draws: tuple[VideoDraw, ...] = ()
+    sample: DecodedSample | None = None
+    statistics: NDArray[np.float32] | None = None
+    decode_seconds: float | None = None
+    model_seconds: float | None = None
+    error: VideoError | None = None
+
+
+class Scorer:
+    """Scores videos with one checkpoint and one key; use as a context manager, or call `close`.
+
+        with Scorer("secure-vqa-compact", key=Key.from_file("key")) as scorer:
+            print(scorer.score("clip.mp4").score)
+
+    A file that cannot be scored is a `VideoScore` with a `failure`: it stops nobody. Files are decoded in a
+    confined process, which starts once and stays warm. One video is scored at a time, whoever asks.
+
+    Args:
+        checkpoint: a model's name, for what ships of it; the path of a checkpoint file; or one that was read.
+            None is the default.
+        key: decides where scores look: a `Key`, or its secret of at least 16 bytes. None takes
+            `SECUREVQA_KEY`, or else makes one that no score can be reproduced with.
+        draws: times the random part is repeated; None: the model's own number.
+        precision: of the networks' arithmetic.
+        decoder: `auto` is PyAV, and decord where it fails.
+        limits: of what one file may cost.
+        device: where the networks run, as torch calls it.
+        sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
+
+    Raises:
+        ConfigurationError: an argument is out of range, or a key too short.
+        CheckpointError: the checkpoint is missing, damaged or does not fit its architecture.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        *,
+        key: Key | bytes | None = None,
+        draws: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        decoder: Decoder = "auto",
+        limits: DecodeLimits | None = None,
+        device: str = "cpu",
+        sandbox: DecodeSandbox | None = None,
+    ) -> None:
+        if draws is not None:
+            require_range("draws", draws, low=1, high=MAX_DRAWS)
+        for name, value, known in (
+            ("precision", precision, ("float32", "bfloat16")),
+            ("decoder", decoder, get_args(Decoder)),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        self._key = _key(key)
+        self._decoder: Decoder = decoder
+        self._limits = limits or DecodeLimits()
+        self._lock = threading.Lock()
+        self._sandbox = sandbox or DecodeSandbox(self._limits)
+        self._sandbox.start()  # it imports what it needs while this process does
+        try:
+            # seconds and megabytes, that whoever imports this module may never need
+            from securevqa_core import loaded, weights  # noqa: PLC0415
+
+            self._one_thread = loaded.one_thread
+            found = checkpoint if isinstance(checkpoint, weights.Checkpoint) else weights.find(checkpoint)
+            self._model = loaded.load_model(found, precision=precision, device=device)
+        except BaseException:
+            self._sandbox.close()
+            raise
+        self._num_draws = draws or self._model.spec.num_draws
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoding process; the next file starts another."""
+        with self._lock:
+            self._sandbox.close()
+
+    def abandon(self) -> None:
+        """End the decoding process at once, also from another thread than the one that waits for it.
+
+        The video that was being decoded fails; call `close` afterwards, and score no more.
+        """
+        self._sandbox.abandon()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The weights that score."""
+        return self._model.checkpoint
+
+    @property
+    def key(self) -> Key:
+        """The key that decides where scores look."""
+        return self._key
+
+    @property
+    def num_draws(self) -> int:
+        """Times the random part is repeated for a video."""
+        return self._num_draws
+
+    def score(self, video: Video, *, fps: float | None = None) -> VideoScore:
+        """Score one video.
+
+        Args:
+            video: the path of a file, a file's bytes, or frames: an array or a tensor (t, h, w, 3) uint8,
+                RGB, as a player shows them.
+            fps: frames a second, of frames; a file has its own.
+
+        Raises:
+            ConfigurationError: `video` is none of these, or `fps` does not go with it.
+        """
+        return self.finish(self.take(video, fps=fps))
+
+    def score_many(self, videos: Iterable[Video], *, fps: float | None = None) -> Iterator[VideoScore]:
+        """Score one video after another, the next being decoded while one is in the model.
+
+        Yields:
+            One `VideoScore` a video, in their order; arguments and errors are those of `score`.
+        """
+        if self._model.spec.sampling.has_statistics:  # then decoding is what takes its time, in tensors
+            for video in videos:
+                yield self.score(video, fps=fps)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting = None
+            for video in videos:
+                begun = pool.submit(self.take, video, fps=fps)
+                if waiting is not None:
+                    yield self.finish(waiting.result())
+                waiting = begun
+            if waiting is not None:
+                yield self.finish(waiting.result())
+
+    def take(self, video: Video, *, fps: float | None = None) -> Sampled:
+        """Do the first half of `score`: take from a video what the model looks at.
+
+        The other half is `finish`; a thread may take from the next video while another finishes this one.
+        """
+        if isinstance(video, (str, os.PathLike)):
+            _require_no_rate(fps)
+            sampled = Sampled(name=os.fspath(video))
+            with self._lock, _told(sampled), _opened(Path(video)) as descriptor:
+                self._take(sampled, descriptor)
+        elif isinstance(video, (bytes, bytearray, memoryview)):
+            _require_no_rate(fps)
+            sampled = Sampled(name="bytes")
+            with self._lock, _told(sampled), _held(video) as descriptor:
+                self._take(sampled, descriptor)
+        else:
+            sampled = Sampled(name="frames")
+            frames, rate = _frames(video), _rate(fps)
+            with self._lock, _told(sampled):
+                self._take_frames(sampled, frames, rate)
+        return sampled
+
+    def take_open(self, descriptor: int, *, name: str, content_sha256: str | None = None) -> Sampled:
+        """Do the first half of `score` for a file that is open for reading.
+
+        Args:
+            descriptor: of the file; it stays open, and is read from its start.
+            name: of the video, in its `VideoScore`.
+            content_sha256: of its bytes, where it is known and nobody changes them; None reads them for it.
+        """
+        sampled = Sampled(name=name, content_sha256=content_sha256)
+        with self._lock, _told(sampled):
+            self._take(sampled, descriptor)
+        return sampled
+
+    def finish(self, sampled: Sampled) -> VideoScore:
+        """Let the model score what was taken."""
+        scored = None
+        if sampled.sample is not None:
+            started = time.perf_counter()
+            try:
+                with self._one_thread():
+                    scored = self._model.score(sampled.sample, sampled.statistics, sampled.draws)
+            except ScoreError as not_finite:
+                sampled.error = not_finite.with_traceback(None)
+            sampled.model_seconds = time.perf_counter() - started
+        sample, error = sampled.sample, sampled.error
+        clips: tuple[ClipScore, ...] = ()
+        if scored is not None and sample is not None:
+            clips = _clips(scored.clip_scores, sample.info, self._model.spec.sampling, sampled.draws)
+        warnings = () if sample is None else sample.warnings
+        if error is not None and error.code == NOT_UNDERSTOOD:  # the file is sound, but odd
+            warnings = (f"{error.code}: {error}",)
+        return VideoScore(
+            name=sampled.name,
+            score=None if scored is None else scored.score,
+            score_sd=None if scored is None else scored.score_sd,
+            score_lower=None if scored is None else scored.score_lower,
+            raw_score=None if scored is None else scored.raw_score,
+            clips=clips,
+            warnings=warnings,
+            failure=_failure(error),
+            video=None if sample is None else sample.info,
+            decoder=None if sample is None else sample.decoder,
+            content_sha256=sampled.content_sha256,
+            size_bytes=sampled.size_bytes,
+            checkpoint_id=self.checkpoint.checkpoint_id,
+            checkpoint_status=self.checkpoint.status,
+            key_id=self._key.key_id,
+            randomness=self._key.randomness,
+            decode_seconds=sampled.decode_seconds,
+            model_seconds=sampled.model_seconds,
+        )
+
+    def _take(self, sampled: Sampled, descriptor: int) -> None:
+        before = os.fstat(descriptor)
+        sampled.size_bytes = before.st_size
+        if not before.st_size:
+            raise DecodeError("empty_file", "the object has no bytes")
+        if sampled.content_sha256 is None:
+            sampled.content_sha256 = _digest(descriptor)
+        request = self._request(sampled)
+        sink = self._model.sink()
+        started = time.perf_counter()
+        try:
+            with self._one_thread() if sink is not None else contextlib.nullcontext():
+                sampled.sample = self._sandbox.decode(descriptor, request, sink)
+                sampled.statistics = None if sink is None else sink.features()
+        finally:
+            sampled.decode_seconds = time.perf_counter() - started
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            sampled.sample = None
+            raise FetchError("fetch_failed", f"{sampled.name!r} changed while it was read")
+
+    def _take_frames(self, sampled: Sampled, frames: NDArray[np.uint8], fps: float) -> None:
+        digest = hashlib.sha256(f"frames {frames.shape} {fps!r} ".encode())
+        for frame in frames:
+            digest.update(np.ascontiguousarray(frame).data)
+        sampled.content_sha256, sampled.size_bytes = digest.hexdigest(), frames.nbytes
+        request = self._request(sampled)
+        sink = self._model.sink()
+        started = time.perf_counter()
+        with self._one_thread():
+            sampled.sample = sample_frames(frames, fps, request, sink)
+            sampled.statistics = None if sink is None else sink.features()
+        sampled.decode_seconds = time.perf_counter() - started
+
+    def _request(self, sampled: Sampled) -> Any:
+        assert sampled.content_sha256 is not None
+        sampled.draws = self._key.draws(sampled.content_sha256, self._num_draws)
+        return decode_request(
+            self._model.spec.sampling, sampled.draws, limits=self._limits, decoder=self._decoder
+        )
+
+
+def _key(given: Key | bytes | None) -> Key:
+    if given is None:
+        return Key.from_environment() or Key.ephemeral()
+    if isinstance(given, Key):
+        return given
+    if not isinstance(given, bytes):
+        raise ConfigurationError(f"key must be a Key or bytes, got a {type(given).__name__}")
+    return Key(given, randomness="keyed")
+
+
+@contextlib.contextmanager
+def _told(sampled: Sampled) -> Iterator[None]:
+    """Keep what was wrong with a video, for its `VideoScore`."""
+    try:
+        yield
+    except VideoError as error:
+        sampled.error = error.with_traceback(None)  # whose frames would hold the video's pixels
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make it wait
+    except (OSError, ValueError) as error:
+        code = _FETCH_CODES.get(getattr(error, "errno", None) or 0, "fetch_failed")
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FetchError(code, f"{str(path)!r} cannot be opened: {reason}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FetchError("fetch_failed", f"{str(path)!r} is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _held(content: bytes | bytearray | memoryview) -> Iterator[int]:
+    """Give a descriptor of a file in memory with this content."""
+    with os.fdopen(os.memfd_create("video", os.MFD_CLOEXEC), "r+b") as file:
+        file.write(content)
+        file.flush()
+        yield file.fileno()
+
+
+def _digest(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _failure(error: VideoError | None) -> Failure | None:
+    return None if error is None else Failure(stage=error.stage, code=error.code, message=str(error))
+
+
+def _require_no_rate(fps: float | None) -> None:
+    if fps is not None:
+        raise ConfigurationError(f"fps goes with frames, and a file has its own, got {fps!r}")
+
+
+def _rate(fps: float | None) -> float:
+    if fps is None:
+        raise ConfigurationError("fps must be given with frames, got None")
+    require_range("fps", fps, low=0.001, high=10_000)
+    return float(fps)
+
+
+def _frames(video: Any) -> NDArray[np.uint8]:
+    """View an array or a tensor as (t, h, w, 3) uint8."""
+    tensor = video.detach().cpu() if hasattr(video, "detach") else video
+    if not hasattr(tensor, "__array__"):
+        raise ConfigurationError(
+            f"video must be a path, bytes, or an array or tensor of frames, got a {type(video).__name__}"
+        )
+    frames = np.asarray(tensor)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+        raise ConfigurationError(
+            f"frames must be (t, h, w, 3) uint8 with t >= 1, got {frames.shape} {frames.dtype}"
+        )
+    return frames
+
+
+def _clips(
+    scores: list[float], info: VideoInfo, sampling: SamplingConfig, draws: tuple[VideoDraw, ...]
+) -> tuple[ClipScore, ...]:
+    """Say of the scores of clips which draw each is of and where it was taken."""
+    num_moments = info.num_frames
+    if info.fps and info.duration_seconds:
+        num_moments = max(1, round(info.fps * info.duration_seconds))
+    spans = np.concatenate(
+        [clip_spans(num_moments, sampling, generator(draw.skip_sampling)) for draw in draws]
+    )
+    return tuple(
+        ClipScore(
+            draw=number // sampling.num_clips,
+            score=score,
+            start_seconds=None if info.fps is None else int(first) / info.fps,
+            end_seconds=None if info.fps is None else int(end) / info.fps,
+        )
+        for number, (score, (first, end)) in enumerate(zip(scores, spans, strict=True))
+    )

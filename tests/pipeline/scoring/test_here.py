@@ -1,0 +1,245 @@
+"""A few videos are scored in this process: the same rows as on Ray, one decoding process, few imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from cli import call, finish, read_json, read_report, securevqa
+from processes import descendants
+
+from operators.decode import FetchLimits
+from pipeline.manifests.given import given_videos, is_video, read_given
+from pipeline.scoring import here
+from pipeline.scoring.config import ScoreConfig
+from securevqa_core.embeddings import EmbeddingConfig
+from securevqa_core.errors import ManifestError
+from securevqa_core.randomness import Key
+from securevqa_core.scoring import Thresholds
+from securevqa_core.types import DecodeLimits
+
+ROOT = Path(here.__file__).parents[2]
+ALONE = {"RAY_ADDRESS": ""}  # no cluster
+OF_THE_CLOCK = {"fetch_seconds", "decode_seconds", "model_seconds", "scored_at"}
+SCHEMES = frozenset({"file", "https", "s3"})
+# Counts what one call loads and starts, in a process of its own.
+COUNTED = """
+import subprocess, sys
+started = []
+init = subprocess.Popen.__init__
+def counted(self, *arguments, **options):
+    if arguments[0][0] == sys.executable:  # and not ldconfig, which torch's import runs
+        started.append(arguments)
+    init(self, *arguments, **options)
+subprocess.Popen.__init__ = counted
+from pipeline.cli import main
+try:
+    main()
+finally:
+    heavy = {"ray", "pandas", "matplotlib", "torchvision", "s3fs", "scipy.special", "jinja2"}
+    print(len(started), len(sys.modules), sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def counted(*arguments: str) -> tuple[str, int, int, str]:
+    """What a call prints, how many processes it starts, how many modules it loads, and which heavy ones."""
+    variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, *arguments],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    processes, modules, heavy = done.stderr.splitlines()[-1].split(" ", 2)
+    return done.stdout, int(processes), int(modules), heavy
+
+
+@pytest.mark.slow
+def test_one_video_starts_one_process_and_loads_no_ray(videos: dict[str, Path]) -> None:
+    printed, processes, modules, heavy = counted("score", str(videos["bikes_h264.mp4"]), "--seed", "1")
+    assert printed.startswith("bikes_h264.mp4: ")
+    assert " of 100, sd " in printed
+    assert (processes, heavy) == (1, "[]")
+    assert modules < 2000  # 1,600 of which are torch's; with Ray and pandas 3,300
+
+
+@pytest.mark.slow
+def test_a_run_of_a_few_videos_needs_no_ray_either(videos: dict[str, Path], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    paths = [str(videos[name]) for name in ("bikes_h264.mp4", "audio_only.mp4")]
+    _, processes, _, heavy = counted("score", *paths, "--seed", "1", "--output", str(output))
+    assert processes == 1
+    assert "'ray'" not in heavy
+    run = read_json(f"{output}/run.json")
+    assert run["counts"]["status"] == {"failed": 1, "scored": 1}
+    assert [row["uri"] for row in read_report(str(output)).to_pylist()] == paths
+    again = securevqa("score", *paths, "--seed", "1", "--output", str(output), env=ALONE)
+    assert "finished before, nothing to do" in again.stdout
+
+
+def as_rows(table: pa.Table) -> list[dict[str, object]]:
+    kept = [name for name in table.column_names if name not in OF_THE_CLOCK]
+    return table.select(kept).to_pylist()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("model", ["secure-vqa-compact", "nss-svr", "videval"])
+def test_rows_are_those_of_ray_to_the_last_bit(model: str, videos: dict[str, Path], tmp_path: Path) -> None:
+    names = ["bikes_h264.mp4", "carphone_vp9.webm", "one_frame.mp4", "audio_only.mp4"]
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    uris = [str(videos[name]) for name in names]
+    uris += [str(tmp_path / name) for name in ("text.mp4", "empty.mp4", "absent.mp4")]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("uri,channel\n" + "".join(f"{uri},film\n" for uri in uris))
+    tables = {}
+    for where, env in (("here", ALONE), ("ray", {"RAY_ADDRESS": "local"})):
+        output = str(tmp_path / where)
+        call_ = ("score", str(manifest), "--seed", "5", "--draws", "2", "--model", model, "--output", output)
+        securevqa(*call_, env=env)
+        tables[where] = read_report(output)
+    assert tables["here"].schema == tables["ray"].schema
+    assert as_rows(tables["here"]) == as_rows(tables["ray"])
+    statuses = tables["here"]["status"].to_pylist()
+    assert statuses == ["scored"] * 3 + ["failed"] * 4
+    for name in OF_THE_CLOCK:
+        known = [[value is None for value in table[name].to_pylist()] for table in tables.values()]
+        assert known[0] == known[1], name
+
+
+def test_each_video_is_printed_with_its_score_its_failure_and_its_warnings(
+    videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "text.mp4"
+    damaged.write_text("no video")
+    assert call("score", str(videos["bikes_h264.mp4"]), str(damaged), "--seed", "1", "--draws", "1") == 0
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("bikes_h264.mp4: ")
+    assert " sd " not in first
+    assert second.startswith("text.mp4: not scored, not_a_video: ")
+
+
+def test_json_is_one_row_a_video(videos: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = videos["bikes_h264.mp4"]
+    assert call("score", str(path), "--seed", "1", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["uri"], row["status"], row["randomness"]) == (str(path), "scored", "public")
+    assert len(row["clip_scores"]) == 8
+    assert "pass" in json.dumps(row) or row["verdict"] in {"review", "reject"}
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (("--address", "127.0.0.1:6379"), "--address needs an --output, got '127.0.0.1:6379'"),
+        (("--incremental", "rows"), "--incremental needs an --output, got 'rows'"),
+        (("--max-videos", "3"), "--max-videos needs an --output, got 3"),
+        (("--retry-failed",), "--retry-failed needs an --output, got True"),
+    ],
+)
+def test_what_only_a_run_looks_at_needs_an_output(
+    option: tuple[str, ...], named: str, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("score", str(videos["bikes_h264.mp4"]), *option) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_wrong_name_is_said_before_anything_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("score", str(tmp_path / "absent.mp4"), "--seed", "1") == 2
+    assert "absent.mp4" in capsys.readouterr().err
+    assert call("score", str(tmp_path), "--checkpoint", "fast-vqa", "--seed", "1") != 0
+    assert not [pid for pid in descendants(os.getpid()) if "decoding.child" in cmdline(pid)]
+
+
+def cmdline(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_at_once_in_one_line(videos: dict[str, Path]) -> None:
+    many = [str(videos["bikes_h264.mp4"])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "score", *many, "--seed", "1", "--draws", "16", "--json"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not descendants(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    done = finish(process)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "interrupted"
+
+
+def config(**changes: object) -> ScoreConfig:
+    settings: dict[str, object] = {
+        "manifest": "clip.mp4",
+        "output": "run",
+        "key": Key.public(0),
+        "allow_schemes": SCHEMES,
+        "thresholds": Thresholds(),
+        "decode_limits": DecodeLimits(),
+        "fetch_limits": FetchLimits(),
+    }
+    return ScoreConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def test_ray_is_for_many_videos_for_a_cluster_and_for_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    most = here.MAX_VIDEOS_HERE
+    assert here.runs_here(config(), most)
+    assert not here.runs_here(config(), most + 1)
+    assert not here.runs_here(config(address="local"), 1)
+    assert not here.runs_here(config(embeddings=EmbeddingConfig(features=("fused",))), 1)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not here.runs_here(config(), 1)
+
+
+def test_what_is_pointed_at_is_told_apart(videos: dict[str, Path], tmp_path: Path) -> None:
+    clip = str(videos["bikes_h264.mp4"])
+    assert is_video(clip)
+    assert is_video("s3://bucket/a/clip.mp4")
+    assert is_video("https://host/clip.webm?signed=1.2")
+    for other in (str(tmp_path), "s3://bucket/a/", "s3://bucket/a", "s3://bucket/*.mp4", "s3://b/list.csv"):
+        assert not is_video(other), other
+    odd = tmp_path / "[1]*.mp4"  # a file that is there is no glob
+    odd.touch()
+    assert is_video(str(odd))
+
+
+def test_videos_and_manifests_together_are_one_list(videos: dict[str, Path], tmp_path: Path) -> None:
+    first, second, third = (str(videos[name]) for name in list(videos)[:3])
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"uri,channel\n{second},film\n")
+    table = read_given([first, str(listed), third], uri_column="uri", allow_schemes=SCHEMES)
+    assert table["uri"].to_pylist() == [first, second, third]
+    assert table["channel"].to_pylist() == [None, "film", None]
+    assert (
+        table["video_id"].to_pylist()[0]
+        == given_videos([first], uri_column="uri", allow_schemes=SCHEMES)[0]["video_id"]
+    )
+    with pytest.raises(ManifestError, match="named once"):
+        read_given([first, str(listed), second], uri_column="uri", allow_schemes=SCHEMES)
+    with pytest.raises(ManifestError, match=Path(first).name):
+        given_videos([first, first], uri_column="uri", allow_schemes=SCHEMES)
+    with pytest.raises(ManifestError, match="'ftp'"):
+        given_videos(["ftp://host/a.mp4"], uri_column="uri", allow_schemes=SCHEMES)

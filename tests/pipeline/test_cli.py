@@ -1,0 +1,142 @@
+"""The command line as people meet it first: help that costs nothing, teaches, and says what is so."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli import call
+from typer.main import get_command
+
+from pipeline import cli
+from pipeline.commands.lazy import LazyCommand
+from securevqa_core import weights, zoo
+
+ROOT = Path(cli.__file__).parents[1]
+HEAVY = ("torch", "numpy", "ray", "pyarrow", "scipy", "av", "fsspec", "matplotlib", "PIL")
+MODULES_OF_HELP = 420  # Python's, Typer's and Rich's; with every command's 3,000
+
+
+def loaded(*arguments: str) -> tuple[str, int, list[str]]:
+    """What a call prints, how many modules it loads, and which heavy ones."""
+    program = f"""
+import sys
+from pipeline.cli import main
+try:
+    main()
+finally:
+    print(len(sys.modules), *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    number, *heavy = done.stderr.splitlines()[-1].split()
+    return done.stdout, int(number), heavy
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+def test_help_and_version_import_no_command(option: str) -> None:
+    printed, modules, heavy = loaded(option)
+    assert heavy == []
+    assert modules < MODULES_OF_HELP
+    if option == "--version":
+        assert printed == f"securevqa {importlib.metadata.version('securevqa')}\n"
+    else:
+        assert all(f" {one.name} " in printed for one in cli.COMMANDS)
+
+
+def test_help_of_score_imports_no_library_of_tensors() -> None:
+    printed, _, heavy = loaded("score", "-h")
+    assert {"torch", "ray", "pyarrow", "scipy", "av"}.isdisjoint(heavy)
+    assert "Examples" in printed
+
+
+@pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
+def test_the_list_says_of_a_command_what_it_says_itself(one: LazyCommand) -> None:
+    command = one.load()
+    assert command.name == one.name
+    assert command.help.replace("\\[", "[").splitlines()[0] == one.help
+
+
+@pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
+def test_every_command_has_two_examples_that_can_be_called(one: LazyCommand) -> None:
+    assert len(one.examples) == 2
+    for example in one.examples:
+        program, name, *rest = shlex.split(example)
+        assert (program, name) == ("securevqa", one.name)
+        command = one.load()
+        while getattr(command, "commands", None):
+            command = command.commands[rest.pop(0)]
+        command.make_context("securevqa", rest)  # raises where an argument lacks or a value is no value
+
+
+def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("attack", "--help") == 0
+    assert "securevqa[train]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_misspelt_command_is_answered_with_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("scor") == 2
+    assert "'score'" in capsys.readouterr().err
+
+
+def test_commands_and_options_complete() -> None:
+    def completed(line: str, words: int) -> str:
+        variables = {"_SECUREVQA_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(words)}
+        program = "import sys; sys.argv[0] = 'securevqa'; from pipeline.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    assert "score" in completed("securevqa sc", 1).split()
+    assert "--key-file" in completed("securevqa score --key", 2).split()
+
+
+def test_every_option_of_score_shows_its_default() -> None:
+    command = next(one for one in cli.COMMANDS if one.name == "score").load()
+    silent = [
+        one.name
+        for one in command.params
+        if one.param_type_name == "option"
+        and one.default is None
+        and not one.required
+        and "default:" not in one.help
+    ]
+    assert silent == []
+
+
+def test_models_lists_all_and_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("models") == 0
+    printed = capsys.readouterr().out
+    assert [name for name in zoo.names() if name not in printed] == []
+    assert call("models", "--json") == 0
+    models = json.loads(capsys.readouterr().out)
+    assert tuple(one["model"] for one in models if one["weights"] == "ships") == weights.shipped_names()
+    by_name = {one["model"]: one for one in models}
+    built = sum(value.numel() for value in zoo.build("vsfa-lite").state_dict().values())
+    assert by_name["vsfa-lite"]["num_weights"] == built
+    assert by_name["nss-svr"]["checkpoint_bytes"] == weights.shipped("nss-svr").stat().st_size
+    assert [one["model"] for one in models if one["is_default"]] == [zoo.DEFAULT_MODEL]
+
+
+def test_the_root_lists_its_commands() -> None:
+    group = get_command(cli.app)
+    assert list(group.commands) == [one.name for one in cli.COMMANDS]  # type: ignore[attr-defined]

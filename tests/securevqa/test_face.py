@@ -1,0 +1,71 @@
+"""`import securevqa`: what it hands on, what it does not start, and how fast a plain script is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import securevqa
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.scorer import Scorer
+
+ROOT = Path(securevqa.__file__).parents[1]
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    for name in securevqa.__all__:
+        assert getattr(securevqa, name) is not None
+    assert dir(securevqa) == sorted(securevqa.__all__)
+    assert securevqa.Scorer is Scorer
+    assert securevqa.__version__ == importlib.metadata.version("securevqa")
+    with pytest.raises(AttributeError, match="'scores'"):
+        securevqa.scores  # noqa: B018
+
+
+def test_one_call_scores_a_file_and_frames(videos: dict[str, Path]) -> None:
+    key = securevqa.Key.public(2)
+    path = videos["bikes_h264.mp4"]
+    with Scorer(key=key) as scorer:
+        assert securevqa.score(path, key=key).score == scorer.score(path).score
+    frames = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
+    assert securevqa.score(frames, fps=25, key=key).failure is None
+    with pytest.raises(ConfigurationError, match="fps must be given with frames"):
+        securevqa.score(frames)
+
+
+@pytest.mark.slow
+def test_importing_starts_nothing_and_a_script_keeps_its_threads(videos: dict[str, Path]) -> None:
+    program = f"""
+import os, subprocess, sys, threading
+started = []
+popen = subprocess.Popen.__init__
+def counted(self, *arguments, **options):
+    if arguments[0][0] == sys.executable:
+        started.append(arguments)
+    popen(self, *arguments, **options)
+subprocess.Popen.__init__ = counted
+import securevqa
+assert not {{"numpy", "torch", "av", "ray", "pyarrow"}} & set(sys.modules)
+assert threading.active_count() == 1 and not started
+import torch
+threads = []
+forward = torch.nn.functional.scaled_dot_product_attention
+def watched(*arguments, **options):
+    threads.append(torch.get_num_threads())
+    return forward(*arguments, **options)
+torch.nn.functional.scaled_dot_product_attention = watched
+torch.set_num_threads(7)
+one = securevqa.score({str(videos["bikes_h264.mp4"])!r}, key=securevqa.Key.public(1))
+assert one.failure is None
+assert set(threads) <= {{1}}, threads
+assert torch.get_num_threads() == 7
+assert len(started) == 1, started
+assert "ray" not in sys.modules and "pipeline" not in sys.modules and "operators" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=dict(os.environ), check=True, timeout=120)
