@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from operators.schema import CALL, ROW_KEY, Row, byte_strings, texts
+from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
 from pipeline.runs.generations import write_report_file
 from pipeline.runs.key_index import KeyIndex
@@ -94,6 +94,7 @@ def write_report(
     thresholds: Thresholds | None = None,
     generation: int = 1,
     writer: str | None = None,
+    index: KeyIndex | None = None,
 ) -> Summary:
     """Join the manifest with the committed rows and write the report's files, beside those that are there.
 
@@ -106,6 +107,7 @@ def write_report(
         thresholds: of verdicts now; None: they stay those of when the rows were committed.
         generation: number of this report.
         writer: what no other writer of this generation is called; None: a new name.
+        index: of the manifest's row keys, where there is one.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
@@ -115,7 +117,9 @@ def write_report(
     state = state or directory
     report = pa.schema([field for field in state.outcome if field.name not in (ROW_KEY, CALL)])
     rows_per_file = _rows_per_file(report)
-    groups = _groups_of_files(state, manifest, rows_per_file)
+    if index is None:
+        index = KeyIndex(manifest.row_keys() if isinstance(manifest, Spool) else manifest[ROW_KEY])
+    groups = _groups_of_files(state, index, rows_per_file)
     for number, start in enumerate(range(0, manifest.num_rows, rows_per_file)):
         part = manifest.slice(start, rows_per_file)
         outcomes = _outcomes(state, part, provenance, pending, groups=groups.get(number, []))
@@ -142,12 +146,8 @@ def _fixed_bytes(kind: Any) -> int:
     return int(kind.byte_width)
 
 
-def _groups_of_files(
-    state: RunDirectory, manifest: pa.Table | Spool, rows_per_file: int
-) -> dict[int, list[list[str]]]:
+def _groups_of_files(state: RunDirectory, index: KeyIndex, rows_per_file: int) -> dict[int, list[list[str]]]:
     """Return for every file of a report, by number, which groups of committed files hold rows of it."""
-    keys = manifest.row_keys() if isinstance(manifest, Spool) else byte_strings(manifest[ROW_KEY])
-    index = KeyIndex(keys)
     found: dict[int, list[list[str]]] = {}
     for group in state.committed_groups():
         for part in state.committed_parts([], groups=[group]):

@@ -78,7 +78,6 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
     _require_apart(config)
-    started = time.time()
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
         listed = Spool(folder / "listed", _listed(config))
@@ -86,6 +85,7 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         job = _prepare(config)
         for place in _places(job):
             held.enter_context(locked(place))
+        started = time.time()
         if job.state is not job.directory:
             mark_shared(job.state)
         if config.backlog.since_run is not None:
@@ -145,6 +145,7 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
         thresholds=config.thresholds,
         generation=generation,
         writer=ran.run_id,
+        index=index,
     )
     record = run_record(
         config.public_settings(),

@@ -126,7 +126,7 @@ def test_videos_that_were_never_begun_are_pending_though_the_tally_was_started_a
 ) -> None:
     workers.deadline_after, workers.loses_tally = 2, loses_tally
     workers.killers = {"b"}
-    done = night(tmp_path, "night", *"abcd", time_budget_seconds=1.0)
+    done = night(tmp_path, "night", *"abcd", time_budget_seconds=4.0)
     assert statuses(tmp_path, "night") == ["scored", "worker_lost", "pending", "pending"]
     assert (done.run["num_scored_now"], done.run["num_left"]) == (2, 2)
     assert list(RunDirectory(str(tmp_path / "state")).lost_rows().values()) != []
