@@ -13,7 +13,14 @@ from mp4boxes import box
 from told import IN_ORDER, X264, Made, ffmpeg
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
-from securevqa_core.doubts import CLOCK_JUMPS, SEVERAL_VIDEO_STREAMS, SIZE_CHANGES, SUBTITLES_COVER, doubts
+from securevqa_core.doubts import (
+    CLOCK_JUMPS,
+    EDITS_HIDE,
+    SEVERAL_VIDEO_STREAMS,
+    SIZE_CHANGES,
+    SUBTITLES_COVER,
+    doubts,
+)
 from securevqa_core.errors import DecodeError
 
 RequestMaker = Callable[..., DecodeRequest]
@@ -81,11 +88,18 @@ def _subtitled(text: str, suffix: str, disposition: str) -> Callable[[Made], Pat
     return make
 
 
+def _cut_out(made: Made) -> Path:
+    """A second is shown, and two more by players that pass over edit lists."""
+    source = made.encode("groups.mp4", f"{IN_ORDER} -g 25")
+    return told.with_edits(source, made.folder / "cut_out.mp4", (1, 1, 1))
+
+
 DOUBTED: dict[str, tuple[Callable[[Made], Path], str]] = {
     "small pictures first, TS": (_small_first("ts"), SIZE_CHANGES),
     "small pictures first, MP4": (_small_first("mp4"), SIZE_CHANGES),
     "small pictures first, Matroska": (_small_first("mkv"), SIZE_CHANGES),
     "a picture that a jump of the clock holds": (_held_by_a_jump, CLOCK_JUMPS),
+    "more is cut out than shown": (_cut_out, EDITS_HIDE),
     "a track that is called chapters": (_called_chapters, SEVERAL_VIDEO_STREAMS),
     "a drawing for subtitles": (_subtitled(DRAWING, "ass", "default"), SUBTITLES_COVER),
     "a drawing that is forced": (_subtitled(DRAWING, "ass", "forced"), SUBTITLES_COVER),
