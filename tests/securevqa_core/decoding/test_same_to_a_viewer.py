@@ -197,6 +197,7 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", SAME)
 def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
     path, plain = SAME[way](made)
@@ -237,6 +238,7 @@ FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOR_REVIEW)
 def test_what_may_not_be_what_is_shown_is_for_review(made: Made, kind: str) -> None:
     make, begins = FOR_REVIEW[kind]
