@@ -24,7 +24,7 @@ from pipeline.evaluation.plots import residuals_png, scatter_png
 from pipeline.evaluation.scored import read_scored
 from pipeline.manifests.label_files import read_label_file
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, labels_of
+from pipeline.manifests.labels import label_column, labels_of, scale_doubt
 from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from pipeline.runs.report import require_parquet
 from pipeline.runs.rundir import RunDirectory
@@ -104,7 +104,7 @@ def read_labelled(
 ) -> pa.Table:
     """Return the labelled rows to score; columns that the report has for itself become `listed_...`.
 
-    `tell` is told of labelled videos that are not there.
+    `tell` is told of labelled videos that are not there, and of labels that are likely on another scale.
 
     Raises:
         ManifestError: the source, or a label in it, breaks a rule.
@@ -122,7 +122,10 @@ def read_labelled(
             source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
         )
     table = keep_rows(table, settings)
-    labels_of(table, label_column(table.column_names, settings.label_column), settings.label_range)
+    column = label_column(table.column_names, settings.label_column)
+    labels = labels_of(table, column, settings.label_range)
+    if (doubt := scale_doubt(labels, settings.label_range)) is not None:
+        tell(doubt)
     own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]

@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from securevqa_core.errors import ConfigurationError, ManifestError
 
-__all__ = ["LABEL_COLUMNS", "LABEL_FORMATS", "LabelRange", "label_column", "labels_of"]
+__all__ = [
+    "LABEL_COLUMNS",
+    "LABEL_FORMATS",
+    "LabelRange",
+    "label_column",
+    "labels_of",
+    "scale_doubt",
+]
 
 LABEL_COLUMNS = ("mos", "label")  # looked for where none is named
+_LEAST_SPAN = 10.0  # points of 100 that labels of a data set cover; less is another scale, more likely
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +81,26 @@ def labels_of(table: pa.Table, column: str, scale: LabelRange) -> list[float | N
         where = f"row {row}: column {column!r}"
         labels.append(None if value is None or value == "" else _number(value, scale, where))
     return labels
+
+
+def scale_doubt(labels: Sequence[float | None], scale: LabelRange) -> str | None:
+    """Return what to tell a person where labels cover so little of a scale that it is likely another one.
+
+    Args:
+        labels: on 0..100, from `labels_of`; None where there is none.
+        scale: that they were read on.
+    """
+    known = [label for label in labels if label is not None]
+    if len(known) < 2 or max(known) - min(known) >= _LEAST_SPAN:
+        return None
+    size = (scale.high - scale.low) / 100
+    low, high = (scale.low + end * size for end in (min(known), max(known)))
+    usual = [(0, 1), (1, 5), (0, 10)]
+    likely = next((pair for pair in usual if pair[0] <= low and high <= pair[1] < scale.high), None)
+    said = f"labels span {low:g}..{high:g} of {scale.low:g}..{scale.high:g}"
+    if likely is None:
+        return said
+    return f"{said}: if they are on {likely[0]}..{likely[1]}, say --label-range {likely[0]} {likely[1]}"
 
 
 def _number(value: object, scale: LabelRange, where: str) -> float:

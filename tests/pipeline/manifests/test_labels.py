@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.manifests.labels import LabelRange, label_column, labels_of
+from pipeline.manifests.labels import LabelRange, label_column, labels_of, scale_doubt
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 
@@ -43,3 +43,31 @@ def test_the_label_column_is_found_or_must_be_named() -> None:
         label_column(["uri"], None)
     with pytest.raises(ManifestError, match="no label column 'dmos', only uri, mos"):
         label_column(["uri", "mos"], "dmos")
+
+
+@pytest.mark.parametrize(
+    ("labels", "scale", "doubt"),
+    [
+        (
+            [1.22, 3, 4.64],
+            LabelRange(),
+            "labels span 1.22..4.64 of 0..100: if they are on 1..5, say --label-range 1 5",
+        ),
+        (
+            [0.2, None, 0.9],
+            LabelRange(),
+            "labels span 0.2..0.9 of 0..100: if they are on 0..1, say --label-range 0 1",
+        ),
+        ([70, 75], LabelRange(), "labels span 70..75 of 0..100"),
+        ([3, 3.1], LabelRange(low=1, high=5), "labels span 3..3.1 of 1..5"),
+        ([1.22, 4.64], LabelRange(low=1, high=5), None),
+        ([20, 70], LabelRange(), None),
+        ([50], LabelRange(), None),
+        ([None, None], LabelRange(), None),
+    ],
+)
+def test_labels_that_cover_little_of_their_scale_are_doubted(
+    labels: list[float | None], scale: LabelRange, doubt: str | None
+) -> None:
+    points = labels_of(pa.table({"mos": pa.array(labels, pa.float64())}), "mos", scale)
+    assert scale_doubt(points, scale) == doubt
