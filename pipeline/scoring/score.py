@@ -8,7 +8,7 @@ import functools
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +213,8 @@ def _is_same(one: str, other: str) -> bool:
 
 def _prepare(config: ScoreConfig) -> _Job:
     checkpoint = config.load_checkpoint()
-    model = zoo.spec(checkpoint.architecture)
-    sampling = model.sampling
-    if config.num_draws is None:
-        config = replace(config, num_draws=model.num_draws)
+    sampling = zoo.spec(checkpoint.architecture).sampling
+    config = config.settled(checkpoint)
     more_columns = _more_columns(config, checkpoint, sampling)
     opened = functools.partial(
         RunDirectory, more_columns=more_columns, patience_seconds=STORE_PATIENCE_SECONDS
