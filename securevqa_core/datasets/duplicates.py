@@ -104,7 +104,9 @@ def _frames(source: Source) -> Iterator[Image.Image]:
             for frame in container.decode(stream):
                 if frame.time is not None and frame.time >= due:
                     due = frame.time + HASH_SECONDS
-                    small = frame.reformat(width=144, height=144, format="yuv420p", interpolation="AREA")
+                    small = frame.reformat(
+                        width=144, height=144, format="yuv420p", interpolation="AREA", threads=1
+                    )
                     yield Image.fromarray(luma_plane(small))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         if due == -np.inf:

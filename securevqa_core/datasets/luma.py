@@ -16,7 +16,7 @@ _BLACK, _STEPS = 16, 219  # of the other one
 def luma_plane(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Return the luma of a frame, (h, w), in the range it is stored in, brought to 8 bits."""
     if frame.format.name != _PLANAR:
-        frame = frame.reformat(format=_PLANAR)
+        frame = frame.reformat(format=_PLANAR, threads=1)  # several write a few wrong values where they meet
     plane = frame.planes[0]
     rows = np.frombuffer(bytes(plane), dtype=np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]
