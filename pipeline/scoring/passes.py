@@ -6,6 +6,7 @@ not come back is begun once more, by itself; what was not begun, until passes br
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -46,7 +47,10 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
     job, ran, states = work.job, work.ran, planned.states
     times_begun = np.zeros(len(work.index), np.int8)
     left, passes_in_vain, started = planned.now, 0, time.time()
-    with ray_session(job.config.address), answered_seeds(job.config.key) as seeds:
+    with contextlib.ExitStack() as opened:
+        with work.console.status("starting Ray"):
+            opened.enter_context(ray_session(job.config.address))
+            seeds = opened.enter_context(answered_seeds(job.config.key))
         cluster = cluster_resources()
         resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
         ran.slots = resources.slots(cluster["CPU"])
