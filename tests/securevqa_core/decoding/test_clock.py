@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from securevqa_core.decoding.clock import Clock, clock_of, constant_clock
+from securevqa_core.decoding.clock import Clock, clock_of, constant_clock, jumps_of
 
 
 def _every_moment(clock: Clock) -> list[int]:
@@ -87,3 +87,22 @@ def test_no_time_at_all_is_constant_rate(times: list[int]) -> None:
 def test_absurd_time_stamps_have_a_clock() -> None:
     clock = clock_of(np.array([0, 1, 1 << 62]), time_base=1e-9)
     assert 1 <= clock.num_moments <= 1 << 53
+
+
+@pytest.mark.parametrize(("second", "seconds_ahead"), [(0, 0.0), (-5_000, 0.0), (200_000, 196.04)])
+def test_a_clock_that_is_set_anew_is_taken_to_go_on(second: int, seconds_ahead: float) -> None:
+    times = np.concatenate([np.arange(100) * 40, second + np.arange(50) * 40])
+    jumps = jumps_of(times, time_base=1e-3)
+    assert jumps is not None
+    assert jumps.joined.tolist() == list(range(0, 6000, 40))
+    assert jumps.seconds_ahead == pytest.approx(seconds_ahead)
+
+
+@pytest.mark.parametrize("hold", [60, 9_000])
+def test_a_picture_that_is_held_is_no_jump(hold: int) -> None:
+    times = np.append(np.arange(100) * 40, 99 * 40 + hold)
+    assert jumps_of(times, time_base=1e-3) is None
+
+
+def test_nothing_but_jumps_is_a_slow_clock() -> None:
+    assert jumps_of(np.arange(20) * 60_000, time_base=1e-3) is None

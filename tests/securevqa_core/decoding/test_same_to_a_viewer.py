@@ -242,8 +242,8 @@ FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
 @pytest.mark.parametrize("kind", FOR_REVIEW)
 def test_what_may_not_be_what_is_shown_is_for_review(made: Made, kind: str) -> None:
     make, begins = FOR_REVIEW[kind]
-    (doubt,) = doubts(scored.score_file(make(made)).sample.warnings)
-    assert doubt.startswith(begins)
+    first, *_ = doubts(scored.score_file(make(made)).sample.warnings)
+    assert first.startswith(begins)
 
 
 def test_the_clock_is_told_of(made: Made) -> None:
