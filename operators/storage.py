@@ -17,6 +17,7 @@ from operators.storage_errors import FailureKind, StorageError, storage_error, t
 from operators.uris import (
     WEB_SCHEMES,
     absolute,
+    absolute_uri,
     as_text,
     authority_of,
     join,
@@ -30,6 +31,7 @@ __all__ = [
     "Part",
     "Reader",
     "StorageError",
+    "absolute_uri",
     "as_text",
     "authority_of",
     "join",

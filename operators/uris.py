@@ -18,6 +18,7 @@ import urllib.parse
 __all__ = [
     "WEB_SCHEMES",
     "absolute",
+    "absolute_uri",
     "as_text",
     "authority_of",
     "join",
@@ -102,6 +103,11 @@ def absolute(path: str) -> str:
     """The absolute form of a local path, without `.`, `..` and repeated slashes."""
     path = posixpath.normpath(posixpath.join(os.getcwd(), path))  # noqa: PTH109
     return "/" + path.lstrip("/")  # normpath keeps two slashes at the front, which name the same file here
+
+
+def absolute_uri(uri: str) -> str:
+    """The URI as it is understood from any folder: of a local path its absolute form, as text."""
+    return as_text(absolute(local_path(uri))) if scheme_of(uri) == "file" else uri
 
 
 def without_user(uri: str) -> str:

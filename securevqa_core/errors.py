@@ -38,6 +38,7 @@ __all__ = [
     "SecureVqaError",
     "UndefinedError",
     "VideoError",
+    "may_pass",
 ]
 
 
@@ -90,6 +91,11 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "worker_lost": _code("score", "no worker returned the row, on any attempt", retryable=True),
     "internal_error": _code("score", "an unexpected error; a defect of this project", retryable=True),
 }
+
+
+def may_pass(code: str) -> bool:
+    """Tell whether what failed with a code may succeed another time; of another version's codes none may."""
+    return code in ERROR_CODES and ERROR_CODES[code].retryable
 
 
 class SecureVqaError(Exception):

@@ -10,7 +10,7 @@ import typer
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.terminal import complaints, console, resumable, say
-from securevqa_core.errors import ERROR_CODES
+from securevqa_core.errors import may_pass
 
 if TYPE_CHECKING:
     from pipeline.scoring.config import ScoreConfig
@@ -156,9 +156,7 @@ def show_outcome(outcome: Outcome) -> None:
     console.print(f"slowest stage: {slowest}, {run['stage_seconds'][slowest]:.1f} s summed over videos")
     if run["provenance"]["checkpoint_status"] == "untrained":
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
-    retryable = sum(
-        count for code, count in run["counts"]["error_code"].items() if ERROR_CODES[code].retryable
-    )
+    retryable = sum(count for code, count in run["counts"]["error_code"].items() if may_pass(code))
     if retryable:
         console.print(f"{retryable} failed in a way that may pass: --retry-failed tries them again")
     if run.get("num_left"):

@@ -26,7 +26,7 @@ from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from securevqa_core.attacks.measures import ScoreChange, score_change
 from securevqa_core.attacks.universal import fit_universal
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample
-from securevqa_core.errors import ERROR_CODES, ManifestError, OutputError, UndefinedError, VideoError
+from securevqa_core.errors import ManifestError, OutputError, UndefinedError, VideoError, may_pass
 from securevqa_core.metrics import plcc, srcc
 
 __all__ = ["attack_videos", "summary"]
@@ -224,7 +224,7 @@ def _is_final(path: Path) -> bool:
     if not path.exists():
         return False
     code = json.loads(path.read_text()).get("error_code")
-    return code is None or not ERROR_CODES[code].retryable
+    return code is None or not may_pass(code)
 
 
 def _row_path(folder: Path, video: Row, phase: str) -> Path:

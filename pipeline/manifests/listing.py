@@ -63,7 +63,7 @@ def _list_remote(location: str, *, has_manifest_suffix: bool) -> list[str] | Non
     scheme, public_location = storage.scheme_of(location), storage.redact(location)
     is_web = scheme in {"http", "https"}
     is_glob = not is_web and _MAGIC.search(location) is not None
-    if has_manifest_suffix and (not is_glob or _is_there(location)):
+    if has_manifest_suffix and (is_web or _is_there(location)):
         return None
     if is_web:
         raise ManifestError(
@@ -73,7 +73,7 @@ def _list_remote(location: str, *, has_manifest_suffix: bool) -> list[str] | Non
     with storage.translated():
         entries = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
     names = [name for name, info in entries.items() if info["type"] == "file" and not name.endswith("/")]
-    if names == [path]:
+    if names == [path] or (has_manifest_suffix and not names and not is_glob):
         return None
     root = _MAGIC.split(path)[0].rpartition("/")[0] if is_glob else path
     return sorted(f"{scheme}://{name}" for name in names if not _is_hidden(name[len(root) :], path))

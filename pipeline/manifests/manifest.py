@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from operators import storage
 from pipeline.manifests.formats import decode_pieces, decode_table, suffix_of
 from pipeline.manifests.listing import list_videos
+from pipeline.manifests.parts import home_of_parts, joined, table_parts
 from securevqa_core.errors import ManifestError
 
 __all__ = ["DEFAULT_ALLOW_SCHEMES", "named_uri", "read_manifest", "read_pieces", "video_id_of"]
@@ -50,7 +51,8 @@ def read_manifest(
     Args:
         location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every file
             below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
-            is there is never taken for a glob. CSV cells stay the text they are.
+            is there is never taken for a glob. CSV cells stay the text they are. Where all files of a
+            directory or glob are such files, they are parts of one table (see `parts.py`).
         uri_column: the column that holds the videos' URIs. A relative one starts at the manifest's own
             folder; a local one becomes an absolute plain path. What follows `file://` is taken literally;
             a path that is not UTF-8 is `file+bytes://` and its bytes, percent-encoded.
@@ -63,11 +65,13 @@ def read_manifest(
     """
     manifest_name = storage.redact(location)
     listed_uris = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
-    if listed_uris is None:
-        table = decode_table(_read_all(location), location)
+    parts = None if listed_uris is None else table_parts(listed_uris, location)
+    if listed_uris is None or parts is not None:
+        names = [location] if parts is None else parts
+        table = joined([decode_table(_read_all(name), name) for name in names], names)
         _require_columns(table, uri_column, reserved_columns, manifest_name)
         raw_uris: _Texts = _uri_texts(table[uri_column], uri_column, manifest_name)
-        folder = _folder_of(location)
+        folder = _folder_of(location if parts is None else home_of_parts(location))
     else:
         table, uri_column, raw_uris, folder = pa.table({}), "uri", listed_uris, "/"
         if not listed_uris:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
 from operators.schema import CALL, OUTCOME, ROW_KEY, Row
+from operators.storage import join, local_path, scheme_of
 from pipeline.runs.budget import BacklogConfig, seconds_of
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
@@ -216,7 +218,7 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
     record = other.read_run()
     if record is None:
         raise OutputError(f"since_run {other.shown()!r} holds no run.json: not a run, or not a finished one")
-    elsewhere = record.get("config", {}).get("backlog", {}).get("incremental")
+    elsewhere = _rows_elsewhere(other, record)
     source = RunDirectory(elsewhere or run_uri, more_columns=list(state.outcome)[len(OUTCOME) :])
     if source.path() == state.path():
         return
@@ -230,6 +232,25 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
     state.commit(rows, f"adopted-{_digest(source, record)}")
     for name, keys in source.lost_rows().items():
         state.record_lost(keys, name=name)
+
+
+def _rows_elsewhere(run: RunDirectory, record: dict[str, Any]) -> str | None:
+    """Return where a run shares its rows with others, None where it keeps its own.
+
+    Raises:
+        OutputError: an earlier version wrote it down relative to a folder that cannot be told.
+    """
+    config = record.get("config", {})
+    uri, output = config.get("backlog", {}).get("incremental"), str(config.get("output", ""))
+    if uri is None or scheme_of(uri) != "file" or local_path(uri).startswith("/"):
+        return None if uri is None else str(uri)
+    began_in = run.path().removesuffix(f"/{posixpath.normpath(output)}")
+    if began_in == run.path():
+        raise OutputError(
+            f"since_run {run.shown()!r} shares its rows at {uri!r}, a path relative to where it was started; "
+            "score it once more with an absolute one"
+        )
+    return join(began_in, local_path(uri))
 
 
 def _digest(source: RunDirectory, record: dict[str, Any]) -> str:

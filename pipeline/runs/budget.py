@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from operators.storage import redact
+from operators.storage import absolute_uri, redact
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["DEFAULT_MAX_TRIES", "BacklogConfig", "seconds_of"]
@@ -55,7 +55,7 @@ class BacklogConfig:
         """Return the settings as JSON values, without secrets."""
         settings = asdict(self)
         for name in ("incremental", "since_run"):
-            settings[name] = settings[name] and redact(settings[name])
+            settings[name] = settings[name] and redact(absolute_uri(settings[name]))
         return settings
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from operators.decode import FetchLimits
-from operators.storage import redact
+from operators.storage import absolute_uri, redact
 from pipeline.checkpoints import read_checkpoint
 from pipeline.runs.budget import BacklogConfig
 from securevqa_core import weights, zoo
@@ -125,8 +125,8 @@ class ScoreConfig:
         for name in ("thresholds", "decode_limits", "fetch_limits"):
             settings[name] = asdict(settings[name])
         for name in ("manifest", "output", "checkpoint"):
-            settings[name] = settings[name] and redact(settings[name])
-        settings["more_videos"] = [redact(uri) for uri in self.more_videos]
+            settings[name] = settings[name] and redact(absolute_uri(settings[name]))
+        settings["more_videos"] = [redact(absolute_uri(uri)) for uri in self.more_videos]
         settings["embeddings"] = self.embeddings and asdict(self.embeddings)
         settings["backlog"] = self.backlog.public_settings()
         settings["allow_schemes"] = sorted(self.allow_schemes)

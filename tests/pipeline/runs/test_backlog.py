@@ -331,6 +331,45 @@ def test_rows_are_found_where_the_earlier_run_kept_them(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("state/checkpoint/rows/*"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("uri", "output"),
+    [("../state", "nights/monday"), ("state", "nights/monday"), ("file://state", "./nights//monday/")],
+)
+def test_rows_that_an_earlier_version_kept_at_a_relative_path_are_found_from_any_folder(
+    uri: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run.json has the output as it was given too, which tells where the run was started."""
+    began_in, now = tmp_path / "a" / "b", tmp_path / "elsewhere"
+    for folder in (began_in, now):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(began_in)
+    RunDirectory(uri).commit(table(row("a", 1)), "night")
+    earlier = finished(began_in / "nights" / "monday", incremental=uri)
+    record = earlier.read_run()
+    assert record is not None
+    earlier.write_json(record | {"config": record["config"] | {"output": output}, "rows": 1}, "run.json")
+    monkeypatch.chdir(now)
+    state = RunDirectory("taken over")
+    adopt(state, "../a/b/nights/monday", ["id a"], shared={})
+    assert tries_of(state, "a").counts.tolist() == [1]
+
+
+def test_rows_at_a_relative_path_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
+    finished(tmp_path / "moved", incremental="state")
+    with pytest.raises(OutputError, match=r"moved.*'state'"):
+        adopt(RunDirectory(str(tmp_path / "now")), str(tmp_path / "moved"), [], shared={})
+
+
+def test_local_places_are_written_down_as_they_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = BacklogConfig(incremental="state").public_settings()
+    assert settings["incremental"] == f"{tmp_path}/state"
+    assert BacklogConfig(since_run="file://../x").public_settings()["since_run"] == f"{tmp_path.parent}/x"
+    assert BacklogConfig(since_run="s3://b/x").public_settings()["since_run"] == "s3://b/x"
+
+
 def test_what_is_no_finished_run_or_has_lost_its_rows_is_refused(tmp_path: Path) -> None:
     state = RunDirectory(str(tmp_path / "now"))
     with pytest.raises(OutputError, match=rf"{tmp_path}/absent"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from cli import read_report
 from nightly import Nights
 
+from pipeline.commands.score import show_outcome
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 
@@ -73,3 +75,16 @@ def test_what_does_not_concern_a_report_leaves_it_alone(nights: Nights) -> None:
     RunDirectory(f"{nights.place}/state").compact_commits(min_files=1)
     again = nights.score("monday")
     assert (again.is_new, again.run) == (False, first.run)
+
+
+def test_rows_with_codes_of_another_version_are_counted_and_left(
+    nights: Nights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nights.upload("a", "b")
+    failed = {"status": "failed", "score": None, "score_lower": None, "verdict": "review"}
+    nights.outcome = failed | {"error_code": "error_of_another_version"}
+    outcome = nights.score("monday")
+    show_outcome(outcome)
+    assert "error_of_another_version" in capsys.readouterr().out
+    assert not nights.score("monday").is_new
+    assert nights.score("tuesday").run["num_scored_now"] == 0
