@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CLOCK_JUMPS",
+    "EDITS_HIDE",
     "FALLBACK",
     "FIELD_CODED",
     "SEVERAL_VIDEO_STREAMS",
@@ -23,6 +24,7 @@ FIELD_CODED = "field_coded:"  # each picture is every second row of what is show
 SIZE_CHANGES = (
     "size_changes:"  # all pictures were scaled to the size of one, and players show each at its own
 )
+EDITS_HIDE = "edits_hide:"  # some players pass over edit lists, and show what they cut out
 CLOCK_JUMPS = "clock_jumps:"  # some players hold a picture for as long, others go on
 SUBTITLES_COVER = "subtitles_cover:"  # players draw them unasked, anywhere and of any size
 
@@ -32,6 +34,7 @@ _DOUBTFUL = (
     TRACK_CHANGES,
     FIELD_CODED,
     SIZE_CHANGES,
+    EDITS_HIDE,
     CLOCK_JUMPS,
     SUBTITLES_COVER,
 )

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from securevqa_core.models.published_keys import published_name
 
 __all__ = [
     "METADATA_KEY",
+    "capped",
     "check_finite",
     "check_fit",
     "copy_weights",
@@ -125,7 +126,7 @@ def check_fit(
         "unexpected keys": [*unexpected, *(published_name(key) for key in tensors if key not in expected)],
         "shapes": shapes,
     }
-    reasons = [f"{what}: {_capped(items)}" for what, items in complaints.items() if items]
+    reasons = [f"{what}: {capped(items)}" for what, items in complaints.items() if items]
     if reasons:
         raise CheckpointError(f"{where} does not fit the model; {'; '.join(reasons)}")
 
@@ -138,7 +139,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     """
     bad = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if bad:
-        raise CheckpointError(f"{where} has weights that are not finite: {_capped(bad)}")
+        raise CheckpointError(f"{where} has weights that are not finite: {capped(bad)}")
 
 
 def copy_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -149,6 +150,7 @@ def copy_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             state[key].copy_(value)
 
 
-def _capped(items: list[str]) -> str:
+def capped(items: Sequence[str]) -> str:
+    """Return names for a message: the first few, and how many more there are."""
     more = f" and {len(items) - _MAX_NAMED} more" if len(items) > _MAX_NAMED else ""
     return ", ".join(items[:_MAX_NAMED]) + more

@@ -15,6 +15,7 @@ from securevqa_core.calibration import Calibration
 from securevqa_core.errors import CheckpointError
 from securevqa_core.fitting import (
     METADATA_KEY,
+    capped,
     check_finite,
     check_fit,
     copy_weights,
@@ -58,10 +59,10 @@ def load_published(
     """Copy published weights into `model`, every key of a part or none of it.
 
     Takes FAST-VQA's and the released SecureVQA's `fragments_backbone.*` and `vqa_head.*`, DOVER's four
-    modules, VSFA's `ann`, `rnn` and `q`, MDTVSFA's names of the same and `nlm`, pytorchvideo's
-    `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*`, torchvision's `swin3d_t` and
-    `resnet50`, EfficientNet-Lite0's `_blocks.*` and ConvNeXt's `stages.*`; also one level down, under
-    `state_dict`, `model_state` or `model`, and with `module.` before each name.
+    modules, VSFA's `ann`, `rnn` and `q`, MDTVSFA's and BVQA-2022's names of the same and `nlm`,
+    pytorchvideo's `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*`, torchvision's `swin3d_t`
+    and `resnet50`, EfficientNet-Lite0's `_blocks.*`, S-CNN's `features.*` and ConvNeXt's `stages.*`; also one
+    level down, under `state_dict`, `model_state` or `model`, and with `module.` before each name.
 
     Args:
         model: of the zoo.
@@ -74,6 +75,13 @@ def load_published(
     Raises:
         CheckpointError: a key is missing, unexpected, of another shape or not finite; the model is unchanged.
     """
+    return _load(model, state_dict, name=name)[0]
+
+
+def _load(
+    model: nn.Module, state_dict: Mapping[str, object], *, name: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Do as `load_published`; return the parts, and the keys that were dropped as no part needs them."""
     routed = route(model, state_dict)
     expected = {key: value for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
     brought = {key.partition(".")[0] for key in routed.tensors}
@@ -82,7 +90,7 @@ def load_published(
     check_fit(wanted or expected, routed.tensors, where=name, unexpected=routed.unexpected)
     check_finite(routed.tensors, where=name)
     copy_weights(model, routed.tensors)
-    return parts
+    return parts, tuple(routed.unused)
 
 
 def read_published(path: str | Path) -> PublishedFile:
@@ -151,17 +159,26 @@ class _Source:
     sha256: str
     size_bytes: int
     parts: tuple[str, ...]
+    unused: str  # keys that were dropped; the first of them where they are many
 
 
 def _load_all(model: nn.Module, files: Sequence[PublishedFile]) -> list[_Source]:
     sources: list[_Source] = []
     for file in files:
-        parts = load_published(model, file.state_dict, name=file.name)
+        parts, unused = _load(model, file.state_dict, name=file.name)
         for earlier in sources:
             twice = sorted(set(parts) & set(earlier.parts))
             if twice:
                 raise CheckpointError(f"{earlier.file} and {file.name} both bring {', '.join(twice)}")
-        sources.append(_Source(file=file.name, sha256=file.sha256, size_bytes=file.size_bytes, parts=parts))
+        sources.append(
+            _Source(
+                file=file.name,
+                sha256=file.sha256,
+                size_bytes=file.size_bytes,
+                parts=parts,
+                unused=capped(unused),
+            )
+        )
     return sources
 
 

@@ -105,7 +105,7 @@ def save(
         "status": status,
         "card": dict(card),
     }
-    fields[_DIGEST] = _digest(fields, tensors)
+    fields[_DIGEST] = _digest(_to_json(fields), tensors)
     data = safetensors_torch.save(tensors, metadata={METADATA_KEY: _to_json(fields)})
     _write(path, data)
     return _checkpoint_id(architecture, data)
@@ -151,10 +151,11 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
     found = _known_architecture(fields, where)
     if architecture is not None and found != architecture:
         raise CheckpointError(f"{where} holds a {found}, and a {architecture} was asked for")
-    has_digest = fields["format_version"] != WITHOUT_DIGEST
-    if has_digest and fields.get(_DIGEST) != _digest(fields, tensors):
-        raise CheckpointError(f"{where} is damaged: its digest is of other weights, or of another header")
     check_finite(tensors, where=where)
+    has_digest = fields["format_version"] != WITHOUT_DIGEST
+    said = {name: value for name, value in fields.items() if name != _DIGEST}
+    if has_digest and fields.get(_DIGEST) != _digest(json.dumps(said, sort_keys=True), tensors):
+        raise CheckpointError(f"{where} is damaged: its digest is of other weights, or of another header")
     return Checkpoint(
         checkpoint_id=_checkpoint_id(found, data),
         architecture=found,
@@ -309,10 +310,9 @@ def seeded(architecture: str, *, seed: int = 0) -> Checkpoint:
     )
 
 
-def _digest(fields: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     """Return SHA-256 of a header without its digest, and of every tensor's name, type, shape and bytes."""
-    said = {name: value for name, value in fields.items() if name != _DIGEST}
-    digest = hashlib.sha256(_to_json(said).encode())
+    digest = hashlib.sha256(header.encode())
     for key, value in sorted(tensors.items()):
         digest.update(f"\0{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.reshape(-1).view(uint8).numpy().data)

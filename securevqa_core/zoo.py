@@ -18,11 +18,19 @@ from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.fusion import ConcatenationHead, MapHead, PaperFusionHead, ReleasedFusionHead
 from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.models.nss_svr import NssSvr
+from securevqa_core.models.scnn import Scnn
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
 from securevqa_core.models.videval.model import Videval
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
-from securevqa_core.models.vsfa_relatives import Bvqa2022, Hvs5m, HvsMotion, TiVqa, VsfaMotion
+from securevqa_core.models.vsfa_relatives import (
+    Bvqa2022,
+    Hvs5m,
+    HvsMotion,
+    TiVqa,
+    VsfaFastPathway,
+    VsfaMotion,
+)
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "require_pixels", "spec"]
@@ -191,12 +199,12 @@ _OF_WHOLE_FRAMES: tuple[
         "TiVQA: VSFA on whole frames and on their texture, local binary patterns.",
     ),
     (
-        "bvqa-2022", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Bvqa2022(),
-        "BVQA-2022: VSFA with a ResNet-50 of image quality, and the fast pathway beside it.",
+        "bvqa-2022", _WHOLE_SEGMENTS, _UNTRAINED_SHARE, lambda _: Bvqa2022(),
+        "BVQA-2022: MDTVSFA with a ResNet-50 of image quality, and the fast pathway beside it.",
     ),
     (
-        "vsfa-temporal", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Bvqa2022(),
-        "VSFA behind the paper's temporal information: BVQA-2022's shape, ResNet-50 of objects.",
+        "vsfa-temporal", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: VsfaFastPathway(),
+        "VSFA behind the paper's temporal information: ResNet-50 of objects, and the fast pathway.",
     ),
     (
         "hvs-5m", _WHOLE_SEGMENTS, _UNTRAINED, lambda _: Hvs5m(),
@@ -205,6 +213,10 @@ _OF_WHOLE_FRAMES: tuple[
     (
         "vsfa-lite", _FEW_FRAMES, _UNTRAINED, lambda _: Vsfa(EfficientNetLite()),
         "VSFA on 16 frames with EfficientNet-Lite0 in place of ResNet-50.",
+    ),
+    (
+        "vsfa-scnn", _FEW_FRAMES, _UNTRAINED, lambda _: Vsfa(Scnn()),
+        "VSFA on 16 frames with S-CNN, which knows distortions, in place of ResNet-50.",
     ),
     (
         "mdtvsfa-lite", _FEW_FRAMES, _UNTRAINED_SHARE, lambda _: MdtVsfa(EfficientNetLite()),

@@ -71,7 +71,7 @@ def calibrate_command(
         directory = RunDirectory(run)
     else:
         assert labelled_manifest is not None
-        table = read_labelled(options.source(labelled_manifest), settings)
+        table = read_labelled(options.source(labelled_manifest), settings, tell=say)
         # Beside the new file, so that the same command finishes an interrupted run.
         with resumable():
             runs = score_contestants(

@@ -125,7 +125,7 @@ def evaluate_command(
             )
 
         entered = contestants(model or [], checkpoint or [])
-        table = read_labelled(options.source(labelled_manifest), settings)
+        table = read_labelled(options.source(labelled_manifest), settings, tell=say)
         with resumable():
             runs = score_contestants(table, entered, directory, configure=configure, console=console)
     runs |= named_runs(run or [], taken=list(runs))

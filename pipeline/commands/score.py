@@ -88,6 +88,7 @@ def _started_sandbox() -> DecodeSandbox:
 def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool) -> None:
     """Score in this process, and print each video as it is finished."""
     # Seconds of imports, and none of Ray.
+    from operators.schema import REPORT  # noqa: PLC0415
     from pipeline.manifests.given import given_videos  # noqa: PLC0415
     from pipeline.scoring.here import outcome_rows  # noqa: PLC0415
 
@@ -98,6 +99,7 @@ def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool)
     )
     with complaints.status("loading the model") as status:
         checkpoint = config.load_checkpoint()
+        config = config.settled(checkpoint)
         if checkpoint.status == "untrained":
             complaints.print("checkpoint_status = untrained: these scores mean nothing", soft_wrap=True)
         scored = outcome_rows(
@@ -109,7 +111,7 @@ def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool)
         )
         for row in scored:
             if as_json:
-                say(json_module.dumps(row, default=str))
+                say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
             else:
                 _print_score(row)
 
@@ -126,6 +128,10 @@ def _print_score(row: dict[str, Any]) -> None:
         say(f"{_name(row)}: {row['score']:.1f} of 100,{spread_of} {row['verdict']}")
     for warning in row.get("decode_warnings") or ():
         say(f"  {warning}")
+
+
+def _iso(moment: Any) -> str:
+    return str(moment.isoformat())
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -188,7 +188,7 @@ def train_command(
     settings = EvaluationSettings(
         label_column=options.label_column, label_range=run.label_range, where=tuple(options.where or ())
     )
-    table = read_labelled(options.source(labelled_manifest), settings)
+    table = read_labelled(options.source(labelled_manifest), settings, tell=say)
     with resumable():
         _show(train(run, table, console=console), run)
 

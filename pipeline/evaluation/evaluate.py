@@ -22,8 +22,9 @@ from operators.storage import join
 from pipeline.evaluation.compare import Comparison, compare
 from pipeline.evaluation.plots import residuals_png, scatter_png
 from pipeline.evaluation.scored import read_scored
+from pipeline.manifests.label_files import read_label_file
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, labels_of, read_label_file
+from pipeline.manifests.labels import label_column, labels_of, scale_doubt
 from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
 from pipeline.runs.report import require_parquet
 from pipeline.runs.rundir import RunDirectory
@@ -95,8 +96,15 @@ def named_runs(uris: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, R
     return {name: RunDirectory(uri) for name, uri in zip(names, uris, strict=True)}
 
 
-def read_labelled(source: LabelledSource, settings: EvaluationSettings) -> pa.Table:
+def read_labelled(
+    source: LabelledSource,
+    settings: EvaluationSettings,
+    *,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> pa.Table:
     """Return the labelled rows to score; columns that the report has for itself become `listed_...`.
+
+    `tell` is told of labelled videos that are not there, and of labels that are likely on another scale.
 
     Raises:
         ManifestError: the source, or a label in it, breaks a rule.
@@ -104,14 +112,20 @@ def read_labelled(source: LabelledSource, settings: EvaluationSettings) -> pa.Ta
     """
     if source.label_format is not None:
         table = read_label_file(
-            source.location, label_format=source.label_format, video_root=source.video_root
+            source.location,
+            label_format=source.label_format,
+            video_root=source.video_root,
+            tell=tell,
         )
     else:
         table = read_manifest(
             source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
         )
     table = keep_rows(table, settings)
-    labels_of(table, label_column(table.column_names, settings.label_column), settings.label_range)
+    column = label_column(table.column_names, settings.label_column)
+    labels = labels_of(table, column, settings.label_range)
+    if (doubt := scale_doubt(labels, settings.label_range)) is not None:
+        tell(doubt)
     own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]

@@ -1,9 +1,4 @@
-"""Owns labels: the label files of public data sets as manifests, and a label column as numbers on 0..100.
-
-KoNViD-1k, LIVE-VQC, YouTube-UGC and LSVQ circulate as `path, duration, fps, MOS` a line, -1 where unknown:
-
-    10053703034.mp4, 8.008008, 29.97, 3.46
-"""
+"""Owns labels: the scales of public data sets, and a label column as numbers on 0..100."""
 
 from __future__ import annotations
 
@@ -13,15 +8,19 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators.storage import StorageError, join, read_bytes, redact
 from securevqa_core.errors import ConfigurationError, ManifestError
 
-__all__ = ["LABEL_COLUMNS", "LABEL_FORMATS", "LabelRange", "label_column", "labels_of", "read_label_file"]
+__all__ = [
+    "LABEL_COLUMNS",
+    "LABEL_FORMATS",
+    "LabelRange",
+    "label_column",
+    "labels_of",
+    "scale_doubt",
+]
 
 LABEL_COLUMNS = ("mos", "label")  # looked for where none is named
-READ_SECONDS = 600.0
-_FIELDS = ("path", "duration", "fps", "MOS")
-_UNKNOWN = -1.0
+_LEAST_SPAN = 10.0  # points of 100 that labels of a data set cover; less is another scale, more likely
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,42 +49,6 @@ LABEL_FORMATS: dict[str, LabelRange] = {
     "youtube-ugc": LabelRange(low=1, high=5),
     "lsvq": LabelRange(low=0, high=100),
 }
-
-
-def read_label_file(location: str, *, label_format: str, video_root: str | None = None) -> pa.Table:
-    """Return a labelled manifest: uri, mos, listed_seconds and listed_fps, null where unknown.
-
-    Args:
-        location: the label file, local or in any store.
-        label_format: a name in `LABEL_FORMATS`.
-        video_root: folder or URI that the paths in the file are relative to; None: the file's own folder.
-
-    Raises:
-        ConfigurationError: no such format.
-        ManifestError: the file cannot be read, or breaks a rule, which is named with its line.
-    """
-    if label_format not in LABEL_FORMATS:
-        raise ConfigurationError(
-            f"labels_format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
-        )
-    file_name = redact(location)
-    lines = [
-        (number, line) for number, line in enumerate(_text(location).splitlines(), start=1) if line.strip()
-    ]
-    if not lines:
-        raise ManifestError(f"label file {file_name!r} is empty")
-    rows = [
-        _row(line, LABEL_FORMATS[label_format], f"label file {file_name!r}, line {n}") for n, line in lines
-    ]
-    root = video_root or join(location, "..")
-    return pa.table(
-        {
-            "uri": [join(root, path) for path, *_ in rows],
-            "mos": pa.array([mos for *_, mos in rows], pa.float64()),
-            "listed_seconds": pa.array([seconds for _, seconds, _, _ in rows], pa.float64()),
-            "listed_fps": pa.array([fps for _, _, fps, _ in rows], pa.float64()),
-        }
-    )
 
 
 def label_column(names: Sequence[str], asked_for: str | None) -> str:
@@ -120,6 +83,26 @@ def labels_of(table: pa.Table, column: str, scale: LabelRange) -> list[float | N
     return labels
 
 
+def scale_doubt(labels: Sequence[float | None], scale: LabelRange) -> str | None:
+    """Return what to tell a person where labels cover so little of a scale that it is likely another one.
+
+    Args:
+        labels: on 0..100, from `labels_of`; None where there is none.
+        scale: that they were read on.
+    """
+    known = [label for label in labels if label is not None]
+    if len(known) < 2 or max(known) - min(known) >= _LEAST_SPAN:
+        return None
+    size = (scale.high - scale.low) / 100
+    low, high = (scale.low + end * size for end in (min(known), max(known)))
+    usual = [(0, 1), (1, 5), (0, 10)]
+    likely = next((pair for pair in usual if pair[0] <= low and high <= pair[1] < scale.high), None)
+    said = f"labels span {low:g}..{high:g} of {scale.low:g}..{scale.high:g}"
+    if likely is None:
+        return said
+    return f"{said}: if they are on {likely[0]}..{likely[1]}, say --label-range {likely[0]} {likely[1]}"
+
+
 def _number(value: object, scale: LabelRange, where: str) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # what is no number says so
@@ -128,37 +111,3 @@ def _number(value: object, scale: LabelRange, where: str) -> float:
     if not scale.low <= number <= scale.high:
         raise ManifestError(f"{where} must be in {scale.low:g}..{scale.high:g}, got {number:g}")
     return scale.to_points(number)
-
-
-def _text(location: str) -> str:
-    file_name = redact(location)
-    try:
-        return read_bytes(location, timeout_seconds=READ_SECONDS).decode("utf-8-sig")
-    except StorageError as error:
-        raise ManifestError(f"label file {file_name!r} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"label file {file_name!r} is not UTF-8: byte {error.start}") from error
-
-
-def _row(line: str, scale: LabelRange, where: str) -> tuple[str, float | None, float | None, float | None]:
-    """Return path, seconds, frames a second and MOS; a path may hold commas."""
-    cells = [cell.strip() for cell in line.rsplit(",", len(_FIELDS) - 1)]
-    if len(cells) != len(_FIELDS) or not cells[0]:
-        raise ManifestError(f"{where}: must be {', '.join(_FIELDS)}, got {line!r}")
-    seconds, fps, mos = (_cell(name, cell, where) for name, cell in zip(_FIELDS[1:], cells[1:], strict=True))
-    for name, value in (("duration", seconds), ("fps", fps)):
-        if value is not None and value <= 0:
-            raise ManifestError(f"{where}: {name} must be above 0 or -1, got {value:g}")
-    if mos is not None and not scale.low <= mos <= scale.high:
-        raise ManifestError(f"{where}: MOS must be in {scale.low:g}..{scale.high:g} or -1, got {mos:g}")
-    return cells[0], seconds, fps, mos
-
-
-def _cell(name: str, cell: str, where: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError as error:
-        raise ManifestError(f"{where}: {name} must be a number, got {cell!r}") from error
-    if not math.isfinite(value):
-        raise ManifestError(f"{where}: {name} must be finite, got {cell!r}")
-    return None if value == _UNKNOWN else value

@@ -99,6 +99,11 @@ class ScoreConfig:
             return weights.default(self.model or zoo.DEFAULT_MODEL)
         return read_checkpoint(self.checkpoint, architecture=self.model)
 
+    def settled(self, checkpoint: Checkpoint) -> ScoreConfig:
+        """Return the same settings with the model's own number of draws, where none was asked for."""
+        draws = self.num_draws or zoo.spec(checkpoint.architecture).num_draws
+        return replace(self, num_draws=draws)
+
     def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the columns that say what a video was scored with."""
         return {

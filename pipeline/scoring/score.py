@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -262,10 +262,8 @@ def _is_same(one: str, other: str) -> bool:
 
 def _prepare(config: ScoreConfig) -> Job:
     checkpoint = config.load_checkpoint()
-    model = zoo.spec(checkpoint.architecture)
-    sampling = model.sampling
-    if config.num_draws is None:
-        config = replace(config, num_draws=model.num_draws)
+    sampling = zoo.spec(checkpoint.architecture).sampling
+    config = config.settled(checkpoint)
     more_columns = _more_columns(config, checkpoint, sampling)
     opened = functools.partial(
         RunDirectory, more_columns=more_columns, patience_seconds=STORE_PATIENCE_SECONDS

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from securevqa_core.datasets.luma import luma_plane
 from securevqa_core.datasets.sources import Source, open_photo
 from securevqa_core.errors import DatasetError
 
@@ -103,8 +104,8 @@ def _frames(source: Source) -> Iterator[Image.Image]:
             for frame in container.decode(stream):
                 if frame.time is not None and frame.time >= due:
                     due = frame.time + HASH_SECONDS
-                    small = frame.reformat(width=144, height=144, format="gray", interpolation="AREA")
-                    yield Image.fromarray(small.to_ndarray())
+                    small = frame.reformat(width=144, height=144, format="yuv420p", interpolation="AREA")
+                    yield Image.fromarray(luma_plane(small))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         if due == -np.inf:
             raise DatasetError(f"{source.path} cannot be decoded: {error}") from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from securevqa_core import ffmpeg
+from securevqa_core.datasets.luma import full_range_luma
 from securevqa_core.datasets.sources import open_photo
 from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError
@@ -89,7 +90,7 @@ def _read_luma(path: Path) -> NDArray[np.uint8]:
     """Return (t, h, w), 0..255."""
     try:
         with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+            frames = [full_range_luma(frame) for frame in container.decode(video=0)]
     except (av.FFmpegError, OSError, IndexError) as error:
         raise DatasetError(f"{path} cannot be decoded: {error}") from error
     return np.stack(frames) if frames else np.empty((0, 0, 0), dtype=np.uint8)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from securevqa_core import ffmpeg
 from securevqa_core.datasets.steps import ClipFormat, Filter, Hold, filter_chain
 from securevqa_core.errors import DatasetError
@@ -15,6 +17,7 @@ from securevqa_core.errors import DatasetError
 __all__ = ["Vmaf", "measure_vmaf"]
 
 _MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
+_FULL_RANGE = 2  # FFmpeg's number
 _LOG = "vmaf.json"  # relative, because a path may hold what ends an option of a filter
 
 
@@ -44,8 +47,10 @@ def measure_vmaf(
         same: filters and holds that the reference gets too, so that what they do is not measured.
 
     Raises:
-        DatasetError: FFmpeg failed, or one of the clips has fewer frames; FFmpeg alone would repeat its last.
+        DatasetError: FFmpeg failed, one of the clips has fewer frames, of which FFmpeg alone would repeat the
+            last, or their colour tags or frame rates differ.
     """
+    _require_alike(distorted, reference)
     models = "|".join(f"version={version}\\:name={name}" for name, version in _MODELS.items())
     in_order = f"settb=1/1000,setpts=N*40,scale={clip.width}:{clip.height}"
     matched = "".join(f"{filter_chain(step, clip)}," for step in same)
@@ -67,3 +72,31 @@ def measure_vmaf(
         )
     pooled = measured["pooled_metrics"]
     return Vmaf(vmaf=float(pooled["vmaf"]["mean"]), vmaf_neg=float(pooled["vmaf_neg"]["mean"]))
+
+
+def _require_alike(distorted: Path, reference: Path) -> None:
+    """Refuse clips of other tags or another clock: FFmpeg would convert one of them, and measure that too."""
+    ours, theirs = map(_tags, (distorted, reference))
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise DatasetError(
+                f"{distorted} and {reference} must share their {name}, got {value} and {theirs[name]}"
+            )
+
+
+def _tags(path: Path) -> dict[str, object]:
+    """Return what FFmpeg knows of the colours and the clock of a clip, by its first frame."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            frame = next(container.decode(stream))
+    except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
+        raise DatasetError(f"{path} cannot be decoded: {error}") from error
+    return {
+        "matrix": int(frame.colorspace),
+        "range": "full" if int(frame.color_range) == _FULL_RANGE else "limited",  # which no tag means too
+        "primaries": int(frame.color_primaries),
+        "transfer": int(frame.color_trc),
+        "frame rate": None if rate is None else round(float(rate), 1),
+    }

@@ -10,7 +10,13 @@ from av.video.stream import VideoStream
 from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
 from securevqa_core.decoding.probe import shown_streams, thumbnail_streams
 from securevqa_core.decoding.transport_tracks import video_pids
-from securevqa_core.doubts import CLOCK_JUMPS, SEVERAL_VIDEO_STREAMS, SUBTITLES_COVER, TRACK_CHANGES
+from securevqa_core.doubts import (
+    CLOCK_JUMPS,
+    EDITS_HIDE,
+    SEVERAL_VIDEO_STREAMS,
+    SUBTITLES_COVER,
+    TRACK_CHANGES,
+)
 from securevqa_core.types import VideoInfo
 
 __all__ = ["header_warnings"]
@@ -18,6 +24,7 @@ __all__ = ["header_warnings"]
 _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut off
 _SHORT_SECONDS = 0.5  # containers round
 _SHORT_FRAMES = 1.5  # likewise
+_MAX_HIDDEN_SHARE = 0.5  # of the pictures; trims that leave less than they cut out are a doubt
 _UNASKED = Disposition.default | Disposition.forced
 # Subtitles that are pictures or can be drawings. Others are words.
 _DRAWN = frozenset({"ass", "hdmv_pgs_subtitle", "dvb_subtitle", "dvd_subtitle", "xsub"})
@@ -33,6 +40,8 @@ def header_warnings(
         warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
     elif _is_short(declared, present) and not index.seconds_ahead:
         warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
+    elif _is_mp4(container) and index.num_packets < (1 - _MAX_HIDDEN_SHARE) * stream.frames:
+        warnings.append(f"{EDITS_HIDE} {index.num_packets} of {stream.frames} pictures are to be shown")
     num_videos = len(shown_streams(container)) + len(thumbnail_streams(container))
     if num_videos > 1:
         warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")
@@ -61,10 +70,13 @@ def _declared_seconds(container: InputContainer, stream: VideoStream, index: Fra
     return 0.0 if not _is_short(whole, index.end_of_others) else whole
 
 
+def _is_mp4(container: InputContainer) -> bool:
+    return "mov" in container.format.name.split(",")
+
+
 def _empty_seconds(container: InputContainer, stream: VideoStream) -> float:
     """Return for how long nothing is shown at first, which MP4 counts among a track's duration."""
-    is_mp4 = "mov" in container.format.name.split(",")
-    if not is_mp4 or stream.start_time is None or stream.time_base is None:
+    if not _is_mp4(container) or stream.start_time is None or stream.time_base is None:
         return 0.0
     return max(float(stream.start_time * stream.time_base), 0.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -124,7 +124,7 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
 
 def jumps_in(container: InputContainer, stream: VideoStream, times: NDArray[np.int64]) -> Jumps | None:
     """Return where the clock of a container jumps whose clock may be set anew; None where it does not."""
-    may_jump = container.format.flags & Flags.ts_discont.value
+    may_jump = container.format.flags & cast(int, Flags.ts_discont.value)
     return jumps_of(times, time_base=_time_base(stream)) if may_jump else None
 
 

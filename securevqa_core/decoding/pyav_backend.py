@@ -52,30 +52,40 @@ def count_frames(video: OpenVideo) -> FrameIndex:
     Raises:
         DecodeError: no_frames.
     """
-    counted, _ = _counted(video)
+    counted = _counted(video).index
     if not counted.num_frames:
         raise DecodeError("no_frames", f"none of the {video.index.num_frames} packets could be decoded")
     return counted
 
 
 def recount_frames(video: OpenVideo) -> FrameIndex | None:
-    """Return an index of what the decoder gives where that is fewer frames than packets and none is damaged.
+    """Return an index of what the decoder gives where fields of pictures have packets of their own.
 
-    So it is where each field of a picture has a packet of its own.
+    None where more packets have no frame than there are pictures that two may have made: those are lost.
     """
-    counted, num_complaints = _counted(video)
-    is_other = 0 < counted.num_frames < video.index.num_frames
-    return counted if is_other and not num_complaints else None
+    counted = _counted(video)
+    num_without = video.index.num_frames - counted.index.num_frames
+    is_paired = 0 < num_without <= counted.num_interlaced
+    return counted.index if is_paired and not counted.num_complaints else None
 
 
-def _counted(video: OpenVideo) -> tuple[FrameIndex, int]:
-    """Decode everything; return what came out, and how often the decoder complained."""
-    mark = DamageMark()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    index: FrameIndex
+    num_interlaced: int
+    num_complaints: int
+
+
+def _counted(video: OpenVideo) -> _Counted:
+    """Decode everything, and return what came out."""
+    mark, times, num_interlaced = DamageMark(), [], 0
     with video.reopened() as again:
-        times = [decoded.picture.pts for decoded in _decode(again.container, again.stream, mark=mark)]
+        for decoded in _decode(again.container, again.stream, mark=mark):
+            times.append(decoded.picture.pts)
+            num_interlaced += decoded.picture.interlaced_frame
     clock = _counted_clock(times, video)
-    counted = replace(video.index, pts=None, num_frames=len(times), clock=clock, numbers=None, positions=None)
-    return counted, mark.num_strikes
+    index = replace(video.index, pts=None, num_frames=len(times), clock=clock, numbers=None, positions=None)
+    return _Counted(index=index, num_interlaced=num_interlaced, num_complaints=mark.num_strikes)
 
 
 def _counted_clock(times: list[int | None], video: OpenVideo) -> Clock | None:

@@ -53,7 +53,7 @@ class RepeatWatch:
         luma, before = _sparse_luma(picture), self._luma
         if 0 < number - self._number <= _MAX_STEP and before.shape == luma.shape:
             difference = np.maximum(before, luma) - np.minimum(before, luma)
-            self._pairs.append((self._number, number, float(difference.mean())))
+            self._pairs.append((self._number, number, int(difference.sum(dtype=np.uint32)) / difference.size))
         self._number, self._luma = number, luma
 
     def frames_per_picture(self, frames_per_second: float | None) -> Fraction:
@@ -85,7 +85,7 @@ class RepeatWatch:
     def _rhythm(self) -> Fraction:
         if len(self._pairs) < _MIN_CHANGES:
             return Fraction(1)
-        before, after, differences = (np.array(column) for column in zip(*self._pairs, strict=True))
+        before, after, differences = (np.array(column) for column in zip(*sorted(self._pairs), strict=True))
         low, high = np.quantile(differences, _QUANTILES)
         best, most = Fraction(1), 0.0
         if low > _LIKE * high:
@@ -114,7 +114,7 @@ def _share_kept(
     """Return of how many of the changes that a rhythm asks for there is one; 0 where there are others.
 
     Args:
-        places: (k,) numbers of the frames that were compared with a later one.
+        places: (k,) numbers of the frames that were compared with a later one, ascending.
         differences: (k,) grey levels.
         is_next: (k,) the rhythm has another picture there.
         reach: frames within which a difference is held against that to the next picture.
@@ -122,18 +122,34 @@ def _share_kept(
     repeated = np.flatnonzero(~is_next)
     if len(repeated) < _MIN_REPEATED * len(places) or not is_next.any():
         return 0.0
-    near = np.abs(places[repeated, None] - places[None, is_next]) <= reach
-    levels = np.where(near, differences[None, is_next], 0.0).max(axis=1)
+    changes = differences[is_next]
+    levels = _highest_near(places[repeated], places[is_next], changes, reach=reach)
     alike = differences[repeated] <= _LIKE * levels
     is_still = np.maximum(differences[repeated], levels) < _LIKE * _MIN_CHANGED
     if (alike | is_still).mean() < _MIN_SHARE:
         return 0.0
-    noise = np.where(near.T, differences[None, repeated], 0.0).max(axis=1, initial=0.0)
-    changes = differences[is_next]
+    noise = _highest_near(places[is_next], places[repeated], differences[repeated], reach=reach)
     standing = changes[(changes * _LIKE >= noise) & (changes > 0)]
     if len(standing) < max(_MIN_CHANGES, _MIN_MOVING * len(changes)) or standing.mean() < _MIN_CHANGED:
         return 0.0
     return len(standing) / len(changes)
+
+
+def _highest_near(
+    places: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[np.float64], *, reach: int
+) -> NDArray[np.float64]:
+    """Return, (k,), the highest of `values` within `reach` of each of `places`; 0 where there is none.
+
+    Args:
+        places: (k,).
+        others: (m,) where `values` lie, ascending.
+        values: (m,), none below 0.
+        reach: frames.
+    """
+    first = np.searchsorted(others, places - reach)
+    end = np.searchsorted(others, places + reach, side="right")
+    highest = np.maximum.reduceat(np.append(values, 0.0), np.stack([first, end], axis=-1).ravel())[::2]
+    return np.where(first < end, highest, 0.0)
 
 
 def _sparse_luma(picture: VideoFrame) -> NDArray[np.uint8]:

@@ -28,7 +28,8 @@ _FRAGMENT_TABLE, _RELATIVE_TABLE = "fragment_position_bias_table", "relative_pos
 _NOT_TRAINED = re.compile(r"(^|\.)(relative_position_index|num_batches_tracked)$")
 
 # FAST-VQA and SecureVQA, the Video Swin repository's Kinetics weights, DOVER, pytorchvideo's slowfast_r50,
-# torchvision's resnet50, EfficientNet-Lite0, VSFA, MDTVSFA (the spelling is theirs), ConvNeXt.
+# torchvision's resnet50, EfficientNet-Lite0, S-CNN, VSFA, MDTVSFA and BVQA-2022 (the spelling is theirs),
+# ConvNeXt.
 _PUBLISHED_RULES = (
     (re.compile(r"^(?:fragments_backbone|backbone)\."), "fragments_backbone."),
     (re.compile(r"^vqa_head\."), "vqa_head."),
@@ -36,6 +37,7 @@ _PUBLISHED_RULES = (
     (re.compile(r"^blocks\.([0-4])\.multipathway_blocks\.1\."), r"inter_backbone.blocks.\1."),
     (re.compile(r"^(conv1|bn1|layer[1-4])\."), r"frame_backbone.\1."),
     (re.compile(r"^_(conv_stem|bn[01]|blocks|conv_head)\."), r"frame_backbone._\1."),
+    (re.compile(r"^features\."), "frame_backbone.features."),
     (re.compile(r"^(ann|rnn|q)\."), r"frame_head.\1."),
     (re.compile(r"^dimemsion_reduction\."), "frame_head.ann.fc0."),
     (re.compile(r"^feature_aggregation\."), "frame_head.rnn."),
@@ -44,8 +46,10 @@ _PUBLISHED_RULES = (
     (re.compile(r"^(downsample_layers|stages)\."), r"content_backbone.\1."),
 )
 _PUBLISHED_UNUSED = re.compile(
-    r"^(cls_head|_?fc|lm|norm|head|blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion)|blocks\.[56])\."
+    r"^(cls_head|_?fc|ann\.fc|lm|norm|head|projection|classifier|blocks\.[56]|"
+    r"blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion))\."
 )
+_TORCHVISION_SWIN = re.compile(r"^features\.\d+\.\d+\.")
 _TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
 
 
@@ -55,21 +59,25 @@ class RoutedKeys:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)  # keys as they stand in the file
+    unused: list[str] = field(default_factory=list)  # the same, of weights that the model has no use for
 
 
 def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
     """Rename what a published file holds to the keys of `model.state_dict()`.
 
-    Keys of the slow pathway, of lateral connections, of classifiers and their norms, and of MDTVSFA's
-    mappings to the scales of its data sets are left out; keys of a part the model does not have, and keys of
-    no known layout, are `unexpected`. Weights of a classifier have no fragment position bias: it starts as a
-    copy of the relative position bias.
+    Keys of the slow pathway, of lateral connections, of classifiers and their norms, of MDTVSFA's mappings to
+    the scales of its data sets, and of a layer that VSFA's authors keep and never call are `unused`; keys of
+    a part the model does not have, and keys of no known layout, are `unexpected`. Weights of a classifier
+    have no fragment position bias: it starts as a copy of the relative position bias.
     """
     entries = {key.removeprefix("module."): value for key, value in _unwrap(state_dict).items()}
-    is_torchvision = any(key.startswith("features.") for key in entries)
+    is_torchvision = any(_TORCHVISION_SWIN.match(key) for key in entries)
     routed = RoutedKeys()
     for key, value in entries.items():
-        if _NOT_TRAINED.search(key) or _is_unused(key, is_torchvision=is_torchvision):
+        if _NOT_TRAINED.search(key):
+            continue
+        if _is_unused(key, is_torchvision=is_torchvision):
+            routed.unused.append(key)
             continue
         name = _torchvision_name(key) if is_torchvision else _name(key)
         if name is not None and hasattr(model, PARTS["technical_backbone"]):  # DOVER's name of the same Swin

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.efficientnet_lite import EfficientNetLite
+from securevqa_core.models.scnn import Scnn
 
 __all__ = [
     "BETA",
@@ -24,9 +25,11 @@ __all__ = [
     "FrameModel",
     "InterBranch",
     "MdtVsfa",
+    "PerceptualQuality",
     "Vsfa",
     "by_chunks",
     "frame_statistics",
+    "perceptual_quality",
     "temporal_pooling",
 ]
 
@@ -211,7 +214,11 @@ class Vsfa(FrameModel):
     """
 
     def __init__(
-        self, backbone: EfficientNetLite | None = None, *, num_pictures: int = 1, num_beside: int = 0
+        self,
+        backbone: EfficientNetLite | Scnn | None = None,
+        *,
+        num_pictures: int = 1,
+        num_beside: int = 0,
     ) -> None:
         num_statistics = 2 * (_RESNET_DIM if backbone is None else backbone.out_dim)
         super().__init__(num_pictures * num_statistics + num_beside)
@@ -246,16 +253,26 @@ class MdtVsfa(Vsfa):
 
     def __init__(self, backbone: EfficientNetLite | None = None) -> None:
         super().__init__(backbone)
-        self.score_mapping = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1))
-        # Before training it rises over the range of a sigmoid, from 0 to 1.
-        for value, start in zip(self.score_mapping.parameters(), (4.0, -2.0, 1.0, 0.0), strict=True):
-            nn.init.constant_(value, start)
+        self.score_mapping = PerceptualQuality()
 
     def head(self, f: Tensor, e: Tensor) -> Tensor:
         """Return perceptual quality (n, 1); arguments are those of `Vsfa.head`."""
-        relative = super().head(f, e).mean(dim=1, keepdim=True).sigmoid()
-        quality: Tensor = self.score_mapping(relative)
-        return quality
+        return perceptual_quality(self.score_mapping, super().head(f, e))
+
+
+class PerceptualQuality(nn.Sequential):
+    """A four-parameter logistic from relative to perceptual quality; before training it rises from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1))
+        for value, start in zip(self.parameters(), (4.0, -2.0, 1.0, 0.0), strict=True):
+            nn.init.constant_(value, start)
+
+
+def perceptual_quality(mapping: PerceptualQuality, qualities: Tensor) -> Tensor:
+    """Return (n, 1) from VSFA's pooled qualities (n, t): the sigmoid of their mean, mapped."""
+    quality: Tensor = mapping(qualities.mean(dim=1, keepdim=True).sigmoid())
+    return quality
 
 
 def _resnet() -> nn.Module:

@@ -18,9 +18,17 @@ from securevqa_core.models.efficientnet_lite import EfficientNetLite
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM, FastPathway
 from securevqa_core.models.motion_pathway import NUM_MOTION_STATISTICS, MotionPathway
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
-from securevqa_core.models.vsfa import FrameModel, InterBranch, Vsfa, by_chunks, frame_statistics
+from securevqa_core.models.vsfa import (
+    FrameModel,
+    InterBranch,
+    PerceptualQuality,
+    Vsfa,
+    by_chunks,
+    frame_statistics,
+    perceptual_quality,
+)
 
-__all__ = ["Bvqa2022", "Hvs5m", "HvsMotion", "TiVqa", "VsfaMotion", "chosen_frames"]
+__all__ = ["Bvqa2022", "Hvs5m", "HvsMotion", "TiVqa", "VsfaFastPathway", "VsfaMotion", "chosen_frames"]
 
 _MOTION_DIM = 2 * FAST_PATHWAY_DIM  # mean and standard deviation
 _CONTENT_FRAMES = 4  # of a segment that ResNet-50 or EfficientNet-Lite0 sees
@@ -44,13 +52,11 @@ class TiVqa(Vsfa):
         return torch.cat([self.map_statistics(frames), self.map_statistics(textures)], dim=2)
 
 
-class Bvqa2022(Vsfa):
+class VsfaFastPathway(Vsfa):
     """VSFA with motion: what SlowFast's fast pathway makes of a segment goes with each frame of it.
 
-    The publication pre-trains its ResNet-50 on image quality, and trains with a loss of its own; neither
-    changes the shape of the model. With a ResNet-50 of object classes it is VSFA behind "temporal
-    information", the plug-in of the SecureVQA paper's Tables V and VI. Segments of a video too short for all
-    of them overlap, and the recurrent network then meets some of its time twice.
+    It is VSFA behind "temporal information", the plug-in of the SecureVQA paper's Tables V and VI. Segments
+    of a video too short for all of them overlap, and the recurrent network then meets some of its time twice.
     """
 
     def __init__(self) -> None:
@@ -66,6 +72,22 @@ class Bvqa2022(Vsfa):
         """Return (n, k, 4608) of 4 frames of each normalised segment (n, 3, t, h, w), or of t where t < 4."""
         frames = x[:, :, chosen_frames(x.shape[2], _CONTENT_FRAMES)].transpose(1, 2)
         return _with_motion(self.map_statistics(frames), self.inter_backbone, x)
+
+
+class Bvqa2022(VsfaFastPathway):
+    """`VsfaFastPathway` up to perceptual quality, as its published heads have it: MDTVSFA's mapping is last.
+
+    The publication pre-trains its ResNet-50 on image quality, and trains with a loss of its own; neither
+    changes the shape of the model.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score_mapping = PerceptualQuality()
+
+    def head(self, f: Tensor, e: Tensor) -> Tensor:
+        """Return perceptual quality (n, 1); arguments are those of `Vsfa.head`."""
+        return perceptual_quality(self.score_mapping, super().head(f, e))
 
 
 class VsfaMotion(Vsfa):

@@ -45,7 +45,7 @@ def calls(page: Path, program: str, *, in_blocks_alone: bool = False) -> list[li
     """What follows the name of a program, up to the end of its command."""
     found = []
     for words in commands(page, in_blocks_alone=in_blocks_alone):
-        if program in words:
+        if program in words and words[0] not in {"from", "import"}:  # of Python
             rest = words[words.index(program) + 1 :]
             end = next((place for place, word in enumerate(rest) if word in ENDS), len(rest))
             found.append(rest[:end])

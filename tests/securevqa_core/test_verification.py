@@ -97,6 +97,11 @@ def test_scores_in_a_card_that_are_not_finite_are_refused(content: Make, scores:
     data = content(**{FINGERPRINT: [1.5] * len(scores)})
     spoiled = data.replace(b"1.5", b"NaN")
     assert len(spoiled) == len(data)
+    with pytest.raises(CheckpointError, match="m is damaged"):
+        verify(spoiled, name="m")
+    version = b'\\"format_version\\": 2'
+    assert version in spoiled
+    spoiled = spoiled.replace(version, version.replace(b"2", b"1"))  # as if it had no digest
     with pytest.raises(CheckpointError, match=rf"nan.*not {len(scores)} numbers"):
         verify(spoiled, name="m")
 

@@ -43,7 +43,8 @@ def label_file(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
         options = f"-t 0.6 -vf scale=160:-2 -c:v libx264 -preset ultrafast -crf {crf} -an"
         run_ffmpeg("-i", str(videos["bikes_h264.mp4"]), *options.split(), str(folder / f"c{crf}.mp4"))
     (folder / "text.mp4").write_text("not a video\n")
-    lines += ["text.mp4, 8, 25, 2.5", "absent.mp4, 8, 25, 3.5", "c15.mp4/../c20.mp4.unknown, 8, 25, -1"]
+    (folder / "unlabelled.mp4").write_text("not a video either\n")
+    lines += ["text.mp4, 8, 25, 2.5", "absent.mp4, 8, 25, 3.5", "unlabelled.mp4, 8, 25, -1"]
     path = folder / "labels.csv"
     path.write_text("\n".join(lines))
     return path
@@ -58,18 +59,19 @@ def test_a_label_file_is_scored_and_compared(
     done = securevqa("evaluate", str(label_file), "--output", str(output), *options)
     record = read_json(str(output / "evaluation.json"))
     (model,) = record["models"]
-    counts = {"total": 10, "compared": 7, "failed": 2, "without_label": 1, "not_in_every_run": 0}
+    counts = {"total": 9, "compared": 7, "failed": 1, "without_label": 1, "not_in_every_run": 0}
     assert record["rows"] == counts
-    assert model["failed"] == {"fetch_not_found": 1, "not_a_video": 1}
-    assert "not scored: 1 fetch_not_found, 1 not_a_video" in done.stdout
+    assert "1 of 10 labelled videos are not there and left out: 'absent.mp4'" in done.stdout
+    assert model["failed"] == {"not_a_video": 1}
+    assert "not scored: 1 not_a_video" in done.stdout
     assert record["label"] == {"column": "mos", "low": 1, "high": 5}
     report = read_report(str(output / "runs" / NAME)).to_pylist()
     sds = [row["score_sd"] for row in report if row["status"] == "scored"]
     assert model["sd_over_draws"]["mean"] == pytest.approx(sum(sds) / len(sds))
-    assert pq.read_table(output / "manifest.parquet").num_rows == 10
+    assert pq.read_table(output / "manifest.parquet").num_rows == 9
     assert (output / "scatter.png").stat().st_size > 10_000
 
     again = ("--run", str(output / "runs" / NAME), "--output", str(tmp_path / "again"), *options)
     assert call("evaluate", *again) == 0
-    assert "7 of 10 rows compared" in capsys.readouterr().out
+    assert "7 of 9 rows compared" in capsys.readouterr().out
     assert read_json(str(tmp_path / "again" / "evaluation.json"))["models"][0]["overall"] == model["overall"]

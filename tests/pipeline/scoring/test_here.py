@@ -16,9 +16,11 @@ from cli import call, finish, read_json, read_report, securevqa
 from processes import descendants
 
 from operators.decode import FetchLimits
+from operators.schema import REPORT
 from pipeline.manifests.given import given_videos, is_video, read_given
 from pipeline.scoring import here
 from pipeline.scoring.config import ScoreConfig
+from securevqa_core import zoo
 from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ManifestError
 from securevqa_core.randomness import Key
@@ -134,7 +136,12 @@ def test_json_is_one_row_a_video(videos: dict[str, Path], capsys: pytest.Capture
     row = json.loads(capsys.readouterr().out)
     assert (row["uri"], row["status"], row["randomness"]) == (str(path), "scored", "public")
     assert len(row["clip_scores"]) == 8
-    assert "pass" in json.dumps(row) or row["verdict"] in {"review", "reject"}
+    assert row["verdict"] in {"pass", "review", "reject"}
+    assert list(row) == REPORT.names
+    # As a run has it: the settings that decide a score, the model's own draws among them.
+    assert row["config_id"] == config(key=Key.public(1), num_draws=4).config_id(
+        zoo.spec(zoo.DEFAULT_MODEL).sampling
+    )
 
 
 @pytest.mark.parametrize(

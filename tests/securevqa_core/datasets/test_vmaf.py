@@ -55,6 +55,34 @@ def test_both_models_agree_with_what_ffmpeg_prints(folder: Path, distorted: Path
     assert sorted(path.name for path in folder.iterdir()) == ["reference.mkv", "x264.mp4"]
 
 
+TAGS = {
+    "matrix": "matrix_coefficients=1",
+    "primaries": "colour_primaries=9",
+    "transfer": "transfer_characteristics=16",
+    "range": "video_full_range_flag=1",
+}
+
+
+@pytest.mark.parametrize("what", TAGS)
+def test_clips_of_other_colour_tags_are_refused(what: str, folder: Path, reference: Path) -> None:
+    """The coded pictures are identical: what would be measured is a conversion that nobody sees."""
+    tagged = folder / "tagged.mkv"
+    run_ffmpeg("-i", str(reference), "-c:v", "copy", "-bsf:v", f"h264_metadata={TAGS[what]}", str(tagged))
+    with pytest.raises(DatasetError, match=f"must share their {what}, got"):
+        measure_vmaf(tagged, reference, clip=CLIP, scratch=folder)
+    beside_itself = measure_vmaf(tagged, tagged, clip=CLIP, scratch=folder)
+    assert beside_itself == measure_vmaf(reference, reference, clip=CLIP, scratch=folder)
+    tagged.unlink()
+
+
+def test_clips_of_another_clock_are_refused(folder: Path, reference: Path) -> None:
+    faster = folder / "faster.mp4"
+    run_ffmpeg("-r", "50", "-i", str(reference), "-c:v", "libx264", "-qp", "0", str(faster))
+    with pytest.raises(DatasetError, match=r"must share their frame rate, got 50\.0 and 25\.0"):
+        measure_vmaf(faster, reference, clip=CLIP, scratch=folder)
+    faster.unlink()
+
+
 def test_a_clip_is_all_but_perfect_beside_itself(folder: Path, reference: Path) -> None:
     found = measure_vmaf(reference, reference, clip=CLIP, scratch=folder)
     assert found == Vmaf(vmaf=pytest.approx(99.9, abs=0.2), vmaf_neg=pytest.approx(99.9, abs=0.2))

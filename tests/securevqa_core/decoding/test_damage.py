@@ -102,3 +102,18 @@ def test_listening_leaves_the_log_as_it_was() -> None:
         av.logging.log(av.logging.INFO, "somebody", "chats")
     assert [text for _, _, text in said] == ["says this", "says this"]
     assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before
+
+
+def test_a_picture_that_is_lost_in_silence_is_damage(make_request: RequestMaker, tmp_path: Path) -> None:
+    """Its slice is made to be of a type that decoders pass over."""
+    path = _encode(tmp_path / "lost.mp4", "-c:v libx265 -x265-params log-level=error:keyint=12")
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][-1]
+        assert last.pos is not None
+        place = last.pos + 4  # behind the length of its one slice
+    content = bytearray(path.read_bytes())
+    content[place] = 48 << 1  # unspecified (Rec. ITU-T H.265, table 7-1)
+    path.write_bytes(content)
+    sample = extract_sample(str(path), make_request(EVERY_FRAME))
+    assert sample.warnings == ("damaged_frames: 1 of 25 sampled frames",)
+    assert sample.info.num_frames == NUM_FRAMES

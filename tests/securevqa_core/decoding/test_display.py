@@ -50,6 +50,21 @@ SHOWN: dict[str, tuple[str, bytes, str, tuple[int, int]]] = {
     ),
     "film_grain.mkv": ("-c:v libsvtav1 -svtav1-params film-grain=50:preset=6", b"", "-c copy", (360, 640)),
     "plain.mp4": (X264, b"", "", (360, 640)),
+    "interlaced.mp4": (f"{X264} -flags +ildct+ilme", b"", "", (360, 640)),
+    "interlaced.ts": ("-c:v mpeg2video -q:v 2 -flags +ildct+ilme", b"", "-c copy", (360, 640)),
+    "422.mp4": (f"{X264} -pix_fmt yuv422p", b"", "", (360, 640)),
+    "444.mp4": (f"{X264} -pix_fmt yuv444p", b"", "", (360, 640)),
+    "10_bits.mp4": (f"{X264} -pix_fmt yuv420p10le", b"", "", (360, 640)),
+    "10_bits_422.mov": ("-c:v prores_ks -pix_fmt yuv422p10le", b"", "", (360, 640)),
+    "12_bits_444.webm": (
+        "-c:v libvpx-vp9 -deadline realtime -crf 10 -b:v 0 -pix_fmt yuv444p12le",
+        b"",
+        "-c copy",
+        (360, 640),
+    ),
+    "full_range.mp4": (f"{X264} -vf scale=out_range=full -color_range pc", b"", "", (360, 640)),
+    "full_range.avi": ("-c:v mjpeg -q:v 2 -pix_fmt yuvj422p", b"", "-c copy", (360, 640)),
+    "bt709.mp4": (f"{X264} -vf scale=out_color_matrix=bt709 -colorspace bt709", b"", "", (360, 640)),
 }
 
 
@@ -77,7 +92,7 @@ def _made(source: Path, folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_pictures_are_cropped_turned_and_grained_as_ffmpegs_program_shows_them(
+def test_pictures_are_those_that_ffmpegs_program_shows(
     source: Path, make_request: RequestMaker, tmp_path: Path, name: str
 ) -> None:
     path, size = _made(source, tmp_path, name), SHOWN[name][-1]

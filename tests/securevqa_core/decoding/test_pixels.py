@@ -116,6 +116,27 @@ def test_the_faster_way_to_shrink_differs_by_rounding_alone(encoded: dict[str, P
         assert np.abs(fast - exact).mean() < 0.02
 
 
+@pytest.mark.parametrize("side", [112, 223])
+def test_shrunk_pictures_are_rounded_to_the_nearest_of_256_levels(tmp_path: Path, side: int) -> None:
+    """White too, which has nothing above to be rounded to."""
+    path = tmp_path / "video.mkv"
+    source = "testsrc2=s=480x320:d=0.1,format=yuv420p,lutyuv=y='if(gt(val,150),255,val)'"
+    media.run_ffmpeg(*f"-f lavfi -i {source} -c:v ffv1 -color_range tv {path}".split())
+    picture, scaler = next(_pictures(path)), Scaler()
+    flags = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+    deep = picture.reformat(
+        format="gbrp16le", width=side, height=side, interpolation=flags | Interpolation.FULL_CHR_H_INT
+    )
+    green, blue, red = (
+        np.frombuffer(plane, dtype="<u2").reshape(side, -1)[:, :side].astype(int) for plane in deep.planes
+    )
+    levels = np.stack([red, green, blue], axis=-1)
+    assert levels.max() >= 0xFF80
+    nearest = np.minimum((levels + 128) // 256, 255)
+    for _ in range(2):  # what was made for one picture is used for the next
+        assert (scaler.shrunk(picture, height=side, width=side) == nearest).all()
+
+
 @pytest.mark.parametrize("name", CUT)
 def test_colours_are_those_of_ffmpeg(encoded: dict[str, Path], name: str) -> None:
     """Matrix, range, depth and subsampling as the file says; against FFmpeg's program.

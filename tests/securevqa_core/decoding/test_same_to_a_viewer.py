@@ -18,6 +18,7 @@ from told import X264, Made, ffmpeg, remuxed
 from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
+FREEZE = "loop=20:1:30,setpts=N/25/TB"
 UNEVEN = "settb=1/1000,setpts='PTS+12*sin(N*0.7)+if(gt(N,40),(N-40)*9,0)'"
 GOOD_AND_BAD = (
     "[0:v]trim=end_frame=400,settb=1/1000,setpts=N[a];[1:v]settb=1/1000,setpts=N*200[b];"
@@ -169,6 +170,10 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
         made.encode("film60.mp4", f"-vf fps=24,fps=60 {X264}"),
         made.encode("film24.mp4", f"-vf fps=24 {X264}"),
     ),
+    "a freeze in 25 in 50": lambda made: (
+        made.encode("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
+        made.encode("frozen25.mp4", f"-vf {FREEZE} {X264}"),
+    ),
     "an uneven rate made constant": lambda made: (
         made.encode("made60.mp4", f"-vf fps=60 {X264}", source=_uneven(made)),
         made.folder / "uneven.mkv",
@@ -192,6 +197,7 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", SAME)
 def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
     path, plain = SAME[way](made)
@@ -232,6 +238,7 @@ FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOR_REVIEW)
 def test_what_may_not_be_what_is_shown_is_for_review(made: Made, kind: str) -> None:
     make, begins = FOR_REVIEW[kind]

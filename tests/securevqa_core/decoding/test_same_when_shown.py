@@ -189,6 +189,7 @@ SHOWN: dict[str, Callable[[Made], tuple[Path, Path]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", SHOWN)
 def test_the_same_pictures_score_the_same(made: Made, way: str) -> None:
     path, plain = SHOWN[way](made)
