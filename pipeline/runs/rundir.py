@@ -128,7 +128,7 @@ def _fit(own: pa.Schema, wanted: Sequence[pa.Field[Any]]) -> bool:
     return all(own.field(one.name).type == one.type for one in wanted if one.name in own.names)
 
 
-def in_order(rows: pa.Table) -> pa.Table:
+def _in_order(rows: pa.Table) -> pa.Table:
     """Return rows oldest first: by the call that brought them, within one by the workers' clocks.
 
     Those of before calls had numbers come first, by the clocks alone.
@@ -254,7 +254,7 @@ class RunDirectory:
             texts = keys if isinstance(keys, pa.ChunkedArray) else pa.array(list(keys), pa.string())
             known = pads.field(ROW_KEY).isin(texts)
             chosen = known if where is None else known & where
-        table = in_order(pa.concat_tables(self.committed_parts(columns, where=chosen, groups=groups)))
+        table = _in_order(pa.concat_tables(self.committed_parts(columns, where=chosen, groups=groups)))
         return newest_rows(table) if newest_only else table
 
     def committed_parts(
