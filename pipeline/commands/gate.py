@@ -8,22 +8,33 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
+from rich import box
 from rich.table import Table
 
 from operators.storage import join
-from pipeline.commands.terminal import console, print_json, say
-from pipeline.gate.decide import WhatIf, decide, what_if
+from pipeline.commands.terminal import complaints, console, print_json, say
+from pipeline.gate.decide import decide, what_if
 from pipeline.gate.lists import FORMATS, list_tables, summary, write_lists
-from pipeline.gate.policy import read_policy
+from pipeline.gate.policy import read_policy, require_fit
+from pipeline.gate.schema import policy_schema
+from pipeline.gate.unmatched import unmatched
+from pipeline.gate.what_if_table import share, show_what_if
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import literal
+from pipeline.text import file_names, literal
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["EXIT_LIMIT_BROKEN", "gate_command"]
 
 EXIT_LIMIT_BROKEN = 3  # the lists are written, and nothing is published
-SHOWN_REASONS = 20  # in a dry run
+SHOWN_REASONS = 20  # of each list, in a dry run
+
+
+def print_schema(is_asked: bool) -> None:
+    """Print what editors check policies with, and end, where that is asked."""
+    if is_asked:
+        print_json(policy_schema())
+        raise typer.Exit
 
 
 def gate_command(
@@ -42,18 +53,40 @@ def gate_command(
     thresholds: Annotated[
         str | None, typer.Option(help="Thresholds of --what-if, separated by commas.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a policy with groups or values that no row has.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+    _schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            is_eager=True,
+            callback=print_schema,
+            help="Print the JSON schema of policies, and end.",
+        ),
+    ] = False,
 ) -> None:
     """Decide for every video of REPORT: publish, hold or review; exit code 3 where a limit is broken."""
     rules = read_policy(policy)
     run, table = read_finished_run(RunDirectory(report), columns=None)
+    require_fit(rules, table.schema)
+    said = unmatched(rules, table)
+    if said and strict:
+        raise ConfigurationError("\n".join(said))
+    for line in said:
+        complaints.print(literal(f"not understood: {line}", complaints), soft_wrap=True)
     if vary is not None:
         counts = what_if(table, rules, rule=vary, thresholds=_numbers(thresholds))
-        _show_what_if(counts, as_json=as_json)
+        if as_json:
+            print_json([asdict(one) for one in counts])
+        else:
+            show_what_if(counts, rules, rule=vary, console=console)
         return
     gated = decide(table, rules)
     lists = list_tables(table, gated, rules)
-    about = summary(gated, rules, run, report_uri=RunDirectory(report).shown()) | {"dry_run": dry_run}
+    uri = RunDirectory(report).shown()
+    about = summary(gated, rules, run, report_uri=uri, unmatched=said) | {"dry_run": dry_run}
     if not dry_run:
         directory = RunDirectory(output or join(report, "gate"))
         about = write_lists(directory, lists, about, formats=formats or ["parquet"])
@@ -74,20 +107,22 @@ def _numbers(text: str | None) -> list[float]:
 
 
 def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:
-    table = Table(title=f"{about['rows']} videos")
-    table.add_column("what")
-    table.add_column("count", justify="right")
+    num_rows = about["rows"]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(f"{num_rows} videos", overflow="fold")
+    for name in ("count", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
     for group in ("decisions", "rules", "withheld"):
         for name, count in about[group].items():
-            table.add_row(literal(f"{_LABELS[group]} {name}", console), str(count))
-    table.add_row("rule (none holds)", str(about["by_default"]))
+            what = literal(f"{_LABELS[group]} {name}", console)
+            table.add_row(what, str(count), share(count, num_rows))
+    table.add_row("rule (none holds)", str(about["by_default"]), share(about["by_default"], num_rows))
     console.print(table)
     if about["dry_run"]:
-        for row in _first_rows(lists):
-            console.print(literal(f"{row['decision']} {row['video_id']}: {row['reason']}", console))
+        _show_reasons([table.slice(0, SHOWN_REASONS).to_pylist() for table in lists])
     for one in about["broken_limits"]:
         measured = "no rows" if one["found"] is None else f"{one['found']:.4g}"
-        console.print(f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published")
+        say(f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published")
     done = "dry run, nothing written" if about["dry_run"] else f"written: {about['output']}"
     say(done)
 
@@ -95,22 +130,7 @@ def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:
 _LABELS = {"decisions": "decision", "rules": "rule", "withheld": "withheld"}
 
 
-def _first_rows(lists: Iterable[pa.Table]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for table in lists:
-        rows += table.slice(0, SHOWN_REASONS).to_pylist()
-    return rows
-
-
-def _show_what_if(found: list[WhatIf], *, as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(one) for one in found])
-        return
-    table = Table()
-    for name in ("group", "threshold", "publish", "hold", "review"):
-        table.add_column(name, justify="left" if name == "group" else "right")
-    for one in found:
-        group = "all" if one.group is None else one.group
-        counts = (str(count) for count in (one.publish, one.hold, one.review))
-        table.add_row(literal(group, console), f"{one.threshold:g}", *counts)
-    console.print(table)
+def _show_reasons(lists: Iterable[list[dict[str, Any]]]) -> None:
+    rows = [row for one in lists for row in one]
+    for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
+        say(f"{row['decision']} {name} ({row['video_id']}): {row['reason']}")

@@ -7,11 +7,10 @@ it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +18,18 @@ from numpy.typing import NDArray
 
 from operators.schema import Row
 from operators.stage import SCORED
-from pipeline.gate.conditions import ORDERED, Condition, Threshold, holds, in_words, pc
-from pipeline.gate.policy import Decision, Policy, Rule, require_fit
+from pipeline.gate.conditions import (
+    ORDERED,
+    TRUE,
+    UNKNOWN,
+    Answer,
+    Answers,
+    Condition,
+    Threshold,
+    shown,
+)
+from pipeline.gate.kinds import readable
+from pipeline.gate.policy import Decision, Policy, require_fit
 from securevqa_core.doubts import doubts
 from securevqa_core.errors import ConfigurationError
 
@@ -36,9 +45,11 @@ GUARD_COLUMNS = (
     "checkpoint_status",
     "checkpoint_id",
     "decode_warnings",
+    "error_code",
 )
 BY_DEFAULT = -1  # in place of a rule's number
 WHAT_IF_STEPS = 20
+MOST_TOLD = 3  # rules, of why they do not hold
 
 _Numbers = NDArray[np.int64]
 _DECISIONS: tuple[Decision, ...] = get_args(Decision)  # publish first
@@ -66,10 +77,11 @@ class Gated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatIf:
-    """How a report would be decided if a rule had another threshold."""
+    """How a report, or a group of its rows, would be decided if a rule had another threshold."""
 
     group: str | None  # value of the column that chooses the threshold; None: all rows
     threshold: float
+    is_present: bool  # the policy's own threshold, of this group
     publish: int
     hold: int
     review: int
@@ -86,27 +98,35 @@ def decide(report: pa.Table, policy: Policy) -> Gated:
         ConfigurationError: the policy does not fit the report's columns.
     """
     require_fit(policy, report.schema)
-    chosen, doubted = _choose(report, policy)
-    would = _decisions(chosen, policy)
-    decisions = list(would)
-    rules: list[str | None] = []
+    answers = Answers(report)
+    answered = _ask(answers, policy)
+    chosen, doubted = _choose(answered, policy, num_rows=report.num_rows)
+    by_number = _by_number(policy)
+    decisions: list[Decision] = [by_number[number] for number in chosen]
     reasons: list[str] = []
     withheld: Counter[str] = Counter()
-    needed = report.select(list(dict.fromkeys([*GUARD_COLUMNS, *policy.needed_columns])))
-    for index, row in enumerate(_rows(needed)):
-        number = int(chosen[index])
-        rule = None if number == BY_DEFAULT else policy.rules[number]
-        rules.append(None if rule is None else rule.name)
-        guards = list(_guards(row, policy)) if would[index] == "publish" else []
-        if would[index] == "publish" and doubted[index] != BY_DEFAULT:
-            guards.append(("undecided", _doubt(policy.rules[doubted[index]], row)))
+    told = _told(policy)
+    for index, row in enumerate(_rows(report.select(GUARD_COLUMNS))):
+        guards = list(_guards(row, policy)) if decisions[index] == "publish" else []
+        if decisions[index] == "publish" and doubted[index] != BY_DEFAULT:
+            rule = policy.rules[doubted[index]]
+            unknown = _found(answers, rule.conditions, answered[doubted[index]], index, without=TRUE)
+            guards.append(("undecided", f"rule {rule.name!r} cannot be decided: {unknown}"))
         if guards:
             decisions[index] = "review"
             withheld.update(name for name, _ in guards)
-        reasons.append(_reason(rule, row, [text for _, text in guards]))
+        if chosen[index] == BY_DEFAULT:
+            reason = _no_rule(answers, policy, answered, index, told=told, row=row)
+        else:
+            rule = policy.rules[chosen[index]]
+            reason = f"{rule.name}: {_found(answers, rule.conditions, answered[chosen[index]], index)}"
+        if guards:
+            reason = f"not published, {'; '.join(text for _, text in guards)} ({reason})"
+        reasons.append(reason)
     broken = tuple(_broken_limits(decisions, report, policy))
     if broken:
         _withdraw(decisions, reasons, withheld, broken)
+    rules = [None if number == BY_DEFAULT else policy.rules[number].name for number in chosen]
     return Gated(decisions=decisions, rules=rules, reasons=reasons, withheld=withheld, broken_limits=broken)
 
 
@@ -117,11 +137,13 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
         report: as for `decide`.
         policy: as for `decide`.
         rule: name of a rule; its first condition that compares with a number is varied.
-        thresholds: to try; none: 0, 5, ... 100 for a score, else the deciles of the column.
+        thresholds: to try; none: 0, 5, ... 100 for a score, else the deciles of the column. The policy's own
+            are tried besides.
 
     Returns:
-        One entry a threshold, and one a group besides where the rule's threshold goes by group: groups do
-        not bear upon each other, so each reads as if that group alone had the threshold.
+        By threshold, one entry of all rows, and one a group besides where the rule's threshold goes by group:
+        groups do not bear upon each other, so each reads as if that group alone had the threshold. Rows whose
+        group is missing are counted with all rows only.
 
     Raises:
         ConfigurationError: no such rule, or it compares nothing with a number, or the policy does not fit.
@@ -129,53 +151,80 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
     require_fit(policy, report.schema)
     number, place = _varied(policy, rule)
     condition = policy.rules[number].conditions[place]
-    by = condition.threshold.by if condition.threshold else None
-    names, member = _groups(report, by)
-    publishable = np.array([not list(_guards(row, policy)) for row in _rows(report.select(GUARD_COLUMNS))])
+    answers = Answers(report)
+    answered = _ask(answers, policy)
+    names, member, present = _groups(answers, report, condition)
+    guarded = (list(_guards(row, policy)) for row in _rows(report.select(GUARD_COLUMNS)))
+    publishable = np.fromiter((not one for one in guarded), np.bool_)
+    by_number = np.array([_DECISIONS.index(one) for one in _by_number(policy)])
     counted = []
-    for threshold in thresholds or _steps(report, condition):
-        trial = _with_threshold(policy, number, place, threshold)
-        chosen, doubted = _choose(report, trial)
-        codes = np.array([_DECISIONS.index(one) for one in _by_number(trial)])[chosen]
+    for threshold in sorted({*(thresholds or _steps(answers, condition)), *present}):
+        answered[number][place] = answers.holds(_with_threshold(condition, threshold))
+        chosen, doubted = _choose(answered, policy, num_rows=report.num_rows)
+        codes = by_number[chosen]
         codes[(codes == 0) & ~(publishable & (doubted == BY_DEFAULT))] = _DECISIONS.index("review")
-        counts = np.bincount(3 * member + codes, minlength=3 * max(1, len(names))).reshape(-1, 3)
-        counted.append(_counted(None, threshold, counts.sum(axis=0)))
-        counted += [_counted(name, threshold, row) for name, row in zip(names, counts, strict=False)]
+        counts = np.bincount(3 * member + codes, minlength=3 * len(names)).reshape(-1, 3)
+        counted.append(_counted(None, threshold, counts.sum(axis=0), is_present={threshold} == {*present}))
+        counted += [
+            _counted(name, threshold, row, is_present=threshold == own)
+            for name, row, own in zip(names, counts, present, strict=True)
+            if name is not None
+        ]
     return counted
 
 
-def _groups(report: pa.Table, by: str | None) -> tuple[list[str], _Numbers]:
-    """Return the values of a column in order, and for every row the place of its own among them."""
-    if by is None:
-        return [], np.zeros(report.num_rows, np.int64)
-    names, member = np.unique(
-        np.array([str(one) for one in report[by].to_pylist()], dtype=object), return_inverse=True
+def _groups(
+    answers: Answers, report: pa.Table, condition: Condition
+) -> tuple[list[str | None], _Numbers, list[float]]:
+    """Return the groups in order, for every row the place of its own among them, and their thresholds.
+
+    A group is named as a policy names it. Rows without one come last, as None; so do all where there are no
+    groups.
+    """
+    threshold = condition.threshold
+    assert threshold is not None
+    if condition.by is None:
+        return [None], np.zeros(report.num_rows, np.int64), [cast(float, threshold.default)]
+    kind = report.schema.field(condition.by).type
+    values = answers.values(condition.by)
+    named = dict(zip(values, _group_names(report, condition.by), strict=True))
+    order = sorted((one for one in named if one is not None), key=named.__getitem__)
+    places = {value: place for place, value in enumerate([*order, None])}
+    member = np.fromiter((places[one] for one in values), np.int64)
+    own = [threshold.at(value, kind) for value in order]
+    return (
+        [*(named[one] for one in order), None],
+        member,
+        [*cast(list[float], own), cast(float, threshold.default)],
     )
-    return names.tolist(), member
 
 
-def _choose(report: pa.Table, policy: Policy) -> tuple[_Numbers, _Numbers]:
+def _group_names(report: pa.Table, by: str) -> list[str]:
+    return [one if isinstance(one, str) else shown(one) for one in readable(report[by])]
+
+
+def _ask(answers: Answers, policy: Policy) -> list[list[Answer]]:
+    """Return what every condition of every rule comes to."""
+    return [[answers.holds(one) for one in rule.conditions] for rule in policy.rules]
+
+
+def _choose(
+    answered: Sequence[Sequence[Answer]], policy: Policy, *, num_rows: int
+) -> tuple[_Numbers, _Numbers]:
     """Return the number of the rule that decides each row, and of the first that might have kept it back.
 
     A rule that does not publish and whose conditions are unknown for a row casts doubt on what a later rule
     says: the missing value may be what it was written for.
     """
-    chosen = np.full(report.num_rows, BY_DEFAULT)
-    doubted = np.full(report.num_rows, BY_DEFAULT)
+    chosen = np.full(num_rows, BY_DEFAULT)
+    doubted = np.full(num_rows, BY_DEFAULT)
     for number, rule in enumerate(policy.rules):
-        verdicts = functools.reduce(pc.and_kleene, (holds(one, report) for one in rule.conditions))
-        known = pc.is_valid(verdicts).to_numpy()
-        true = pc.fill_null(verdicts, False).to_numpy()
+        together = np.minimum.reduce(answered[number])
         is_open = chosen == BY_DEFAULT
         if rule.decision != "publish":
-            doubted[is_open & ~known & (doubted == BY_DEFAULT)] = number
-        chosen[is_open & true] = number
+            doubted[is_open & (together == UNKNOWN) & (doubted == BY_DEFAULT)] = number
+        chosen[is_open & (together == TRUE)] = number
     return chosen, doubted
-
-
-def _decisions(chosen: _Numbers, policy: Policy) -> list[Decision]:
-    by_number = _by_number(policy)
-    return [by_number[number] for number in chosen]
 
 
 def _by_number(policy: Policy) -> list[Decision]:
@@ -198,17 +247,47 @@ def _guards(row: Row, policy: Policy) -> Iterator[tuple[str, str]]:
         yield "doubtful_picture", " and ".join(doubtful)
 
 
-def _doubt(rule: Rule, row: Row) -> str:
-    missing = [one.column for one in rule.conditions if row[one.column] is None]
-    return f"rule {rule.name!r} cannot be decided without {', '.join(missing) or 'a number'}"
+def _found(
+    answers: Answers,
+    conditions: Sequence[Condition],
+    answered: Sequence[Answer],
+    index: int,
+    *,
+    without: int | None = None,
+) -> str:
+    """Say what was found of one row, leaving out what came to `without`."""
+    found = ((one, int(answer[index])) for one, answer in zip(conditions, answered, strict=True))
+    return " and ".join(answers.words(one, index, answer) for one, answer in found if answer != without)
 
 
-def _reason(rule: Rule | None, row: Row, guards: list[str]) -> str:
-    if rule is None:
-        reason = "no rule holds"
-    else:
-        reason = f"{rule.name}: {' and '.join(in_words(one, row) for one in rule.conditions)}"
-    return f"not published, {'; '.join(guards)} ({reason})" if guards else reason
+def _told(policy: Policy) -> list[int]:
+    """Return the rules of which is said why they do not hold where none does: those that would publish.
+
+    Where what no rule decides is published, those that would not; all, if that leaves none.
+    """
+    publishes = policy.default != "publish"
+    told = [number for number, one in enumerate(policy.rules) if (one.decision == "publish") == publishes]
+    return told or list(range(len(policy.rules)))
+
+
+def _no_rule(
+    answers: Answers,
+    policy: Policy,
+    answered: Sequence[Sequence[Answer]],
+    index: int,
+    *,
+    told: Sequence[int],
+    row: Row,
+) -> str:
+    parts = [] if row["status"] == SCORED else [f"{row['status']} ({row['error_code']})"]
+    for number in told[:MOST_TOLD]:
+        rule = policy.rules[number]
+        parts.append(
+            f"{rule.name}: {_found(answers, rule.conditions, answered[number], index, without=TRUE)}"
+        )
+    if len(told) > MOST_TOLD:
+        parts.append(f"and {len(told) - MOST_TOLD} more")
+    return f"no rule holds: {'; '.join(parts)}" if parts else "no rule holds"
 
 
 def _broken_limits(decisions: list[Decision], report: pa.Table, policy: Policy) -> Iterator[BrokenLimit]:
@@ -252,29 +331,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _steps(report: pa.Table, condition: Condition) -> list[float]:
+def _steps(answers: Answers, condition: Condition) -> list[float]:
     if condition.column.startswith("score"):
         return [float(one) for one in np.linspace(0, 100, WHAT_IF_STEPS + 1)]
-    values = np.array([one for one in report[condition.column].to_pylist() if one is not None], dtype=float)
-    values = values[~np.isnan(values)]
+    values = np.array([one for one in answers.values(condition.column) if one is not None], dtype=float)
     if not values.size:
         raise ConfigurationError(f"thresholds must be given: no row has a {condition.column}")
     return [float(one) for one in np.unique(np.percentile(values, range(0, 101, 10)))]
 
 
-def _with_threshold(policy: Policy, number: int, place: int, threshold: float) -> Policy:
-    rule = policy.rules[number]
-    conditions, rules = list(rule.conditions), list(policy.rules)
-    old = conditions[place].threshold
-    by = old.by if old else None
-    conditions[place] = dataclasses.replace(conditions[place], threshold=Threshold(default=threshold, by=by))
-    rules[number] = dataclasses.replace(rule, conditions=tuple(conditions))
-    return dataclasses.replace(policy, rules=tuple(rules))
+def _with_threshold(condition: Condition, threshold: float) -> Condition:
+    """Return the condition with one threshold for all groups; where the group is missing it stays unknown."""
+    return dataclasses.replace(condition, threshold=Threshold(default=threshold, by=condition.by))
 
 
-def _counted(group: str | None, threshold: float, counts: _Numbers) -> WhatIf:
+def _counted(group: str | None, threshold: float, counts: _Numbers, *, is_present: bool) -> WhatIf:
     by_decision = dict(zip(_DECISIONS, counts.tolist(), strict=True))
-    return WhatIf(group=group, threshold=float(threshold), **by_decision)
+    return WhatIf(group=group, threshold=float(threshold), is_present=is_present, **by_decision)
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:

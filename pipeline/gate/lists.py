@@ -2,14 +2,17 @@
 
 OUTPUT/
   publish.parquet  hold.parquet  review.parquet     and the same as .csv and .jsonl where asked for
-  gate.json        counts, policy and files; a reader trusts the lists only beside it
+  gate.json        counts, policy, files and their digests; a reader trusts the lists only beside it
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict
@@ -19,9 +22,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from pipeline.gate.conditions import kind_of_column
+from operators.storage import scheme_of
 from pipeline.gate.decide import Gated
+from pipeline.gate.kinds import kind_of_column, readable
 from pipeline.gate.policy import Decision, Policy
+from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError
 
@@ -53,7 +58,9 @@ def list_tables(report: pa.Table, gated: Gated, policy: Policy) -> dict[Decision
     return {one: table.filter(pa.compute.equal(decided, one)) for one in get_args(Decision)}
 
 
-def summary(gated: Gated, policy: Policy, run: dict[str, Any], *, report_uri: str) -> dict[str, Any]:
+def summary(
+    gated: Gated, policy: Policy, run: dict[str, Any], *, report_uri: str, unmatched: Collection[str] = ()
+) -> dict[str, Any]:
     """Return what a workflow needs to know, as JSON values."""
     counts = Counter(gated.decisions)
     return {
@@ -65,6 +72,7 @@ def summary(gated: Gated, policy: Policy, run: dict[str, Any], *, report_uri: st
         "rules": dict(Counter(name for name in gated.rules if name is not None)),
         "by_default": gated.rules.count(None),
         "withheld": dict(sorted(gated.withheld.items())),
+        "unmatched": list(unmatched),
         "broken_limits": [asdict(one) for one in gated.broken_limits],
         "decided_at": datetime.datetime.now(datetime.UTC).isoformat(),
     }
@@ -81,25 +89,32 @@ def write_lists(
 
     Raises:
         ConfigurationError: an unknown format.
-        OutputError: the output cannot be written.
+        OutputError: the output cannot be written, or another gate is writing there.
     """
     for one in formats:
         if one not in FORMATS:
             raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
     directory.require_writable()
-    directory.remove_file(SUMMARY_NAME)  # until the next one there are no lists to trust
-    files = []
-    for decision, table in tables.items():
-        for one, encode in FORMATS.items():
-            name = f"{decision}.{one}"
-            if one in formats:
-                directory.write_file(encode(table), name)
-                files.append(name)
-            else:
-                directory.remove_file(name)  # of an earlier gate, which said something else
-    about = about | {"files": files}
-    directory.write_json(about, SUMMARY_NAME)
+    with _alone(directory):
+        directory.remove_file(SUMMARY_NAME)  # until the next one there are no lists to trust
+        digests = {}
+        for decision, table in tables.items():
+            for one, encode in FORMATS.items():
+                name = f"{decision}.{one}"
+                if one in formats:
+                    content = encode(table)
+                    directory.write_file(content, name)
+                    digests[name] = hashlib.sha256(content).hexdigest()
+                else:
+                    directory.remove_file(name)  # of an earlier gate, which said something else
+        about = about | {"files": list(digests), "sha256": digests}
+        directory.write_json(about, SUMMARY_NAME)
     return about
+
+
+def _alone(directory: RunDirectory) -> contextlib.AbstractContextManager[object]:
+    """Keep another gate from writing among these lists, where the place can be locked."""
+    return locked(directory) if scheme_of(directory.uri) in {"file", "s3"} else contextlib.nullcontext()
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -111,24 +126,42 @@ def _parquet(table: pa.Table) -> bytes:
 def _csv(table: pa.Table) -> bytes:
     """Encode for spreadsheets: an apostrophe keeps them from running text that begins as a formula does."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):  # which CSV has no place for
-            texts = [None if value is None else _json(value) for value in table[field.name].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        elif kind_of_column(field.type) == "text":
-            texts = table[field.name].cast(pa.string()).to_pylist()
-            guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
-            table = table.set_column(place, field.name, pa.array(guarded, pa.string()))
+        table = table.set_column(place, field.name, _csv_column(table[field.name]))
     sink = io.BytesIO()
     pacsv.write_csv(table, sink)
     return sink.getvalue()
 
 
+def _csv_column(column: Any) -> Any:
+    """Return a column as Arrow writes it to CSV: what CSV has no place for as text."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32())
+    if kind_of_column(kind) in {"number", "truth", "time"}:
+        return column.cast(kind)
+    as_text = _json if pa.types.is_nested(kind) else str
+    texts = [None if value is None else as_text(value) for value in readable(column)]
+    guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
+    return pa.array(guarded, pa.string())
+
+
 def _json_lines(table: pa.Table) -> bytes:
-    return "".join(f"{_json(row)}\n" for row in table.to_pylist()).encode()
+    names, columns = table.column_names, [readable(column) for column in table.columns]
+    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    return "".join(f"{_json(row)}\n" for row in rows).encode()
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
+    return json.dumps(_without_nan(value), default=str, ensure_ascii=False, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with null where JSON has no number: NaN and the infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    return [_without_nan(one) for one in value] if isinstance(value, list) else value
 
 
 FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet, "csv": _csv, "jsonl": _json_lines}

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import pyarrow as pa
 
 from operators.storage import StorageError, read_bytes, redact
-from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Scalar, Threshold, kind_of_column
+from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold
+from pipeline.gate.kinds import CLOSED, NOTHING, Scalar, group_key, kind_of_column
 from pipeline.toml_source import Path, TomlSource
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["ALLOWANCES", "LIMITS", "Decision", "Policy", "Rule", "parse_policy", "read_policy", "require_fit"]
+__all__ = [
+    "ALLOWANCES",
+    "LIMITS",
+    "Decision",
+    "Policy",
+    "Rule",
+    "did_you_mean",
+    "parse_policy",
+    "read_policy",
+    "require_fit",
+    "where",
+]
 
 Decision = Literal["publish", "hold", "review"]
 
@@ -135,34 +148,82 @@ def require_fit(policy: Policy, schema: pa.Schema) -> None:
             for name in condition.columns:
                 if name not in schema.names:
                     raise _error(policy.source, path, _no_column(name, schema))
-            if wrong := _misfit(condition, schema.field(condition.column).type):
+            if wrong := _misfit(condition, schema.field(condition.column).type) or _misgrouped(
+                condition, schema
+            ):
                 raise _error(policy.source, path, wrong)
 
 
+def where(policy: Policy, number: int) -> str:
+    """Name the place of a rule's conditions."""
+    return _place(policy.source, ("rules", number, "when"))
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return a hint to the one of `known` that a misspelt word is most like, "" if none is."""
+    like = difflib.get_close_matches(text, list(known), n=1)
+    return f" (did you mean {like[0]!r}?)" if like else ""
+
+
 def _error(source: TomlSource, path: Path, message: str) -> ConfigurationError:
-    where = f"policy {source.name!r}, line {source.line_of(path)}"
+    return ConfigurationError(f"{_place(source, path)}: {message}")
+
+
+def _place(source: TomlSource, path: Path) -> str:
+    place = f"policy {source.name!r}, line {source.line_of(path)}"
     if path[:1] == ("rules",) and len(path) > 1:
         number = cast(int, path[1])
         name = source.document()["rules"][number].get("name")
-        where += f", rule {name!r}" if isinstance(name, str) else f", rule number {number + 1}"
-    return ConfigurationError(f"{where}: {message}")
+        place += f", rule {name!r}" if isinstance(name, str) else f", rule number {number + 1}"
+    return place
 
 
 def _no_column(name: str, schema: pa.Schema) -> str:
-    return f"the report has no column {name!r}, only {', '.join(schema.names)}"
+    names = ", ".join(schema.names)
+    return f"the report has no column {name!r}{did_you_mean(name, schema.names)}, only {names}"
 
 
 def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
     kind, comparison = kind_of_column(type_), condition.comparison
     words = f"{condition.column} is {kind}"
-    if comparison == "missing":
+    if comparison == "missing" or kind == NOTHING:
         return None
     if comparison == "contains":
         return None if kind in {"text", "list of text"} else f"{words}: it cannot be asked what it contains"
     if comparison in ORDERED and kind not in {"number", "time"}:
-        return f"{words}: it cannot be {comparison.replace('_', ' ')} anything"
+        hint = f" ({_FROM_CSV})" if kind == "text" else ""
+        return f"{words}: it cannot be {comparison.replace('_', ' ')} anything{hint}"
     wrong = [one for one in condition.operands if _KINDS[type(one)] != kind or not _converts(one, type_)]
-    return f"{words} and cannot be compared with {wrong[0]!r}" if wrong else None
+    if not wrong:
+        return None
+    hint = f" ({_FROM_CSV})" if kind == "text" and _KINDS[type(wrong[0])] == "number" else ""
+    return f"{words} and cannot be compared with {wrong[0]!r}{hint}"
+
+
+_FROM_CSV = "columns of a CSV manifest are text; Parquet and JSON lines have numbers"
+
+
+def _misgrouped(condition: Condition, schema: pa.Schema) -> str | None:
+    """Say which group no value of its column could be, or which is named twice."""
+    if condition.threshold is None or condition.by is None:
+        return None
+    type_ = schema.field(condition.by).type
+    kind = kind_of_column(type_)
+    if kind not in _GROUP_KINDS:
+        return f"{condition.by} is {kind}: thresholds cannot go by it"
+    keys: dict[Any, str] = {}
+    for text, _ in condition.threshold.values:
+        try:
+            key = group_key(text, type_)
+        except ValueError as error:
+            return f"{condition.by} is {kind}: a group of its values {error}, got {text!r}"
+        if key in keys:
+            return f"{condition.by} is {kind}: the groups {keys[key]!r} and {text!r} are one"
+        keys[key] = text
+    return None
+
+
+_GROUP_KINDS = ("number", "text", "truth", "time", NOTHING)
 
 
 def _converts(value: Scalar, type_: pa.DataType) -> bool:
@@ -218,10 +279,29 @@ def _condition(table: Mapping[str, Any], path: Path, source: TomlSource) -> Cond
             raise _error(source, path, f"missing must be true or false, got {value!r}")
         return Condition(column=column, comparison=comparison, is_missing=value)
     if comparison in {"one_of", "none_of"}:
-        return Condition(column=column, comparison=comparison, members=_members(value, path, source))
-    if comparison == "contains" and not isinstance(value, str):
+        condition = Condition(column=column, comparison=comparison, members=_members(value, path, source))
+    elif comparison == "contains" and not isinstance(value, str):
         raise _error(source, path, f"contains must be text, got {value!r}")
-    return Condition(column=column, comparison=comparison, threshold=_threshold(value, path, source))
+    else:
+        condition = Condition(column=column, comparison=comparison, threshold=_threshold(value, path, source))
+    if wrong := _never(condition):
+        raise _error(source, path, wrong)
+    return condition
+
+
+def _never(condition: Condition) -> str | None:
+    """Say what a column of few words is compared with, or its groups are, that it never holds."""
+    asked: list[tuple[str, Scalar]] = [(condition.column, one) for one in condition.operands]
+    if condition.threshold is not None and condition.by is not None:
+        asked += [(condition.by, text) for text, _ in condition.threshold.values]
+    for column, value in asked:
+        known = CLOSED.get(column)
+        if known is None or not isinstance(value, str):
+            continue
+        if value in known or (condition.comparison == "contains" and any(value in one for one in known)):
+            continue
+        return f"{column} is never {value!r}{did_you_mean(value, known)}, only one of {', '.join(known)}"
+    return None
 
 
 def _members(value: Any, path: Path, source: TomlSource) -> tuple[Scalar, ...]:
@@ -238,7 +318,7 @@ def _threshold(value: Any, path: Path, source: TomlSource) -> Threshold:
         raise _error(source, path, f"thresholds by group must have {wanted}, got {sorted(value)}")
     if not isinstance(value["by"], str):
         raise _error(source, path, f"by must be the name of a column, got {value['by']!r}")
-    groups = {name: _scalar(one, path, source) for name, one in value["values"].items()}
+    groups = tuple((name, _scalar(one, path, source)) for name, one in value["values"].items())
     return Threshold(default=_scalar(value["default"], path, source), by=value["by"], values=groups)
 
 
@@ -287,4 +367,5 @@ def _require_keys(table: Any, known: frozenset[str], path: Path, source: TomlSou
         raise _error(source, path, f"{path[-1]} must be a table, got {table!r}")
     for name in table:
         if name not in known:
-            raise _error(source, (*path, name), f"{name!r} is not one of {', '.join(sorted(known))}")
+            words = f"{name!r} is not one of {', '.join(sorted(known))}{did_you_mean(name, known)}"
+            raise _error(source, (*path, name), words)

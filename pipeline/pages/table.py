@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from operators.schema import Row
-from operators.storage import redact
 from pipeline.runs.finished import read_finished_run, worst_first
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import literal
+from pipeline.text import file_names, literal
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["DEFAULT_ROWS", "show_report"]
@@ -62,7 +61,7 @@ def _table(rows: list[Row], console: Console) -> Table:
     table.add_column("checkpoint status", overflow="fold", width=10)
     table.add_column("frames, size", overflow="fold", width=13)
     table.add_column("status, decode warnings", overflow="fold", ratio=4)
-    for name, row in zip(_names([row["uri"] for row in rows]), rows, strict=True):
+    for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
         cells = (
             name,
             _points(row["score_lower"]),
@@ -75,13 +74,6 @@ def _table(rows: list[Row], console: Console) -> Table:
         lines = Text("\n").join(literal(line, console) for line in outcome)
         table.add_row(*(literal(cell or "", console) for cell in cells), lines)
     return table
-
-
-def _names(uris: list[str]) -> list[str]:
-    """Return file names; the whole URI where another row shown has the same file name."""
-    names = [redact(uri).rstrip("/").rpartition("/")[2] for uri in uris]
-    times = Counter(names)
-    return [name if name and times[name] == 1 else redact(uri) for name, uri in zip(names, uris, strict=True)]
 
 
 def _points(value: float | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from runs import make_run
 from s3server import S3Server
 
 from pipeline.gate.lists import FORMATS
+from pipeline.runs.lock import locked
+from pipeline.runs.rundir import RunDirectory
 
 CHECKPOINT = "secure-vqa-compact-0123456789abcdef"
 POLICY = f"""version = 1
@@ -83,7 +87,7 @@ def test_every_format_lists_every_video_once_with_its_reason(
         assert {name: [row["video_id"] for row in rows] for name, rows in lists.items()} == EXPECTED
         rows = [row for rows in lists.values() for row in rows]
         assert all(row["reason"] for row in rows)
-        assert lists["hold"][0]["reason"] == "poor: score_lower 28 below 40"
+        assert lists["hold"][0]["reason"] == "poor: score_lower 28 < 40"
         assert lists["hold"][0]["rule"] == "poor"
         assert lists["publish"][1]["channel"] == HOSTILE
         assert lists["publish"][0]["content_sha256"] == "ab" * 32
@@ -146,7 +150,14 @@ def test_a_dry_run_says_why_and_writes_nothing(tmp_path: Path, capsys: pytest.Ca
     report = run(str(tmp_path / "run"), randomness="public")
     assert call("gate", report, "--policy", policy(tmp_path), "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "review good: not published, randomness is 'public'" in said.replace("\n", " ")
+    lines = said.splitlines()
+    assert (
+        "review good.mp4 (good): not published, randomness is 'public' (good: score_lower 88 >= 60)" in lines
+    )
+    assert "hold poor.mp4 (poor): poor: score_lower 28 < 40" in lines
+    assert "review middling.mp4 (middling): no rule holds: good: score_lower 48 < 60" in lines
+    reason = "no rule holds: failed (fetch_not_found); good: score_lower is missing"
+    assert f"review gone.mp4 (gone): {reason}" in lines
     assert "nothing written" in said
     assert "\x1b" not in said
     assert not (tmp_path / "run" / "gate").exists()
@@ -161,17 +172,135 @@ def test_the_summary_is_json_for_programs(tmp_path: Path, capsys: pytest.Capture
     assert about["report"]["generation"] == 1
 
 
-def test_what_if_prints_a_table_and_writes_nothing(
+def test_what_if_prints_a_row_a_threshold_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = run(str(tmp_path / "run"))
     options = ("--what-if", "good", "--thresholds", "50,66.5,99")
     assert call("gate", report, "--policy", policy(tmp_path), *options, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [(row["threshold"], row["publish"]) for row in rows] == [(50, 2), (66.5, 1), (99, 0)]
+    found = [(row["threshold"], row["publish"], row["is_present"]) for row in rows]
+    assert found == [(50, 2, False), (60, 2, True), (66.5, 1, False), (99, 0, False)]
     assert call("gate", report, "--policy", policy(tmp_path), *options) == 0
-    assert "66.5" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["threshold", "publish", "hold", "review"]
+    assert lines[2:6] == [
+        ["50", "2", "40.0%", "1", "20.0%", "2", "40.0%"],
+        ["60*", "2", "40.0%", "1", "20.0%", "2", "40.0%"],
+        ["66.5", "1", "20.0%", "1", "20.0%", "3", "60.0%"],
+        ["99", "0", "0.0%", "1", "20.0%", "4", "80.0%"],
+    ]
     assert not (tmp_path / "run" / "gate").exists()
+
+
+GROUPED = POLICY.replace(
+    "at_least = 60", "at_least = { default = 60, by = 'channel', values = { film = 90 } }"
+)
+
+
+def test_what_if_has_a_column_a_group_and_marks_the_threshold_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    options = ("--what-if", "good", "--thresholds", "60,80,90")
+    assert call("gate", report, "--policy", policy(tmp_path, GROUPED), *options) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    lines = said.splitlines()
+    assert lines[0].split()[:2] == ["threshold", "all"]
+    assert lines[0].split()[-2:] == ["film", "news"]
+    film = {line.split()[0]: line.split()[-4:-2] for line in lines[2:5]}
+    assert film == {"60": ["1", "50.0%"], "80": ["1", "50.0%"], "90": ["0", "0.0%*"]}
+    assert lines[2].endswith("0 0.0%*")
+    assert lines[5] == "publish by rule 'good', of each group; * its threshold now"
+    assert max(map(len, lines)) <= 80
+
+
+def test_groups_that_do_not_fit_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"video_id": str(n), "score": 50.0, "channel": f"channel {n % 30}"} for n in range(40)]
+    make_run(str(tmp_path / "run"), rows)
+    options = ("--policy", policy(tmp_path, GROUPED), "--what-if", "good")
+    assert call("gate", str(tmp_path / "run"), *options) == 0
+    out, err = capsys.readouterr()
+    assert "27 smaller groups do not fit: --json has all" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "no row has channel 'film'; the default 60 goes for 'channel 0' (2)" in err
+    assert "and 20 more" not in err
+    assert "'channel 9' (2), 20 more" in err
+
+
+MISSPELT = GROUPED.replace("film = 90", "flim = 90, news = 50")
+
+
+def test_a_group_that_no_row_has_is_said_loudly_and_refused_if_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    given = ("gate", report, "--policy", policy(tmp_path, MISSPELT))
+    assert call(*given) == 0
+    said = capsys.readouterr().err
+    assert "not understood: policy " in said
+    assert "line 13, rule 'good': no row has channel 'flim' (did you mean 'film'?); the default 60" in said
+    assert "goes for 'film' (2), " in said
+    (told,) = read_json(str(tmp_path / "run" / "gate" / "gate.json"))["unmatched"]
+    assert "'flim'" in told
+    assert call(*given, "--what-if", "good") == 0
+    assert "'flim'" in capsys.readouterr().err
+    assert call(*given, "--strict", "--output", str(tmp_path / "other")) == 2
+    assert "'flim'" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    right = policy(tmp_path, MISSPELT.replace("flim", "film"))
+    assert call("gate", report, "--policy", right, "--strict") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_value_that_is_like_one_of_the_manifest_is_said_and_another_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    for value, is_said in (("flim", True), ("serials", False), ("film", False)):
+        asked = POLICY.replace(
+            'column = "score_lower", below = 40', f'column = "channel", one_of = ["{value}"]'
+        )
+        assert call("gate", report, "--policy", policy(tmp_path, asked)) == 0
+        said = f"line 8, rule 'poor': no row has channel '{value}' (did you mean 'film'?)"
+        assert (said in capsys.readouterr().err) == is_said
+
+
+def test_lists_name_their_files_by_digest_and_another_gate_is_kept_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    given = ("gate", report, "--policy", policy(tmp_path), "--output", str(tmp_path / "lists"))
+    assert call(*given) == 0
+    about = read_json(str(tmp_path / "lists" / "gate.json"))
+    assert about["sha256"] == {
+        name: hashlib.sha256((tmp_path / "lists" / name).read_bytes()).hexdigest() for name in about["files"]
+    }
+    with locked(RunDirectory(str(tmp_path / "lists"))):
+        assert call(*given) == 1
+    assert str(tmp_path / "lists") in capsys.readouterr().err.replace("\n", "")
+
+
+def test_json_lines_hold_no_nan(tmp_path: Path) -> None:
+    table = pa.table(
+        {"mos": [math.nan, 1.5], "deep": [{"a": [math.inf]}, None], "small": pa.array([1, 2], pa.float16())}
+    )
+    lines = [json.loads(one, parse_constant=pytest.fail) for one in FORMATS["jsonl"](table).splitlines()]
+    assert lines == [
+        {"mos": None, "deep": {"a": [None]}, "small": 1.0},
+        {"mos": 1.5, "deep": None, "small": 2.0},
+    ]
+
+
+def test_columns_that_csv_and_json_have_no_place_for_are_text(tmp_path: Path) -> None:
+    odd = pa.array([2**60], pa.timestamp("s"))  # in a year that Python has no date of
+    table = pa.table({"at": odd, "tags": pa.array([["=x"]], pa.list_view(pa.string_view())), "raw": [b"="]})
+    (line,) = FORMATS["jsonl"](table).splitlines()
+    assert json.loads(line)["tags"] == ["=x"]
+    header, row = FORMATS["csv"](table).decode().splitlines()
+    assert header == '"at","tags","raw"'
+    assert '"[""=x""]"' in row
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,10 @@ def test_the_first_rule_that_holds_decides_and_the_default_the_rest() -> None:
     assert found.decisions == ["hold", "review", "publish", "review"]
     assert found.rules == ["poor", "small", "good", None]
     assert found.reasons == [
-        "poor: score_lower 30 below 40",
-        "small: width 100 below 320",
-        "good: score_lower 80 at least 60",
-        "no rule holds",
+        "poor: score_lower 30 < 40",
+        "small: width 100 < 320",
+        "good: score_lower 80 >= 60",
+        "no rule holds: good: score_lower 50 < 60",
     ]
     assert not found.withheld
 
@@ -114,14 +115,135 @@ def test_every_comparison_holds_where_it_should(when: str, expected: bool) -> No
 
 
 def test_thresholds_go_by_group_and_fall_back_to_the_default() -> None:
-    values = "{ default = 40, by = 'channel', values = { film = 75, '7' = 10 } }"
+    values = "{ default = 40, by = 'channel', values = { film = 75 } }"
     rules = policy(rule(f'{{ column = "score_lower", below = {values} }}', name="poor"), PUBLISH)
     rows = [{"score_lower": 70.0}] * 3 + [{"score_lower": 30.0}]
     found = decided(rules, *rows, channel=["film", "news", None, "None"])
-    assert found.decisions == ["hold", "publish", "publish", "hold"]
-    assert found.reasons[0] == "poor: score_lower 70 below 75 (channel 'film')"
-    by_number = decided(rules, *rows, channel=[1, 2, 3, 7])
-    assert by_number.decisions == ["publish", "publish", "publish", "review"]
+    assert found.decisions == ["hold", "publish", "review", "hold"]
+    assert found.reasons[0] == "poor: score_lower 70 < 75 (channel 'film')"
+    assert found.reasons[2] == (
+        "not published, rule 'poor' cannot be decided: channel is missing (good: score_lower 70 >= 60)"
+    )
+
+
+NOW = datetime.datetime(2026, 11, 22, 7, 30, 0, 500_000, tzinfo=datetime.UTC)
+SECONDS = pa.array([1_795_332_600], pa.timestamp("s", tz="UTC"))  # 2026-11-22T07:30:00Z
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "strict"),
+    [
+        (pa.array([True, False]), "true = 80", [True, False]),
+        (pa.array([1, 2], pa.int8()), "1 = 80", [True, False]),
+        (pa.array([1.0, 1.5]), "1 = 80", [True, False]),
+        (pa.array([1.0, 1.5]), "'1.5' = 80", [False, True]),
+        (pa.array([0.1, 0.2], pa.float32()), "'0.1' = 80", [True, False]),
+        (pa.array([Decimal("1.00"), Decimal("2.00")]), "'2' = 80", [False, True]),
+        (pa.array([2**53 + 1, 2**53]), f"{2**53} = 80", [False, True]),
+        (pa.array(["1", "1.0"]), "1 = 80", [True, False]),
+        (pa.array(["film", "news"]).cast(pa.string_view()), "film = 80", [True, False]),
+        (pa.array(["film", "news"]).dictionary_encode(), "news = 80", [False, True]),
+        (pa.array([NOW.date(), datetime.date(2026, 11, 23)]), "2026-11-22 = 80", [True, False]),
+        (pa.array([NOW, SECONDS[0].as_py()]), "'2026-11-22T07:30:00Z' = 80", [False, True]),
+        (pa.array(["", "x"]), '"" = 80', [True, False]),
+    ],
+)  # fmt: skip
+def test_groups_are_met_by_value_and_type(column: pa.Array[Any], values: str, strict: list[bool]) -> None:
+    by = f'{{ default = 40, by = "group", values = {{ {values} }} }}'
+    rules = policy(rule(f'{{ column = "score_lower", at_least = {by} }}', "publish", "good"))
+    found = decided(rules, {"score_lower": 50.0}, {"score_lower": 50.0}, group=column)
+    assert found.decisions == ["review" if one else "publish" for one in strict]
+
+
+@pytest.mark.parametrize("missing", [pa.array([None]), pa.array([math.nan]), pa.array([None], pa.string())])
+def test_a_group_that_is_missing_is_unknown_and_never_the_default(missing: pa.Array[Any]) -> None:
+    by = '{ default = 40, by = "group", values = { 1 = 80 } }'
+    rules = policy(rule(f'{{ column = "score_lower", at_least = {by} }}', "publish", "good"))
+    found = decided(rules, {"score_lower": 90.0}, group=missing)
+    assert found.decisions == ["review"]
+    assert found.reasons == ["no rule holds: good: group is missing"]
+
+
+@pytest.mark.parametrize(
+    ("column", "when", "decision"),
+    [
+        (pa.array([1_800_000_000_000_000_100]), "one_of = [1800000000000000001]", "publish"),
+        (pa.array([1_800_000_000_000_000_001]), "one_of = [1800000000000000001]", "hold"),
+        (pa.array([2**64 - 1], pa.uint64()), "is = 18446744073709551615", "hold"),
+        (pa.array([2**53 + 1]), f"at_most = {2**53}.0", "publish"),
+        (pa.array([["a", None]]), 'contains = "nsfw"', "review"),
+        (pa.array([["nsfw", None]]), 'contains = "nsfw"', "hold"),
+        (pa.array([["a", "b"]], pa.list_(pa.string(), 2)), 'contains = "b"', "hold"),
+        (pa.array([["a"]], pa.list_view(pa.string_view())), 'contains = "b"', "publish"),
+        (pa.array(["ax"]).cast(pa.string_view()), 'contains = "x"', "hold"),
+        (pa.array(["ax"]).cast(pa.string_view()), 'one_of = ["ax"]', "hold"),
+        (pa.array(["ax"]).cast(pa.large_string()).dictionary_encode(), 'is = "ax"', "hold"),
+        (SECONDS, "above = 2026-11-22T07:29:59.5Z", "hold"),
+        (SECONDS, "above = 2026-11-22T07:30:00.5Z", "publish"),
+        (SECONDS.cast(pa.timestamp("ns", tz="Asia/Tokyo")), "is = 2026-11-22T16:30:00+09:00", "hold"),
+        (pa.array([1], pa.timestamp("ns")), "above = 1970-01-01T00:00:00", "hold"),
+        (pa.array([2**60], pa.timestamp("s")), "above = 1970-01-01T00:00:00", "hold"),
+        (pa.array([0.7], pa.float32()), "at_most = 0.7", "hold"),
+        (pa.array([Decimal("0.700")]), "is = 0.7", "hold"),
+        (pa.array([1e30]).cast(pa.float32()), "above = 1e300", "publish"),
+        (pa.array([math.inf]), "above = 1e300", "hold"),
+        (pa.array([None]), "above = 3", "review"),
+        (pa.array([None]), 'one_of = ["x"]', "review"),
+        (pa.array([None]), "missing = true", "hold"),
+    ],
+)
+def test_columns_of_every_layout_decide_exactly(column: pa.Array[Any], when: str, decision: str) -> None:
+    found = decided(policy(rule(f'{{ column = "own", {when} }}'), PUBLISH), {}, own=column)
+    assert found.decisions == [decision], found.reasons
+
+
+def test_what_differs_beyond_six_digits_is_shown_so() -> None:
+    found = decided(policy(PUBLISH), {"score_lower": 59.99999999})
+    assert found.reasons == ["no rule holds: good: score_lower 59.99999999 < 60"]
+
+
+FOUND: dict[str, tuple[str, str]] = {  # condition -> what is said where it holds, and where it fails
+    "verdict, is = 'pass'": ("verdict is 'pass'", "verdict is 'review', not 'pass'"),
+    "verdict, is_not = 'review'": ("verdict is 'pass', not 'review'", "verdict is 'review'"),
+    "verdict, one_of = ['pass', 'reject']": ("verdict is 'pass'", "verdict is 'review', not 'pass' or 'reject'"),  # noqa: E501
+    "verdict, none_of = ['review']": ("verdict is 'pass', not 'review'", "verdict is 'review'"),
+    "verdict, contains = 'pas'": ("verdict 'pass' contains 'pas'", "verdict 'review' does not contain 'pas'"),
+    "decode_warnings, contains = 'od'": ("decode_warnings has 'odd'", "decode_warnings has no 'od'"),
+    "codec, missing = true": ("codec is missing", "codec is there"),
+    "codec, missing = false": ("codec is there", "codec is missing"),
+    "width, at_most = 640": ("width 640 <= 640", "width 641 > 640"),
+    "width, above = 640": ("width 641 > 640", "width 640 <= 640"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("when", FOUND)
+def test_what_was_found_is_said_by_names_and_values(when: str) -> None:
+    column, _, rest = when.partition(", ")
+    passing = {"verdict": "pass", "decode_warnings": ["odd"], "codec": None, "width": 640}
+    failing = {"verdict": "review", "decode_warnings": [], "codec": "h264", "width": 641}
+    if rest in {"missing = false", "above = 640"}:
+        passing, failing = failing, passing
+    rules = policy(rule(f'{{ column = "{column}", {rest} }}', "publish"))
+    assert decided(rules, passing, failing).reasons == [
+        f"r: {FOUND[when][0]}",
+        f"no rule holds: r: {FOUND[when][1]}",
+    ]
+
+
+def test_where_no_rule_holds_it_is_said_why_of_those_that_would_have_told_otherwise() -> None:
+    poor = rule('{ column = "score_lower", below = 40 }', name="poor")
+    many = [rule('{ column = "width", above = 999 }', "publish", f"wide {number}") for number in range(4)]
+    row = {"score_lower": None, "status": "failed", "error_code": "fetch_denied", "width": 640}
+    assert decided(policy(PUBLISH), row).reasons == [
+        "no rule holds: failed (fetch_denied); good: score_lower is missing"
+    ]
+    (reason,) = decided(policy(poor, *many), {"score_lower": 50.0}).reasons
+    assert reason.startswith("no rule holds: wide 0: width 640 <= 999; wide 1: ")
+    assert reason.endswith("; and 1 more")
+    (reason,) = decided(
+        policy(poor, PUBLISH, header=HEADER + 'default = "publish"\n'), {"score_lower": 50.0}
+    ).reasons
+    assert reason == "no rule holds: poor: score_lower 50 >= 40"
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
@@ -130,7 +252,7 @@ def test_what_a_rule_cannot_know_is_not_published_by_a_later_one(missing: float 
     found = decided(policy(short, PUBLISH), {"duration_seconds": missing})
     assert found.decisions == ["review"]
     assert found.withheld == {"undecided": 1}
-    assert "rule 'short' cannot be decided without" in found.reasons[0]
+    assert "rule 'short' cannot be decided: duration_seconds is missing" in found.reasons[0]
     known = rule(
         '[{ column = "duration_seconds", below = 1 }, { column = "width", below = 100 }]', name="short"
     )
@@ -223,23 +345,41 @@ def test_what_if_counts_the_decisions_at_each_threshold_as_deciding_would() -> N
         said = rule(f'{{ column = "score_lower", at_least = {one.threshold} }}', "publish", "good")
         whole = decide(table, policy(small, said)).decisions
         assert (one.publish, one.hold, one.review) == tuple(map(whole.count, ("publish", "hold", "review")))
-    assert [one.threshold for one in what_if(table, rules, rule="good")] == list(range(0, 101, 5))
-    grouped = "{ default = 60, by = 'channel', values = {} }"
-    by_group = policy(rule(f'{{ column = "score_lower", at_least = {grouped} }}', "publish", "good"))
-    found = what_if(table, by_group, rule="good", thresholds=[40])
-    assert [(one.group, one.publish, one.review) for one in found] == [
-        (None, 6, 5),
-        ("film", 1, 4),
-        ("news", 5, 1),
+    found = what_if(table, rules, rule="good")
+    assert [one.threshold for one in found] == list(range(0, 101, 5))
+    assert [one.threshold for one in found if one.is_present] == [60]
+
+
+def test_what_if_counts_each_group_by_itself_and_marks_its_own_threshold() -> None:
+    rows = [{"score_lower": float(score)} for score in range(0, 100, 10)] + [{"randomness": "public"}]
+    table = report(*rows, channel=["film"] * 5 + ["news"] * 5 + [None])
+    grouped = "{ default = 60, by = 'channel', values = { film = 40 } }"
+    rules = policy(rule(f'{{ column = "score_lower", at_least = {grouped} }}', "publish", "good"))
+    found = what_if(table, rules, rule="good", thresholds=[50])
+    assert [(one.threshold, one.group, one.publish, one.review, one.is_present) for one in found] == [
+        (40, None, 6, 5, False),
+        (40, "film", 1, 4, True),
+        (40, "news", 5, 0, False),
+        (50, None, 5, 6, False),
+        (50, "film", 0, 5, False),
+        (50, "news", 5, 0, False),
+        (60, None, 4, 7, False),
+        (60, "film", 0, 5, False),
+        (60, "news", 4, 1, True),
     ]
+
+
+def test_what_if_of_no_rows_counts_none() -> None:
+    found = what_if(report(), policy(PUBLISH), rule="good", thresholds=[50])
+    assert [(one.threshold, one.publish + one.hold + one.review) for one in found] == [(50, 0), (60, 0)]
 
 
 def test_what_if_tries_the_values_that_a_column_without_a_range_has() -> None:
     table = report(*({"duration_seconds": float(seconds)} for seconds in range(101)))
     rules = policy(rule('{ column = "duration_seconds", below = 1 }', name="short"))
     found = what_if(table, rules, rule="short")
-    assert [one.threshold for one in found] == list(range(0, 101, 10))
-    assert [one.hold for one in found] == list(range(0, 101, 10))
+    assert [one.threshold for one in found] == sorted([1, *range(0, 101, 10)])
+    assert [one.hold for one in found] == sorted([1, *range(0, 101, 10)])
     with pytest.raises(ConfigurationError, match="duration_seconds"):
         what_if(report({"duration_seconds": None}), rules, rule="short")
 

@@ -1,0 +1,158 @@
+"""Owns the JSON schema of policies, for editors that complete and check as one writes.
+
+It is of draft 7, which TOML's editors know, and sees what `policy.parse_policy` sees, but for what no schema
+can tell: a name used twice, NaN, a time of day, and parts of words that `contains` asks for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pipeline.gate.conditions import ORDERED
+from pipeline.gate.kinds import CLOSED
+from pipeline.gate.policy import ALLOWANCES, LIMITS, POLICY_VERSION, Decision
+
+__all__ = ["policy_schema"]
+
+_Schema = dict[str, Any]
+
+_SCALAR: _Schema = {"type": ["string", "number", "boolean"]}  # times are strings to an editor
+_DECISION: _Schema = {"enum": list(get_args(Decision))}
+_EQUAL = ("is", "is_not")
+_MEMBER = ("one_of", "none_of")
+_MEANINGS = {
+    "below": "the value is less than this",
+    "at_most": "the value is this or less",
+    "above": "the value is more than this",
+    "at_least": "the value is this or more",
+    "is": "the value is this",
+    "is_not": "the value is there, and another",
+    "one_of": "the value is one of these",
+    "none_of": "the value is there, and none of these",
+    "contains": "the text, or one of the texts of a list, has this in it",
+    "missing": "true: there is no value (null or NaN); false: there is one",
+}
+
+
+def policy_schema() -> _Schema:
+    """Return the schema as JSON values."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Policy of securevqa gate",
+        **_table(
+            {
+                "version": {"const": POLICY_VERSION, "description": "of this language"},
+                "default": _DECISION
+                | {"description": "of videos for which no rule holds; review if left out"},
+                "checkpoints": _texts(
+                    "the checkpoint_ids that may publish; while it is empty nothing is published"
+                ),
+                "columns": _texts("columns of the report that the lists have besides their own"),
+                "allow": _allow(),
+                "limits": _limits(),
+                "rules": {
+                    "type": "array",
+                    "items": _rule(),
+                    "description": "asked in order; the first decides",
+                },
+            },
+            required=["version"],
+        ),
+        "definitions": _definitions(),
+    }
+
+
+def _table(properties: _Schema, *, required: list[str] | None = None) -> _Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "required": required or [],
+    }
+
+
+def _texts(description: str) -> _Schema:
+    return {"type": "array", "items": {"type": "string", "minLength": 1}, "description": description}
+
+
+def _allow() -> _Schema:
+    sentences = {name: {"const": sentence} for name, sentence in ALLOWANCES.items()}
+    return _table(sentences) | {"description": "what is never published without these sentences"}
+
+
+def _limits() -> _Schema:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    limits = dict.fromkeys(LIMITS, share) | {"min_rows": {"type": "number", "minimum": 0, "maximum": 1 << 50}}
+    return _table(limits) | {"description": "where the report breaks one, nothing is published"}
+
+
+def _rule() -> _Schema:
+    several = {"type": "array", "items": _ref("condition"), "minItems": 1}
+    properties = {
+        "name": {
+            "type": "string",
+            "pattern": r"\S",
+            "description": "stands in the lists beside what it decided",
+        },
+        "decision": _DECISION | {"description": "of videos for which all conditions hold"},
+        "when": {
+            "anyOf": [_ref("condition"), several],
+            "description": "one condition, or several that must all hold",
+        },
+    }
+    return _table(properties, required=["name", "decision", "when"])
+
+
+def _definitions() -> _Schema:
+    words = {f"{column}_word": _word(list(words)) for column, words in CLOSED.items()}
+    return {"condition": _condition(), "threshold": _threshold(), **words}
+
+
+def _condition() -> _Schema:
+    """Return the schema of a column and one comparison."""
+    operands: dict[str, _Schema] = {
+        **dict.fromkeys((*ORDERED, *_EQUAL), _ref("threshold")),
+        **{name: {"type": "array", "items": _SCALAR, "minItems": 1} for name in _MEMBER},
+        "contains": {"type": "string"},
+        "missing": {"type": "boolean"},
+    }
+    described = {
+        name: {"allOf": [operand], "description": _MEANINGS[name]} for name, operand in operands.items()
+    }
+    column = {"type": "string", "description": "of the report, or of the manifest"}
+    condition = _table({"column": column, **described}, required=["column"])
+    of_few_words = [_if_is("column", column, _of_words(_ref(f"{column}_word"))) for column in CLOSED]
+    return condition | {"minProperties": 2, "maxProperties": 2, "allOf": of_few_words}
+
+
+def _of_words(word: _Schema) -> _Schema:
+    values = {"properties": {"default": word, "values": {"additionalProperties": word}}}
+    equal = {"if": {"type": "object"}, "then": values, "else": word}
+    return {"properties": dict.fromkeys(_EQUAL, equal) | {name: {"items": word} for name in _MEMBER}}
+
+
+def _threshold() -> _Schema:
+    """Return the schema of what a column is compared with, by group where it is a table."""
+    properties = {
+        "default": _SCALAR | {"description": "for groups that are not listed"},
+        "by": {"type": "string", "description": "the column of the groups"},
+        "values": {"type": "object", "additionalProperties": _SCALAR, "description": "by group"},
+    }
+    by_group = _table(properties, required=["default", "by", "values"])
+    groups = [
+        _if_is("by", column, {"properties": {"values": {"propertyNames": _ref(f"{column}_word")}}})
+        for column in CLOSED
+    ]
+    return {"if": {"type": "object"}, "then": by_group | {"allOf": groups}, "else": _SCALAR}
+
+
+def _word(words: list[str]) -> _Schema:
+    return {"anyOf": [{"enum": words}, {"not": {"type": "string"}}]}  # another type is told of elsewhere
+
+
+def _if_is(name: str, value: str, then: _Schema) -> _Schema:
+    return {"if": {"properties": {name: {"const": value}}, "required": [name]}, "then": then}
+
+
+def _ref(name: str) -> _Schema:
+    return {"$ref": f"#/definitions/{name}"}

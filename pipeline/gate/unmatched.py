@@ -1,0 +1,73 @@
+"""Owns what in a policy no row of a report answers to: most likely it is misspelt.
+
+A night may well have no row of a group. So nothing is refused, and all is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+
+from operators.schema import REPORT
+from pipeline.gate.conditions import Answers, Condition, shown
+from pipeline.gate.kinds import group_key, kind_of_column
+from pipeline.gate.policy import Policy, did_you_mean, where
+
+__all__ = ["unmatched"]
+
+MOST_NAMED = 10  # groups of the report in a message
+_EQUAL = ("is", "is_not", "one_of", "none_of")
+
+
+def unmatched(policy: Policy, report: pa.Table) -> list[str]:
+    """Return what is said of groups that no row has, and of values that are much like one that rows have.
+
+    Args:
+        policy: fits the report's columns, as `policy.require_fit` has found.
+        report: as for `decide.decide`.
+    """
+    answers = Answers(report)
+    found = []
+    for number, rule in enumerate(policy.rules):
+        for condition in rule.conditions:
+            said = [*_groups(condition, answers, report), *_values(condition, answers, report)]
+            found += [f"{where(policy, number)}: {one}" for one in said]
+    return found
+
+
+def _groups(condition: Condition, answers: Answers, report: pa.Table) -> list[str]:
+    if condition.threshold is None or condition.by is None:
+        return []
+    by, threshold = condition.by, condition.threshold
+    kind = report.schema.field(by).type
+    counts = Counter(one for one in answers.values(by) if one is not None)
+    named = {group_key(text, kind): text for text, _ in threshold.values}
+    absent = [text for key, text in named.items() if key not in counts]
+    others = {_name(key): count for key, count in counts.most_common() if key not in named}
+    there = _counted(others)
+    rest = f"the default {shown(threshold.default)} goes for {there}" if there else "no other group is there"
+    return [f"no row has {by} {text!r}{did_you_mean(text, others)}; {rest}" for text in absent]
+
+
+def _values(condition: Condition, answers: Answers, report: pa.Table) -> list[str]:
+    """Tell of values in a text column of the manifest that no row has, but much like one that rows have."""
+    column = condition.column
+    kind = kind_of_column(report.schema.field(column).type)
+    if condition.comparison not in _EQUAL or kind != "text" or column in REPORT.names:
+        return []
+    there = set(answers.values(column)) - {None}
+    absent = [str(one) for one in condition.operands if one not in there]
+    hints = {text: did_you_mean(text, there - set(condition.operands)) for text in absent}
+    return [f"no row has {column} {text!r}{hint}" for text, hint in hints.items() if hint]
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else shown(key)
+
+
+def _counted(groups: dict[str, int]) -> str:
+    named = [f"{text!r} ({count})" for text, count in list(groups.items())[:MOST_NAMED]]
+    more = [f"{len(groups) - MOST_NAMED} more"] if len(groups) > MOST_NAMED else []
+    return ", ".join([*named, *more])

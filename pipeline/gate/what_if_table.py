@@ -1,0 +1,76 @@
+"""Owns what other thresholds would decide, as a table: a row a threshold, a column a group."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.gate.decide import WhatIf
+from pipeline.gate.policy import Policy
+from pipeline.text import literal
+
+__all__ = ["share", "show_what_if"]
+
+PRESENT = "*"
+_ALL = "all"
+_THRESHOLD_WIDTH = 10
+_CELL_WIDTH = 14  # a count of seven digits, its share and the mark
+_DECISIONS = ("publish", "hold", "review")
+
+
+def share(count: int, total: int) -> str:
+    """Return a share in per cent, for people; of nothing there is none."""
+    return f"{count / total:.1%}" if total else "-"
+
+
+def show_what_if(found: Sequence[WhatIf], policy: Policy, *, rule: str, console: Console) -> None:
+    """Print the counts of `decide.what_if`: of all decisions, or by group of the rule's own decision."""
+    rows: dict[float, dict[str | None, WhatIf]] = defaultdict(dict)
+    sizes: Counter[str] = Counter()
+    for one in found:
+        rows[one.threshold][one.group] = one
+        if one.group is not None:
+            sizes[one.group] = _size(one)
+    decision = next(one.decision for one in policy.rules if one.name == rule)
+    shown = _largest(sizes, console.width)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("threshold", justify="right", no_wrap=True)
+    for name in (_ALL, *shown) if sizes else _DECISIONS:
+        table.add_column(literal(name, console), justify="right", no_wrap=True, max_width=_CELL_WIDTH)
+    for threshold, by_group in rows.items():
+        whole = by_group[None]
+        if sizes:
+            cells = [_cell(by_group[name], decision, is_marked=True) for name in (None, *shown)]
+        else:
+            cells = [_cell(whole, one, is_marked=False) for one in _DECISIONS]
+        mark = PRESENT if whole.is_present and not sizes else ""
+        table.add_row(f"{threshold:g}{mark or ' '}", *cells)
+    console.print(table)
+    if sizes:
+        console.print(
+            literal(f"{decision} by rule {rule!r}, of each group; {PRESENT} its threshold now", console)
+        )
+    else:
+        console.print(f"{PRESENT} the threshold now")
+    if len(shown) < len(sizes):
+        console.print(f"{len(sizes) - len(shown)} smaller groups do not fit: --json has all")
+
+
+def _largest(sizes: Counter[str], width: int) -> list[str]:
+    """Return the groups that fit beside all rows, in their order."""
+    fitting = max(1, (width - _THRESHOLD_WIDTH) // (_CELL_WIDTH + 1) - 1)
+    return sorted(name for name, _ in sizes.most_common(fitting))
+
+
+def _size(one: WhatIf) -> int:
+    return one.publish + one.hold + one.review
+
+
+def _cell(one: WhatIf, decision: str, *, is_marked: bool) -> str:
+    mark = PRESENT if is_marked and one.is_present else " " if is_marked else ""
+    count = getattr(one, decision)
+    return f"{count} {share(count, _size(one))}{mark}"
