@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 __all__ = [
     "CLOCK_JUMPS",
+    "DAMAGED_SHARE",
     "EDITS_HIDE",
     "FALLBACK",
     "FIELD_CODED",
@@ -27,6 +29,8 @@ SIZE_CHANGES = (
 EDITS_HIDE = "edits_hide:"  # some players pass over edit lists, and show what they cut out
 CLOCK_JUMPS = "clock_jumps:"  # some players hold a picture for as long, others go on
 SUBTITLES_COVER = "subtitles_cover:"  # players draw them unasked, anywhere and of any size
+_DAMAGED = "damaged_frames:"  # N of M sampled frames
+_SHORT = "stream_short:"  # N of M declared frames or seconds are present
 
 _DOUBTFUL = (
     FALLBACK,
@@ -38,8 +42,28 @@ _DOUBTFUL = (
     CLOCK_JUMPS,
     SUBTITLES_COVER,
 )
+_COUNTED = (_DAMAGED, _SHORT)
+_COUNTS = re.compile(r"\w+: (\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b")
+
+# Of the sampled frames that are damaged, or of the declared ones that are missing; past it a viewer sees it.
+# Past `decoding.collect.MAX_DAMAGED_SHARE` of damaged ones a video fails.
+DAMAGED_SHARE = 0.02
 
 
 def doubts(warnings: Iterable[str] | None) -> list[str]:
     """Return those of the warnings for which a person has to look at the video."""
-    return [warning for warning in warnings or () if warning.startswith(_DOUBTFUL)]
+    return [
+        warning
+        for warning in warnings or ()
+        if warning.startswith(_DOUBTFUL)
+        or (warning.startswith(_COUNTED) and not _damaged_share(warning) <= DAMAGED_SHARE)
+    ]
+
+
+def _damaged_share(warning: str) -> float:
+    """Return the share of a video that a warning says is damaged or missing; all of it if it does not say."""
+    counts = _COUNTS.match(warning)
+    if counts is None or not float(counts[2]):
+        return 1.0
+    share = float(counts[1]) / float(counts[2])
+    return share if warning.startswith(_DAMAGED) else 1.0 - share

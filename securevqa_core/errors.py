@@ -46,7 +46,7 @@ __all__ = [
 class ErrorCode:
     """What a report's `error_code` means."""
 
-    stage: str  # the stage that failed: fetch, decode or score
+    stage: str  # the stage that failed: manifest, fetch, decode or score
     retryable: bool  # True where the same file may succeed another time
     meaning: str  # one sentence for a runbook
 
@@ -56,6 +56,11 @@ def _code(stage: str, meaning: str, *, retryable: bool = False) -> ErrorCode:
 
 
 ERROR_CODES: dict[str, ErrorCode] = {
+    "row_incomplete": _code(
+        "manifest", "the manifest's row has no URI, or no video_id where others have one"
+    ),
+    "row_repeated": _code("manifest", "the manifest's row is of the same video as an earlier one"),
+    "scheme_not_allowed": _code("manifest", "the URI's scheme is not one of --allow-scheme"),
     "fetch_not_found": _code("fetch", "no object at the URI"),
     "fetch_denied": _code("fetch", "the store refused the credentials or the access", retryable=True),
     "fetch_unreachable": _code(

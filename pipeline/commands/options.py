@@ -71,6 +71,10 @@ class ScoreOptions:
         list[str] | None,
         typer.Option(help="Schemes a URI may have; repeat; default: az, file, gs, https and s3."),
     ] = None
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse a manifest with a row that breaks a rule; else the row fails."),
+    ] = False
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
     decoder: Annotated[str, typer.Option(help="auto (PyAV, decord where it fails), pyav or decord.")] = "auto"
     key_file: Annotated[
@@ -151,6 +155,7 @@ class ScoreOptions:
             checkpoint=checkpoint,
             retry_failed=self.retry_failed,
             uri_column=self.uri_column,
+            strict=self.strict,
             allow_schemes=frozenset(self.allow_scheme or DEFAULT_ALLOW_SCHEMES),
             key=key,
             num_draws=self.draws,
@@ -178,7 +183,7 @@ class ScoreOptions:
 
     def of_runs(self) -> tuple[str, ...]:
         """Return the options that only a run with an output looks at."""
-        return ("address", "retry_failed")
+        return ("address", "retry_failed", "strict")
 
     def key(self) -> Key:
         """Return the key that was given, or an ephemeral one, and say so.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,10 +12,17 @@ import pyarrow as pa
 from operators.schema import ROW_KEY, texts
 from operators.storage import local_path, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
-from pipeline.manifests.manifest import named_uri, read_manifest, video_id_of
+from pipeline.manifests.manifest import (
+    Manifest,
+    distinct_ids,
+    named_uri,
+    read_rows,
+    require_all,
+    video_id_of,
+)
 from securevqa_core.errors import ManifestError
 
-__all__ = ["given_videos", "is_video", "read_given"]
+__all__ = ["given_videos", "is_video", "read_given", "read_given_rows"]
 
 _NAME_OF_A_FILE = re.compile(r"[^/*?\[\]]+\.[A-Za-z0-9]{1,5}$")
 
@@ -60,16 +67,37 @@ def read_given(
     """Read the manifests, and name the videos, in their order; other arguments are `read_manifest`'s.
 
     Raises:
-        ManifestError: as `read_manifest`; or a video is there twice, or columns do not go together.
+        ManifestError: as `read_given_rows`, or a row breaks a rule.
     """
-    tables = []
+    given = read_given_rows(
+        locations, uri_column=uri_column, allow_schemes=allow_schemes, reserved_columns=reserved_columns
+    )
+    require_all(given, ", ".join(map(redact, locations)))
+    return given.table
+
+
+def read_given_rows(
+    locations: Sequence[str],
+    *,
+    uri_column: str,
+    allow_schemes: Collection[str],
+    reserved_columns: Collection[str] = frozenset(),
+) -> Manifest:
+    """Read every row of the manifests, and name the videos, in their order, as `manifest.read_rows`.
+
+    Raises:
+        ManifestError: as `read_rows`; or a video on the command line is there twice, or columns do not go
+            together.
+    """
+    parts = []
     for are_videos, group in groupby(locations, key=is_video):
         if are_videos:
             rows = given_videos(list(group), uri_column=uri_column, allow_schemes=allow_schemes)
-            tables.append(pa.Table.from_pylist(rows).select(["video_id", "uri"]))
+            table = pa.Table.from_pylist(rows).select(["video_id", "uri"])
+            parts.append(Manifest(table=table, refused={}, others=[]))
             continue
-        tables += [
-            read_manifest(
+        parts += [
+            read_rows(
                 location,
                 uri_column=uri_column,
                 allow_schemes=allow_schemes,
@@ -77,14 +105,23 @@ def read_given(
             )
             for location in group
         ]
-    if len(tables) == 1:
-        return tables[0]
+    return parts[0] if len(parts) == 1 else _together(parts, locations)
+
+
+def _together(parts: Sequence[Manifest], locations: Sequence[str]) -> Manifest:
     try:
-        table = pa.concat_tables(tables, promote_options="default")
+        table = pa.concat_tables([part.table for part in parts], promote_options="default")
     except pa.ArrowException as error:
         raise ManifestError(f"columns of {', '.join(locations)} do not go together: {error}") from error
-    _require_once(zip(texts(table, "video_id"), texts(table, "uri"), strict=True))
-    return table
+    starts = accumulate((part.table.num_rows for part in parts), initial=0)
+    refused = {
+        start + index: one
+        for start, part in zip(starts, parts, strict=False)
+        for index, one in part.refused.items()
+    }
+    ids = distinct_ids(table["video_id"], table["uri"], refused, are_given=True)
+    others = [one for part in parts for one in part.others]
+    return Manifest(table=table.set_column(0, "video_id", ids), refused=refused, others=others)
 
 
 def _require_once(videos: Iterable[tuple[str, str]]) -> None:

@@ -237,7 +237,7 @@ def _found(names: Sequence[str], root: str, where: str) -> list[str | None]:
     listed = list_videos(root, has_manifest_suffix=False)
     if listed is None:
         raise ManifestError(f"video_root must be a folder, got {redact(root)!r}")
-    places = _places(list(map(as_text, listed)), as_text(join(root, ".")))
+    places = _places(list(map(as_text, listed.uris)), as_text(join(root, ".")))
     found: list[str | None] = []
     for name in names:
         fitting = next((places[key] for key in (name, PurePosixPath(name).name) if key in places), set())

@@ -9,8 +9,9 @@ import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,18 @@ from pipeline.manifests.listing import list_videos
 from pipeline.manifests.parts import home_of_parts, joined, table_parts
 from securevqa_core.errors import ManifestError
 
-__all__ = ["DEFAULT_ALLOW_SCHEMES", "named_uri", "read_manifest", "read_pieces", "video_id_of"]
+__all__ = [
+    "DEFAULT_ALLOW_SCHEMES",
+    "Manifest",
+    "Refusal",
+    "distinct_ids",
+    "named_uri",
+    "read_manifest",
+    "read_pieces",
+    "read_rows",
+    "require_all",
+    "video_id_of",
+]
 
 # Plain http is left out: anybody on the way could swap the video.
 DEFAULT_ALLOW_SCHEMES = frozenset({"file", "s3", "gs", "az", "https"})
@@ -39,6 +51,23 @@ _PLAIN_NAME = re.compile(r"(?:(?!\.)[ -.0-9;-~]+/)*(?!\.)[ -.0-9;-~]+")
 _Texts: TypeAlias = "pa.ChunkedArray[Any] | list[str]"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a row of a manifest is not scored."""
+
+    code: str  # of `errors.ERROR_CODES`
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Every row there is, those that are refused too."""
+
+    table: pa.Table  # video_id (no two alike), uri, then every other column unchanged
+    refused: dict[int, Refusal]  # by the row's index
+    others: list[str]  # files that a directory holds besides its videos
+
+
 def read_manifest(
     location: str,
     *,
@@ -46,10 +75,47 @@ def read_manifest(
     allow_schemes: Collection[str] = DEFAULT_ALLOW_SCHEMES,
     reserved_columns: Collection[str] = frozenset(),
 ) -> pa.Table:
+    """Read the list of videos as `read_rows` does, and refuse all of it for a row that breaks a rule.
+
+    Raises:
+        ManifestError: as `read_rows`, or a row breaks a rule, which is named.
+    """
+    manifest = read_rows(
+        location, uri_column=uri_column, allow_schemes=allow_schemes, reserved_columns=reserved_columns
+    )
+    require_all(manifest, location)
+    return manifest.table
+
+
+def require_all(manifest: Manifest, location: str) -> None:
+    """Refuse a manifest with a row that breaks a rule.
+
+    Raises:
+        ManifestError: there is one; names the rules and the rows.
+    """
+    if not manifest.refused:
+        return
+    by_code: dict[str, list[str]] = {}
+    for index, one in manifest.refused.items():
+        by_code.setdefault(one.code, []).append(f"row {index + 1}: {one.message}")
+    said = "; ".join(_named(messages) for messages in by_code.values())
+    raise ManifestError(f"manifest {storage.redact(location)!r}: {said}")
+
+
+def read_rows(
+    location: str,
+    *,
+    uri_column: str = "uri",
+    allow_schemes: Collection[str] = DEFAULT_ALLOW_SCHEMES,
+    reserved_columns: Collection[str] = frozenset(),
+) -> Manifest:
     """Read the list of videos: `video_id` and `uri` (strings) first, then every other column unchanged.
 
+    A row without a URI or an id, of a scheme that is not allowed, or that is another's double is refused and
+    stays in its place. Where its own `video_id` is missing or another's it gets one of its place.
+
     Args:
-        location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every file
+        location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every video
             below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
             is there is never taken for a glob. CSV cells stay the text they are. Where all files of a
             directory or glob are such files, they are parts of one table (see `parts.py`).
@@ -60,24 +126,28 @@ def read_manifest(
         reserved_columns: names the manifest's other columns may not have.
 
     Raises:
-        ManifestError: there is no such manifest, it cannot be read, or it breaks a rule, which is named.
-            Rows are numbered from 1, a header not counted.
+        ManifestError: there is no such manifest, it cannot be read, or it breaks a rule as a whole, which is
+            named. Rows are numbered from 1, a header not counted.
     """
     manifest_name = storage.redact(location)
-    listed_uris = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
-    parts = None if listed_uris is None else table_parts(listed_uris, location)
-    if listed_uris is None or parts is not None:
+    listing = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
+    parts = None if listing is None else table_parts(sorted([*listing.uris, *listing.others]), location)
+    if listing is None or parts is not None:
         names = [location] if parts is None else parts
         table = joined([decode_table(_read_all(name), name) for name in names], names)
         _require_columns(table, uri_column, reserved_columns, manifest_name)
         raw_uris: _Texts = _uri_texts(table[uri_column], uri_column, manifest_name)
         folder = _folder_of(location if parts is None else home_of_parts(location))
     else:
-        table, uri_column, raw_uris, folder = pa.table({}), "uri", listed_uris, "/"
-        if not listed_uris:
-            raise ManifestError(f"manifest {manifest_name!r} is empty: no file there")
-    uris = _each(raw_uris, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
-    return _assemble(table, uri_column, uris, manifest_name)
+        table, uri_column, raw_uris, folder = pa.table({}), "uri", listing.uris, "/"
+        if not raw_uris:
+            found = f", but {_named(_names(listing.others))}" if listing.others else ""
+            raise ManifestError(f"manifest {manifest_name!r} is empty: no video there{found}")
+    uris = _each(raw_uris, lambda uri: _normalised(uri, folder) if uri else "")
+    refused = _refused_uris(uris, uri_column, allow_schemes)
+    ids = _ids(table, uris, refused, manifest_name)
+    others = [] if listing is None or parts is not None else listing.others
+    return Manifest(table=_assemble(table, uri_column, ids, uris), refused=refused, others=others)
 
 
 def read_pieces(
@@ -107,8 +177,10 @@ def read_pieces(
         for table in decode_pieces(_read_all(location), location, num_rows=PIECE_ROWS):
             _require_columns(table, uri_column, reserved_columns, name)
             raw_uris = _uri_texts(table[uri_column], uri_column, name)
-            uris = _each(raw_uris, lambda uri: _allowed(_normalised(uri, folder), allow_schemes))
-            piece = _assemble(table, uri_column, uris, name)
+            uris = _each(raw_uris, lambda uri: _normalised(uri, folder) if uri else "")
+            refused = _refused_uris(uris, uri_column, allow_schemes)
+            piece = _assemble(table, uri_column, _ids(table, uris, refused, name), uris)
+            require_all(Manifest(table=piece, refused=refused, others=[]), location)
             ids.append(_digests(piece["video_id"]))
             yield piece
     except ManifestError:
@@ -135,7 +207,10 @@ def named_uri(location: str, *, allow_schemes: Collection[str]) -> str:
     Raises:
         ManifestError: its scheme is not allowed.
     """
-    return _allowed(_normalised(location, storage.join(".", "")), allow_schemes)
+    uri = _normalised(location, storage.join(".", ""))
+    if refusal := _refused_scheme(uri, allow_schemes):
+        raise ManifestError(refusal.message)
+    return uri
 
 
 def video_id_of(uri: str) -> str:
@@ -171,21 +246,11 @@ def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str]
 
 
 def _uri_texts(column: pa.ChunkedArray[Any], uri_column: str, manifest_name: str) -> pa.ChunkedArray[Any]:
-    """The column, if it is of texts; a null or an empty one is refused by its row number."""
+    """The column, if it is of texts."""
     value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not str(value_type).endswith(("string", "string_view", "null")):
         raise ManifestError(
             f"manifest {manifest_name!r}: column {uri_column!r} must be text, got {column.type}"
-        )
-    return _filled(column, uri_column, manifest_name)
-
-
-def _filled(column: pa.ChunkedArray[Any], name: str, manifest_name: str) -> pa.ChunkedArray[Any]:
-    texts = (text for piece in _pieces(column) for text in piece)
-    rows = [row for row, text in enumerate(texts, start=1) if not text]
-    if rows:
-        raise ManifestError(
-            f"manifest {manifest_name!r}: {name} must not be null or empty, rows {_named(rows)}"
         )
     return column
 
@@ -196,7 +261,7 @@ def _pieces(texts: _Texts) -> Iterator[list[Any]]:
         yield piece if isinstance(piece, list) else piece.to_pylist()
 
 
-def _each(texts: _Texts, change: Callable[[str], str]) -> pa.ChunkedArray[Any]:
+def _each(texts: _Texts, change: Callable[[str | None], str]) -> pa.ChunkedArray[Any]:
     """Change every text."""
     changed = (pa.array([change(text) for text in piece], pa.string()) for piece in _pieces(texts))
     return pa.chunked_array(changed, pa.string())
@@ -220,26 +285,82 @@ def _normalised(uri: str, folder: str) -> str:
     return storage.as_text(storage.join("/" if path.startswith("/") else folder, path))
 
 
-def _allowed(uri: str, allow_schemes: Collection[str]) -> str:
+def _refused_uris(
+    uris: pa.ChunkedArray[Any], uri_column: str, allow_schemes: Collection[str]
+) -> dict[int, Refusal]:
+    refused = {}
+    for index, uri in enumerate(_each_text(uris)):
+        if not uri:
+            message = f"{uri_column} must not be null or empty"
+            refused[index] = Refusal(code="row_incomplete", message=message)
+        elif refusal := _refused_scheme(uri, allow_schemes):
+            refused[index] = refusal
+    return refused
+
+
+def _refused_scheme(uri: str, allow_schemes: Collection[str]) -> Refusal | None:
     scheme = storage.scheme_of(uri)
-    if scheme not in allow_schemes:
-        allowed = ", ".join(sorted(allow_schemes))
-        raise ManifestError(
-            f"scheme {scheme!r} of uri {storage.redact(uri)!r} must be one of allow_schemes: {allowed}"
-        )
-    return uri
+    if scheme in allow_schemes:
+        return None
+    allowed = ", ".join(sorted(allow_schemes))
+    named = f"scheme {scheme!r} of uri {storage.redact(uri)!r}"
+    return Refusal(code="scheme_not_allowed", message=f"{named} must be one of allow_schemes: {allowed}")
 
 
-def _assemble(table: pa.Table, uri_column: str, uris: pa.ChunkedArray[Any], manifest_name: str) -> pa.Table:
-    """Put `video_id` and `uri` before the other columns."""
+def _ids(
+    table: pa.Table, uris: pa.ChunkedArray[Any], refused: dict[int, Refusal], manifest_name: str
+) -> pa.ChunkedArray[Any]:
+    """The id of every row, no two alike; refuses rows whose own is missing or another's."""
     if "video_id" in table.column_names:
-        ids = _given_ids(table["video_id"], manifest_name)
-    else:
-        ids = _each(uris, video_id_of)
-    _require_unique(ids, uris, manifest_name)
-    others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
-    columns: list[Any] = [ids, uris, *(table[name] for name in others)]
-    return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
+        return distinct_ids(_given_ids(table["video_id"], manifest_name), uris, refused, are_given=True)
+    return distinct_ids(_each(uris, lambda uri: video_id_of(uri or "")), uris, refused, are_given=False)
+
+
+def distinct_ids(
+    ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], refused: dict[int, Refusal], *, are_given: bool
+) -> pa.ChunkedArray[Any]:
+    """Return the ids with others in place of those that are empty or an earlier row's, which are refused.
+
+    Args:
+        ids: of rows, "" where there is none.
+        uris: of the rows.
+        refused: gets the rows that are refused here, besides those it has.
+        are_given: or else digests of the URIs.
+    """
+    num_ids = pc.count_distinct(ids).as_py()
+    if num_ids == len(ids) and not (are_given and cast(Any, pc).index(ids, "").as_py() >= 0):
+        return ids
+    given: list[Any] = ids.to_pylist()
+    taken, first, times = set(given), dict[str, int](), Counter[str]()
+    for index, (one, uri) in enumerate(zip(given, _each_text(uris), strict=True)):
+        if one and one not in first:
+            first[one] = index
+            continue
+        times[one] += 1
+        given[index] = _own_id(f"{one} {uri}", times[one], taken)
+        if not one:
+            said = Refusal(code="row_incomplete", message="video_id must not be null or empty")
+        elif are_given:
+            message = f"video_id {one!r} of {storage.redact(uri)!r} is that of row {first[one] + 1}"
+            said = Refusal(code="row_repeated", message=message)
+        else:
+            named = f"uri {storage.redact(uri)!r} is that of row {first[one] + 1}"
+            message = f"{named}, and there is no video_id to tell them apart"
+            said = Refusal(code="row_repeated", message=message)
+        refused.setdefault(index, said)
+    return pa.chunked_array([pa.array(given, pa.string())])
+
+
+def _each_text(texts: _Texts) -> Iterator[str]:
+    return (text for piece in _pieces(texts) for text in piece)
+
+
+def _own_id(of: str, time: int, taken: set[str]) -> str:
+    """Return an id that no other row has, the same in every reading of the same rows."""
+    while (one := video_id_of(f"{of} {time}")) in taken:
+        time += 1
+    taken.add(one)
+    return one
 
 
 def _given_ids(column: pa.ChunkedArray[Any], manifest_name: str) -> pa.ChunkedArray[Any]:
@@ -249,19 +370,19 @@ def _given_ids(column: pa.ChunkedArray[Any], manifest_name: str) -> pa.ChunkedAr
         raise ManifestError(
             f"manifest {manifest_name!r}: video_id must be text, got {column.type}"
         ) from error
-    return _filled(ids, "video_id", manifest_name)
+    filled: pa.ChunkedArray[Any] = cast(Any, pc).fill_null(ids, "")
+    return filled
 
 
-def _require_unique(ids: pa.ChunkedArray[Any], uris: pa.ChunkedArray[Any], manifest_name: str) -> None:
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    counts: Counter[Any] = Counter(ids.to_pylist())
-    first_uris = dict(zip(reversed(ids.to_pylist()), reversed(uris.to_pylist()), strict=True))
-    twice = [f"{one!r} ({storage.redact(first_uris[one])!r})" for one, count in counts.items() if count > 1]
-    if twice:
-        raise ManifestError(
-            f"manifest {manifest_name!r}: video_id must be unique, these are not: {_named(twice)}"
-        )
+def _assemble(table: pa.Table, uri_column: str, ids: Any, uris: Any) -> pa.Table:
+    """Put `video_id` and `uri` before the other columns."""
+    others = [name for name in table.column_names if name not in {uri_column, "video_id"}]
+    columns: list[Any] = [ids, uris, *(table[name] for name in others)]
+    return pa.Table.from_arrays(columns, names=["video_id", "uri", *others])
+
+
+def _names(uris: Sequence[str]) -> list[str]:
+    return [storage.redact(uri).rpartition("/")[2] for uri in uris]
 
 
 def _named(offenders: list[str] | list[int]) -> str:

@@ -181,9 +181,11 @@ def _outcomes(
 
 def _judged(table: pa.Table, thresholds: Thresholds) -> pa.Table:
     """Return the rows with the verdicts of these thresholds."""
-    scored = zip(table["score_lower"].to_pylist(), table["checkpoint_status"].to_pylist(), strict=True)
+    names = ("score_lower", "checkpoint_status", "decode_warnings")
+    scored = zip(*(table[name].to_pylist() for name in names), strict=True)
     verdicts = [
-        verdict(lower, checkpoint_status=str(status), thresholds=thresholds) for lower, status in scored
+        verdict(lower, checkpoint_status=str(status), thresholds=thresholds, warnings=warnings)
+        for lower, status, warnings in scored
     ]
     place = table.schema.get_field_index("verdict")
     return table.set_column(place, table.schema.field("verdict"), pa.array(verdicts, pa.string()))

@@ -48,6 +48,7 @@ class ScoreConfig:
     embeddings: EmbeddingConfig | None = None  # kept beside the score; None: none
     retry_failed: bool = False  # try again what failed and may succeed another time
     uri_column: str = "uri"
+    strict: bool = False  # refuse a manifest as a whole where one of its rows breaks a rule
     allow_schemes: frozenset[str]
     num_draws: int | None = None  # None: the model's own
     precision: Precision = "float32"

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from operators.schema import CALL, MANIFEST, REPORT, ROW_KEY, Row, rows_of, text
 from operators.stage import finished_table
 from operators.storage import join, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
-from pipeline.manifests.given import is_video, read_given
-from pipeline.manifests.manifest import read_pieces
+from pipeline.manifests.given import is_video, read_given_rows
+from pipeline.manifests.manifest import Refusal, read_pieces, require_all
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
 from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.key_index import KeyIndex
@@ -32,12 +32,13 @@ from pipeline.runs.lock import locked
 from pipeline.runs.marks import mark_begun, mark_shared, unmark_begun
 from pipeline.runs.record import bottleneck, run_record, stage_timings
 from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
-from pipeline.runs.row_keys import SHARED, keyed
+from pipeline.runs.row_keys import SHARED
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import outcome_rows, runs_here
+from pipeline.scoring.refused import keyed_rows, say_left_out
 from pipeline.scoring.work import Job, Ran, Work
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
@@ -80,7 +81,7 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     _require_apart(config)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
-        listed = Spool(folder / "listed", _listed(config))
+        listed, refused = _listed(config, folder, console)
         require_parquet(listed.schema)
         job = _prepare(config)
         for place in _places(job):
@@ -91,12 +92,13 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         if config.backlog.since_run is not None:
             video_ids = [one for piece in listed.pieces(["video_id"]) for one in texts(piece, "video_id")]
             adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
-        manifest = Spool(folder / "keyed", keyed(job.state, listed.pieces(), provenance=job.provenance))
+        keyed = keyed_rows(job.state, listed.pieces(), refused, provenance=job.provenance)
+        manifest = Spool(folder / "keyed", keyed)
         return _score(job, manifest, console, started=started)
 
 
-def _listed(config: ScoreConfig) -> Iterable[pa.Table]:
-    """Return the videos that are asked for, of one Parquet manifest a piece at a time."""
+def _listed(config: ScoreConfig, folder: Path, console: Console) -> tuple[Spool, Mapping[int, Refusal]]:
+    """Return the videos that are asked for, and what is refused; a sound Parquet manifest by pieces."""
     embedding_names = config.embeddings.features if config.embeddings else ()
     options: dict[str, Any] = {
         "uri_column": config.uri_column,
@@ -104,8 +106,16 @@ def _listed(config: ScoreConfig) -> Iterable[pa.Table]:
         "reserved_columns": frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
     }
     if suffix_of(config.manifest) == ".parquet" and not config.more_videos:
-        return read_pieces(config.manifest, **options)
-    return [read_given([config.manifest, *config.more_videos], **options)]
+        try:
+            return Spool(folder / "listed", read_pieces(config.manifest, **options)), {}
+        except ManifestError:
+            if config.strict:
+                raise
+    given = read_given_rows([config.manifest, *config.more_videos], **options)
+    if config.strict:
+        require_all(given, config.manifest)
+    say_left_out(given.others, console)
+    return Spool(folder / "given", [given.table]), given.refused
 
 
 def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Outcome:

@@ -237,6 +237,25 @@ def test_a_picture_of_which_there_is_doubt_is_for_review(lower: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("warning", "is_doubted"),
+    [
+        ("damaged_frames: 51 of 248 sampled frames", True),
+        ("damaged_frames: 5 of 248 sampled frames", True),
+        ("damaged_frames: 4 of 248 sampled frames", False),
+        ("stream_short: 51 of 248 declared frames are present", True),
+        ("stream_short: 246 of 248 declared frames are present", False),
+        ("stream_short: 1.71 of 2.00 declared seconds are present", True),
+        ("damaged_frames: some", True),
+        ("stream_short: 0 of 0 declared frames are present", True),
+        ("interlaced: 248 of 248 sampled frames", False),
+    ],
+)
+def test_damage_past_its_share_is_for_review(warning: str, is_doubted: bool) -> None:
+    judged = verdict(99.0, checkpoint_status="trained", thresholds=Thresholds(), warnings=["odd", warning])
+    assert judged == ("review" if is_doubted else "pass")
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"pass_at": 101}, "pass_at must be in 0..100, got 101"),

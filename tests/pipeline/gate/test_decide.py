@@ -103,7 +103,7 @@ def test_the_first_rule_that_holds_decides_and_the_default_the_rest() -> None:
     ],
 )
 def test_every_comparison_holds_where_it_should(when: str, expected: bool) -> None:
-    row = {"size_bytes": 2**60, "decode_warnings": ["odd", "stream_short: 60 of 100"]}
+    row = {"size_bytes": 2**60, "decode_warnings": ["odd", "stream_short: 99 of 100"]}
     columns = {
         "day": [datetime.date(2026, 11, 22)],
         "is_paid": [True],
@@ -288,6 +288,7 @@ UNTRUSTED: dict[str, list[dict[str, Any]]] = {
         {"decode_warnings": ["several_video_streams: stream 0 of 2 was read"]},
         {"decode_warnings": ["track_changes: packet id 256 was read, and not 512"]},
         {"decode_warnings": ["field_coded: 9 of 9 sampled frames are single fields"]},
+        {"decode_warnings": ["damaged_frames: 51 of 248 sampled frames"]},
     ],
 }
 

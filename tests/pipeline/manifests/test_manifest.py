@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators import storage
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
-from securevqa_core.errors import ManifestError
+from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest, read_rows
+from securevqa_core.errors import ERROR_CODES, ManifestError
 
 
 def refusal(location: object, **options: Any) -> str:
@@ -200,12 +200,12 @@ def test_unknown_formats_are_refused(tmp_path: Path, s3: Any) -> None:
         ("m.csv", "", "is empty"),
         ("m.csv", "uri\n", "is empty"),
         ("m.jsonl", "\n", "is empty"),
-        ("m.csv", "uri,a\n/x,1\n,2\n,3\n", "rows 2, 3"),
-        ("m.jsonl", '{"uri": null}\n{"uri": ""}', "rows 1, 2"),
-        ("m.csv", "uri,video_id\n/x,1\n/y,\n", "video_id must not be null or empty, rows 2"),
+        ("m.csv", "uri,a\n/x,1\n,2\n,3\n", "row 2: uri must not be null or empty, row 3: "),
+        ("m.jsonl", '{"uri": null}\n{"uri": ""}', "row 1: uri must not be null or empty, row 2: "),
+        ("m.csv", "uri,video_id\n/x,1\n/y,\n", "row 2: video_id must not be null or empty"),
         ("m.jsonl", '{"uri": "/a", "video_id": [1]}', "video_id must be text, got list"),
-        ("m.csv", "uri,video_id\n/x,one\n/y,one\n/z,two\n", "'one' ('/x')"),
-        ("m.csv", "uri\n/x\nfile:///./x\n", "('/x')"),
+        ("m.csv", "uri,video_id\n/x,one\n/y,one\n/z,two\n", "row 2: video_id 'one' of '/y' is that of row 1"),
+        ("m.csv", "uri\n/x\nfile:///./x\n", "row 2: uri '/x' is that of row 1, and there is no video_id"),
         (
             "m.csv",
             "uri\nhttps://u:p@host/a?sig=1\nhttp://u:p@host/a?sig=1\n",
@@ -239,10 +239,89 @@ def test_an_empty_directory_or_glob_is_refused(tmp_path: Path, pattern: str) -> 
     assert f"{tmp_path}{pattern}' is empty" in refusal(f"{tmp_path}{pattern}")
 
 
+def test_a_row_that_breaks_a_rule_is_refused_alone_and_keeps_its_place(write: Any) -> None:
+    lines = ["/a.mp4", "", "http://host/b.mp4?sig=1", "./x/../c.mp4", "file:///a.mp4", "/a.mp4", "/d.mp4"]
+    found = read_rows(write("m.csv", "uri,n\n" + "".join(f"{uri},{n}\n" for n, uri in enumerate(lines))))
+    assert {index: one.code for index, one in found.refused.items()} == {
+        1: "row_incomplete",
+        2: "scheme_not_allowed",
+        4: "row_repeated",
+        5: "row_repeated",
+    }
+    assert found.refused[5].message.startswith("uri '/a.mp4' is that of row 1")
+    assert "sig" not in found.refused[2].message
+    assert all(one.code in ERROR_CODES for one in found.refused.values())
+    assert found.table["n"].to_pylist() == [str(n) for n in range(7)]
+    ids = found.table["video_id"].to_pylist()
+    assert len(set(ids)) == 7
+    alone = read_rows(write("one.csv", "uri\n/a.mp4\n")).table["video_id"].to_pylist()
+    assert ids[0] == alone[0]
+    again = read_rows(write("again.csv", "uri\n" + "\n".join([*lines[:1], *lines[4:]]) + "\n"))
+    assert again.table["video_id"].to_pylist()[1:] == [*ids[4:]]
+
+
+def test_given_ids_that_repeat_or_are_missing_are_refused_alone(write: Any) -> None:
+    found = read_rows(write("m.csv", "uri,video_id\n/a,one\n/b,one\n/c,\n/d,two\nzip://e,one\n"))
+    assert [(index, one.code) for index, one in sorted(found.refused.items())] == [
+        (1, "row_repeated"),
+        (2, "row_incomplete"),
+        (4, "scheme_not_allowed"),
+    ]
+    ids = found.table["video_id"].to_pylist()
+    assert (ids[0], ids[3], len(set(ids))) == ("one", "two", 5)
+
+
+OTHER_FILES = {
+    "README.md": b"# Clips",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "list.csv": b"uri\n/a\n",
+    "sound.mp3": b"ID3\x04",
+    "LICENSE": b"Text, in the end.\n",
+    "part-0": b"PAR1\x15",
+    "old/.keep": b"",
+    "film.srt": "1\n00:00 Voil\u00e0\n".encode(),
+}
+VIDEO_FILES = {
+    "a.mp4": b"",
+    "b.mkv": b"# no video at all, but named as one",
+    "c": b"\x00\x00\x00\x18ftypmp42",
+    "d.upload": b"\x1a\x45\xdf\xa3",
+    "e.txt": bytes([0x47, *[255] * 187, 0x47, 0]),
+    "f.bin": bytes(600),
+    "g": b"",
+    "h.JPG": b"\xff\xd8\xff",
+    "i.data": "\u00e9".encode("latin-1") * 600,
+}
+
+
+def test_of_a_folder_those_files_are_videos_that_may_be_one(tmp_path: Path, s3: Any) -> None:
+    for name, content in (OTHER_FILES | VIDEO_FILES).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        s3.fs.pipe_file(f"{s3.bucket}/sorted/{name}", content)
+    for place in (str(tmp_path), f"{s3.bucket_uri}/sorted", f"{s3.bucket_uri}/sorted/*"):
+        found = read_rows(place)
+        root = place.rstrip("*/")
+        names = [uri.removeprefix(f"{root}/") for uri in found.table["uri"].to_pylist()]
+        assert names == sorted(VIDEO_FILES)
+        others = [uri.removeprefix(f"{root}/") for uri in found.others]
+        assert others == sorted(OTHER_FILES.keys() - {"old/.keep"})
+
+
+def test_a_folder_of_other_files_alone_is_refused_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# None yet")
+    assert "no video there, but README.md" in refusal(tmp_path)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_rows(str(tmp_path)).table["uri"].to_pylist() == [str(tmp_path / "pipe")]
+
+
 def test_many_duplicates_are_counted(write: Any) -> None:
     rows = "".join(f"/{n},{n}\n/{n}b,{n}\n" for n in range(13))
     message = refusal(write("m.csv", "uri,video_id\n" + rows))
-    assert "'9' ('/9')" in message
+    assert "row 20: video_id '9' of '/9b' is that of row 19" in message
     assert "'10'" not in message
     assert message.endswith("and 3 more")
 

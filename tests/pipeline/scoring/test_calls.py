@@ -35,8 +35,11 @@ WRONG_CALLS: dict[str, Call] = {
     "no such manifest": lambda folder: ([str(folder / "absent.csv")], "absent.csv"),
     "no uri column": lambda folder: ([manifest(folder, "url\na.mp4\n")], "url"),
     "empty manifest": lambda folder: ([manifest(folder, "uri\n")], "manifest.csv"),
-    "duplicate ids": lambda folder: ([manifest(folder, "video_id,uri\n7,a.mp4\n7,b.mp4\n")], "'7'"),
-    "scheme not allowed": lambda folder: ([manifest(folder, "uri\nftp://host/a.mp4\n")], "ftp"),
+    "duplicate ids": lambda folder: (
+        [manifest(folder, "video_id,uri\n7,a.mp4\n7,b.mp4\n"), "--strict"],
+        "'7'",
+    ),
+    "scheme not allowed": lambda folder: ([manifest(folder, "uri\nftp://host/a.mp4\n"), "--strict"], "ftp"),
     "column taken": lambda folder: ([manifest(folder, "uri,score\na.mp4,1\n")], "score"),
     "draws out of range": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--draws", "0"], "draws"),
     "unknown precision": lambda folder: ([manifest(folder, "uri\na.mp4\n"), "--precision", "int4"], "int4"),

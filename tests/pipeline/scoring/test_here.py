@@ -244,7 +244,7 @@ def test_videos_and_manifests_together_are_one_list(videos: dict[str, Path], tmp
         table["video_id"].to_pylist()[0]
         == given_videos([first], uri_column="uri", allow_schemes=SCHEMES)[0]["video_id"]
     )
-    with pytest.raises(ManifestError, match="named once"):
+    with pytest.raises(ManifestError, match="is that of row 2"):
         read_given([first, str(listed), second], uri_column="uri", allow_schemes=SCHEMES)
     with pytest.raises(ManifestError, match=Path(first).name):
         given_videos([first, first], uri_column="uri", allow_schemes=SCHEMES)
