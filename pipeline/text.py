@@ -10,7 +10,9 @@ from rich.text import Text
 
 from operators.storage import redact
 
-__all__ = ["file_names", "literal", "printable"]
+__all__ = ["file_names", "literal", "printable", "short_ids"]
+
+ID_LETTERS = 8
 
 
 def literal(text: str, console: Console) -> Text:
@@ -28,3 +30,13 @@ def file_names(uris: Sequence[str]) -> list[str]:
     names = [redact(uri).rstrip("/").rpartition("/")[2] for uri in uris]
     times = Counter(names)
     return [name if name and times[name] == 1 else redact(uri) for name, uri in zip(names, uris, strict=True)]
+
+
+def short_ids(ids: Sequence[str]) -> list[str]:
+    """Return the beginnings of ids, as short as tells them apart, but of `ID_LETTERS` at least."""
+    longest = max(map(len, ids), default=0)
+    num_ids = len(set(ids))
+    letters = ID_LETTERS
+    while letters < longest and len({one[:letters] for one in ids}) < num_ids:
+        letters += 1
+    return [one[:letters] for one in ids]

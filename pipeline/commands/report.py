@@ -7,10 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from operators.storage import redact
-from pipeline.commands.terminal import console, say
+from operators.storage import redact, scheme_of
+from pipeline.commands.terminal import console, print_json, say, write_csv
 from pipeline.keys import given_key
-from pipeline.pages.table import DEFAULT_ROWS, show_report
+from pipeline.pages.table import (
+    COLUMNS,
+    DEFAULT_ROWS,
+    find_video,
+    kinds,
+    show_report,
+    show_video,
+    urgent_first,
+)
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
@@ -24,23 +32,47 @@ DEFAULT_PICTURES = 8
 
 def report_command(
     run_dir: Annotated[str, typer.Argument(help="Run directory of a finished run, local or s3://.")],
-    rows: Annotated[int, typer.Option(help="Most rows to print.")] = DEFAULT_ROWS,
-    html: Annotated[Path | None, typer.Option(help="Write a page instead, to this file.")] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(help=f"Most rows to print; default {DEFAULT_ROWS}, with --json and --csv all."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Counts and rows as one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Rows as CSV, for spreadsheets.")] = False,
+    html: Annotated[str | None, typer.Option(help="Write a page instead, to this local file.")] = None,
     group: Annotated[str | None, typer.Option(help="Column to count verdicts by, on the page.")] = None,
     pictures: Annotated[
-        int, typer.Option(help="Worst and best videos on the page, with a frame of each; 0: none.")
-    ] = DEFAULT_PICTURES,
-    video: Annotated[str | None, typer.Option(help="video_id to look at closely, on the page.")] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoint for --video; default: the one that ships.")
+        int | None,
+        typer.Option(
+            help="Worst and best videos on the page, with a frame of each; 0: none. "
+            f"Default: {DEFAULT_PICTURES}."
+        ),
     ] = None,
-    key_file: Annotated[str | None, typer.Option(help="Key for --video; or set SECUREVQA_KEY.")] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            help="One video, by name, id, the beginning of its id, or URI: all that is known of it."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Checkpoint for --video on a page; default: the one that ships.")
+    ] = None,
+    key_file: Annotated[
+        str | None, typer.Option(help="Key for --video on a page; or set SECUREVQA_KEY.")
+    ] = None,
 ) -> None:
-    """Print the report of RUN_DIR, the worst videos first, or write it as a page."""
+    """Print the report of RUN_DIR, what failed and the worst videos first, or write it as a page."""
     directory = RunDirectory(run_dir)
+    _require_used(
+        {"--html": html, "--json": as_json or None, "--csv": as_csv or None},
+        {"--group": group, "--pictures": pictures, "--checkpoint": checkpoint, "--key-file": key_file},
+        rows=rows,
+        video=video,
+    )
     if html is None:
-        show_report(directory, num_rows=rows, console=console)
+        _print(directory, rows, video, as_json=as_json, as_csv=as_csv)
         return
+    path = _page_path(html)
+    pictures = DEFAULT_PICTURES if pictures is None else pictures
     # Seconds of imports that other commands need not wait for.
     from pipeline.pages.page import page_columns, render_page, shown_videos  # noqa: PLC0415
     from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
@@ -49,6 +81,8 @@ def report_command(
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
     run, table = read_finished_run(directory, columns=None)
     columns = page_columns(table, group)
+    if video is not None:
+        find_video(table, video)  # else it is missed after all the work
     chosen = [row for rows_ in shown_videos(table, pictures) for row in rows_]
     page = render_page(
         run,
@@ -59,8 +93,53 @@ def report_command(
         pictures=thumbnails({row["video_id"]: row["uri"] for row in chosen}),
         close_up=None if video is None else _close_up(table, run, video, checkpoint, key_file),
     )
-    _write(html, page)
+    _write(path, page)
     say(f"written: {html}")
+
+
+def _require_used(
+    forms: dict[str, Any], of_page: dict[str, Any], *, rows: int | None, video: str | None
+) -> None:
+    """Refuse options that exclude each other, or that would be ignored."""
+    if len(given := [name for name, value in forms.items() if value is not None]) > 1:
+        raise ConfigurationError(f"{' and '.join(given)} exclude each other")
+    if rows is not None and (rows < 1 or forms["--html"] is not None or video is not None):
+        rule = "must be >= 1" if rows < 1 else "is of the table, not of a page or a single video"
+        raise ConfigurationError(f"rows {rule}, got {rows}")
+    ignored = [name for name, value in of_page.items() if value is not None]
+    if ignored and forms["--html"] is None:
+        raise ConfigurationError(f"{ignored[0]} is of the page, so it needs --html FILE")
+
+
+def _page_path(html: str) -> Path:
+    """Return where a page can be written, before it is made."""
+    path = Path(html)
+    if scheme_of(html) != "file":
+        raise ConfigurationError(f"html must be a local file, got {redact(html)!r}")
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else "is in no folder that exists"
+        raise ConfigurationError(f"html must be a file that can be written, got {html!r}, which {what}")
+    return path
+
+
+def _print(
+    directory: RunDirectory, rows: int | None, video: str | None, *, as_json: bool, as_csv: bool
+) -> None:
+    if not (as_json or as_csv or video):
+        show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
+        return
+    run, report = read_finished_run(directory, columns=None if video else COLUMNS)
+    shown = urgent_first(report).slice(0, rows)
+    if video is not None:
+        shown = report.slice(find_video(report, video), 1)
+    if as_csv:
+        write_csv(shown)
+    elif as_json:
+        about = {"report": directory.shown("report"), "finished_at": run.get("finished_at")}
+        counts = {"rows": report.num_rows, "kinds": dict(kinds(report))}
+        print_json(about | counts | {"videos": shown.to_pylist()})
+    else:
+        show_video(report, str(video), console)
 
 
 def _close_up(
@@ -70,9 +149,7 @@ def _close_up(
     from pipeline.pages.close_up import look_closely  # noqa: PLC0415
     from securevqa_core import weights, zoo  # noqa: PLC0415
 
-    uris = dict(zip(table["video_id"].to_pylist(), table["uri"].to_pylist(), strict=True))
-    if video not in uris:
-        raise ConfigurationError(f"video must be a video_id of the report, got {video!r}")
+    row = table.slice(find_video(table, video), 1).to_pylist()[0]
     provenance = run.get("provenance", {})
     architecture = run.get("architecture", zoo.DEFAULT_MODEL)
     loaded = weights.default(architecture) if checkpoint is None else read_checkpoint(checkpoint).checkpoint
@@ -82,7 +159,7 @@ def _close_up(
         )
     key = given_key(key_file) or Key.public(0)
     words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
-    return look_closely(video, uris[video], checkpoint=loaded, key=key, words=words)
+    return look_closely(row["video_id"], row["uri"], checkpoint=loaded, key=key, words=words)
 
 
 _OWN_DRAW = "The scores that the report's first draw was made of."

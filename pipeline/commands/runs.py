@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,12 +12,15 @@ import pyarrow.parquet as pq
 import typer
 from rich.table import Table
 
-from pipeline.commands.terminal import console, print_json, say
+from operators.stage import FAILED
+from pipeline.commands.terminal import console, print_json, say, write_csv
 from pipeline.runs.changes import Changes, changes
 from pipeline.runs.history import RunEntry, find_runs
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import literal
+from pipeline.tables import Heading, fitted
+from pipeline.text import file_names, short_ids
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.scoring import Verdict
 
 __all__ = ["compare_command", "runs_command"]
 
@@ -26,30 +30,70 @@ _CHANGES_NAME = "changes.parquet"
 def runs_command(
     location: Annotated[str, typer.Argument(help="Run directory, or a folder of them; local or s3://.")],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, for spreadsheets.")] = False,
 ) -> None:
-    """List the runs in LOCATION with their counts, earlier reports included."""
+    """List the runs in LOCATION with their counts, earlier reports and unfinished runs included."""
+    _require_one_form(as_json=as_json, as_csv=as_csv)
     entries = find_runs(location)
     if as_json:
         print_json([asdict(one) for one in entries])
-        return
-    table = Table()
-    for name in ("run", "report", "finished", "videos", "verdicts"):
-        table.add_column(name, overflow="fold")
-    for one in entries:
-        table.add_row(*(literal(cell, console) for cell in _cells(one)))
-    console.print(table)
+    elif as_csv:
+        write_csv(_entry_table(entries))
+    else:
+        _show_runs(entries, RunDirectory(location).shown())
 
 
-def _cells(one: RunEntry) -> list[str]:
+def _show_runs(entries: Sequence[RunEntry], location: str) -> None:
+    numbers = {"videos": [one.rows for one in entries]}
+    numbers["failed"] = [one.status.get(FAILED, 0) for one in entries]  # neither failed nor left: scored
+    numbers |= {"left": [one.num_left for one in entries]} if any(one.num_left for one in entries) else {}
+    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in get_args(Verdict)}
+    headings = [
+        Heading(name="run", is_wrapped=True),
+        Heading(name="report"),
+        Heading(name="finished"),
+        *(Heading(name=name, is_number=True) for name in numbers),
+    ]
+    say(f"runs in {location}")
+    rows = [
+        [*_about(one, location), *([_count(counts[place], one)] for counts in numbers.values())]
+        for place, one in enumerate(entries)
+    ]
+    console.print(fitted(headings, rows, console))
+    if any(one.state == "unfinished" for one in entries):
+        say("unfinished: what was committed so far; the same command again finishes it")
+
+
+def _about(one: RunEntry, location: str) -> list[list[str]]:
+    name = one.uri.removeprefix(location).strip("/") or one.uri.rstrip("/").rpartition("/")[2]
+    report = [] if one.generation is None else [str(one.generation)]
+    report += [one.state] if one.state == "archived" else []
+    finished = (one.finished_at or "")[:16].split("T")
     if one.state == "unfinished":
-        return [one.uri, one.state, "", "", ""]
-    counts = [f"{count} {name}" for name, count in sorted(one.status.items(), reverse=True)]
-    if one.num_left:
-        counts.append(f"{one.num_left} left by the budget")
-    verdicts = [f"{count} {name}" for name, count in sorted(one.verdict.items())]
-    finished = (one.finished_at or "")[:16].replace("T", " ")
-    videos = f"{one.rows}: {', '.join(counts)}"
-    return [one.uri, f"{one.generation} {one.state}", finished, videos, ", ".join(verdicts)]
+        finished = ["unfinished"]
+    return [[name], report, finished]
+
+
+def _count(count: int | None, one: RunEntry) -> str:
+    return "" if one.rows is None else str(count or 0)
+
+
+def _entry_table(entries: Sequence[RunEntry]) -> pa.Table:
+    """Return the entries as a table: a column for every count that one of them has."""
+    groups = ("status", "verdict", "error_code")
+    names = {group: sorted({name for one in entries for name in getattr(one, group)}) for group in groups}
+    rows = []
+    for one in entries:
+        row = {name: value for name, value in asdict(one).items() if name not in groups}
+        for group in groups:
+            row |= {f"{group} {name}": getattr(one, group).get(name, 0) for name in names[group]}
+        rows.append(row)
+    return pa.Table.from_pylist(rows)
+
+
+def _require_one_form(*, as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise ConfigurationError("--json and --csv exclude each other")
 
 
 def compare_command(
@@ -61,8 +105,10 @@ def compare_command(
         str | None, typer.Option("--output", "-o", help=f"Folder for all changed videos, {_CHANGES_NAME}.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All changed videos as CSV.")] = False,
 ) -> None:
     """Show what changed in score and verdict between the finished runs A and B, of any checkpoints."""
+    _require_one_form(as_json=as_json, as_csv=as_csv)
     if rows < 0:
         raise ConfigurationError(f"rows must be >= 0, got {rows}")
     differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
@@ -71,6 +117,8 @@ def compare_command(
         _write(RunDirectory(output), changed)
     if as_json:
         print_json(differences.record)
+    elif as_csv:
+        write_csv(_ordered(changed))
     else:
         _show(differences, changed, rows)
 
@@ -105,26 +153,44 @@ def _show(differences: Changes, changed: pa.Table, num_rows: int) -> None:
         console.print(_table(changed, num_rows))
 
 
-def _table(changed: pa.Table, num_rows: int) -> Table:
+def _ordered(changed: pa.Table) -> pa.Table:
+    """Return what is not scored any more first, then what else has no difference, then the largest first."""
+    rank = [
+        0 if row["status_b"] == FAILED and row["status_a"] != FAILED else 1
+        for row in changed.select(["status_a", "status_b"]).to_pylist()
+    ]
     size: Any = pc.abs(changed["difference"])
     size = pc.fill_null(size, float("inf"))
-    ordered = changed.append_column("size", size).sort_by([("size", "descending"), ("video_id", "ascending")])
-    table = Table()
-    for name in ("video_id", "a", "b", "difference"):
-        table.add_column(name, overflow="fold", justify="right" if name == "difference" else "left")
-    for row in ordered.slice(0, num_rows).to_pylist():
+    ranked = changed.append_column("rank", pa.array(rank, pa.int8())).append_column("size", size)
+    keys = [("rank", "ascending"), ("size", "descending"), ("video_id", "ascending")]
+    return ranked.sort_by(keys).drop_columns(["rank", "size"])  # type: ignore[arg-type]
+
+
+def _table(changed: pa.Table, num_rows: int) -> Table:
+    rows = _ordered(changed).slice(0, num_rows).to_pylist()
+    headings = (
+        Heading(name="video", is_wrapped=True),
+        Heading(name="id"),
+        Heading(name="a"),
+        Heading(name="b"),
+        Heading(name="difference", is_number=True),
+    )
+    ids = short_ids([row["video_id"] for row in rows])
+    names = file_names([row["uri_b"] or row["uri_a"] or "" for row in rows])
+    cells = []
+    for name, one, row in zip(names, ids, rows, strict=True):
         moved = "" if row["difference"] is None else f"{row['difference']:+.1f}"
-        cells = (row["video_id"], _side(row, "a"), _side(row, "b"), moved)
-        table.add_row(*(literal(cell, console) for cell in cells))
-    return table
+        cells.append(([name], [one], _side(row, "a"), _side(row, "b"), [moved]))
+    return fitted(headings, cells, console)
 
 
-def _side(row: dict[str, Any], suffix: str) -> str:
+def _side(row: dict[str, Any], suffix: str) -> list[str]:
     if not row[f"in_{suffix}"]:
-        return "not there"
-    score = row[f"score_{suffix}"]
-    outcome = row[f"error_code_{suffix}"] or row[f"status_{suffix}"] if score is None else f"{score:.1f}"
-    return f"{outcome} {row[f'verdict_{suffix}']}"
+        return ["not there"]
+    score, verdict = row[f"score_{suffix}"], row[f"verdict_{suffix}"]
+    if score is None:  # error codes are long: the verdict stands below
+        return [row[f"error_code_{suffix}"] or row[f"status_{suffix}"], verdict]
+    return [f"{score:.1f} {verdict}"]
 
 
 def _number(value: float | None) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import typer
 from rich.console import Console
 
-from pipeline.text import literal
+from pipeline.tables import csv_bytes, json_text
+from pipeline.text import literal, printable
 
-__all__ = ["EXIT_INTERRUPTED", "complaints", "console", "print_json", "resumable", "say"]
+__all__ = ["EXIT_INTERRUPTED", "complaints", "console", "print_json", "resumable", "say", "write_csv"]
 
 EXIT_INTERRUPTED = 130
 
@@ -27,7 +29,15 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    console.print(json.dumps(value, indent=2), markup=False, highlight=False, soft_wrap=True)
+    console.print(json_text(value, indent=2, is_ascii=True), markup=False, highlight=False, soft_wrap=True)
+
+
+def write_csv(table: pa.Table) -> None:
+    """Print a table for spreadsheets; a terminal is given nothing to obey."""
+    text = csv_bytes(table).decode()
+    if console.is_terminal:
+        text = "".join(f"{printable(line)}\n" for line in text.splitlines())
+    sys.stdout.write(text.encode(console.encoding, "backslashreplace").decode(console.encoding))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.gate.kinds import Scalar, comparable, group_key, operand, readable
+from pipeline.gate.kinds import Scalar, comparable, group_key, operand
+from pipeline.tables import readable
 
 __all__ = [
     "CONDITIONS",

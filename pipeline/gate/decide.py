@@ -28,8 +28,8 @@ from pipeline.gate.conditions import (
     Threshold,
     shown,
 )
-from pipeline.gate.kinds import readable
 from pipeline.gate.policy import Decision, Policy, require_fit
+from pipeline.tables import readable
 from securevqa_core.doubts import doubts
 from securevqa_core.errors import ConfigurationError
 

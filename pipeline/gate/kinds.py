@@ -29,7 +29,7 @@ from securevqa_core.randomness import Randomness
 from securevqa_core.scoring import Verdict
 from securevqa_core.weights import Status
 
-__all__ = ["CLOSED", "NOTHING", "Scalar", "comparable", "group_key", "kind_of_column", "operand", "readable"]
+__all__ = ["CLOSED", "NOTHING", "Scalar", "comparable", "group_key", "kind_of_column", "operand"]
 
 Scalar = str | int | float | bool | datetime.datetime | datetime.date
 Column = Any  # pa.ChunkedArray of any type
@@ -123,14 +123,6 @@ def group_key(text: str, kind: pa.DataType) -> Any:
         pass
     wanted = {"truth": "true or false", "number": "a number", "time": _time_in_words(kind)}
     raise ValueError(f"must be {wanted[name]}" if name in wanted else f"{name} has no groups")
-
-
-def readable(column: Column) -> list[Any]:
-    """Return the values of a column for people; moments that Python has no object for as text."""
-    try:
-        return cast(list[Any], column.to_pylist())
-    except (OverflowError, ValueError):
-        return cast(list[Any], column.cast(pa.string()).to_pylist())
 
 
 def _without_dictionary(kind: Any) -> Any:

@@ -11,29 +11,25 @@ import contextlib
 import datetime
 import hashlib
 import io
-import json
-import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from operators.storage import scheme_of
 from pipeline.gate.decide import Gated
-from pipeline.gate.kinds import kind_of_column, readable
 from pipeline.gate.policy import Decision, Policy
 from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
+from pipeline.tables import csv_bytes, json_lines
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["FORMATS", "list_tables", "summary", "write_lists"]
 
 SUMMARY_NAME = "gate.json"
-_FORMULA_STARTS = "=+-@\t\r\n"  # OWASP, "CSV injection"
 # Of the report, in every list; content_sha256 says which bytes were judged.
 COLUMNS = (
     "video_id",
@@ -123,45 +119,4 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _csv(table: pa.Table) -> bytes:
-    """Encode for spreadsheets: an apostrophe keeps them from running text that begins as a formula does."""
-    for place, field in enumerate(table.schema):
-        table = table.set_column(place, field.name, _csv_column(table[field.name]))
-    sink = io.BytesIO()
-    pacsv.write_csv(table, sink)
-    return sink.getvalue()
-
-
-def _csv_column(column: Any) -> Any:
-    """Return a column as Arrow writes it to CSV: what CSV has no place for as text."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
-    if kind_of_column(kind) in {"number", "truth", "time"}:
-        return column.cast(kind)
-    as_text = _json if pa.types.is_nested(kind) else str
-    texts = [None if value is None else as_text(value) for value in readable(column)]
-    guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
-    return pa.array(guarded, pa.string())
-
-
-def _json_lines(table: pa.Table) -> bytes:
-    names, columns = table.column_names, [readable(column) for column in table.columns]
-    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-    return "".join(f"{_json(row)}\n" for row in rows).encode()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(_without_nan(value), default=str, ensure_ascii=False, allow_nan=False)
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a value with null where JSON has no number: NaN and the infinities."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _without_nan(one) for name, one in value.items()}
-    return [_without_nan(one) for one in value] if isinstance(value, list) else value
-
-
-FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet, "csv": _csv, "jsonl": _json_lines}
+FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet, "csv": csv_bytes, "jsonl": json_lines}

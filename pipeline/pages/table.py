@@ -1,29 +1,49 @@
-"""Owns a finished run as a table on a terminal, the worst rows first."""
+"""Owns a finished run as a table on a terminal: what failed first, then the worst rows."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from operators.schema import Row
-from pipeline.runs.finished import read_finished_run, worst_first
+from operators.stage import FAILED, SCORED
+from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import file_names, literal
+from pipeline.tables import Heading, fitted
+from pipeline.text import file_names, literal, short_ids
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["DEFAULT_ROWS", "show_report"]
+__all__ = ["COLUMNS", "DEFAULT_ROWS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
 
 DEFAULT_ROWS = 20
-MAX_WIDTH = 140
+MIN_ID_LETTERS = 4  # of the beginning of a video_id that names it
+WIDE = 100  # columns of a terminal that has room for sizes
+# Of a report, as people and programs are shown it.
+COLUMNS = (
+    "video_id",
+    "uri",
+    "status",
+    "stage",
+    "error_code",
+    "error_message",
+    "score",
+    "score_lower",
+    "verdict",
+    "width",
+    "height",
+    "num_frames",
+    "decode_warnings",
+    "checkpoint_status",
+)
 
 
 def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, console: Console) -> None:
-    """Print the worst `num_rows` rows of a finished run, and how many rows there are of each kind.
+    """Print rows of a finished run, what failed first, then the worst, and how many there are of each kind.
+
+    Where more failed than half of `num_rows`, the other half is of what was scored.
 
     Raises:
         ConfigurationError: `num_rows` is below 1.
@@ -31,11 +51,12 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     """
     if num_rows < 1:
         raise ConfigurationError(f"rows must be >= 1, got {num_rows}")
-    run, report = read_finished_run(directory)
-    rows = worst_first(report).slice(0, num_rows).to_pylist()
-    console.print(_table(rows, console))
-    summary = f"{len(rows)} of {report.num_rows} videos shown, worst first"
-    counts = ", ".join(f"{count} {kind}" for kind, count in _kinds(report))
+    run, report = read_finished_run(directory, columns=COLUMNS)
+    rows = _chosen(urgent_first(report), num_rows)
+    ids = _texts(report, "video_id")
+    console.print(_table(rows, dict(zip(ids, short_ids(ids), strict=True)), console))
+    summary = f"{len(rows)} of {report.num_rows} videos shown, failed first, then worst"
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds(report))
     console.print(literal(f"{summary}: {counts}" if counts else summary, console))
     if "untrained" in report["checkpoint_status"].to_pylist():
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
@@ -43,37 +64,99 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     console.print(literal(source, console), soft_wrap=True)
 
 
-def _kinds(report: pa.Table) -> list[tuple[str, int]]:
+def show_video(report: pa.Table, video: str, console: Console) -> None:
+    """Print all that a report says of one video.
+
+    Raises:
+        ConfigurationError: as `find_video`.
+    """
+    index = find_video(report, video)
+    rows = [([name], [_in_words(report[name][index].as_py())]) for name in report.column_names]
+    headings = (Heading(name="column"), Heading(name="value", is_wrapped=True))
+    console.print(fitted(headings, rows, console))
+
+
+def find_video(report: pa.Table, video: str) -> int:
+    """Return the row of a video by what tables show of it: id, the beginning of its id, file name or URI.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    ids, uris = (_texts(report, name) for name in ("video_id", "uri"))
+    names = file_names(uris)
+    for column in (ids, uris, names, [name.rpartition("/")[2] for name in names]):
+        found = [index for index, one in enumerate(column) if one == video]
+        if found:
+            break
+    else:
+        is_long = len(video) >= MIN_ID_LETTERS
+        found = [index for index, one in enumerate(ids) if is_long and one.startswith(video)]
+    if len(found) == 1:
+        return found[0]
+    wanted = "video must be a video_id of the report, the beginning of one, a file name or a URI"
+    if not found:
+        raise ConfigurationError(f"{wanted}, got {video!r}")
+    several = ", ".join(f"{names[index]} ({ids[index]})" for index in found[:5])
+    raise ConfigurationError(f"{wanted}, got {video!r}, which {len(found)} have: {several}")
+
+
+def urgent_first(report: pa.Table) -> pa.Table:
+    """Return what failed by error_code, what was scored from the lowest score_lower up, then the rest."""
+    order = {FAILED: 0, SCORED: 1}
+    rank = pa.array([order.get(str(one), 2) for one in report["status"].to_pylist()], pa.int8())
+    keys = [
+        ("rank", "ascending"),
+        ("score_lower", "ascending"),
+        ("error_code", "ascending"),
+        ("uri", "ascending"),
+    ]
+    return report.append_column("rank", rank).sort_by(keys).drop_columns(["rank"])  # type: ignore[arg-type]
+
+
+def kinds(report: pa.Table) -> list[tuple[str, int]]:
     """Count scored rows, then each error."""
     outcomes = zip(report["error_code"].to_pylist(), report["status"].to_pylist(), strict=True)
-    kinds = Counter(str(code or status) for code, status in outcomes)
-    return sorted(kinds.items(), key=lambda kind: (kind[0] != "scored", kind[0]))
+    counts = Counter(str(code or status) for code, status in outcomes)
+    return sorted(counts.items(), key=lambda kind: (kind[0] != SCORED, kind[0]))
 
 
-def _table(rows: list[Row], console: Console) -> Table:
-    width = min(console.width, MAX_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False, width=width)
-    # Fixed widths, and what is left shared by two columns: rich would squeeze the last column away at 80.
-    table.add_column("video", overflow="fold", ratio=5)
-    table.add_column("score lower", justify="right", width=5)
-    table.add_column("score", justify="right", width=5)
-    table.add_column("verdict", width=7)
-    table.add_column("checkpoint status", overflow="fold", width=10)
-    table.add_column("frames, size", overflow="fold", width=13)
-    table.add_column("status, decode warnings", overflow="fold", ratio=4)
+def _texts(report: pa.Table, name: str) -> list[str]:
+    return ["" if one is None else str(one) for one in report[name].to_pylist()]
+
+
+def _chosen(report: pa.Table, num_rows: int) -> list[Row]:
+    num_failed = report["status"].to_pylist().count(FAILED)
+    num_others = report.num_rows - num_failed
+    shown_failed = min(num_failed, max(num_rows - num_others, (num_rows + 1) // 2))
+    others = report.slice(num_failed, num_rows - shown_failed)
+    rows: list[Row] = pa.concat_tables([report.slice(0, shown_failed), others]).to_pylist()
+    return rows
+
+
+def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:
+    is_wide = console.width >= WIDE
+    headings = [
+        Heading(name="video", is_wrapped=True),
+        Heading(name="id"),
+        Heading(name="score lower", is_number=True),
+        Heading(name="score", is_number=True),
+        Heading(name="verdict"),
+        *([Heading(name="frames, size")] if is_wide else []),
+        Heading(name="status, decode warnings", is_wrapped=True),
+    ]
+    cells = []
     for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
-        cells = (
-            name,
-            _points(row["score_lower"]),
-            _points(row["score"]),
-            row["verdict"],
-            row["checkpoint_status"],
-            _size(row),
-        )
         outcome = [row["error_code"] or row["status"], *(row["decode_warnings"] or [])]
-        lines = Text("\n").join(literal(line, console) for line in outcome)
-        table.add_row(*(literal(cell or "", console) for cell in cells), lines)
-    return table
+        numbers = (_points(row["score_lower"]), _points(row["score"]), row["verdict"] or "")
+        sizes = ([_size(row)],) if is_wide else ()
+        cells.append(([name], [ids[row["video_id"] or ""]], *([one] for one in numbers), *sizes, outcome))
+    return fitted(headings, cells, console)
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _points(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -30,7 +31,7 @@ class RunEntry:
     finished_at: str | None = None
     wall_seconds: float | None = None
     checkpoint_id: str | None = None
-    rows: int | None = None
+    rows: int | None = None  # so far, of one that is unfinished
     num_scored_now: int | None = None  # worked on by the call that wrote it
     num_left: int | None = None  # by its budget
     status: dict[str, int] = field(default_factory=dict)
@@ -80,7 +81,19 @@ def _entries(
     if current:
         yield _entry(directory.shown(), "finished", current)
     elif _is_unfinished(directory, shared=shared):
-        yield RunEntry(uri=directory.shown(), state="unfinished")
+        yield _unfinished(directory)
+
+
+def _unfinished(directory: RunDirectory) -> RunEntry:
+    """Return what a run without a report has come to so far; unknown where its rows are among others'."""
+    if "checkpoint" not in directory.folders():
+        return RunEntry(uri=directory.shown(), state="unfinished")
+    rows = directory.committed_rows(["status", "verdict", "error_code"])
+    counts: dict[str, Any] = {
+        name: dict(Counter(one for one in rows[name].to_pylist() if one is not None))
+        for name in ("status", "verdict", "error_code")
+    }
+    return RunEntry(uri=directory.shown(), state="unfinished", rows=rows.num_rows, **counts)
 
 
 def _is_unfinished(directory: RunDirectory, *, shared: Collection[str]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,16 +70,18 @@ def printed(
     return sink.read()
 
 
-def test_rows_come_worst_first_and_failures_last(place: str) -> None:
+def test_failures_come_first_then_the_worst_rows(place: str) -> None:
     first = [scored("s3://b/good.mp4", 90), FAILED | {"uri": "s3://b/gone.mp4"}, scored("s3://b/bad.mp4", 10)]
     text = printed(finished_run(place, first, [scored("s3://b/middle.mp4", 50)]))
-    names = ("bad.mp4", "middle.mp4", "good.mp4", "gone.mp4")
+    names = ("gone.mp4", "bad.mp4", "middle.mp4", "good.mp4")
     positions = [text.index(name) for name in names]
     assert positions == sorted(positions)
-    assert "9.0  10.0 review" in text
+    assert ["bad.mp4", "9.0", "10.0", "review", "100", "1280x720", "scored"] in [
+        line.split() for line in text.splitlines()
+    ]
     assert "fetch_not_found" in text
     assert "100 1280x720" in text
-    assert "4 of 4 videos shown, worst first: 3 scored, 1 fetch_not_found" in text
+    assert "4 of 4 videos shown, failed first, then worst: 3 scored, 1 fetch_not_found" in text
 
 
 def test_only_the_worst_rows_asked_for_are_shown_and_all_are_counted(tmp_path: Path) -> None:
@@ -85,10 +89,32 @@ def test_only_the_worst_rows_asked_for_are_shown_and_all_are_counted(tmp_path: P
         FAILED | {"uri": "/v/gone.mp4"}
     ]
     text = printed(finished_run(str(tmp_path), rows), num_rows=3)
-    assert [name in text for name in ("20.mp4", "21.mp4", "22.mp4", "23.mp4", "gone.mp4")] == [True] * 3 + [
-        False
-    ] * 2
-    assert "3 of 41 videos shown, worst first: 40 scored, 1 fetch_not_found" in text
+    shown = [name in text for name in ("gone.mp4", "20.mp4", "21.mp4", "22.mp4")]
+    assert shown == [True, True, True, False]
+    assert "3 of 41 videos shown, failed first, then worst: 40 scored, 1 fetch_not_found" in text
+
+
+def test_many_failures_leave_half_of_the_rows_to_what_was_scored(tmp_path: Path) -> None:
+    rows = [FAILED | {"uri": f"/v/gone{number}.mp4"} for number in range(9)]
+    rows += [scored(f"/v/bad{number}.mp4", number + 1) for number in range(9)]
+    text = printed(finished_run(str(tmp_path), rows), num_rows=5)
+    assert (text.count("gone"), text.count("bad")) == (3, 2)
+    text = printed(finished_run(str(tmp_path / "other"), rows[:10]), num_rows=9)
+    assert (text.count("gone"), text.count("bad")) == (8, 1)
+
+
+def test_names_stand_beside_ids_that_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
+    ids = ["0123456789a", "0123456789b", "ff"]
+    rows = [scored(f"/v/{number}.mp4", 50, video_id=one) for number, one in enumerate(ids)]
+    lines = printed(finished_run(str(tmp_path), rows), width=80).splitlines()
+    assert [line.split()[:2] for line in lines[3:6]] == [
+        ["0.mp4", ids[0]],
+        ["1.mp4", ids[1]],
+        ["2.mp4", "ff"],
+    ]
+    alone = printed(finished_run(str(tmp_path / "alone"), rows[:1]), width=80)
+    assert "01234567 " in alone
+    assert "012345678" not in alone
 
 
 def test_untrained_weights_are_named(tmp_path: Path) -> None:
@@ -198,3 +224,126 @@ def test_the_number_of_rows_must_be_positive(tmp_path: Path, capfd: pytest.Captu
 
 def test_an_empty_report_is_no_error(tmp_path: Path) -> None:
     assert "0 of 0 videos shown" in printed(finished_run(str(tmp_path)))
+
+
+LONG = "a_recording-of.the-long_and winding road_that.leads-to_your-door.mp4"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_words_are_not_broken_where_they_need_not_be(tmp_path: Path, width: int) -> None:
+    rows = [
+        scored(
+            f"/v/{LONG}",
+            50,
+            video_id="0123456789ab",
+            decode_warnings=["fallback: pyav failed, decord read it"],
+        ),
+        FAILED | {"uri": "/v/b.mp4", "video_id": "b", "error_code": "fetch_redirect_refused"},
+        FAILED | {"uri": "/v/c.mp4", "video_id": "c", "error_code": "display_not_understood"},
+    ]
+    lines = printed(finished_run(str(tmp_path), rows), width=width).splitlines()
+    table = [line for line in lines if not line.startswith("report: ")]
+    assert max(map(len, table)) <= width
+    found = " ".join(" ".join(table).split())
+    for word in (
+        "fetch_redirect_refused",
+        "display_not_understood",
+        "fallback:",
+        "decord",
+        "recording",
+        "winding",
+    ):
+        assert word in found
+    assert "verdict" in lines[0] + lines[1]
+
+
+def test_a_name_longer_than_the_terminal_is_broken_and_lost_nowhere(tmp_path: Path) -> None:
+    name = "x" * 200
+    text = printed(finished_run(str(tmp_path), [scored(f"/v/{name}", 50)]), width=80)
+    assert max(len(line) for line in text.splitlines() if not line.startswith("report: ")) <= 80
+    assert text.count("x") == 200
+
+
+BY = [
+    scored("s3://b/one/v.mp4", 50, video_id="aaaa1111"),
+    scored("s3://b/two/v.mp4", 60, video_id="aaaa2222"),
+    scored("s3://b/two/w.mp4?token=hidden", 70, video_id="v"),
+    FAILED | {"uri": "s3://b/two/x.mp4", "video_id": "bbbb", "error_message": "no object there"},
+]
+
+
+@pytest.mark.parametrize(
+    ("video", "row"),
+    [
+        ("aaaa2222", 1),
+        ("aaaa2", 1),
+        ("s3://b/one/v.mp4", 0),
+        ("w.mp4", 2),
+        ("v", 2),
+        ("bbbb", 3),
+        ("x.mp4", 3),
+        ("aaaa", "which 2 have: s3://b/one/v.mp4 (aaaa1111), s3://b/two/v.mp4 (aaaa2222)"),
+        ("v.mp4", "which 2 have"),
+        ("bbb", "got 'bbb'"),
+        ("absent.mp4", "got 'absent.mp4'"),
+    ],
+)
+def test_a_video_is_found_by_what_the_table_shows(
+    tmp_path: Path, video: str, row: int | str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run(str(tmp_path), BY)
+    code = call("report", str(tmp_path), "--video", video)
+    out, err = capsys.readouterr()
+    if isinstance(row, str):
+        assert code == 2
+        assert row in err.replace("\n", " ")
+        return
+    assert code == 0
+    assert BY[row]["video_id"] in out
+    if row == 3:
+        assert "no object there" in out
+    else:
+        assert ["score_lower", str(BY[row]["score_lower"])] in [line.split() for line in out.splitlines()]
+
+
+def test_programs_get_json_and_spreadsheets_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished_run(str(tmp_path), [*BY, scored("/v/=1+1.mp4", math.nan, video_id="=1+1")])
+    assert call("report", str(tmp_path), "--json") == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (found["rows"], found["kinds"]) == (5, {"scored": 4, "fetch_not_found": 1})
+    assert [row["video_id"] for row in found["videos"]][:2] == ["bbbb", "aaaa1111"]
+    assert call("report", str(tmp_path), "--csv", "--rows", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('"video_id","uri","status"')
+    assert [line.split(",")[0] for line in lines[1:]] == ['"bbbb"', '"aaaa1111"']
+    assert call("report", str(tmp_path), "--csv") == 0
+    assert '"\'=1+1"' in capsys.readouterr().out
+    assert call("report", str(tmp_path), "--json", "--video", "w.mp4") == 0
+    (row,) = json.loads(capsys.readouterr().out)["videos"]
+    assert (row["video_id"], row["num_frames"]) == ("v", 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--json", "--csv"), "--json and --csv exclude each other"),
+        (("--html", "{folder}/p.html", "--json"), "--html and --json exclude each other"),
+        (("--group", "channel"), "--group is of the page"),
+        (("--pictures", "0"), "--pictures is of the page"),
+        (("--checkpoint", "x"), "--checkpoint is of the page"),
+        (("--key-file", "x", "--video", "v"), "--key-file is of the page"),
+        (("--rows", "3", "--video", "v"), "got 3"),
+        (("--html", "s3://bucket/page.html"), "html must be a local file, got 's3://bucket/page.html'"),
+        (("--html", "{folder}"), "which is a folder"),
+        (("--html", "{folder}/absent/page.html"), "which is in no folder that exists"),
+        (("--html", "{folder}/p.html", "--video", "absent"), "got 'absent'"),
+    ],
+)
+def test_options_that_would_be_ignored_and_places_that_cannot_be_written_are_refused(
+    tmp_path: Path, options: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run(str(tmp_path / "run"), BY)
+    given = [one.format(folder=tmp_path) for one in options]
+    assert call("report", str(tmp_path / "run"), *given) == 2
+    assert named in capsys.readouterr().err.replace("\n", " ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

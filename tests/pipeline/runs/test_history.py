@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cli import call
 from runs import make_run
 from scipy import stats
 
+from operators.schema import OUTCOME
+from pipeline.commands.terminal import console
 from pipeline.runs.changes import changes
 from pipeline.runs.history import find_runs
 from pipeline.runs.rundir import RunDirectory
@@ -123,6 +126,8 @@ def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(plac
     foreign = RunDirectory(f"{place}/fourth")
     foreign.require_writable()
     foreign.write_json({"not": "ours"}, "run.json")
+    begun = [{"row_key": "a", "status": "scored", "verdict": "pass"}, {"row_key": "b", "status": "failed"}]
+    crashed.commit(pa.Table.from_pylist(begun, schema=OUTCOME), "begun")
     found = find_runs(place)
     names = [(one.uri.removeprefix(f"{place}/"), one.state) for one in found]
     assert names == [
@@ -133,6 +138,9 @@ def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(plac
     ]
     assert (found[2].rows, found[2].num_left, found[2].status) == (7, 3, counts["status"])
     assert find_runs(f"{place}/second") == found[2:3]
+    unfinished = found[3]
+    assert (unfinished.rows, unfinished.status) == (2, {"scored": 1, "failed": 1})
+    assert unfinished.verdict == {"pass": 1}
 
 
 def test_runs_are_printed_for_people_and_for_programs(
@@ -144,6 +152,60 @@ def test_runs_are_printed_for_people_and_for_programs(
     assert call("runs", str(tmp_path), "--json") == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["state"], entry["generation"]) == ("finished", 1)
+
+
+def test_runs_fit_80_columns_with_whole_words_and_large_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_width", 80)
+    directory = make_run(str(tmp_path / "2026-11-22"), A)
+    counts = {"status": {"failed": 1000}, "verdict": {"pass": 500_000, "review": 400_000, "reject": 100_000}}
+    more = {
+        "counts": counts,
+        "rows": 1_000_000,
+        "num_left": 12_345,
+        "finished_at": "2026-11-22T03:04:05+00:00",
+    }
+    directory.write_json((directory.read_run() or {}) | more, "run.json")
+    crashed = RunDirectory(str(tmp_path / "2026-11-23"))
+    crashed.commit(pa.Table.from_pylist([{"row_key": "a", "status": "failed"}], schema=OUTCOME), "begun")
+    assert call("runs", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[1:])) <= 80
+    words = [line.split() for line in lines]
+    assert words[1] == ["run", "report", "finished", "videos", "failed", "left", "pass", "review", "reject"]
+    assert "1000000 1000 12345 500000 400000 100000" in " ".join(words[3])
+    found = " ".join(" ".join(line) for line in words[3:])
+    assert "unfinished 1 1 0 0 0 0" in found
+    assert "unfinished: what was committed so far" in found
+    assert call("runs", str(tmp_path), "--csv") == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.startswith('"uri","state","generation"')
+    assert '"status failed"' in header
+    assert "1000000" in first
+    assert '"unfinished"' in second
+    assert call("runs", str(tmp_path), "--csv", "--json") == 2
+    assert "--json and --csv exclude each other" in capsys.readouterr().err
+
+
+def test_a_comparison_shows_names_beside_ids_and_what_is_not_scored_any_more_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_width", 80)
+    two(tmp_path)
+    call_ = ("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert call(*call_) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    start = next(place for place, line in enumerate(lines) if line.startswith("video "))
+    assert lines[start].split() == ["video", "id", "a", "b", "difference"]
+    assert lines[start + 2].split() == ["broke.mp4", "broke", "70.0", "pass", "not_a_video"]
+    assert lines[start + 3].split() == ["review"]
+    assert lines[-1].split() == ["risen.mp4", "risen", "50.0", "review", "61.0", "pass", "+11.0"]
+    assert call(*call_, "--csv") == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 7
+    assert rows[1].startswith('"broke","/videos/broke.mp4"')
 
 
 def test_a_place_without_runs_is_refused(tmp_path: Path) -> None:
