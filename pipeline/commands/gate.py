@@ -14,7 +14,7 @@ from rich.table import Table
 from operators.storage import join
 from pipeline.commands.terminal import complaints, console, print_json, say
 from pipeline.gate.decide import decide, what_if
-from pipeline.gate.lists import FORMATS, list_tables, summary, write_lists
+from pipeline.gate.lists import FORMATS, list_tables, require_formats, summary, write_lists
 from pipeline.gate.policy import read_policy, require_fit
 from pipeline.gate.schema import policy_schema
 from pipeline.gate.unmatched import unmatched
@@ -68,12 +68,19 @@ def gate_command(
     ] = False,
 ) -> None:
     """Decide for every video of REPORT: publish, hold or review; exit code 3 where a limit is broken."""
+    if thresholds is not None and vary is None:
+        raise ConfigurationError(f"thresholds need --what-if RULE, got {thresholds!r} alone")
+    require_formats(formats or [])
     rules = read_policy(policy)
+    writes = vary is None and not dry_run
+    lists_place = RunDirectory(output or join(report, "gate"))
     run, table = read_finished_run(RunDirectory(report), columns=None)
     require_fit(rules, table.schema)
     said = unmatched(rules, table)
     if said and strict:
         raise ConfigurationError("\n".join(said))
+    if writes:
+        lists_place.require_writable()  # else it is missed after all the work
     for line in said:
         complaints.print(literal(f"not understood: {line}", complaints), soft_wrap=True)
     if vary is not None:
@@ -87,10 +94,9 @@ def gate_command(
     lists = list_tables(table, gated, rules)
     uri = RunDirectory(report).shown()
     about = summary(gated, rules, run, report_uri=uri, unmatched=said) | {"dry_run": dry_run}
-    if not dry_run:
-        directory = RunDirectory(output or join(report, "gate"))
-        about = write_lists(directory, lists, about, formats=formats or ["parquet"])
-        about |= {"output": directory.shown()}
+    if writes:
+        about = write_lists(lists_place, lists, about, formats=formats or ["parquet"])
+        about |= {"output": lists_place.shown()}
     if as_json:
         print_json(about)
     else:

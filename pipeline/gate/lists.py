@@ -27,7 +27,7 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import csv_bytes, json_lines
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["FORMATS", "list_tables", "summary", "write_lists"]
+__all__ = ["FORMATS", "list_tables", "require_formats", "summary", "write_lists"]
 
 SUMMARY_NAME = "gate.json"
 # Of the report, in every list; content_sha256 says which bytes were judged.
@@ -87,9 +87,7 @@ def write_lists(
         ConfigurationError: an unknown format.
         OutputError: the output cannot be written, or another gate is writing there.
     """
-    for one in formats:
-        if one not in FORMATS:
-            raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
+    require_formats(formats)
     directory.require_writable()
     with _alone(directory):
         directory.remove_file(SUMMARY_NAME)  # until the next one there are no lists to trust
@@ -106,6 +104,17 @@ def write_lists(
         about = about | {"files": list(digests), "sha256": digests}
         directory.write_json(about, SUMMARY_NAME)
     return about
+
+
+def require_formats(formats: Collection[str]) -> None:
+    """Refuse a format of lists that there is not.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for one in formats:
+        if one not in FORMATS:
+            raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
 
 
 def _alone(directory: RunDirectory) -> contextlib.AbstractContextManager[object]:

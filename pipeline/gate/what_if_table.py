@@ -73,4 +73,4 @@ def _size(one: WhatIf) -> int:
 def _cell(one: WhatIf, decision: str, *, is_marked: bool) -> str:
     mark = PRESENT if is_marked and one.is_present else " " if is_marked else ""
     count = getattr(one, decision)
-    return f"{count} {share(count, _size(one))}{mark}"
+    return f"{count} {share(count, _size(one)):>6}{mark}"

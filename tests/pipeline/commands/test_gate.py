@@ -211,7 +211,7 @@ def test_what_if_has_a_column_a_group_and_marks_the_threshold_of_each(
     assert lines[0].split()[-2:] == ["film", "news"]
     film = {line.split()[0]: line.split()[-4:-2] for line in lines[2:5]}
     assert film == {"60": ["1", "50.0%"], "80": ["1", "50.0%"], "90": ["0", "0.0%*"]}
-    assert lines[2].endswith("0 0.0%*")
+    assert lines[2].endswith("0   0.0%*")
     assert lines[5] == "publish by rule 'good', of each group; * its threshold now"
     assert max(map(len, lines)) <= 80
 
@@ -309,6 +309,8 @@ def test_columns_that_csv_and_json_have_no_place_for_are_text(tmp_path: Path) ->
         (("--thresholds", "1,two", "--what-if", "good"), "1,two"),
         (("--what-if", "best"), "best"),
         (("--format", "xml"), "xml"),
+        (("--format", "xml", "--dry-run"), "xml"),
+        (("--thresholds", "40,50"), "'40,50'"),
     ],
 )
 def test_a_wrong_call_exits_2_and_names_the_value(

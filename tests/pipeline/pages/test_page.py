@@ -153,7 +153,7 @@ def test_a_wrong_call_exits_2_and_names_the_value(
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path)
     target = tmp_path / "absent" / "out.html"
-    assert call("report", str(tmp_path / "run"), "--html", str(target), "--pictures", "0") == 1
+    assert call("report", str(tmp_path / "run"), "--html", str(target), "--pictures", "0") == 2
     assert "absent/out.html" in capsys.readouterr().err.replace("\n", "")
 
 
