@@ -43,7 +43,7 @@ COMMANDS = (
     ),
     LazyCommand(
         name="report",
-        help="Print the report of RUN_DIR, the worst videos first, or write it as a page.",
+        help="Print the report of RUN_DIR, what failed and the worst videos first, or write it as a page.",
         place="report:report_command",
         panel=_RESULTS,
         examples=("securevqa report scored", "securevqa report s3://scores/today --html report.html"),
@@ -61,7 +61,7 @@ COMMANDS = (
     ),
     LazyCommand(
         name="runs",
-        help="List the runs in LOCATION with their counts, earlier reports included.",
+        help="List the runs in LOCATION with their counts, earlier reports and unfinished runs included.",
         place="runs:runs_command",
         panel=_RESULTS,
         examples=("securevqa runs s3://scores", "securevqa runs ."),

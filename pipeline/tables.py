@@ -1,4 +1,4 @@
-"""Owns tables for readers: on a terminal of any width, as CSV for spreadsheets, as JSON for programs."""
+"""Owns tables for readers: on a terminal of any width, as CSV and as JSON; and names of videos in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,11 +19,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from operators.storage import redact
 from pipeline.text import literal
 
-__all__ = ["Heading", "csv_bytes", "fitted", "json_lines", "json_text", "readable"]
+__all__ = [
+    "Heading",
+    "csv_bytes",
+    "file_names",
+    "fitted",
+    "json_lines",
+    "json_text",
+    "readable",
+    "short_ids",
+]
 
 MAX_WIDTH = 140
+ID_LETTERS = 8
 _FORMULA_STARTS = "=+-@\t\r\n"  # OWASP, "CSV injection"
 WHOLE_WORD = 24  # letters of a word, an error code or a short name, that is not broken if it can be helped
 LEAST_WIDTH = 8  # of a column, whatever is in it
@@ -163,3 +175,20 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nan(one) for name, one in value.items()}
     return [_without_nan(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def file_names(uris: Sequence[str]) -> list[str]:
+    """Return the file names of URIs; the whole URI where another of them has the same file name."""
+    names = [redact(uri).rstrip("/").rpartition("/")[2] for uri in uris]
+    times = Counter(names)
+    return [name if name and times[name] == 1 else redact(uri) for name, uri in zip(names, uris, strict=True)]
+
+
+def short_ids(ids: Sequence[str]) -> list[str]:
+    """Return the beginnings of ids, as short as tells them apart, but of `ID_LETTERS` at least."""
+    longest = max(map(len, ids), default=0)
+    num_ids = len(set(ids))
+    letters = ID_LETTERS
+    while letters < longest and len({one[:letters] for one in ids}) < num_ids:
+        letters += 1
+    return [one[:letters] for one in ids]

@@ -21,7 +21,8 @@ from pipeline.gate.unmatched import unmatched
 from pipeline.gate.what_if_table import share, show_what_if
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import file_names, literal
+from pipeline.tables import file_names
+from pipeline.text import literal
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["EXIT_LIMIT_BROKEN", "gate_command"]

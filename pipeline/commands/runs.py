@@ -17,8 +17,7 @@ from pipeline.commands.terminal import console, print_json, say, write_csv
 from pipeline.runs.changes import Changes, changes
 from pipeline.runs.history import RunEntry, find_runs
 from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import Heading, fitted
-from pipeline.text import file_names, short_ids
+from pipeline.tables import Heading, file_names, fitted, short_ids
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.scoring import Verdict
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import typer
 from rich.console import Console
 
-from pipeline.tables import csv_bytes, json_text
 from pipeline.text import literal, printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["EXIT_INTERRUPTED", "complaints", "console", "print_json", "resumable", "say", "write_csv"]
 
@@ -29,11 +30,15 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
+    from pipeline.tables import json_text  # noqa: PLC0415 - Arrow, which help need not wait for
+
     console.print(json_text(value, indent=2, is_ascii=True), markup=False, highlight=False, soft_wrap=True)
 
 
 def write_csv(table: pa.Table) -> None:
     """Print a table for spreadsheets; a terminal is given nothing to obey."""
+    from pipeline.tables import csv_bytes  # noqa: PLC0415 - as above
+
     text = csv_bytes(table).decode()
     if console.is_terminal:
         text = "".join(f"{printable(line)}\n" for line in text.splitlines())

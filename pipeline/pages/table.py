@@ -12,8 +12,8 @@ from operators.schema import Row
 from operators.stage import FAILED, SCORED
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import Heading, fitted
-from pipeline.text import file_names, literal, short_ids
+from pipeline.tables import Heading, file_names, fitted, short_ids
+from pipeline.text import literal
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["COLUMNS", "DEFAULT_ROWS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]

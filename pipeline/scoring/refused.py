@@ -16,7 +16,8 @@ from operators.stage import FAILED
 from pipeline.manifests.manifest import Refusal
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
-from pipeline.text import file_names, literal
+from pipeline.tables import file_names
+from pipeline.text import literal
 from securevqa_core.errors import ERROR_CODES
 
 __all__ = ["keyed_rows", "say_left_out"]
