@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,6 @@ from pipeline.runs.history import RunEntry, find_runs
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import Heading, file_names, fitted, short_ids
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.scoring import Verdict
 
 __all__ = ["compare_command", "runs_command"]
 
@@ -46,7 +45,7 @@ def _show_runs(entries: Sequence[RunEntry], location: str) -> None:
     numbers = {"videos": [one.rows for one in entries]}
     numbers["failed"] = [one.status.get(FAILED, 0) for one in entries]  # neither failed nor left: scored
     numbers |= {"left": [one.num_left for one in entries]} if any(one.num_left for one in entries) else {}
-    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in get_args(Verdict)}
+    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in _VERDICTS}
     headings = [
         Heading(name="run", is_wrapped=True),
         Heading(name="report"),
@@ -61,6 +60,9 @@ def _show_runs(entries: Sequence[RunEntry], location: str) -> None:
     console.print(fitted(headings, rows, console))
     if any(one.state == "unfinished" for one in entries):
         say("unfinished: what was committed so far; the same command again finishes it")
+
+
+_VERDICTS = ("pass", "review", "reject")  # `securevqa_core.scoring` has them, and takes seconds to import
 
 
 def _about(one: RunEntry, location: str) -> list[list[str]]:

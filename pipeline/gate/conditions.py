@@ -8,7 +8,6 @@ is itself an answer, as in error_code, it is known.
 from __future__ import annotations
 
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -126,10 +125,13 @@ class Answers:
         if condition.comparison == "contains":
             return _answer(_contains(one, str(condition.threshold.default)) for one in values)
         compare = _COMPARE[condition.comparison]
-        thresholds = [None if one is None else operand(one, type_) for one in self._thresholds(condition)]
+        if condition.by is None:
+            fixed = operand(condition.threshold.default, type_)
+            return _answer(None if one is None else compare(one, fixed) for one in values)
+        compared = {one: operand(one, type_) for one in condition.operands}
         return _answer(
-            None if one is None or other is None else compare(one, other)
-            for one, other in zip(values, thresholds, strict=True)
+            None if one is None or other is None else compare(one, compared[other])
+            for one, other in zip(values, self._thresholds(condition), strict=True)
         )
 
     def words(self, condition: Condition, index: int, answer: int) -> str:
@@ -170,12 +172,12 @@ class Answers:
 
     def _thresholds(self, condition: Condition) -> Iterator[Scalar | None]:
         """Yield the threshold of every row; None where its group is missing."""
-        threshold = condition.threshold
+        threshold, by = condition.threshold, condition.by
         assert threshold is not None
-        if threshold.by is None:
-            return itertools.repeat(threshold.default, self._report.num_rows)
-        kind = self._type(threshold.by)
-        return (threshold.at(group, kind) for group in self.values(threshold.by))
+        assert by is not None
+        groups, kind = self.values(by), self._type(by)
+        known = {group: threshold.at(group, kind) for group in set(groups)}
+        return (known[group] for group in groups)
 
     def _type(self, name: str) -> Any:
         return self._report.schema.field(name).type

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -14,9 +16,15 @@ from cli import call
 from policies import GOOD, WRONG, wrong
 
 from operators.schema import REPORT
+from operators.stage import FAILED, SCORED
 from pipeline.gate.kinds import CLOSED
 from pipeline.gate.policy import parse_policy
 from pipeline.gate.schema import policy_schema
+from pipeline.runs.report import PENDING
+from securevqa_core.errors import ERROR_CODES
+from securevqa_core.randomness import Randomness
+from securevqa_core.scoring import Verdict
+from securevqa_core.weights import Status
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 # What no schema can tell: text that is no TOML, names that repeat, and values that JSON has no sort of.
@@ -85,6 +93,19 @@ def test_what_the_gate_refuses_to_read_is_refused(case: str) -> None:
 def test_what_the_schema_cannot_see_is_told_of() -> None:
     assert WRONG.keys() >= UNSEEN
     assert set(CLOSED) <= set(REPORT.names)
+
+
+def test_words_that_a_column_is_known_to_hold_are_those_that_are_written() -> None:
+    assert CLOSED["status"] == (SCORED, FAILED, PENDING)
+    assert CLOSED["verdict"] == get_args(Verdict)
+    assert CLOSED["randomness"] == get_args(Randomness)
+    assert CLOSED["checkpoint_status"] == get_args(Status)
+    assert {code.stage for code in ERROR_CODES.values()} <= set(CLOSED["stage"])
+
+
+def test_the_gate_waits_for_no_torch() -> None:
+    program = "import sys, pipeline.commands.gate, pipeline.commands.runs; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=EXAMPLES.parent, check=True, timeout=120)
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
