@@ -131,7 +131,7 @@ def read_rows(
     """
     manifest_name = storage.redact(location)
     listing = list_videos(location, has_manifest_suffix=bool(suffix_of(location)))
-    parts = None if listing is None else table_parts(sorted(listing.uris + listing.others), location)
+    parts = None if listing is None else table_parts(sorted([*listing.uris, *listing.others]), location)
     if listing is None or parts is not None:
         names = [location] if parts is None else parts
         table = joined([decode_table(_read_all(name), name) for name in names], names)

@@ -309,8 +309,8 @@ def test_of_a_folder_those_files_are_videos_that_may_be_one(tmp_path: Path, s3: 
 
 
 def test_a_folder_of_other_files_alone_is_refused_by_their_names(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no video")
-    assert "no video there, but notes.txt" in refusal(tmp_path)
+    (tmp_path / "README.md").write_text("# None yet")
+    assert "no video there, but README.md" in refusal(tmp_path)
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
