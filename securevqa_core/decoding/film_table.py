@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ _BOX_HEADER_BYTES = 16
 _ROW = np.dtype(
     [("dts", "i8"), ("position", "i8"), ("size", "i8"), ("is_keyframe", "?"), ("is_discard", "?")]
 )
+_row = operator.attrgetter("timestamp", "pos", "size", "is_keyframe", "is_discard")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,10 +39,7 @@ def mp4_table(stream: VideoStream, descriptor: int) -> FilmTable | None:
     # An edit list that cuts something off shows in these numbers, or in packets to be discarded.
     if not len(entries) or len(entries) != stream.frames:
         return None
-    rows = (
-        (entry.timestamp, entry.pos, entry.size, entry.is_keyframe, entry.is_discard) for entry in entries
-    )
-    table = np.fromiter(rows, dtype=_ROW, count=len(entries))
+    table = np.fromiter(map(_row, entries), dtype=_ROW, count=len(entries))
     dts, is_keyframe = table["dts"].copy(), table["is_keyframe"]
     is_sound = (dts[1:] > dts[:-1]).all() and table["size"].min() > 0 and not table["is_discard"].any()
     size_bytes = os.fstat(descriptor).st_size

@@ -13,6 +13,7 @@ __all__ = ["video_pids"]
 
 # ISO/IEC 13818-1, sections 2.4.4.3 (tables of programs) and 2.4.4.8 (of a program's streams), table 2-34.
 _PROGRAMS_PID = 0
+_COUNTER_AT, _NOT_COUNTER = 3, 0xF0  # bytes into a packet; tables that are sent again differ there alone
 _STREAMS_TABLE = 2
 _VIDEO_TYPES = frozenset([0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0xEA])
 _PROGRAMS_AT, _PROGRAM_BYTES = 8, 4  # bytes into a table of programs
@@ -41,7 +42,10 @@ def video_pids(descriptor: int) -> frozenset[int]:
 def _tables(packets: NDArray[np.uint8]) -> set[bytes]:
     """Return the different tables that begin in packets; longer ones than a packet as far as it goes."""
     tables = set()
-    for packet in set(map(bytes, packets)):
+    packets = packets.copy()
+    packets[:, _COUNTER_AT] &= _NOT_COUNTER
+    is_other = np.append(True, (packets[1:] != packets[:-1]).any(axis=1))[: len(packets)]
+    for packet in set(map(bytes, packets[is_other])):
         start = 5 + packet[4] if packet[3] & 0x20 else 4
         start += 1 + packet[start] if start < PACKET_BYTES else 0
         table = packet[start:]

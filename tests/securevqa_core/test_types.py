@@ -107,5 +107,5 @@ def test_a_code_nobody_declared_is_refused() -> None:
 
 
 def test_every_code_names_its_stage_and_says_what_it_means() -> None:
-    assert {entry.stage for entry in ERROR_CODES.values()} == {"fetch", "decode", "score"}
+    assert {entry.stage for entry in ERROR_CODES.values()} == {"manifest", "fetch", "decode", "score"}
     assert all(entry.meaning for entry in ERROR_CODES.values())
