@@ -61,6 +61,8 @@ def call(*arguments: str) -> int:
     """Run `securevqa` in this process, for calls that end before Ray starts; returns the exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["securevqa", *arguments])
+        for name, value in os.environ.items():
+            patch.setenv(name, value)  # so that what the command forgets comes back
         with pytest.raises(SystemExit) as ended:
             main()
     return int(ended.value.code or 0)
