@@ -60,7 +60,7 @@ _FILE = (
 )
 _FAILURE = (
     Column("status", pa.string(), "scored, failed, or pending where it was left for another run"),
-    Column("stage", pa.string(), "stage that failed: fetch, decode, fragment, inter or score"),
+    Column("stage", pa.string(), "stage that failed: manifest, fetch, decode, fragment, inter or score"),
     Column("error_code", pa.string(), "stable code of the failure"),
     Column("error_message", pa.string(), "what failed, in words"),
     Column("attempts", pa.int32(), "times the object was fetched", "count"),

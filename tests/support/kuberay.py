@@ -1,7 +1,7 @@
 """The rules of the KubeRay v1 resources (operator 1.6) and of the pods in them, as a JSON schema.
 
 Written from the fields that the API reference lists, unknown fields forbidden; not the CRD itself, for which
-no package of PyPI, npm or Debian was found. The pods in it, most of a CRD's text, are Kubernetes' own:
+no package of PyPI or npm was found. The pods in it, most of a CRD's text, are Kubernetes' own:
 `pod_templates` finds them, for a check against the schemas that Kubernetes publishes.
 """
 
