@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.extract import opened
 from securevqa_core.decoding.frame_index import index_frames, video_info
 from securevqa_core.decoding.geometry import square_pixels
 from securevqa_core.decoding.pixels import Scaler
-from securevqa_core.decoding.probe import check_frame_size, open_file, open_video
+from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, require_range
 
@@ -58,14 +59,10 @@ def read_frames(
     require_range("max_height", max_height or 16, low=16, high=16_384)
     limits = limits or DecodeLimits()
     descriptor_or_path = path if isinstance(path, int) else str(path)
-    with open_file(descriptor_or_path) as descriptor, open_video(descriptor, limits) as (container, stream):
-        index = index_frames(container, stream)
-        video = OpenVideo(
-            descriptor=descriptor, container=container, stream=stream, index=index, limits=limits
-        )
-        if index.pts is None:
-            video = replace(video, index=pyav_backend.count_frames(video))
-        info = video_info(stream, video.index)
+    with opened(
+        descriptor_or_path, limits, lambda container, stream, _: index_frames(container, stream)
+    ) as video:
+        info = video_info(video.stream, video.index)
         if max_seconds is not None:
             max_frames = min(max_frames, math.ceil(max_seconds * (info.fps or DEFAULT_FPS)))
         wanted = np.arange(min(max_frames, info.num_frames), dtype=np.int64)

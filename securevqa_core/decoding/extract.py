@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -37,6 +40,7 @@ __all__ = [
     "DecodedSample",
     "DrawSeeds",
     "extract_sample",
+    "opened",
     "patches_shape",
 ]
 
@@ -84,13 +88,7 @@ def extract_sample(path: str | int, request: DecodeRequest, sink: WholeSink | No
     Raises:
         DecodeError: the file is not allowed, or too little of it can be decoded.
     """
-    with open_file(path) as descriptor, open_video(descriptor, request.limits) as (container, stream):
-        index = _index(container, stream, descriptor, request)
-        video = OpenVideo(
-            descriptor=descriptor, container=container, stream=stream, index=index, limits=request.limits
-        )
-        if index.pts is None:
-            video = replace(video, index=pyav_backend.count_frames(video))
+    with opened(path, request.limits, functools.partial(_index, request)) as video:
         if request.decoder != "auto":
             return _extract(video, request, sink, request.decoder, _BACKENDS[request.decoder])
         if request.has_crashed_pyav:
@@ -106,11 +104,35 @@ def extract_sample(path: str | int, request: DecodeRequest, sink: WholeSink | No
                 raise error from None
 
 
+@contextlib.contextmanager
+def opened(
+    path: str | int,
+    limits: DecodeLimits,
+    index_of: Callable[[InputContainer, VideoStream, int], FrameIndex],
+) -> Iterator[OpenVideo]:
+    """Open a file, check it and list its frames: the way of all who read any.
+
+    Args:
+        path: of the file, or a descriptor of it that is open for reading.
+        limits: pixels a frame may have.
+        index_of: lists the frames of container, stream and descriptor; decoding counts them where it cannot.
+
+    Raises:
+        DecodeError: the file is not allowed, has no frames, or what a viewer sees is not understood.
+    """
+    with open_file(path) as descriptor, open_video(descriptor, limits) as (container, stream):
+        index = index_of(container, stream, descriptor)
+        video = OpenVideo(
+            descriptor=descriptor, container=container, stream=stream, index=index, limits=limits
+        )
+        yield replace(video, index=pyav_backend.count_frames(video)) if index.pts is None else video
+
+
 def _index(
+    request: DecodeRequest,
     container: InputContainer,
     stream: VideoStream,
     descriptor: int,
-    request: DecodeRequest,
     frames_per_picture: Fraction = _NO_REPEATS,
 ) -> FrameIndex:
     def choose(clock: Clock) -> NDArray[np.int64]:
@@ -150,7 +172,7 @@ def _with_pictures(video: OpenVideo, request: DecodeRequest, frames_per_picture:
     """Return the video with a clock whose moments are pictures, however many frames show each."""
     index = video.index
     if index.numbers is not None:  # of a film, other frames have to be known
-        index = _index(video.container, video.stream, video.descriptor, request, frames_per_picture)
+        index = _index(request, video.container, video.stream, video.descriptor, frames_per_picture)
     return replace(video, index=replace(index, clock=index.moments.coarser(frames_per_picture)))
 
 
