@@ -231,7 +231,7 @@ def test_a_scorer_is_refused_what_it_cannot_work_with(
     with pytest.raises(kind) as raised:
         Scorer(**options)  # type: ignore[arg-type]
     assert said in str(raised.value)
-    assert set(descendants(os.getpid())) == before
+    assert set(descendants(os.getpid())) <= before  # those of other tests may end meanwhile
 
 
 def test_the_key_is_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
