@@ -194,17 +194,18 @@ def _cost(path: Path, request: DecodeRequest) -> tuple[float, DecodedSample]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("minute_and_film", ["mp4", "mkv", "ts"], indirect=True, scope="module")
-def test_two_hours_cost_less_than_two_minutes(
+def test_two_hours_cost_less_than_one_and_a_half_minutes(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker
 ) -> None:
     request = make_request(SamplingConfig())
     # In turns, and the best of each: what else the machine does costs both.
-    minutes, films = zip(*([_cost(path, request) for path in minute_and_film] for _ in range(6)), strict=True)
+    turns_of_both = [[_cost(path, request) for path in minute_and_film] for _ in range(12)]
+    minutes, films = zip(*turns_of_both, strict=True)
     (short, of_minute), (long, of_film) = (min(turns, key=lambda turn: turn[0]) for turns in (minutes, films))
     assert (of_minute.info.num_frames, of_film.info.num_frames) == (1800, 216_000)
     assert of_film.info.duration_seconds == pytest.approx(7200, abs=0.1)
     assert of_film.warnings == ()
-    assert long < 2 * short, f"a minute: {short:.2f} s, two hours: {long:.2f} s"
+    assert long < 1.5 * short, f"a minute: {short:.2f} s, two hours: {long:.2f} s"
 
 
 @pytest.mark.parametrize("minute_and_film", ["mp4", "mkv"], indirect=True, scope="module")
