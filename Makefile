@@ -12,8 +12,9 @@ SHELL := bash
 
 BIN := .venv/bin
 # Files of tests go to two processes, each with one thread for tensors: more would wait for one another.
-# They go in the order of tests/conftest.py, the longest first.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# They go in the order of tests/conftest.py, the longest first. What Python compiles is kept, though the environment
+# may say that it should not be: every process would compile all tests again.
+TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FAST := -m "not ray and not s3 and not slow"
 WHEEL := build/wheel
 STAMP := .venv/.installed

@@ -131,6 +131,7 @@ def test_the_check_of_the_image_s_build_works() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_costs_of_every_stage_are_measured(videos: dict[str, Path]) -> None:
     costs = runpy.run_path(str(DEPLOY / "costs.py"))["costs"]
     found = costs(videos["carphone_h264.mkv"], "secure-vqa-compact")

@@ -46,6 +46,7 @@ def test_every_command_has_its_page() -> None:
     assert [name for name in names if f"`securevqa {name}`" not in page] == []
 
 
+@pytest.mark.slow
 def test_the_worked_row_is_what_its_command_prints() -> None:
     done = subprocess.run(
         [sys.executable, "examples/worked_row.py"],

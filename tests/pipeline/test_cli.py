@@ -123,6 +123,7 @@ def test_every_option_of_score_shows_its_default() -> None:
     assert silent == []
 
 
+@pytest.mark.slow
 def test_models_lists_all_and_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("models") == 0
     printed = capsys.readouterr().out

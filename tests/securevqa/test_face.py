@@ -28,6 +28,7 @@ def test_every_public_name_is_there_and_no_other() -> None:
         securevqa.scores  # noqa: B018
 
 
+@pytest.mark.slow
 def test_one_call_scores_a_file_and_frames(videos: dict[str, Path]) -> None:
     key = securevqa.Key.public(2)
     path = videos["bikes_h264.mp4"]

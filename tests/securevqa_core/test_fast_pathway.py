@@ -44,6 +44,7 @@ def test_agrees_with_the_published_network(reference, model: SecureVqa) -> None:
     assert reference.error("fast_pathway", features) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3, 32, 96, 96), (1, 3, 16, 112, 112)])
 def test_equals_two_pathways_to_the_last_bit(reference, model: SecureVqa, shape: tuple[int, ...]) -> None:
     slowfast = create_slowfast().eval()

@@ -48,6 +48,7 @@ def test_intra_agrees_with_published_code(reference, intra_map: Tensor) -> None:
     assert reference.error("intra_slice", intra_map[:, :, 3]) < 1e-4
 
 
+@pytest.mark.slow
 def test_released_head_agrees_with_published_code(reference, intra_map: Tensor) -> None:
     model = zoo.build("secure-vqa-released")
     assert weights.load_published(model, reference.weights("vqa_head")) == ("head",)
@@ -57,6 +58,7 @@ def test_released_head_agrees_with_published_code(reference, intra_map: Tensor) 
     assert reference.error("securevqa_scores", scores) < 1e-4
 
 
+@pytest.mark.slow
 def test_fast_vqa_agrees_with_published_code(reference, intra_map: Tensor) -> None:
     model = zoo.build("fast-vqa")
     assert weights.load_published(model, reference.weights("fast_vqa_head")) == ("head",)

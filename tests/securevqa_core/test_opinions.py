@@ -89,7 +89,7 @@ def test_more_videos_than_there_is_room_for_are_refused() -> None:
     model = Videval()
     data = _made_up("youtube-ugc", seed=4, num=3300)
     with pytest.raises(ConfigurationError, match="support vectors must be <= 3200, got"):
-        fit_videval(model, data.features, data.opinions, c=C, epsilon=0.0, gamma=GAMMA)
+        fit_videval(model, data.features, data.opinions, c=1e-6, epsilon=0.0, gamma=GAMMA)
 
 
 def test_features_of_another_shape_are_refused() -> None:

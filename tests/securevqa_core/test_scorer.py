@@ -341,6 +341,7 @@ def test_the_core_hands_on_the_scorer() -> None:
         securevqa_core.Scorers  # noqa: B018
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_checkpoint_that_was_given(videos: dict[str, Path], tmp_path: Path) -> None:
     path = videos["carphone_h264.mkv"]
     file = tmp_path / "seeded.safetensors"

@@ -209,6 +209,7 @@ def test_training_on_kept_features_moves_all_but_the_published_network(
     assert {key for key in before if key.startswith(weights_of) and "weight" in key} <= moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flip", "num_draws"), [(False, 1), (True, 2)])
 def test_without_a_guardian_map_features_are_kept_once_a_direction_and_shared(
     flip: bool, num_draws: int, folder: Path, models: dict[str, Any]

@@ -18,6 +18,7 @@ class Web(BaseHTTPRequestHandler):
     seen: dict[str, int]
     ranges: list[tuple[str, str | None]]  # Range and If-Range of what was asked below /cut
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits 40 ms for its head to be acknowledged
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -82,7 +82,7 @@ class Site:
         handler.send_header("ETag", '"one"')
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        if handler.command != "HEAD":
+        if handler.command != "HEAD" and (location is None or self.status != 304):  # which has no body
             handler.wfile.write(body)
 
 
@@ -93,6 +93,7 @@ def running_site(context: ssl.SSLContext | None) -> Iterator[Site]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a body waits 40 ms for its head to be acknowledged
 
         def do_GET(self) -> None:
             site.answer(self)

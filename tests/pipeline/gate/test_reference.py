@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -244,6 +245,7 @@ def in_toml(asked: Asked) -> str:
     return f'{{ column = "{asked.column.name}", {asked.comparison} = {operand} }}'
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_the_gate_decides_as_a_slow_reading_of_the_policy_does(data: st.DataObject) -> None:

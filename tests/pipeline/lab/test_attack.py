@@ -21,6 +21,7 @@ from securevqa_core.attacks.attack import AttackConfig
 from securevqa_core.errors import ConfigurationError, ManifestError, RunError, UndefinedError
 
 
+@pytest.mark.slow
 def test_every_video_gets_a_row_once_and_other_settings_are_refused(
     tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_failure_that_may_pass_is_tried_again_and_no_other_file_takes_its_plac
     assert "holds rows of other settings: videos" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_weights_that_were_never_trained_are_said_to_be(
     tmp_path: Path, videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

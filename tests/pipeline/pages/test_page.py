@@ -118,6 +118,7 @@ def test_a_map_has_a_pixel_a_place_from_red_to_green() -> None:
     assert 0 < pixels[0, 0, 3] < 1
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_with_a_frame_of_each_video(
     videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def scores(directory: RunDirectory) -> tuple[int, list[float]]:
     return run["generation"], report["score"].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_writer_killed_between_any_two_writes_leaves_a_whole_generation(nights: Nights) -> None:
     first, second = (1, [10.0, 10.0]), (2, [10.0, 20.0, 10.0])
     seen = set()

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.types import DecodeLimits
@@ -17,6 +19,7 @@ NUM_TIMES = 60
 MAX_SECONDS = 0.024
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_costs_a_video_milliseconds(
     videos: dict[str, Path], make_request: Callable[..., DecodeRequest]
 ) -> None:

@@ -208,6 +208,7 @@ def test_two_hours_cost_less_than_one_and_a_half_minutes(
     assert long < 1.5 * short, f"a minute: {short:.2f} s, two hours: {long:.2f} s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minute_and_film", ["mp4", "mkv"], indirect=True, scope="module")
 def test_a_film_gives_the_pixels_that_reading_all_of_it_gives(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker, monkeypatch: pytest.MonkeyPatch

@@ -246,6 +246,7 @@ def test_what_may_not_be_what_is_shown_is_for_review(made: Made, kind: str) -> N
     assert first.startswith(begins)
 
 
+@pytest.mark.slow
 def test_the_clock_is_told_of(made: Made) -> None:
     held, _ = _held_last("mkv")(made)
     repeated = made.encode("rep50b.mp4", f"-vf fps=50 {X264}")

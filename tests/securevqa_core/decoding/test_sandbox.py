@@ -167,6 +167,7 @@ def test_a_crash_of_pyav_leads_to_decord(
     assert sandbox.pid is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whom", ["cell", "warm process"])
 def test_a_process_that_dies_in_mid_decode_is_replaced(
     sandbox: DecodeSandbox,
@@ -215,6 +216,7 @@ def test_a_process_that_dies_while_idle_costs_no_video(
     assert sandbox.pid != pid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["import time; time.sleep(60)", "while True: pass"], ids=["hang", "loop"])
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_a_process_that_hangs_is_killed_within_the_limit(

@@ -135,6 +135,7 @@ class StopsAt(Tiny):
         return super().intra(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_training_stopped_within_an_epoch_ends_as_one_that_was_not(
     accumulate: int, data: TrainingData, tmp_path: Path
@@ -417,6 +418,7 @@ def test_what_fragments_have_lost_is_learnt_and_only_the_model_is_kept(
     assert "difference_loss" not in without.history[0]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_with_references_ends_as_one_that_was_not(
     data: TrainingData, folder: Path, tmp_path: Path
 ) -> None:
