@@ -51,7 +51,7 @@ _LIMIT_OF = {
 _NEVER, _SCORED = -2, -1  # in place of the place of an error code among `_CODES`
 _CODES = tuple(ERROR_CODES)
 _OTHER = len(_CODES)  # a code of another version
-_TRY = np.dtype([("place", np.int32), ("call", np.int64), ("at", np.int64), ("code", np.int16)])
+_TRY = np.dtype([("place", np.int32), ("call", np.int64), ("at", np.int64)])
 _MAY_PASS = np.array([*(code.retryable for code in ERROR_CODES.values()), False, False, False])
 
 
@@ -72,7 +72,9 @@ class Tries:
         It moves when another run brings, tries or loses one of them, and not when they are put elsewhere.
         """
         lost = np.where(self.codes == _NEVER, self.lost, 0).astype(np.int32)
-        return hashlib.sha256(self.moments.tobytes() + lost.tobytes()).hexdigest()[:32]
+        digest = hashlib.sha256(self.moments.data)
+        digest.update(lost.data)
+        return digest.hexdigest()[:32]
 
     def states(self) -> RowStates:
         """Return where every row stands before anything is begun."""
@@ -145,51 +147,80 @@ def count_tries(index: KeyIndex, parts: Iterable[pa.Table], lost: Iterable[Colle
             acknowledgement, counts once.
         lost: for each run, the row keys that it tried and no worker returned.
     """
-    owed: dict[tuple[int, int, int], tuple[str, float]] = {}
-    tried = np.concatenate([np.empty(0, _TRY), *(_tries_in(part, index, owed) for part in parts)])
-    tried = tried[np.lexsort((tried["at"], tried["call"], tried["place"]))]
-    is_first, is_last, is_copy = np.ones((3, len(tried)), np.bool_)
-    same = tried["place"][1:] == tried["place"][:-1]
-    is_first[1:], is_last[:-1], is_copy[0:1] = ~same, ~same, False
-    is_copy[1:] = same & (tried["call"][1:] == tried["call"][:-1]) & (tried["at"][1:] == tried["at"][:-1])
+    tally = _Tally(len(index))
+    for part in parts:
+        tally.add(part, index.places(part[ROW_KEY]))
     lost_counts = np.zeros(len(index), np.int32)
     for keys in lost:
         places = index.places(sorted(set(keys)))
         lost_counts[places[places >= 0]] += 1
-    newest, codes = tried[is_last], np.full(len(index), _NEVER, np.int16)
-    codes[newest["place"]] = newest["code"]
-    moments = np.full(len(index), -1, np.int64)
-    moments[newest["place"]] = newest["at"]
-    limited = newest[np.isin(newest["code"], [_CODES.index(code) for code in _LIMIT_OF])].tolist()
     return Tries(
-        counts=lost_counts + np.bincount(tried["place"][~is_copy], minlength=len(index)).astype(np.int32),
+        counts=lost_counts + tally.counts(),
         lost=lost_counts,
-        codes=codes,
-        moments=moments,
-        limits={place: owed[place, call, at] for place, call, at, _ in limited if (place, call, at) in owed},
-        last_call=int(tried["call"].max(initial=0)),
+        codes=tally.codes,
+        moments=tally.moments,
+        limits=tally.limits(),
+        last_call=int(tally.calls.max(initial=0)),
     )
 
 
-def _tries_in(
-    part: pa.Table, index: KeyIndex, owed: dict[tuple[int, int, int], tuple[str, float]]
-) -> NDArray[Any]:
-    """Return the tries of a manifest's rows in a table; note the limits that failures are owed to."""
-    places = index.places(part[ROW_KEY])
-    part = part.filter(pa.array(places >= 0))
-    tried = np.empty(part.num_rows, _TRY)
-    tried["place"] = places[places >= 0]
-    tried["call"] = pc.fill_null(part[CALL], 0).to_numpy()
-    tried["at"] = pc.fill_null(part["scored_at"].cast(pa.int64()), 0).to_numpy()
-    known = pc.index_in(part["error_code"], value_set=pa.array(_CODES)).fill_null(_OTHER).to_numpy()
-    tried["code"] = np.where(part["error_code"].is_null().to_numpy(), _SCORED, known)
-    limited = pc.is_in(part["error_code"], value_set=pa.array(list(_LIMIT_OF)))
-    failed = part.filter(limited)
-    columns = (failed["error_code"].to_pylist(), failed["error_message"].to_pylist())
-    for (place, call, at, _), code, message in zip(tried[limited.to_numpy()].tolist(), *columns, strict=True):
-        if limit := _limit_of(str(code), message):
-            owed[place, call, at] = limit
-    return tried
+class _Tally:
+    """The newest try of every row of a manifest, in its order, and what came before it."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.calls = np.zeros(num_rows, np.int64)
+        self.moments = np.full(num_rows, -1, np.int64)
+        self.codes = np.full(num_rows, _NEVER, np.int16)
+        self._before = [np.empty(0, _TRY)]
+        self._limits = dict[int, tuple[str, float]]()
+
+    def add(self, part: pa.Table, places: NDArray[np.int64]) -> None:
+        """Add committed rows, which are at these places, or at none, -1."""
+        part = part.filter(pa.array(places >= 0))
+        tried = np.empty(part.num_rows, _TRY)
+        tried["place"] = places[places >= 0]
+        tried["call"] = pc.fill_null(part[CALL], 0).to_numpy()
+        tried["at"] = pc.fill_null(part["scored_at"].cast(pa.int64()), 0).to_numpy()
+        order = np.lexsort((tried["at"], tried["call"], tried["place"]))
+        is_last = np.ones(len(order), np.bool_)
+        is_last[:-1] = tried["place"][order][1:] != tried["place"][order][:-1]
+        self._before.append(tried[order[~is_last]])
+        last = order[is_last]
+        place, call, at = (tried[last][name] for name in _TRY.names or ())
+        newest = (call > self.calls[place]) | ((call == self.calls[place]) & (at >= self.moments[place]))
+        self._before.append(tried[last[~newest]])
+        self._replace(tried[last[newest]], part.select(["error_code", "error_message"]).take(last[newest]))
+
+    def _replace(self, tried: NDArray[Any], failures: pa.Table) -> None:
+        place, codes = tried["place"], failures["error_code"]
+        old = place[self.codes[place] != _NEVER]
+        before = np.empty(len(old), _TRY)
+        before["place"], before["call"], before["at"] = old, self.calls[old], self.moments[old]
+        self._before.append(before)
+        self.calls[place], self.moments[place] = tried["call"], tried["at"]
+        known = pc.index_in(codes, value_set=pa.array(_CODES)).fill_null(_OTHER).to_numpy()
+        self.codes[place] = np.where(codes.is_null().to_numpy(), _SCORED, known)
+        limited = pc.is_in(codes, value_set=pa.array(list(_LIMIT_OF)))
+        for one, failure in zip(
+            place[limited.to_numpy()].tolist(), failures.filter(limited).to_pylist(), strict=True
+        ):
+            self._limits.pop(one, None)
+            if limit := _limit_of(failure["error_code"], failure["error_message"]):
+                self._limits[one] = limit
+
+    def counts(self) -> NDArray[np.int32]:
+        """Return (rows,) how often each came back; a copy of a try is none."""
+        before = np.unique(np.concatenate(self._before))
+        place = before["place"]
+        is_copy = (before["call"] == self.calls[place]) & (before["at"] == self.moments[place])
+        counts = np.bincount(place[~is_copy], minlength=len(self.codes)).astype(np.int32)
+        counts[self.codes != _NEVER] += 1
+        return counts
+
+    def limits(self) -> dict[int, tuple[str, float]]:
+        """Return the limits that newest tries failed by, by place."""
+        limited = {_CODES.index(code) for code in _LIMIT_OF}
+        return {place: limit for place, limit in self._limits.items() if int(self.codes[place]) in limited}
 
 
 def read_tries(state: RunDirectory, index: KeyIndex) -> Tries:

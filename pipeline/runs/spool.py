@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from operators.schema import ROW_KEY, byte_strings, texts
+from operators.schema import ROW_KEY, texts
+from pipeline.runs.key_index import halves
 
 __all__ = ["PIECE_ROWS", "Spool"]
 
@@ -41,9 +42,12 @@ class Spool:
         for number in range(self._num_pieces):
             yield self._piece(number, columns)
 
-    def row_keys(self) -> NDArray[np.bytes_]:
-        """Return the row key of every row."""
-        return np.concatenate([byte_strings(piece[ROW_KEY]) for piece in self.pieces([ROW_KEY])])
+    def row_keys(self) -> NDArray[np.uint64]:
+        """Return (rows, 2) the halves of the row key of every row, as `key_index.halves`."""
+        keys = np.empty((self.num_rows, 2), np.uint64)
+        for number, piece in enumerate(self.pieces([ROW_KEY])):
+            keys[number * PIECE_ROWS :][: piece.num_rows] = halves(piece[ROW_KEY])
+        return keys
 
     def slice(self, start: int, length: int) -> pa.Table:
         """Return `length` rows, or what there is of them, from `start` on."""

@@ -15,13 +15,14 @@ from operators.fetch import ABSENT, FetchAttemptError, content_versions, fetch
 from operators.uris import request_target, sent_on
 from operators.web import MAX_REDIRECTS
 
-MEDIA, ELSEWHERE, REBOUND = "media.test", "elsewhere.test", "rebound.test"
+MEDIA, ELSEWHERE = "media.test", "elsewhere.test"
+REBOUND = ["rebound.test", "bound.test"]  # one a test, as connections stay open
 
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
     """Two https sites; the environment trusts them."""
-    context, trusted = certified(tmp_path_factory.mktemp("tls"), [MEDIA, ELSEWHERE, REBOUND, "localhost"])
+    context, trusted = certified(tmp_path_factory.mktemp("tls"), [MEDIA, ELSEWHERE, *REBOUND, "localhost"])
     with (
         running_site(context) as one,
         running_site(context) as other,
@@ -239,16 +240,20 @@ def test_no_spelling_of_this_machine_is_followed(site: Site, other: Site, names:
     assert other.asked == []
 
 
-@pytest.mark.parametrize("answers", [[[PUBLIC], ["127.0.0.1"]], [["127.0.0.1"], [PUBLIC]]])
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    list(zip(REBOUND, [[[PUBLIC], ["127.0.0.1"]], [["127.0.0.1"], [PUBLIC]]], strict=True)),
+)
 def test_a_name_that_changes_its_address_never_leads_inside(
-    site: Site, other: Site, names: Names, answers: list[list[str]]
+    site: Site, other: Site, names: Names, name: str, answers: list[list[str]]
 ) -> None:
-    names.answers[REBOUND] = answers
+    names.answers[name] = answers
     for _ in range(3):
-        site.locations["/v"] = f"https://{REBOUND}:{other.port}/v"
+        site.locations["/v"] = f"https://{name}:{other.port}/v"
         with contextlib.suppress(FetchAttemptError):
             fetched(f"https://{MEDIA}:{site.port}/v")
-    assert set(names.connected) == {PUBLIC}
+    assert name in names.asked
+    assert set(names.connected) <= {PUBLIC}
 
 
 def test_of_several_addresses_only_public_ones_are_connected_to(
