@@ -15,4 +15,6 @@ def literal(text: str, console: Console) -> Text:
 
 def printable(text: str) -> str:
     """Return text with every control, bidirectional or other unprintable character as its escape."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -10,10 +11,11 @@ from rich.console import Console
 
 from operators.schema import Row
 from operators.stage import FAILED, SCORED
+from operators.storage import redact
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import Heading, file_names, fitted, short_ids
-from pipeline.text import literal
+from pipeline.text import literal, printable
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["COLUMNS", "DEFAULT_ROWS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
@@ -52,7 +54,9 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     if num_rows < 1:
         raise ConfigurationError(f"rows must be >= 1, got {num_rows}")
     run, report = read_finished_run(directory, columns=COLUMNS)
-    rows = _chosen(urgent_first(report), num_rows)
+    names = file_names(_texts(report, "uri"))  # which no other row has, shown or not
+    named = report.append_column("name", pa.array(names, pa.string()))
+    rows = _chosen(urgent_first(named), num_rows)
     ids = _texts(report, "video_id")
     console.print(_table(rows, dict(zip(ids, short_ids(ids), strict=True)), console))
     summary = f"{len(rows)} of {report.num_rows} videos shown, failed first, then worst"
@@ -79,18 +83,20 @@ def show_video(report: pa.Table, video: str, console: Console) -> None:
 def find_video(report: pa.Table, video: str) -> int:
     """Return the row of a video by what tables show of it: id, the beginning of its id, file name or URI.
 
+    URIs are known without their secrets too, and characters that a terminal does not print by their escapes.
+
     Raises:
         ConfigurationError: there is none, or more than one.
     """
     ids, uris = (_texts(report, name) for name in ("video_id", "uri"))
     names = file_names(uris)
-    for column in (ids, uris, names, [name.rpartition("/")[2] for name in names]):
-        found = [index for index, one in enumerate(column) if one == video]
-        if found:
-            break
-    else:
-        is_long = len(video) >= MIN_ID_LETTERS
-        found = [index for index, one in enumerate(ids) if is_long and one.startswith(video)]
+    whole = [redact(uri) for uri in uris]
+    columns = (ids, uris, names, whole, [one.rpartition("/")[2] for one in whole])
+    found: list[int] = []
+    for form, column in itertools.product((str, _as_shown), columns):  # what is exactly so goes first
+        found = found or [index for index, one in enumerate(column) if form(one) == form(video)]
+    if not found and len(video) >= MIN_ID_LETTERS:
+        found = [index for index, one in enumerate(ids) if _as_shown(one).startswith(_as_shown(video))]
     if len(found) == 1:
         return found[0]
     wanted = "video must be a video_id of the report, the beginning of one, a file name or a URI"
@@ -120,6 +126,11 @@ def kinds(report: pa.Table) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda kind: (kind[0] != SCORED, kind[0]))
 
 
+def _as_shown(text: str) -> str:
+    """Return text as a terminal of any encoding shows it, which is the same for what it shows."""
+    return printable(text).encode("ascii", "backslashreplace").decode()
+
+
 def _texts(report: pa.Table, name: str) -> list[str]:
     return ["" if one is None else str(one) for one in report[name].to_pylist()]
 
@@ -145,11 +156,13 @@ def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:
         Heading(name="status, decode warnings", is_wrapped=True),
     ]
     cells = []
-    for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
+    for row in rows:
         outcome = [row["error_code"] or row["status"], *(row["decode_warnings"] or [])]
         numbers = (_points(row["score_lower"]), _points(row["score"]), row["verdict"] or "")
         sizes = ([_size(row)],) if is_wide else ()
-        cells.append(([name], [ids[row["video_id"] or ""]], *([one] for one in numbers), *sizes, outcome))
+        cells.append(
+            ([row["name"]], [ids[row["video_id"] or ""]], *([one] for one in numbers), *sizes, outcome)
+        )
     return fitted(headings, cells, console)
 
 

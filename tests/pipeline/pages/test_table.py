@@ -269,6 +269,10 @@ BY = [
     scored("s3://b/two/v.mp4", 60, video_id="aaaa2222"),
     scored("s3://b/two/w.mp4?token=hidden", 70, video_id="v"),
     FAILED | {"uri": "s3://b/two/x.mp4", "video_id": "bbbb", "error_message": "no object there"},
+    scored("https://me:word@host/one/y.mp4?token=hidden", 80, video_id="cccc1111"),
+    scored("https://me:word@host/two/y.mp4?token=hidden", 81, video_id="cccc2222"),
+    scored("s3://b/\u202efdp.\x1b[31mé映.mp4", 82, video_id="dddd1111"),
+    scored("s3://b/\\u202efdp.mp4", 83, video_id="\u05d0\x07eeee1111"),
 ]
 
 
@@ -279,9 +283,17 @@ BY = [
         ("aaaa2", 1),
         ("s3://b/one/v.mp4", 0),
         ("w.mp4", 2),
+        ("s3://b/two/w.mp4", 2),
         ("v", 2),
         ("bbbb", 3),
         ("x.mp4", 3),
+        ("https://host/two/y.mp4", 5),
+        ("\u202efdp.\x1b[31mé映.mp4", 6),
+        (r"\u202efdp.\x1b[31mé映.mp4", 6),
+        (r"\u202efdp.\x1b[31m\xe9\u6620.mp4", 6),
+        (r"s3://b/\u202efdp.\x1b[31mé映.mp4", 6),
+        (r"\u202efdp.mp4", 7),
+        (r"\u05d0\x07eeee", 7),
         ("aaaa", "which 2 have: s3://b/one/v.mp4 (aaaa1111), s3://b/two/v.mp4 (aaaa2222)"),
         ("v.mp4", "which 2 have"),
         ("bbb", "got 'bbb'"),
@@ -299,18 +311,30 @@ def test_a_video_is_found_by_what_the_table_shows(
         assert row in err.replace("\n", " ")
         return
     assert code == 0
-    assert BY[row]["video_id"] in out
+    assert f"{BY[row]['score'] - 1:.6g}" in out if "score" in BY[row] else BY[row]["video_id"] in out
     if row == 3:
         assert "no object there" in out
     else:
         assert ["score_lower", str(BY[row]["score_lower"])] in [line.split() for line in out.splitlines()]
 
 
+def test_every_name_that_a_short_table_shows_finds_its_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run(str(tmp_path), BY)
+    lines = printed(RunDirectory(str(tmp_path)), num_rows=2, width=140).splitlines()
+    shown = [line.split()[0] for line in lines[3:5]]
+    assert shown == ["x.mp4", "s3://b/one/v.mp4"]  # there is another v.mp4, which is not shown
+    for name in shown:
+        assert call("report", str(tmp_path), "--video", name) == 0
+        assert name in capsys.readouterr().out
+
+
 def test_programs_get_json_and_spreadsheets_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished_run(str(tmp_path), [*BY, scored("/v/=1+1.mp4", math.nan, video_id="=1+1")])
     assert call("report", str(tmp_path), "--json") == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert (found["rows"], found["kinds"]) == (5, {"scored": 4, "fetch_not_found": 1})
+    assert (found["rows"], found["kinds"]) == (9, {"scored": 8, "fetch_not_found": 1})
     assert [row["video_id"] for row in found["videos"]][:2] == ["bbbb", "aaaa1111"]
     assert call("report", str(tmp_path), "--csv", "--rows", "2") == 0
     lines = capsys.readouterr().out.splitlines()
