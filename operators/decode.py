@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
@@ -62,6 +62,10 @@ class Decode:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     decoder: Decoder = "auto"
+    checkpoint: Any = (
+        None  # reference to the weights of a network that sees whole frames; None: there is none
+    )
+    precision: Literal["float32", "bfloat16"] = "float32"  # of its arithmetic
     deadline: float | None = None  # seconds since the epoch; None: no end
     tally: Any = None
 
@@ -96,7 +100,7 @@ class Decode:
             raise DecodeError("empty_file", "the object has no bytes")
         draws = self.key.draws(known["content_sha256"], self.num_draws)
         request = decode_request(self.sampling, draws, limits=self.decode_limits, decoder=self.decoder)
-        sink = _sink(self.sampling)
+        sink = self._sink()
         path = f"/proc/{os.getpid()}/fd/{target.fileno()}"
         started = time.perf_counter()
         try:
@@ -117,6 +121,18 @@ class Decode:
             "intra_seeds": [draw.guardian_intra for draw in draws],
             "inter_seeds": [draw.guardian_inter for draw in draws],
         }
+
+    def _sink(self) -> StatisticsSink | None:
+        """Return what takes statistics of whole frames, where there are any to take."""
+        if not self.sampling.has_statistics:
+            return None
+        import torch  # noqa: PLC0415 - seconds and megabytes that decoding does not need otherwise
+
+        from securevqa_core.loaded import statistics_sink  # noqa: PLC0415 - it needs torch
+
+        torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
+        model = None if self.checkpoint is None else _model(self.checkpoint)
+        return statistics_sink(model, self.sampling, device=torch.device("cpu"), precision=self.precision)
 
 
 @contextlib.contextmanager
@@ -159,16 +175,14 @@ def fetch_into(uri: str, target: BinaryIO, limits: FetchLimits) -> Row:
     }
 
 
-def _sink(sampling: SamplingConfig) -> StatisticsSink | None:
-    """Return what takes statistics of whole frames, where there are any to take."""
-    if not sampling.has_statistics:
-        return None
-    import torch  # noqa: PLC0415 - seconds and megabytes that decoding does not need otherwise
+@functools.lru_cache(maxsize=1)
+def _model(checkpoint: Any) -> Any:
+    """Return this worker's model, built once from a reference to its weights."""
+    import ray  # noqa: PLC0415 - whoever has no reference has no need of it
 
-    from securevqa_core.models.videval.reader import FeatureSink  # noqa: PLC0415 - it needs torch
+    from securevqa_core import weights  # noqa: PLC0415 - it needs torch
 
-    torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
-    return FeatureSink(sampling)
+    return weights.build(ray.get(checkpoint))
 
 
 @functools.lru_cache(maxsize=1)

@@ -105,7 +105,9 @@ _FRAGMENTS = Column("fragments", pa.large_binary(), "(draws, clips, d, G S, G S,
 _FRAMES = Column("frames", pa.large_binary(), "(k, side, side, 3) uint8, whole frames resized")
 _SEGMENTS = Column("segments", pa.large_binary(), "(num_segments, segment_frames) int64 into frames")
 _STATISTICS = Column(
-    "statistics", pa.large_binary(), "(60,) float32 of whole frames; null where none are taken"
+    "statistics",
+    pa.large_binary(),
+    "float32, of whole frames: VIDEVAL's 60, or features of each picture; null where none are taken",
 )
 _FEATURES = Column("features", pa.large_binary(), "(draws, num_segments, channels) float32")
 

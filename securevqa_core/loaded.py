@@ -16,12 +16,14 @@ from securevqa_core import weights, zoo
 from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.fragments import splice
 from securevqa_core.inputs import guarded_draws
+from securevqa_core.models.picture_sink import PictureSink
 from securevqa_core.models.videval.reader import FeatureSink
 from securevqa_core.randomness import VideoDraw
 from securevqa_core.scoring import Precision, Score, inter_features, raw_scores, summarise
+from securevqa_core.types import SamplingConfig
 from securevqa_core.whole_frames import StatisticsSink
 
-__all__ = ["LoadedModel", "load_model", "one_thread"]
+__all__ = ["LoadedModel", "load_model", "one_thread", "statistics_sink"]
 
 
 _forward = threading.Lock()  # the number of threads is the process's: blocks wait for each other
@@ -42,6 +44,22 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def statistics_sink(
+    model: Any, sampling: SamplingConfig, *, device: torch.device, precision: Precision
+) -> StatisticsSink | None:
+    """Return what takes statistics or features of whole frames, None where there are none to take.
+
+    Args:
+        model: of the zoo, in eval mode; not looked at where its network sees no pictures.
+        sampling: of the model.
+        device: where `model` is.
+        precision: of its arithmetic.
+    """
+    if sampling.picture_rate:
+        return PictureSink(model.picture_features, device=device, precision=precision)
+    return FeatureSink(sampling) if sampling.has_statistics else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """A model with its weights, on its device."""
@@ -54,8 +72,7 @@ class LoadedModel:
 
     def sink(self) -> StatisticsSink | None:
         """Return what takes statistics of whole frames as they are decoded, where there are any to take."""
-        sampling = self.spec.sampling
-        return FeatureSink(sampling) if sampling.has_statistics else None
+        return statistics_sink(self.model, self.spec.sampling, device=self.device, precision=self.precision)
 
     def score(
         self, sample: DecodedSample, statistics: NDArray[np.float32] | None, draws: Sequence[VideoDraw]
@@ -64,7 +81,7 @@ class LoadedModel:
 
         Args:
             sample: of the video, for `draws`.
-            statistics: (60,) of its whole frames, where the model has a `sink`.
+            statistics: of its whole frames, where the model has a `sink`.
             draws: of the video, with the seeds of the guardian maps.
 
         Raises:

@@ -61,13 +61,14 @@ def load_published(
     Takes FAST-VQA's and the released SecureVQA's `fragments_backbone.*` and `vqa_head.*`, DOVER's four
     modules, VSFA's `ann`, `rnn` and `q`, MDTVSFA's and BVQA-2022's names of the same and `nlm`,
     pytorchvideo's `slowfast_r50`, the Video Swin repository's Kinetics `backbone.*`, torchvision's `swin3d_t`
-    and `resnet50`, EfficientNet-Lite0's `_blocks.*`, S-CNN's `features.*` and ConvNeXt's `stages.*`; also one
-    level down, under `state_dict`, `model_state` or `model`, and with `module.` before each name.
+    and `resnet50`, EfficientNet-Lite0's `_blocks.*`, S-CNN's `features.*` and ConvNeXt's `stages.*`, and UVQ
+    1.5's three files, two of which only their names tell apart; also one level down, under `state_dict`,
+    `model_state` or `model`, and with `module.` before each name.
 
     Args:
         model: of the zoo.
         state_dict: under published names.
-        name: what messages call it.
+        name: what messages call it: the file's name.
 
     Returns:
         The parts that were loaded, of `published_keys.PARTS`: "intra", "inter" and "head" of most models.
@@ -82,7 +83,14 @@ def _load(
     model: nn.Module, state_dict: Mapping[str, object], *, name: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Do as `load_published`; return the parts, and the keys that were dropped as no part needs them."""
-    routed = route(model, state_dict)
+    routed = route(model, state_dict, name=name)
+    if hasattr(model, PARTS["distortion_net"]) and any(
+        key.startswith("features.") for key in routed.unexpected
+    ):
+        raise CheckpointError(
+            f"{name} is one of two networks that have the same keys: "
+            "'content' or 'distortion' must be in the file's name, as in the published ones"
+        )
     expected = {key: value for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
     brought = {key.partition(".")[0] for key in routed.tensors}
     parts = tuple(part for part in parts_of(model) if PARTS[part] in brought)

@@ -9,7 +9,13 @@ from securevqa_core.errors import ConfigurationError
 __all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
 
 # Settings of `SamplingConfig` that are false until they are used.
-_ADDED_LATER = frozenset({"segments_span", "statistics_interval", "statistics_rate", "statistics_lines"})
+_ADDED_LATER = frozenset(
+    {
+        "segments_span",
+        *("statistics_interval", "statistics_rate", "statistics_lines"),
+        *("picture_rate", "picture_height", "picture_width"),
+    }
+)
 
 
 def require_range(name: str, value: float, *, low: float, high: float) -> None:
@@ -41,6 +47,9 @@ class SamplingConfig:
     statistics_interval: int = 0  # frames from one that statistics are taken of, whole, to the next; 0: none
     statistics_rate: int = 0  # such frames a second, where no interval is set; 0: none
     statistics_lines: int = 0  # shorter side that such frames are shrunk to; 0: as they are
+    picture_rate: int = 0  # whole frames a second, all of one size, that a network sees as they come; 0: none
+    picture_height: int = 0  # of such a frame, pixels
+    picture_width: int = 0
 
     def __post_init__(self) -> None:
         zeros = ("aligned_frames", "num_segments", "guardian_amplitude", *_ADDED_LATER)
@@ -54,6 +63,12 @@ class SamplingConfig:
                 f"clip_frames must be a multiple of num_temporal_fragments={self.num_temporal_fragments}, "
                 f"got {self.clip_frames}"
             )
+        pictures = (self.picture_rate, self.picture_height, self.picture_width)
+        if any(pictures) and not (all(pictures) and not (self.statistics_interval or self.statistics_rate)):
+            raise ConfigurationError(
+                "picture_rate, picture_height and picture_width go together, and with no statistics, "
+                f"got {pictures}"
+            )
 
     def as_dict(self) -> dict[str, int]:
         """Return the settings as plain numbers, for digests and JSON.
@@ -66,8 +81,8 @@ class SamplingConfig:
 
     @property
     def has_statistics(self) -> bool:
-        """Whether statistics of whole frames are taken, as the video is decoded."""
-        return bool(self.statistics_interval or self.statistics_rate)
+        """Whether statistics of whole frames, or a network's features, are taken as the video is decoded."""
+        return bool(self.statistics_interval or self.statistics_rate or self.picture_rate)
 
     @property
     def fragment_side(self) -> int:

@@ -89,6 +89,10 @@ def fingerprint(model: nn.Module, sampling: SamplingConfig) -> tuple[float, ...]
 
 def _features(model: Any, sampling: SamplingConfig) -> torch.Tensor:
     """Return (1, channels) of one fixed segment; of a model of statistics its usual ones, which need none."""
+    if sampling.picture_rate:
+        picture = _pixels("picture", 1, sampling.picture_height, sampling.picture_width)
+        made: torch.Tensor = model.inter(picture)
+        return made
     if sampling.has_statistics:
         usual: torch.Tensor = model.usual[None]
         return usual
@@ -96,9 +100,9 @@ def _features(model: Any, sampling: SamplingConfig) -> torch.Tensor:
     return found
 
 
-def _pixels(name: str, num_frames: int, side: int) -> torch.Tensor:
-    """Return normalised noise (1, 3, num_frames, side, side)."""
-    shape = (1, num_frames, side, side, 3)
+def _pixels(name: str, num_frames: int, height: int, width: int | None = None) -> torch.Tensor:
+    """Return normalised noise (1, 3, num_frames, height, width); squares where no width is given."""
+    shape = (1, num_frames, height, width or height, 3)
     noise = hashlib.shake_256(name.encode()).digest(math.prod(shape))
     pixels: NDArray[np.uint8] = np.frombuffer(noise, dtype=np.uint8).reshape(shape)
     return normalise(torch.from_numpy(pixels.copy()))

@@ -2,11 +2,13 @@
 
 Statistics of a frame may need the frames before and after it; they are pooled over blocks of about a second,
 and a few more are taken of one frame a second. The places are those of VIDEVAL's authors; of a video with
-more than `MAX_BLOCKS` blocks, so many spread over it: none may take for ever.
+more than `MAX_BLOCKS` blocks, so many spread over it: none may take for ever. A network of whole pictures has
+them at a steady rate from the first on, as UVQ's authors do, and at most `MAX_PICTURES`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,13 +17,16 @@ from numpy.typing import NDArray
 
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["MAX_BLOCKS", "Planes", "StatisticsSink", "WholePlan", "WholeSink", "whole_plan"]
+__all__ = ["MAX_BLOCKS", "MAX_PICTURES", "Planes", "StatisticsSink", "WholePlan", "WholeSink", "whole_plan"]
 
-Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # luma (h, w), chroma (h / 2, w / 2)
+# Luma (h, w), chroma (h / 2, w / 2); or, of a sampling with pictures, red, green and blue, (h, w) each.
+Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 MAX_BLOCKS = 30
+MAX_PICTURES = 60  # held until the video has been decoded
 _USUAL_RATE = 30.0  # frames a second, where a file does not say
 _MAX_RATE = 240
+_LEAST_RATE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +66,7 @@ def whole_plan(num_moments: int, fps: float | None, config: SamplingConfig) -> W
     Args:
         num_moments: of the video, >= 1; at its end, and where it is very short, they repeat.
         fps: moments a second; None: not known.
-        config: its `statistics_interval` or `statistics_rate`.
+        config: its `statistics_interval`, `statistics_rate` or `picture_rate`.
 
     Raises:
         ValueError: `num_moments` < 1.
@@ -70,6 +75,8 @@ def whole_plan(num_moments: int, fps: float | None, config: SamplingConfig) -> W
         return None
     if num_moments < 1:
         raise ValueError(f"num_moments must be >= 1, got {num_moments}")
+    if config.picture_rate:
+        return _plan_of_pictures(num_moments, fps or _USUAL_RATE, config.picture_rate)
     rate = min(max(round(fps or _USUAL_RATE), 1), _MAX_RATE)
     if config.statistics_interval:
         interval, per_block = config.statistics_interval, max(rate // 2, 1)
@@ -92,8 +99,16 @@ def whole_plan(num_moments: int, fps: float | None, config: SamplingConfig) -> W
     )
 
 
-def _spread(places: range) -> NDArray[np.int64]:
-    """Return at most `MAX_BLOCKS` of some places, spread evenly."""
-    chosen = np.unique(np.linspace(0, len(places) - 1, min(len(places), MAX_BLOCKS)).round().astype(np.int64))
+def _plan_of_pictures(num_moments: int, fps: float, picture_rate: int) -> WholePlan:
+    """Return the plan of one frame every 1 / `picture_rate` seconds, from the first on."""
+    fps = max(fps, _LEAST_RATE)
+    wanted = _spread(range(max(1, math.ceil(num_moments / fps * picture_rate))), most=MAX_PICTURES)
+    moments = np.unique((wanted * (fps / picture_rate)).round().astype(np.int64).clip(max=num_moments - 1))
+    return WholePlan(triples=np.zeros((0, 3), dtype=np.int64), seconds=moments, blocks=())
+
+
+def _spread(places: range, *, most: int = MAX_BLOCKS) -> NDArray[np.int64]:
+    """Return at most so many of some places, spread evenly."""
+    chosen = np.unique(np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(np.int64))
     found: NDArray[np.int64] = places.start + chosen * places.step
     return found

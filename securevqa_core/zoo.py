@@ -21,6 +21,7 @@ from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.scnn import Scnn
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
+from securevqa_core.models.uvq import PICTURE_HEIGHT, PICTURE_WIDTH, Uvq
 from securevqa_core.models.videval.model import Videval
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
 from securevqa_core.models.vsfa_relatives import (
@@ -38,6 +39,7 @@ __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "require_pixels", "sp
 DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
 _UNTRAINED_SHARE = Calibration(midpoint=0.5, scale=0.25)  # raw scores of 0..1: in the middle 100 times those
+_UNTRAINED_STARS = Calibration(midpoint=3.0, scale=1.0)  # raw scores of 1..5: in the middle 25 points each
 _UNTRAINED_OPINION = Calibration(midpoint=50.0, scale=25.0)  # raw scores in points of 100
 # Whole frames alone, spread over the video; of fragments the least there can be, because none is looked at.
 _WHOLE_FRAMES = SamplingConfig(
@@ -59,6 +61,15 @@ _FEW_SEGMENTS = replace(_WHOLE_SEGMENTS, num_segments=4, segment_frames=12)
 _STATISTICS = replace(_WHOLE_FRAMES, segment_frames=1, segment_side=1, statistics_interval=2)
 _FEWER_STATISTICS = replace(_STATISTICS, statistics_interval=0, statistics_rate=6, statistics_lines=720)
 _FEWEST_STATISTICS = replace(_STATISTICS, statistics_interval=0, statistics_rate=3, statistics_lines=480)
+# One picture a second.
+_PICTURES = replace(
+    _WHOLE_FRAMES,
+    segment_frames=1,
+    segment_side=1,
+    picture_rate=1,
+    picture_height=PICTURE_HEIGHT,
+    picture_width=PICTURE_WIDTH,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +103,14 @@ def spec(name: str) -> ModelSpec:
 
 
 def require_pixels(name: str, *, purpose: str) -> None:
-    """Refuse a model that is given statistics, taken as a video is decoded, where it would be given pixels.
+    """Refuse a model of whole frames, read as a video is decoded, where it would be given pixels.
 
     Raises:
         ConfigurationError: no such name, or such a model.
     """
     if spec(name).sampling.has_statistics:
         raise ConfigurationError(
-            f"model must read pixels {purpose}, got {name!r}, which reads statistics of whole frames"
+            f"model must read pixels {purpose}, got {name!r}, which reads whole frames as they are decoded"
         )
 
 
@@ -247,6 +258,10 @@ _OF_WHOLE_FRAMES: tuple[
     (
         "videval-480p", _FEWEST_STATISTICS, _UNTRAINED_OPINION, lambda _: Videval(),
         "VIDEVAL on three frames a second, at most 480 lines.",
+    ),
+    (
+        "uvq-1.5", _PICTURES, _UNTRAINED_STARS, lambda _: Uvq(),
+        "UVQ 1.5: what a picture shows, and what was done to it, by two EfficientNets.",
     ),
 )  # fmt: skip
 _SPECS = (

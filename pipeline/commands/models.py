@@ -58,6 +58,9 @@ def _num_weights(spec: zoo.ModelSpec) -> int:
 def _looks_at(spec: zoo.ModelSpec) -> str:
     """Say what of a video is looked at in one draw."""
     sampling = spec.sampling
+    if sampling.picture_rate:
+        size = f"{sampling.picture_width} x {sampling.picture_height}"
+        return f"Per second: {sampling.picture_rate} whole frame in {size}."
     if sampling.has_statistics:
         return "Needs every frame decoded, at its own size."
     clips = f"{sampling.num_clips} x {sampling.clip_frames} frames in {sampling.fragment_side} pixels"

@@ -87,8 +87,9 @@ def build_pipeline(
     """
     assert config.num_draws is not None, "the model's own number of draws is filled in before"
     resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
+    weights = ray.put(checkpoint)
     setup = ModelSetup(
-        checkpoint=ray.put(checkpoint),
+        checkpoint=weights,
         sampling=sampling,
         precision=config.precision,
         device="cuda" if resources.num_gpus else "cpu",
@@ -101,6 +102,8 @@ def build_pipeline(
         decode_limits=config.decode_limits,
         fetch_limits=config.fetch_limits,
         decoder=config.decoder,
+        checkpoint=weights if sampling.picture_rate else None,
+        precision=config.precision,
         deadline=deadline,
         tally=telemetry.tally,
     )

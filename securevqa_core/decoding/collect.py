@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
-from securevqa_core.decoding.pixels import PlaneSplitter, Scaler, TileCutter
+from securevqa_core.decoding.pixels import PictureScaler, PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
 from securevqa_core.doubts import SIZE_CHANGES
@@ -108,6 +108,7 @@ class Collector:
         self._corners = np.zeros(0, dtype=np.int64)
         self._tally = _Tally()
         self._scaler, self._shrinker, self._splitter = Scaler(), Scaler(), PlaneSplitter()
+        self._picture_scaler = PictureScaler()
         self._cutter = TileCutter(config.grid_size, config.patch_side)
 
     def add(self, found: FoundFrame) -> None:
@@ -168,11 +169,25 @@ class Collector:
         return moments
 
     def planes(self, picture: VideoFrame) -> Planes:
-        """Return luma and chroma of a whole picture that was added before, as it is shown."""
-        height, width = self._decoded_size
-        split = self._splitter.planes(picture, height=height, width=width)
-        luma, blue, red = (self._geometry.upright(plane[..., None])[..., 0] for plane in split)
-        return luma, blue, red
+        """Return the planes of a whole picture that was added before, as it is shown.
+
+        Where the sampling has pictures, all are of its size, and those higher than wide lie on their side:
+        turned anticlockwise, as UVQ's authors do.
+        """
+        config, turn = self._config, 0
+        if config.picture_rate:
+            assert self.displayed_size is not None
+            turn = int(self.displayed_size[0] > self.displayed_size[1])
+            size = (config.picture_height, config.picture_width)
+            height, width = self._geometry.swapped(*size[:: -1 if turn else 1])
+            split = self._picture_scaler.planes(picture, height=height, width=width)
+        else:
+            height, width = self._decoded_size
+            split = self._splitter.planes(picture, height=height, width=width)
+        first, second, third = (
+            np.rot90(self._geometry.upright(plane[..., None])[..., 0], turn) for plane in split
+        )
+        return first, second, third
 
     def finish(self) -> list[str]:
         """Fill the few missing frames from their neighbours, and say what was odd.

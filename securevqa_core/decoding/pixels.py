@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.tone_mapping import is_hdr, tone_map
 from securevqa_core.fragments import crop_patches
 
-__all__ = ["PlaneSplitter", "Scaler", "TileCutter"]
+__all__ = ["PictureScaler", "PlaneSplitter", "Scaler", "TileCutter"]
 
 _FLAGS = (
     Interpolation.BILINEAR
@@ -115,6 +115,27 @@ class PlaneSplitter:
                 picture, width=width, height=height, format="yuv420p", interpolation=_PLANE_FLAGS, threads=1
             )
         return [np.array(plane) for plane in _planes(picture, np.uint8)]
+
+
+class PictureScaler:
+    """Turns decoded pictures into red, green and blue planes of one size, by bicubic interpolation."""
+
+    def __init__(self) -> None:
+        self._scaler, self._reformatter = Scaler(), VideoReformatter()
+
+    def planes(self, picture: VideoFrame, *, height: int, width: int) -> list[NDArray[np.uint8]]:
+        """Return red, green and blue (height, width); high dynamic range is tone-mapped.
+
+        By way of interleaved colours, as `ffmpeg -vf scale=flags=bicubic,format=rgb24` does: to planes
+        FFmpeg's scaler interpolates chroma in another way.
+        """
+        if is_hdr(picture):
+            shown = self._scaler.rgb(picture, height=picture.height, width=picture.width)
+            picture = VideoFrame.from_ndarray(shown, format="rgb24")
+        converted = self._reformatter.reformat(
+            picture, width=width, height=height, format="rgb24", interpolation=_PLANE_FLAGS, threads=1
+        )
+        return list(np.ascontiguousarray(converted.to_ndarray().transpose(2, 0, 1)))
 
 
 class TileCutter:

@@ -178,14 +178,17 @@ class _PictureReader:
 
     def _picture(self, fields: Mapping[str, Any], stream: Source) -> None:
         number, size = fields["picture"], (fields["height"], fields["width"])
+        sampling = self._request.sampling
         is_small = size[0] * size[1] <= self._request.limits.max_pixels
+        if sampling.picture_rate:  # all of one size, and so much is held of a video
+            is_small = size == (sampling.picture_height, sampling.picture_width)
         if number not in self._awaited or not is_small or self._size not in (None, size):
             raise BadAnswerError(f"frame {number} of {size} was not asked for")
         self._awaited.remove(number)
         self._size = size
-        half = tuple(-(-side // 2) for side in size)
-        luma, blue, red = (_read_array(stream, shape, np.uint8) for shape in (size, half, half))
-        self._sink.add(number, (luma, blue, red))
+        other = size if sampling.picture_rate else tuple(-(-side // 2) for side in size)
+        first, second, third = (_read_array(stream, shape, np.uint8) for shape in (size, other, other))
+        self._sink.add(number, (first, second, third))
 
 
 def _read_header(stream: Source) -> dict[str, Any]:

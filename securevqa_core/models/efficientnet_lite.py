@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
-__all__ = ["EfficientNetLite"]
+__all__ = ["STAGES", "EfficientNetLite", "SameConv", "Stage"]
 
 _LEVEL_MEAN, _LEVEL_SD = 127.0, 128.0  # of 0..255, as the published weights expect pixels
 _EPSILON, _MOMENTUM = 1e-3, 0.01  # of every batch norm
 _STEM_DIM, _OUT_DIM = 32, 1280
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """Blocks of one width."""
 
     expansion: int  # channels inside a block / channels into it
@@ -34,14 +34,14 @@ class _Stage(NamedTuple):
     side: int  # of the depthwise kernel, places
 
 
-_STAGES = (
-    _Stage(1, 16, 1, 1, 3),
-    _Stage(6, 24, 2, 2, 3),
-    _Stage(6, 40, 2, 2, 5),
-    _Stage(6, 80, 3, 2, 3),
-    _Stage(6, 112, 3, 1, 5),
-    _Stage(6, 192, 4, 2, 5),
-    _Stage(6, 320, 1, 1, 3),
+STAGES = (
+    Stage(1, 16, 1, 1, 3),
+    Stage(6, 24, 2, 2, 3),
+    Stage(6, 40, 2, 2, 5),
+    Stage(6, 80, 3, 2, 3),
+    Stage(6, 112, 3, 1, 5),
+    Stage(6, 192, 4, 2, 5),
+    Stage(6, 320, 1, 1, 3),
 )
 
 
@@ -55,14 +55,14 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem, self._bn0 = _SameConv(3, _STEM_DIM, 3, stride=2), _norm(_STEM_DIM)
+        self._conv_stem, self._bn0 = SameConv(3, _STEM_DIM, 3, stride=2), _norm(_STEM_DIM)
         self._blocks = nn.Sequential()
         dim = _STEM_DIM
-        for stage in _STAGES:
+        for stage in STAGES:
             for number in range(stage.depth):
                 self._blocks.append(_Block(dim, stage, stride=1 if number else stage.stride))
                 dim = stage.dim
-        self._conv_head, self._bn1 = _SameConv(dim, _OUT_DIM, 1), _norm(_OUT_DIM)
+        self._conv_head, self._bn1 = SameConv(dim, _OUT_DIM, 1), _norm(_OUT_DIM)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of each picture.
@@ -77,7 +77,7 @@ class EfficientNetLite(nn.Module):
         return F.relu6(self._bn1(self._conv_head(x)))
 
 
-class _SameConv(nn.Conv2d):
+class SameConv(nn.Conv2d):
     """A convolution without bias to ceil(h / stride) x ceil(w / stride); odd padding is longer behind.
 
     Args:
@@ -96,6 +96,7 @@ class _SameConv(nn.Conv2d):
         nn.init.normal_(self.weight, std=gain / self.weight[0].numel() ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (k, target, ceil(h / stride), ceil(w / stride)) of (k, source, h, w)."""
         down, across = (self._missing(size, axis) for axis, size in enumerate(x.shape[2:]))
         return super().forward(F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2)))
 
@@ -108,15 +109,15 @@ class _SameConv(nn.Conv2d):
 class _Block(nn.Module):
     """(k, c, h, w) -> (k, d, h / stride, w / stride): expand, convolve each channel alone, project."""
 
-    def __init__(self, source: int, stage: _Stage, *, stride: int) -> None:
+    def __init__(self, source: int, stage: Stage, *, stride: int) -> None:
         super().__init__()
         inner = stage.expansion * source
         self._has_expansion = stage.expansion > 1
         if self._has_expansion:
-            self._expand_conv, self._bn0 = _SameConv(source, inner, 1), _norm(inner)
-        self._depthwise_conv = _SameConv(inner, inner, stage.side, stride=stride, groups=inner)
+            self._expand_conv, self._bn0 = SameConv(source, inner, 1), _norm(inner)
+        self._depthwise_conv = SameConv(inner, inner, stage.side, stride=stride, groups=inner)
         self._bn1 = _norm(inner)
-        self._project_conv, self._bn2 = _SameConv(inner, stage.dim, 1, gain=1.0), _norm(stage.dim)
+        self._project_conv, self._bn2 = SameConv(inner, stage.dim, 1, gain=1.0), _norm(stage.dim)
         self._is_residual = stride == 1 and source == stage.dim
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from torch import Tensor, nn, strided
 __all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
 
 # What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
-# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet.
+# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ.
 PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
     name: name
     for name in (
         *("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
         *("frame_backbone", "frame_head", "score_mapping", "content_backbone", "motion_pathway"),
+        *("content_net", "distortion_net", "aggregation_net"),
     )
 }
 
@@ -49,6 +50,11 @@ _PUBLISHED_UNUSED = re.compile(
     r"^(cls_head|_?fc|ann\.fc|lm|norm|head|projection|classifier|blocks\.[56]|"
     r"blocks\.[0-4]\.(multipathway_blocks\.0|multipathway_fusion))\."
 )
+# UVQ 1.5: a file for each network, whose keys do not say which of two it is, or all of them in one.
+_UVQ_WHOLE = re.compile(r"^(?:uvq1p5_core\.)?(content|distortion|aggregation)_net\.(?:model\.)?")
+_UVQ_AGGREGATION = re.compile(r"^(?=(?:conv1|ln1|linear1)\.)")
+_UVQ_EITHER = "features."
+_UVQ_NETS = ("content", "distortion")
 _TORCHVISION_SWIN = re.compile(r"^features\.\d+\.\d+\.")
 _TORCHVISION_MLP = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
 
@@ -62,8 +68,13 @@ class RoutedKeys:
     unused: list[str] = field(default_factory=list)  # the same, of weights that the model has no use for
 
 
-def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
+def route(model: nn.Module, state_dict: Mapping[str, object], *, name: str = "") -> RoutedKeys:
     """Rename what a published file holds to the keys of `model.state_dict()`.
+
+    Args:
+        model: of the zoo.
+        state_dict: under published names.
+        name: of the file, which tells UVQ's content network from its distortion network.
 
     Keys of the slow pathway, of lateral connections, of classifiers and their norms, of MDTVSFA's mappings to
     the scales of its data sets, and of a layer that VSFA's authors keep and never call are `unused`; keys of
@@ -71,6 +82,8 @@ def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
     have no fragment position bias: it starts as a copy of the relative position bias.
     """
     entries = {key.removeprefix("module."): value for key, value in _unwrap(state_dict).items()}
+    if hasattr(model, PARTS["distortion_net"]):
+        return _route_uvq(entries, name)
     is_torchvision = any(_TORCHVISION_SWIN.match(key) for key in entries)
     routed = RoutedKeys()
     for key, value in entries.items():
@@ -79,15 +92,31 @@ def route(model: nn.Module, state_dict: Mapping[str, object]) -> RoutedKeys:
         if _is_unused(key, is_torchvision=is_torchvision):
             routed.unused.append(key)
             continue
-        name = _torchvision_name(key) if is_torchvision else _name(key)
-        if name is not None and hasattr(model, PARTS["technical_backbone"]):  # DOVER's name of the same Swin
-            name = name.replace(f"{PARTS['intra']}.", f"{PARTS['technical_backbone']}.")
-        if name is None or not hasattr(model, name.partition(".")[0]) or not _is_plain(value):
+        ours = _torchvision_name(key) if is_torchvision else _name(key)
+        if ours is not None and hasattr(model, PARTS["technical_backbone"]):  # DOVER's name of the same Swin
+            ours = ours.replace(f"{PARTS['intra']}.", f"{PARTS['technical_backbone']}.")
+        if ours is None or not hasattr(model, ours.partition(".")[0]) or not _is_plain(value):
             routed.unexpected.append(key)
         else:
-            routed.tensors[name] = value
+            routed.tensors[ours] = value
     if is_torchvision or any(key.startswith("backbone.") for key in entries):
         _copy_fragment_bias(routed.tensors, model.state_dict().keys())
+    return routed
+
+
+def _route_uvq(entries: Mapping[str, object], name: str) -> RoutedKeys:
+    routed = RoutedKeys()
+    named = [net for net in _UVQ_NETS if net in name.lower()]
+    for key, value in entries.items():
+        if _NOT_TRAINED.search(key):
+            continue
+        ours = _UVQ_WHOLE.sub(r"\1_net.", _UVQ_AGGREGATION.sub("aggregation_net.", key))
+        if key.startswith(_UVQ_EITHER) and len(named) == 1:
+            ours = f"{named[0]}_net.{key}"
+        if ours.partition(".")[0] in PARTS and _is_plain(value):
+            routed.tensors[ours] = value
+        else:
+            routed.unexpected.append(key)
     return routed
 
 
@@ -98,7 +127,9 @@ def parts_of(model: nn.Module) -> tuple[str, ...]:
 
 def published_name(key: str) -> str:
     """Return the name that a published file has for a key of ours, for messages."""
-    name = re.sub(r"^(frame_(backbone|head)|content_backbone)\.", "", key)
+    name = re.sub(
+        r"^(frame_(backbone|head)|content_backbone|(content|distortion|aggregation)_net)\.", "", key
+    )
     name = re.sub(r"^score_mapping\.", "nlm.", name)
     return re.sub(r"^inter_backbone\.blocks\.(\d+)\.", r"blocks.\1.multipathway_blocks.1.", name)
 

@@ -23,8 +23,10 @@ class Reference:
         self.shapes: dict[str, dict[str, list[int]]] = json.loads(
             (_FOLDER / "state_dict_shapes.json").read_text()
         )
-        with np.load(_FOLDER / "official_seed0.npz") as archive:
-            self.official = dict(archive)
+        self.official: dict[str, np.ndarray] = {}
+        for name in ("official_seed0.npz", "uvq1p5_seed0.npz"):
+            with np.load(_FOLDER / name) as archive:
+                self.official |= dict(archive)
 
     def weights(self, *parts: str) -> dict[str, Tensor]:
         """Return the weights of parts of `state_dict_shapes.json`, under published names."""

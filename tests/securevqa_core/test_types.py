@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
@@ -52,10 +53,26 @@ def test_a_clip_is_a_whole_number_of_temporal_fragments() -> None:
 
 def test_a_setting_that_was_added_later_leaves_older_digests_alone() -> None:
     later = {"segments_span", "statistics_interval", "statistics_rate", "statistics_lines"}
+    later |= {"picture_rate", "picture_height", "picture_width"}
     first = {field.name for field in fields(SamplingConfig)} - later
     assert SamplingConfig().as_dict().keys() == first
     assert SamplingConfig(aligned_frames=0, num_segments=0).as_dict().keys() == first
     assert SamplingConfig(segments_span=True).as_dict()["segments_span"] is True
+
+
+@pytest.mark.parametrize(
+    "pictures", [{"picture_rate": 1}, {"picture_height": 64}, {"picture_rate": 1, "picture_width": 64}]
+)
+def test_pictures_have_a_rate_and_a_size(pictures: dict[str, int]) -> None:
+    got = tuple(pictures.get(f"picture_{name}", 0) for name in ("rate", "height", "width"))
+    with pytest.raises(
+        ConfigurationError, match=re.escape(f"picture_width go together, and with no statistics, got {got}")
+    ):
+        SamplingConfig(**pictures)
+    size = {"picture_rate": 1, "picture_height": 64, "picture_width": 64}
+    with pytest.raises(ConfigurationError, match=r"with no statistics, got \(1, 64, 64\)"):
+        SamplingConfig(**size, statistics_rate=1)
+    assert SamplingConfig(**size).has_statistics
 
 
 @pytest.mark.parametrize(

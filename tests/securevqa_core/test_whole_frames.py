@@ -9,10 +9,11 @@ import pytest
 
 from securevqa_core import zoo
 from securevqa_core.types import SamplingConfig
-from securevqa_core.whole_frames import MAX_BLOCKS, whole_plan
+from securevqa_core.whole_frames import MAX_BLOCKS, MAX_PICTURES, whole_plan
 
 FULL = SamplingConfig(statistics_interval=2)
 LIGHT = SamplingConfig(statistics_rate=3)
+PICTURES = SamplingConfig(picture_rate=1, picture_height=64, picture_width=64)
 
 
 def test_every_second_frame_is_taken_with_its_neighbours_and_one_a_second_besides() -> None:
@@ -51,10 +52,35 @@ def test_a_long_video_costs_no_more_than_so_many_blocks(config: SamplingConfig, 
     assert gaps.max() < 1.1 * gaps.min()
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "fps", "wanted"),
+    [
+        (250, 25.0, list(range(0, 250, 25))),
+        (251, 25.0, [*range(0, 250, 25), 250]),
+        (90, 29.97, [0, 30, 60, 89]),
+        (7, 30.0, [0]),
+        (31, None, [0, 30]),
+        (3, 0.5, [0, 1, 2]),  # of frames that stay for two seconds
+    ],
+)
+def test_pictures_come_once_a_second_from_the_first_frame_on(
+    num_frames: int, fps: float | None, wanted: list[int]
+) -> None:
+    plan = whole_plan(num_frames, fps, PICTURES)
+    assert plan.wanted.tolist() == wanted
+
+
+@pytest.mark.parametrize("fps", [30.0, 1e-300])
+def test_pictures_of_a_long_video_are_spread_over_it(fps: float) -> None:
+    plan = whole_plan(1 << 40, fps, PICTURES)
+    assert len(plan.wanted) == MAX_PICTURES
+    assert plan.wanted.max() > 0.99 * (1 << 40)
+
+
 def test_no_frames_are_taken_whole_by_other_models() -> None:
     assert whole_plan(100, 30.0, SamplingConfig()) is None
     wanting = {name for name in zoo.names() if zoo.spec(name).sampling.has_statistics}
-    assert wanting == {"videval", "videval-720p", "videval-480p"}
+    assert wanting == {"videval", "videval-720p", "videval-480p", "uvq-1.5"}
 
 
 def test_a_video_without_frames_is_refused() -> None:

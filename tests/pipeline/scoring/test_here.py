@@ -94,7 +94,7 @@ def as_rows(table: pa.Table) -> list[dict[str, object]]:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("model", ["secure-vqa-compact", "nss-svr", "videval"])
+@pytest.mark.parametrize("model", ["secure-vqa-compact", "nss-svr", "videval", "uvq-1.5"])
 def test_rows_are_those_of_ray_to_the_last_bit(model: str, videos: dict[str, Path], tmp_path: Path) -> None:
     names = ["bikes_h264.mp4", "carphone_vp9.webm", "one_frame.mp4", "audio_only.mp4"]
     (tmp_path / "text.mp4").write_text("no video")
