@@ -1,4 +1,4 @@
-"""Owns `securevqa bench`: how fast this machine does the work, and how much of a draw there is to guess."""
+"""Owns `securevqa bench`: how fast this machine works, in how much memory, and what is left to guess."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pipeline.bench.memory import HEIGHTS, LIMIT_BYTES, MINUTES, peak_memory
+from pipeline.bench.peers import CLIPS as PEER_CLIPS
+from pipeline.bench.peers import PEERS, compare_peers
 from pipeline.commands.terminal import console
 from securevqa_core import zoo
 from securevqa_core.decoding.benchmark import CLIPS, BenchConfig, Timing, benchmark
@@ -83,8 +86,86 @@ def decode_command(
         table.add_row(name, *("cannot" if value is None else form.format(value) for value in values))
     console.print(table)
     source = "a drawn picture" if footage is None else footage.name
-    machine = f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"
-    console.print(f"{seconds:g} s of {source}, best of {repeats}; {machine}")
+    console.print(f"{seconds:g} s of {source}, best of {repeats}; {_machine()}")
+
+
+@bench_app.command("peers")
+def peers_command(
+    peers: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models to compare, and libvmaf; the first is what others are by."),
+    ] = None,
+    footage: Annotated[
+        Path | None, typer.Option(help="Video to make the clips of; else one is drawn.")
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Times each is measured, in turn; the best counts.")
+    ] = 1,
+    max_height: Annotated[int, typer.Option(help="Leave out larger clips.")] = 2160,
+) -> None:
+    """Compare the default with other models and with FFmpeg's VMAF: processor seconds and memory, one run.
+
+    Each scores a clip in a process of its own, from its start to its end, on one thread; VMAF compares the
+    clip with itself. Models that do not ship have untrained weights, which take as long.
+    """
+    names = tuple(peers or PEERS)
+    clips = tuple(clip for clip in PEER_CLIPS if clip.height <= max_height)
+    with tempfile.TemporaryDirectory() as folder, console.status("") as status:
+        costs = compare_peers(
+            clips, names, Path(folder), footage=footage, num_repeats=repeats, told=status.update
+        )
+    table = Table("", *(f"{clip.name}: {what}" for clip in clips for what in ("s", "x", "MB")))
+    for name in names:
+        cells = []
+        for clip in clips:
+            cost, first = costs[name, clip.name], costs[names[0], clip.name]
+            times = cost.processor_seconds / first.processor_seconds
+            cells += [f"{cost.processor_seconds:.1f}", f"{times:.1f}", f"{cost.largest_bytes / 1e6:.0f}"]
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(
+        f"s: processor seconds; x: by those of {names[0]}; MB: of the largest process; best of {repeats}; "
+        f"{_machine()}"
+    )
+
+
+@bench_app.command("memory")
+def memory_command(
+    model: Annotated[str, typer.Option(help="Model that scores.")] = zoo.DEFAULT_MODEL,
+    minutes: Annotated[list[float] | None, typer.Option(help="Lengths of the videos.")] = None,
+    footage: Annotated[Path | None, typer.Option(help="Video to make them of; else one is drawn.")] = None,
+    max_height: Annotated[int, typer.Option(help="Leave out larger videos.")] = 2160,
+    with_ray: Annotated[bool, typer.Option("--ray", help="Measure a run on Ray, started here, too.")] = False,
+) -> None:
+    """Measure the peak memory of every process that scores a video, large and long ones too, MB.
+
+    Counted is what the kernel calls resident: shared libraries, and what a process has in common with the one
+    it was forked from, count for each.
+    """
+    videos = [(height, length) for height in HEIGHTS if height <= max_height for length in minutes or MINUTES]
+    ways = (False, True) if with_ray else (False,)
+    peaks: dict[str, dict[tuple[int, float], int]] = {}
+    with tempfile.TemporaryDirectory() as folder, console.status("") as status:
+        for height, length in videos:
+            for on_ray in ways:
+                cost = peak_memory(
+                    *(height, length, Path(folder)),
+                    model=model,
+                    with_ray=on_ray,
+                    footage=footage,
+                    told=status.update,
+                )
+                for kind, peak in cost.peak_bytes.items():
+                    way = "Ray" if on_ray else "one process"
+                    peaks.setdefault(f"{way}: {kind}", {})[height, length] = peak
+    table = Table(model, *(f"{height}p, {length:g} min" for height, length in videos))
+    for name, by_video in peaks.items():
+        found = (by_video.get(video) for video in videos)
+        table.add_row(name, *("" if peak is None else f"{peak / 1e6:.0f}" for peak in found))
+    console.print(table)
+    largest = max(peak for by_video in peaks.values() for peak in by_video.values())
+    side = "no more than" if largest <= LIMIT_BYTES else "more than"
+    console.print(f"the largest held {largest / 1e6:.0f} MB, {side} {LIMIT_BYTES / 1e6:.0f}; {_machine()}")
 
 
 @bench_app.command("draws")
@@ -102,3 +183,7 @@ def draws_command(
     console.print(f"{model}: 0 bits are the same for every key")
     console.print(frames)
     console.print(patches)
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"

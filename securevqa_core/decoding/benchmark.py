@@ -73,7 +73,7 @@ class BenchConfig:
     num_draws: int = 1  # of `scored`
 
     def __post_init__(self) -> None:
-        require_range("clip_seconds", self.clip_seconds, low=0.5, high=600)
+        require_range("clip_seconds", self.clip_seconds, low=0.5, high=7200)
         require_range("num_repeats", self.num_repeats, low=1, high=100)
         require_range("num_draws", self.num_draws, low=1, high=1000)
         if self.footage is not None and not self.footage.is_file():
