@@ -74,7 +74,7 @@ class ScoreAndEmbed(FusedScore):
 
     def _score_and_embed(self, row: Row) -> Row:
         self._reader.start()
-        scored = self._score(row)
+        (scored,) = self._scores([row])
         num_draws = len(scored["clip_scores"]) // self._setup.sampling.num_clips
         vectors = self._reader.take(num_draws=num_draws, config=self._config)
         return scored | {feature: list(values) for feature, values in vectors.items()}

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import ray
 import torch
+from numpy.typing import NDArray
 
-from operators.schema import FEATURED, OUTCOME, Row, pixels_of, rows_of
+from operators.schema import FEATURED, OUTCOME, ROW_KEY, Row, pixels_of, rows_of
 from operators.stage import FAILED, SCORED, run_stage
 from operators.telemetry import Telemetry, TelemetrySetup
 from securevqa_core import weights
 from securevqa_core.scoring import (
     Precision,
     Thresholds,
-    inter_features,
+    VideoSegments,
+    all_inter_features,
     raw_scores,
     summarise,
     verdict,
@@ -28,6 +31,9 @@ from securevqa_core.scoring import (
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["FusedScore", "InterFeature", "ModelSetup"]
+
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +51,35 @@ class _ModelStage:
         torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
         self._setup = setup
         self._device = torch.device(setup.device)
+        self._is_batched = self._device.type != "cpu"
         self._checkpoint: weights.Checkpoint = ray.get(setup.checkpoint)
         self._model: Any = weights.build(self._checkpoint).to(self._device)
+
+    def _run(
+        self, table: pa.Table, work: Callable[[list[Row]], list[Row]], *, stage: str, schema: pa.Schema
+    ) -> Iterator[pa.Table]:
+        """Run a stage, on a GPU all rows of a block at once; where that fails, one by one, as on a processor.
+
+        On a processor no bit of a score depends on which videos share a block.
+        """
+        rows = list(rows_of(table))
+        sound = [row for row in rows if row.get("status") != FAILED]
+        known: dict[str, Row] = {}
+        if self._is_batched and len(sound) > 1:
+            with contextlib.suppress(Exception):  # it is found again, and told, by the row that has it
+                known = dict(zip((row[ROW_KEY] for row in sound), work(sound), strict=True))
+        return run_stage(
+            rows, lambda row: known.pop(row[ROW_KEY], None) or work([row])[0], stage=stage, schema=schema
+        )
+
+
+def _joined(arrays: list[NDArray[T]]) -> NDArray[T]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _of_every_draw(row: Row) -> NDArray[np.float32]:
+    statistics: NDArray[np.float32] = pixels_of(row, "statistics", np.float32, 1, 1, -1)
+    return statistics.repeat(len(row["inter_seeds"]), axis=0)
 
 
 class InterFeature(_ModelStage):
@@ -54,27 +87,32 @@ class InterFeature(_ModelStage):
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `FEATURED` for every row of `FRAGMENTED`."""
-        return run_stage(rows_of(table), self._features, stage="inter", schema=FEATURED)
+        return self._run(table, self._features, stage="inter", schema=FEATURED)
 
-    def _features(self, row: Row) -> Row:
+    def _features(self, rows: list[Row]) -> list[Row]:
         sampling = self._setup.sampling
         if not sampling.num_segments:
-            return {}
+            return [{} for _ in rows]
         if sampling.has_statistics:  # which are the features, taken as the video was decoded
-            statistics = pixels_of(row, "statistics", np.float32, 1, 1, -1)
-            return {"features": statistics.repeat(len(row["inter_seeds"]), axis=0)}
+            return [{"features": _of_every_draw(row)} for row in rows]
         started = time.perf_counter()
-        side = sampling.segment_side
-        features = inter_features(
+        features = all_inter_features(
             self._model.inter,
-            pixels_of(row, "frames", np.uint8, -1, side, side, 3),
-            pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames),
-            row["inter_seeds"],
+            [self._segments(row) for row in rows],
             sampling=sampling,
             device=self._device,
             precision=self._setup.precision,
         )
-        return {"features": features, "model_seconds": time.perf_counter() - started}
+        seconds = (time.perf_counter() - started) / len(rows)
+        return [{"features": one, "model_seconds": seconds} for one in features]
+
+    def _segments(self, row: Row) -> VideoSegments:
+        sampling, side = self._setup.sampling, self._setup.sampling.segment_side
+        return VideoSegments(
+            frames=pixels_of(row, "frames", np.uint8, -1, side, side, 3),
+            segments=pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames),
+            seeds=row["inter_seeds"],
+        )
 
 
 class FusedScore(_ModelStage):
@@ -90,29 +128,40 @@ class FusedScore(_ModelStage):
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield one row of `OUTCOME` for every row of `FEATURED`."""
-        outcomes = run_stage(rows_of(table), self._score, stage="score", schema=OUTCOME)
+        outcomes = self._run(table, self._scores, stage="score", schema=OUTCOME)
         rows = [self._finish(row) for outcome in outcomes for row in rows_of(outcome)]
         self._telemetry.flush()
         yield pa.Table.from_pylist(rows, schema=OUTCOME)
 
-    def _score(self, row: Row) -> Row:
+    def _scores(self, rows: list[Row]) -> list[Row]:
         started = time.perf_counter()
-        sampling = self._setup.sampling
-        side = sampling.fragment_side
+        inputs = [self._inputs(row) for row in rows]
+        # Draws are scored one by one, so those of several videos are as those of one.
+        drawn = np.cumsum([len(fragments) for fragments, _ in inputs])
+        features = [one for _, one in inputs if one is not None]
+        raw = raw_scores(
+            self._model,
+            _joined([fragments for fragments, _ in inputs]),
+            _joined(features) if features else None,
+            device=self._device,
+            precision=self._setup.precision,
+        )
+        seconds = (time.perf_counter() - started) / len(rows)
+        return [
+            asdict(summarise(of_row, self._checkpoint.calibration))
+            | {"status": SCORED, "model_seconds": (row["model_seconds"] or 0.0) + seconds}
+            for row, of_row in zip(rows, np.split(raw, drawn[:-1]), strict=True)
+        ]
+
+    def _inputs(self, row: Row) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Return fragments and features of every draw, None for a model without inter branch."""
+        sampling, side = self._setup.sampling, self._setup.sampling.fragment_side
         clips = (sampling.num_clips, sampling.clip_frames, side, side, 3)
         fragments = pixels_of(row, "fragments", np.uint8, -1, *clips)
-        features = None
-        if sampling.num_segments:
-            per_draw = (len(fragments), sampling.num_segments)
-            features = pixels_of(row, "features", np.float32, -1).reshape(*per_draw, -1)
-        raw = raw_scores(
-            self._model, fragments, features, device=self._device, precision=self._setup.precision
-        )
-        seconds = (row["model_seconds"] or 0.0) + time.perf_counter() - started
-        return asdict(summarise(raw, self._checkpoint.calibration)) | {
-            "status": SCORED,
-            "model_seconds": seconds,
-        }
+        if not sampling.num_segments:
+            return fragments, None
+        per_draw = (len(fragments), sampling.num_segments)
+        return fragments, pixels_of(row, "features", np.float32, -1).reshape(*per_draw, -1)
 
     def _finish(self, row: Row) -> Row:
         """Add what every row has, scored or not, and tell of it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ __all__ = [
     "Score",
     "Thresholds",
     "Verdict",
+    "VideoSegments",
+    "ahead",
+    "all_inter_features",
     "branch_outputs",
     "inter_features",
     "normalise",
@@ -31,12 +36,18 @@ __all__ = [
     "verdict",
 ]
 
+T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
 Verdict = Literal["pass", "review", "reject"]
 
 # Of both branches, on 0..255 RGB.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_SD = (58.395, 57.12, 57.375)
+
+# Clips or segments that a GPU sees at once. A processor sees one at a time: its caches hold what a network
+# makes of one, more of them take longer for each, and no bit of a score depends on what else is scored.
+GPU_BATCH = 32
+_END = object()
 
 # Student's quantiles at 0.95, one-sided, by degrees of freedom from 1: what `scipy.special.stdtrit` returns,
 # whose import takes a fifth of the time that a short video does.
@@ -62,9 +73,50 @@ STUDENT_95 = (
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
     """Turn uint8 (n, t, h, w, 3) RGB into normalised float32 (n, 3, t, h, w)."""
-    mean = torch.tensor(PIXEL_MEAN, device=pixels.device)
-    sd = torch.tensor(PIXEL_SD, device=pixels.device)
-    return ((pixels.float() - mean) / sd).permute(0, 4, 1, 2, 3).contiguous()
+    mean, sd = (
+        torch.tensor(values, device=pixels.device).view(3, 1, 1, 1) for values in (PIXEL_MEAN, PIXEL_SD)
+    )
+    moved = pixels.permute(0, 4, 1, 2, 3).contiguous()  # as bytes: a quarter of what they are as numbers
+    return (moved.float() - mean).div_(sd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VideoSegments:
+    """What the inter branch is given of one video."""
+
+    frames: NDArray[np.uint8]  # (k, side, side, 3) RGB
+    segments: NDArray[np.int64]  # (num_segments, segment_frames) indices into `frames`
+    seeds: Sequence[bytes]  # one 32-byte guardian seed a draw
+
+
+def all_inter_features(
+    branch: Callable[[torch.Tensor], torch.Tensor],
+    videos: Sequence[VideoSegments],
+    *,
+    sampling: SamplingConfig,
+    device: torch.device,
+    precision: Precision,
+) -> list[NDArray[np.float32]]:
+    """Run the inter branch on several videos, on a GPU in batches that hold segments of more than one.
+
+    Other arguments are those of `inter_features`.
+
+    Returns:
+        For each video, in order, what `inter_features` returns.
+    """
+    clips = (
+        clip
+        for video in videos
+        for seed in video.seeds
+        for clip in _guarded(video.frames, video.segments, generator(seed), sampling.guardian_amplitude)
+    )
+    outputs = _outputs(branch, clips, device=device, precision=precision)
+    made = []
+    for video in videos:
+        shape = (len(video.seeds), len(video.segments))
+        features = torch.cat(list(itertools.islice(outputs, shape[0] * shape[1]))).cpu()
+        made.append(features.view(*shape, *features.shape[1:]).numpy())
+    return made
 
 
 def inter_features(
@@ -91,19 +143,9 @@ def inter_features(
     Returns:
         (draws, num_segments, ...) float32: what `branch` makes of each segment.
     """
-    features = [
-        segment_features(
-            branch,
-            frames,
-            segments,
-            generator(seed),
-            amplitude=sampling.guardian_amplitude,
-            device=device,
-            precision=precision,
-        )
-        for seed in seeds
-    ]
-    return np.stack(features)
+    video = VideoSegments(frames=frames, segments=segments, seeds=seeds)
+    (features,) = all_inter_features(branch, [video], sampling=sampling, device=device, precision=precision)
+    return features
 
 
 def segment_features(
@@ -127,11 +169,16 @@ def segment_features(
         device: where `branch` is.
         precision: of the branch's arithmetic.
     """
-    features = []
-    for segment in segments:  # one at a time: a segment is 5 MB here and 200 MB inside the backbone
-        guarded = add_guardian_map(frames[segment], rng, amplitude=amplitude)
-        features.append(_forward(branch, guarded[None], device=device, precision=precision)[0])
-    return torch.stack(features).cpu().numpy()
+    clips = _guarded(frames, segments, rng, amplitude)
+    return torch.cat(list(_outputs(branch, clips, device=device, precision=precision))).cpu().numpy()
+
+
+def _guarded(
+    frames: NDArray[np.uint8], segments: NDArray[np.int64], rng: np.random.Generator, amplitude: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield each segment (t, side, side, 3) under a guardian map of its own."""
+    for segment in segments:  # as they are wanted: all of a video's draws would be large
+        yield add_guardian_map(frames[segment], rng, amplitude=amplitude)
 
 
 def raw_scores(
@@ -180,18 +227,53 @@ def branch_outputs(
     Yields:
         The intra map (1, channels, t, h, w) and (1, num_segments, channels), None without inter branch.
     """
-    for draw, clip in np.ndindex(*fragments.shape[:2]):
-        intra = _forward(model.intra, fragments[draw, clip][None], device=device, precision=precision)
+    places = list(np.ndindex(*fragments.shape[:2]))
+    clips = (fragments[place] for place in places)
+    outputs = _outputs(model.intra, clips, device=device, precision=precision)
+    for (draw, _), intra in zip(places, outputs, strict=True):
         inter = None if features is None else torch.from_numpy(features[draw].copy())[None].to(device)
         yield intra, inter
 
 
-def _forward(
-    branch: Any, pixels: NDArray[np.uint8], *, device: torch.device, precision: Precision
-) -> torch.Tensor:
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        output: torch.Tensor = branch(normalise(torch.from_numpy(np.array(pixels)).to(device)))
-    return output.float()
+def _outputs(
+    branch: Any,
+    clips: Iterable[NDArray[np.uint8]],
+    *,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int | None = None,
+) -> Iterator[torch.Tensor]:
+    """Yield (1, ...) float32, what a branch makes of each clip (t, h, w, 3) uint8, in order.
+
+        clips --stack, pin--> batch --while the last one is in the network--> device --> one output a clip
+
+    `batch_size` is `GPU_BATCH`, or on a processor 1.
+    """
+    size = batch_size or (1 if device.type == "cpu" else GPU_BATCH)
+    is_half = precision == "bfloat16"
+    batches = _batches(clips, size, is_pinned=device.type == "cuda")
+    for batch in ahead(batches) if size > 1 else batches:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+            output: torch.Tensor = branch(normalise(batch.to(device, non_blocking=True)))
+        yield from output.float().split(1)
+
+
+def _batches(clips: Iterable[NDArray[np.uint8]], size: int, *, is_pinned: bool) -> Iterator[torch.Tensor]:
+    """Yield (up to size, t, h, w, 3), in memory that a GPU fetches from by itself if it is pinned."""
+    remaining = iter(clips)
+    while batch := list(itertools.islice(remaining, size)):
+        stacked = torch.from_numpy(np.stack(batch))
+        yield stacked.pin_memory() if is_pinned else stacked
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items, each made by a thread while whoever took the one before works on it."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, iterator, _END)
+        while (item := coming.result()) is not _END:
+            coming = pool.submit(next, iterator, _END)
+            yield cast(T, item)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

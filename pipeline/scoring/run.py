@@ -36,6 +36,7 @@ __all__ = ["Resources", "build_pipeline", "execute", "model_resources", "rows_pe
 MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker_lost`
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 CPUS_PER_WRITE = 0.25
+ROWS_PER_GPU_BATCH = 8  # videos that a GPU sees at once; a row is below 100 MiB
 CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
 # Read tasks of a run; beyond it several videos share one. A task, with what it leads to, costs the driver
 # 60 ms of its one thread and 5 to 10 kB: tasks of one video each would hold a large cluster back.
@@ -111,7 +112,7 @@ def build_pipeline(
     task = {"num_cpus": 1, "max_retries": MAX_RETRIES}
     arrow = {"batch_format": "pyarrow", "batch_size": None}  # a block at a time, however many rows it has
     actor = arrow | {
-        "batch_size": 1 if resources.num_gpus else None,  # Ray wants a number where there are GPUs
+        "batch_size": ROWS_PER_GPU_BATCH if resources.num_gpus else None,  # Ray wants a number for GPUs
         "compute": ActorPoolStrategy(size=resources.num_actors),
         "num_cpus": CPUS_PER_ACTOR,
         "num_gpus": resources.num_gpus,

@@ -16,7 +16,7 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fusion import ConcatenationHead, MapHead, PaperFusionHead
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig, VideoSwin3d
-from securevqa_core.models.window_attention import WindowAttention
+from securevqa_core.models.window_attention import WindowAttention, _attention
 from securevqa_core.models.windows import window_geometry
 
 SMALL = Swin3dConfig(embed_dim=8, depths=(2, 2), num_heads=(1, 2), window_size=(2, 7, 7), base_size=(1, 1, 1))
@@ -311,3 +311,15 @@ def test_wrong_feature_shapes_are_named() -> None:
 def test_impossible_configuration_is_named(fields: dict[str, object], value: str) -> None:
     with pytest.raises(ConfigurationError, match=value):
         Swin3dConfig(**fields)
+
+
+@torch.inference_mode()
+def test_attention_in_bfloat16_is_that_of_float32_up_to_its_rounding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, value = (torch.randn(2, 3, 98, 32, generator=generator) for _ in range(3))
+    bias = torch.randn(2, 3, 98, 98, generator=generator)
+    bias[:, :, :, 50:] -= 100.0  # what is masked
+    expected = _attention(q, k, value, bias)
+    found = _attention(*(tensor.bfloat16() for tensor in (q, k, value, bias)))
+    assert (found.dtype, found.shape) == (torch.bfloat16, (2, 98, 96))
+    assert (found.float() - expected).abs().max() < 0.02 * expected.abs().max()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ from securevqa_core.scoring import (
     PIXEL_MEAN,
     PIXEL_SD,
     Thresholds,
+    ahead,
     inter_features,
     normalise,
     raw_scores,
@@ -144,6 +147,28 @@ def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
     with pytest.raises(ScoreError, match=f"must be finite, got .*{value}") as caught:
         raw_scores(Recorder(score=value), fragments, None, device=CPU, precision="float32")
     assert (caught.value.code, caught.value.stage) == ("score_not_finite", "score")
+
+
+def test_items_made_ahead_come_in_order_one_early_and_errors_where_they_belong() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+        raise ScoreError("score_not_finite", "the fifth is none")
+
+    taken = ahead(items())
+    assert next(taken) == 0
+    for _ in range(500):
+        if made == [0, 1]:
+            break
+        time.sleep(0.01)
+    assert made == [0, 1]
+    assert [next(taken), next(taken), next(taken)] == [1, 2, 3]
+    with pytest.raises(ScoreError, match="the fifth is none"):
+        next(taken)
+    assert list(ahead([])) == []
 
 
 def test_bfloat16_runs_and_answers_in_float32() -> None:
