@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
@@ -12,11 +12,13 @@ from rich.table import Table
 from pipeline.commands.terminal import complaints, console, resumable, say
 from pipeline.datasets.build import Budget, Built, build_dataset
 from pipeline.datasets.manifest import read_row
+from pipeline.datasets.opinions import Opinions, OpinionsOf
 from pipeline.keys import forget_credentials
 from pipeline.text import literal
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.rebuild import rebuild_clip
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.opinions.tables import VERSIONS
 
 __all__ = ["dataset_app"]
 
@@ -49,6 +51,18 @@ def build_command(
     edits_per_view: Annotated[
         int, typer.Option(help="Encodings followed by a fault a view gets.")
     ] = _DEFAULTS.edits_per_view,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Make nothing: list videos as they are, with their opinion.")
+    ] = False,
+    opinions: Annotated[
+        str,
+        typer.Option(
+            help=f"Clips that get people's opinion, as predicted: {', '.join(get_args(OpinionsOf))}."
+        ),
+    ] = "all",
+    teacher: Annotated[
+        str, typer.Option(help=f"Who predicts it: {', '.join(VERSIONS)}; the later, the quicker.")
+    ] = "videval",
     val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
     test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
     workers: Annotated[int | None, typer.Option(help="Views made at a time; one for each processor.")] = None,
@@ -64,10 +78,14 @@ def build_command(
         edits_per_view=edits_per_view,
         val_share=val_share,
         test_share=test_share,
+        as_is=as_is,
     )
     budget = Budget(max_clips=max_clips, max_minutes=max_minutes)
+    wanted = Opinions(of=opinions, teacher=teacher)  # type: ignore[arg-type]  # validated by Opinions
     with resumable():
-        built = build_dataset(sources, output, config, budget=budget, workers=workers, console=console)
+        built = build_dataset(
+            sources, output, config, opinions=wanted, budget=budget, workers=workers, console=console
+        )
     _show(built)
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.datasets.manifest import Finished, write_manifest
+from pipeline.datasets.opinions import Opinions, Teacher, rate, read_rated
 from pipeline.datasets.progress import Progress, shown_progress
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, build_view, read_records
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.sources import LeftOut, Source, find_sources
-from securevqa_core.datasets.views import View, plan_views
+from securevqa_core.datasets.views import View, plan_views, whole_view
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.types import require_range
 
@@ -60,6 +61,7 @@ def build_dataset(
     output: Path,
     config: BuildConfig,
     *,
+    opinions: Opinions | None = None,
     budget: Budget | None = None,
     workers: int | None = None,
     console: Console,
@@ -73,22 +75,32 @@ def build_dataset(
         roots: folders, and files of footage or photographs.
         output: folder of the data set.
         config: what is made of each source.
+        opinions: which clips get one, also of those that are there; None: all.
         budget: where to stop; None: when all is done.
         workers: views made at a time; None: one for each processor.
         console: for progress.
 
     Raises:
-        ConfigurationError: a root is not there, or `output` lies in one or was made with other settings.
+        ConfigurationError: a root is not there, `output` lies in one or was made with other settings, or
+            videos as they are would have no label.
         OutputError: the output cannot be written, or another process is building in it.
         DatasetError: no source is usable, or FFmpeg is missing.
+        RunError: opinions are wanted, and scikit-learn is not installed.
     """
+    opinions = opinions or Opinions()
+    if config.as_is and opinions.of == "none":
+        raise ConfigurationError(
+            "opinions must be pristine or all of videos as they are, which have no other label, got 'none'"
+        )
     workers = workers or os.cpu_count() or 1
     require_range("workers", workers, low=1, high=1024)
     _require_apart(roots, output)
     sources_found = find_sources(roots)
     planned, unfit = _plan(sources_found.sources, config)
     with opened(output, config.settings()) as folder:
-        job = _Job(folder=folder, config=config, budget=budget or Budget(), workers=workers)
+        job = _Job(
+            folder=folder, config=config, opinions=opinions, budget=budget or Budget(), workers=workers
+        )
         with shown_progress("views", total=len(planned), console=console) as progress:
             job.build(planned, progress)
         if not job.finished:
@@ -98,7 +110,13 @@ def build_dataset(
             "sources compared", total=len(sources_found.sources), console=console
         ) as progress:
             listed = write_manifest(
-                folder, sources_found.sources, job.finished, config, workers=workers, progress=progress
+                folder,
+                sources_found.sources,
+                job.finished,
+                config,
+                teacher=opinions.teacher_id,
+                workers=workers,
+                progress=progress,
             )
     return Built(
         manifest=folder.manifest,
@@ -122,6 +140,8 @@ def _plan(sources: Sequence[Source], config: BuildConfig) -> tuple[list[View], l
     """Return the views in the order in which they are made, and the sources that give none."""
     ordered = list(sources)
     random.Random(config.seed).shuffle(ordered)  # noqa: S311 - an order, not a secret
+    if config.as_is:
+        return _plan_as_is(ordered)
     planned = [plan_views(source, seed=config.seed, max_views=config.views_per_source) for source in ordered]
     unfit = [
         LeftOut(
@@ -136,32 +156,55 @@ def _plan(sources: Sequence[Source], config: BuildConfig) -> tuple[list[View], l
     return views, unfit
 
 
+def _plan_as_is(sources: Sequence[Source]) -> tuple[list[View], list[LeftOut]]:
+    unfit = [
+        LeftOut(
+            name=source.source_id, reason=f"{source.path} is a photograph, which nobody uploads as a video"
+        )
+        for source in sources
+        if source.is_photo
+    ]
+    return [whole_view(source) for source in sources if not source.is_photo], unfit
+
+
 @dataclass(slots=True, kw_only=True)
 class _Job:
     """The making of views: what is finished so far, and what could not be."""
 
     folder: DatasetFolder
     config: BuildConfig
+    opinions: Opinions
     budget: Budget
     workers: int
     finished: list[Finished] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    _teacher: Teacher | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _started: float = field(default_factory=time.monotonic)
 
     def build(self, views: Sequence[View], progress: Progress) -> None:
         """Make the views in their order, until they or the budget come to an end."""
-        waiting = iter(self._unfinished(views, progress))
-        running: dict[Future[list[ClipRecord] | None], View] = {}
+        unfinished = self._unfinished(views, progress)
+        if not unfinished or self.opinions.of == "none":
+            self._build(unfinished, progress)
+            return
+        # Only here, because tensors are slow to import.
+        from securevqa_core.loaded import one_thread  # noqa: PLC0415
+        from securevqa_core.teacher import fit_teacher  # noqa: PLC0415
+
+        with one_thread():  # of every worker's
+            self._teacher = fit_teacher(self.opinions.teacher)
+            self._build(unfinished, progress)
+
+    def _build(self, unfinished: Sequence[View], progress: Progress) -> None:
+        waiting = iter(unfinished)
+        running: dict[Future[Finished | None], View] = {}
         pool = ThreadPoolExecutor(self.workers)
         try:
             while True:
                 num_free = self.workers - len(running) if self._may_begin() else 0
                 for view in itertools.islice(waiting, num_free):
-                    call = pool.submit(
-                        build_view, view, self.folder, self.config, is_stopped=self._stop.is_set
-                    )
-                    running[call] = view
+                    running[pool.submit(self._make, view)] = view
                 if not running:
                     return
                 for call in wait(running, return_when=FIRST_COMPLETED).done:
@@ -170,6 +213,18 @@ class _Job:
         finally:  # an interruption waits for the clips that are being made, not for their views
             self._stop.set()
             pool.shutdown(cancel_futures=True)
+
+    def _make(self, view: View) -> Finished | None:
+        """Return a view with its clips and opinions, None when told to stop."""
+        records = build_view(view, self.folder, self.config, is_stopped=self._stop.is_set)
+        if records is None:
+            return None
+        rated = read_rated(view.view_id, records, self.folder, self.opinions)
+        if rated is None:
+            assert self._teacher is not None, "opinions are wanted"
+            stop = self._stop.is_set
+            rated = rate(view.view_id, records, self.folder, self.opinions, self._teacher, is_stopped=stop)
+        return None if rated is None else Finished(view=view, records=tuple(records), rated=rated)
 
     def _unfinished(self, views: Sequence[View], progress: Progress) -> list[View]:
         """Take over what earlier calls finished, and return the rest."""
@@ -181,10 +236,13 @@ class _Job:
                 self.left_out.append(LeftOut(name=view.view_id, reason=str(error)))
                 progress.advance()
                 continue
-            if records is None:
+            rated = None
+            if records is not None:
+                rated = read_rated(view.view_id, records, self.folder, self.opinions)
+            if records is None or rated is None:
                 rest.append(view)
             else:
-                self.finished.append(Finished(view=view, records=tuple(records)))
+                self.finished.append(Finished(view=view, records=tuple(records), rated=rated))
                 progress.advance()
         return rest
 
@@ -195,11 +253,11 @@ class _Job:
         late = self.budget.max_minutes is not None and minutes >= self.budget.max_minutes
         return not (enough or late)
 
-    def _settle(self, view: View, call: Future[list[ClipRecord] | None]) -> None:
+    def _settle(self, view: View, call: Future[Finished | None]) -> None:
         try:
-            records = call.result()
+            finished = call.result()
         except DatasetError as error:
             self.left_out.append(LeftOut(name=view.view_id, reason=str(error)))
         else:
-            assert records is not None, "nothing was stopped"
-            self.finished.append(Finished(view=view, records=tuple(records)))
+            assert finished is not None, "nothing was stopped"
+            self.finished.append(finished)

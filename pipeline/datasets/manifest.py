@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.datasets.opinions import Rated
 from pipeline.datasets.progress import Progress
 from pipeline.files import write_whole
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, split_of
@@ -24,6 +25,7 @@ from securevqa_core.datasets.rebuild import plan_columns
 from securevqa_core.datasets.sources import Source
 from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError, ManifestError
+from securevqa_core.opinions.predicted import Opinion
 
 __all__ = ["MANIFEST", "Finished", "Listed", "read_row", "write_manifest"]
 
@@ -39,20 +41,31 @@ def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field[Any]:
 MANIFEST = pa.schema(
     [
         _column("uri", pa.string(), "absolute path of the clip"),
-        _column("label", pa.float64(), "quality, 0..100, higher is better"),
+        _column("label", pa.float64(), "quality, 0..100, higher is better; of a video as it is, its opinion"),
+        _column(
+            "opinion", pa.float64(), "of people, 0..100, as VIDEVAL predicts it; null where none was wanted"
+        ),
+        _column("opinion_sd", pa.float64(), "its standard deviation over bootstrap fits, points of 100"),
+        _column(
+            "teacher", pa.string(), "whose opinion: the version of VIDEVAL, and of what it was fitted to"
+        ),
         _column("vmaf", pa.float64(), "VMAF v0.6.1, 0..100, of what quality_factor does not cover"),
         _column("vmaf_neg", pa.float64(), "VMAF NEG v0.6.1, 0..100, likewise"),
         _column(
             "quality_factor", pa.float64(), "label = vmaf_neg x quality_factor; null where VMAF is right"
         ),
-        _column("family", pa.string(), "kind of fault, or pristine, mixture, edit"),
+        _column("family", pa.string(), "kind of fault, or pristine, mixture, edit, as_is"),
         _column("level", pa.int64(), "of the fault, 1 is mild; 0 of a pristine clip; else a number"),
         _column("ladder", pa.string(), "clips that differ by level alone; null for other clips"),
         _column("source", pa.string(), "the file that the clip was taken from"),
         _column("view", pa.string(), "the place and time in the source"),
         _column("split", pa.string(), "train, val or test; one for all of a group"),
         _column("recipe", pa.string(), "family and level"),
-        _column("reference", pa.string(), "the pristine clip of the view; null where moments differ from it"),
+        _column(
+            "reference",
+            pa.string(),
+            "the pristine clip of the view; null where moments differ from it, or it is not known",
+        ),
         _column("repeats", pa.int64(), "times that an epoch of training meets the clip; 2 of a pristine one"),
         _column("width", pa.int64(), "pixels"),
         _column("height", pa.int64(), "pixels"),
@@ -60,9 +73,13 @@ MANIFEST = pa.schema(
         _column("group", pa.string(), "sources that show the same footage, by the first of them"),
         _column("source_uri", pa.string(), "absolute path of the source when the manifest was written"),
         _column("source_sha256", pa.string(), "of the source's bytes"),
-        _column("view_plan", pa.string(), "JSON: size, frame rate, length; start or boxes in the source"),
-        _column("steps", pa.string(), "JSON: what was done to the pristine clip, in order"),
-        _column("ffmpeg_version", pa.string(), "of the FFmpeg that the clip was made with"),
+        _column(
+            "view_plan",
+            pa.string(),
+            "JSON: size, frame rate, length; start or boxes in the source; null as it is",
+        ),
+        _column("steps", pa.string(), "JSON: what was done to the pristine clip, in order; null as it is"),
+        _column("ffmpeg_version", pa.string(), "of the FFmpeg that the clip was made with; null as it is"),
     ]
 )
 
@@ -73,6 +90,7 @@ class Finished:
 
     view: View
     records: tuple[ClipRecord, ...]
+    rated: Rated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,7 @@ def write_manifest(
     finished: Sequence[Finished],
     config: BuildConfig,
     *,
+    teacher: str,
     workers: int,
     progress: Progress,
 ) -> Listed:
@@ -103,7 +122,7 @@ def write_manifest(
     groups = group_sources(_hashes(folder, sources, workers=workers, progress=progress))
     rows, records = [], []
     for item in finished:
-        pristine = next(str(folder.clip(one.uri)) for one in item.records if one.family == "pristine")
+        pristine = next((str(folder.clip(one.uri)) for one in item.records if one.family == "pristine"), None)
         plans = plan_columns(item.view, item.records, folder, config)
         for record, plan in zip(item.records, plans, strict=True):
             group = groups[record.source]
@@ -113,7 +132,10 @@ def write_manifest(
                 "reference": None if record.family in TEMPORAL else pristine,
                 "repeats": PRISTINE_REPEATS if record.family == "pristine" else 1,
             }
-            rows.append(asdict(record) | plan | {"uri": uri, "group": group} | learnt)
+            thought = _opinion_columns(item.rated.get(record.uri), teacher)
+            label = thought["opinion"] if record.label is None else record.label
+            named = {"uri": uri, "group": group, "label": label}
+            rows.append(asdict(record) | plan | named | learnt | thought)
             records.append(record)
     rows.sort(key=lambda row: str(row["uri"]))
     table = pa.Table.from_pylist(rows, schema=MANIFEST)
@@ -122,6 +144,12 @@ def write_manifest(
         records=tuple(sorted(records, key=lambda record: record.uri)),
         groups=_several(groups),
     )
+
+
+def _opinion_columns(opinion: Opinion | None, teacher: str) -> dict[str, Any]:
+    if opinion is None:
+        return {"opinion": None, "opinion_sd": None, "teacher": None}
+    return {"opinion": opinion.mean, "opinion_sd": opinion.sd, "teacher": teacher}
 
 
 def read_row(manifest: Path, uri: str) -> dict[str, Any]:

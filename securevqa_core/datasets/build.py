@@ -23,7 +23,9 @@ from securevqa_core.datasets.vmaf import measure_vmaf
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.types import require_range
 
-__all__ = ["BuildConfig", "ClipRecord", "build_view", "choose_recipes", "read_records", "split_of"]
+__all__ = ["AS_IS", "BuildConfig", "ClipRecord", "build_view", "choose_recipes", "read_records", "split_of"]
+
+AS_IS = "as_is"  # family of videos that nothing was done to, not even shrinking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class BuildConfig:
     edits_per_view: int = 2  # an encoding, then a fault
     val_share: float = 0.1  # of the sources
     test_share: float = 0.2  # of the sources
+    as_is: bool = False  # videos are listed as they are, and nothing is made of them
 
     def __post_init__(self) -> None:
         require_range("seed", self.seed, low=0, high=2**63)
@@ -60,18 +63,21 @@ class BuildConfig:
         Raises:
             DatasetError: there is no FFmpeg.
         """
+        chosen = asdict(self)
+        if not self.as_is:  # data sets of before know of none
+            del chosen["as_is"]
         recipes = table_digest(num_frames=NUM_FRAMES)
-        return asdict(self) | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}
+        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
     """One clip, its label and how it came about."""
 
-    uri: str  # path of the clip, relative to the data set
-    label: float  # 0..100, higher is better; the rules are in `families`
-    vmaf: float  # v0.6.1, 0..100; of what the rule does not cover, where there is one
-    vmaf_neg: float  # v0.6.1 NEG, 0..100; likewise
+    uri: str  # path of the clip, relative to the data set; of a video as it is, absolute
+    label: float | None  # 0..100, higher is better; the rules are in `families`; None: of a video as it is
+    vmaf: float | None  # v0.6.1, 0..100; of what the rule does not cover, where there is one; None: likewise
+    vmaf_neg: float | None  # v0.6.1 NEG, 0..100; likewise
     quality_factor: float | None  # label = vmaf_neg x quality_factor, or vmaf_neg where VMAF is right
     family: str
     level: int  # 0: pristine
@@ -140,6 +146,15 @@ def build_view(
     finished = read_records(view.view_id, folder)
     if finished is not None:
         return finished
+    records = [_as_it_is(view, config)] if config.as_is else _build_clips(view, folder, config, is_stopped)
+    if records is not None:
+        folder.write(folder.record(view.view_id), json.dumps([asdict(record) for record in records]))
+    return records
+
+
+def _build_clips(
+    view: View, folder: DatasetFolder, config: BuildConfig, is_stopped: Callable[[], bool]
+) -> list[ClipRecord] | None:
     reference = folder.reference(view.view_id)
     has_motion = write_reference(view, reference)
     records = []
@@ -147,8 +162,28 @@ def build_view(
         if is_stopped():
             return None
         records.append(_build_clip(view, recipe, reference, folder, config))
-    folder.write(folder.record(view.view_id), json.dumps([asdict(record) for record in records]))
     return records
+
+
+def _as_it_is(view: View, config: BuildConfig) -> ClipRecord:
+    """Return the record of a whole video, whose faults and label nobody made."""
+    return ClipRecord(
+        uri=str(view.source.path),
+        label=None,
+        vmaf=None,
+        vmaf_neg=None,
+        quality_factor=None,
+        family=AS_IS,
+        level=0,
+        ladder=None,
+        source=view.source.source_id,
+        view=view.view_id,
+        split=split_of(view.source.source_id, config),
+        recipe=AS_IS,
+        width=view.clip.width,
+        height=view.clip.height,
+        fps=view.clip.fps,
+    )
 
 
 def _build_clip(

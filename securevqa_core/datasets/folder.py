@@ -50,6 +50,10 @@ class DatasetFolder:
         """Return where the records of a finished view are."""
         return self.root / "records" / f"{view_id}.json"
 
+    def opinions(self, view_id: str) -> Path:
+        """Return where the opinions of a view's clips are."""
+        return self.root / "opinions" / f"{view_id}.json"
+
     def hashes(self, source_id: str) -> Path:
         """Return where the difference hashes of a source are."""
         return self.root / "hashes" / f"{source_id}.json"
@@ -75,7 +79,7 @@ def opened(root: Path, settings: Mapping[str, Any]) -> Iterator[DatasetFolder]:
     folder = DatasetFolder(root=root.absolute())
     with contextlib.ExitStack() as stack:
         try:
-            for name in ("clips", "records", "references", "hashes"):
+            for name in ("clips", "records", "references", "opinions", "hashes"):
                 (folder.root / name).mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context((folder.root / _LOCK_NAME).open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,18 +23,21 @@ __all__ = ["plan_columns", "rebuild_clip"]
 
 def plan_columns(
     view: View, records: Sequence[ClipRecord], folder: DatasetFolder, config: BuildConfig
-) -> list[dict[str, str]]:
+) -> list[dict[str, str | None]]:
     """Return, for each record of a view, the columns from which `rebuild_clip` makes its clip again.
 
-    They follow from the sources and the configuration, so records do not hold them.
+    A video as it is has no plan: the source is the clip. The columns follow from the sources and the
+    configuration, so records do not hold them.
 
     Raises:
         DatasetError: the records are not those of this view under this configuration.
     """
+    source: dict[str, str | None] = {"source_uri": str(view.source.path), "source_sha256": view.source.sha256}
+    if config.as_is:
+        unmade: dict[str, str | None] = dict.fromkeys(("view_plan", "steps", "ffmpeg_version"))
+        return [source | unmade for _ in records]
     recipes = {recipe.name: recipe for recipe in _recipes(view, records, folder, config)}
-    shared = {
-        "source_uri": str(view.source.path),
-        "source_sha256": view.source.sha256,
+    shared = source | {
         "view_plan": view_to_json(view),
         "ffmpeg_version": ffmpeg.version(),
     }

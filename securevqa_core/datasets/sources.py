@@ -27,7 +27,6 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 
 PHOTO_FPS = 25.0  # of the motion that a photograph is given
-MAX_FPS = 31.0  # above it every other frame is left out
 
 # What a damaged file makes the two libraries raise.
 _PHOTO_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -180,5 +179,4 @@ def _read_video(path: Path) -> tuple[int, int, float, float]:
             f"{path} must hold video and say how long it is, got {len(sizes)} streams, {seconds} s"
         )
     width, height, rate = sizes[0]
-    fps = float(rate or PHOTO_FPS)
-    return width, height, fps / 2 if fps > MAX_FPS else fps, seconds
+    return width, height, float(rate or PHOTO_FPS), seconds

@@ -12,9 +12,19 @@ from securevqa_core.datasets.sources import PHOTO_FPS, Source
 from securevqa_core.datasets.steps import ClipFormat
 from securevqa_core.errors import DatasetError
 
-__all__ = ["MIN_SIDE", "NUM_FRAMES", "Box", "View", "plan_views", "view_from_json", "view_to_json"]
+__all__ = [
+    "MIN_SIDE",
+    "NUM_FRAMES",
+    "Box",
+    "View",
+    "plan_views",
+    "view_from_json",
+    "view_to_json",
+    "whole_view",
+]
 
 NUM_FRAMES = 48
+MAX_FPS = 31.0  # of a clip: above it every other frame of the source is left out
 MIN_SIDE = 224  # pixels, of a clip: the grid of the models
 SMALL_SIDE = 112  # likewise, of a clip that the models have to enlarge
 SMALL_SHARE = 0.2  # of the views
@@ -47,6 +57,20 @@ def plan_views(source: Source, *, seed: int, max_views: int) -> list[View]:
     rng = generator(seed, source.source_id)
     plan = _plan_pans if source.is_photo else _plan_excerpts
     return plan(source, rng, max_views)
+
+
+def whole_view(source: Source) -> View:
+    """Return all of a video, at its own size and rate, as one view."""
+    return View(
+        view_id=source.source_id,
+        source=source,
+        clip=ClipFormat(
+            width=source.width,
+            height=source.height,
+            fps=source.fps,
+            num_frames=round(source.duration_seconds * source.fps),
+        ),
+    )
 
 
 def view_to_json(view: View) -> str:
@@ -85,11 +109,12 @@ def view_from_json(text: str, *, view_id: str, source: Source) -> View:
 
 def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
     # A frame is left over at the end, because containers round their duration up.
-    length = (NUM_FRAMES + 1) / source.fps
+    fps = source.fps / 2 if source.fps > MAX_FPS else source.fps
+    length = (NUM_FRAMES + 1) / fps
     count = min(max_views, int(source.duration_seconds // length))
     views = []
     for number in range(count):
-        clip = _clip_format(source.width, source.height, source.fps, rng, small=_is_small(source, number))
+        clip = _clip_format(source.width, source.height, fps, rng, small=_is_small(source, number))
         if clip is not None:
             room = source.duration_seconds / count - length
             start = number * source.duration_seconds / count + float(rng.uniform(0, max(room, 0)))

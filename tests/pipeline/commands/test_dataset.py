@@ -17,6 +17,7 @@ from rich.console import Console
 from pipeline.datasets import progress as build_progress
 from pipeline.datasets.build import build_dataset
 from pipeline.datasets.manifest import MANIFEST
+from pipeline.datasets.opinions import Opinions
 from securevqa_core.datasets.build import BuildConfig, split_of
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
@@ -24,7 +25,9 @@ from securevqa_core.datasets.sources import read_source
 pytestmark = pytest.mark.slow
 
 SETTINGS = ["--seed", "4", "--views-per-source", "1", "--ladders-per-view", "1", "--mixtures-per-view", "1"]
+SETTINGS += ["--opinions", "none"]  # which `tests/pipeline/datasets/test_opinions.py` looks at
 CONFIG = BuildConfig(seed=4, views_per_source=1, ladders_per_view=1, mixtures_per_view=1)  # the same
+NO_OPINIONS = Opinions(of="none")
 SMALL = "-vf scale=160:120 -c:v libx264 -preset ultrafast -crf 35"
 
 
@@ -140,8 +143,9 @@ def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
 
     with monkeypatch.context() as patch:
         patch.setattr(build_progress, "LOG_SECONDS", 0.0)  # a line for each view
+        screen = Console(file=Interrupting())
         with pytest.raises(KeyboardInterrupt):
-            build_dataset([footage], output, CONFIG, workers=1, console=Console(file=Interrupting()))
+            build_dataset([footage], output, CONFIG, opinions=NO_OPINIONS, workers=1, console=screen)
     (record,) = output.glob("records/*")
     assert not (output / "manifest.parquet").exists()
 
@@ -194,6 +198,9 @@ def test_a_clip_cannot_be_written_where_no_folder_is(
         (["--seed", "5"], "seed must be 4, as in the data set in"),
         (["--test-share", "1"], "val_share + test_share must be < 1, got 0.1 + 1.0"),
         (["--max-clips", "0"], "max_clips must be in"),
+        (["--opinions", "some"], "opinions must be one of none, pristine, all, got 'some'"),
+        (["--teacher", "vsfa"], "teacher must be one of videval, videval-720p, videval-480p, got 'vsfa'"),
+        (["--as-is"], "opinions must be pristine or all of videos as they are, which have no other label"),
     ],
 )
 def test_wrong_calls_change_nothing(

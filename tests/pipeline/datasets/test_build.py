@@ -17,6 +17,7 @@ from rich.console import Console
 from pipeline.datasets import progress as build_progress
 from pipeline.datasets.build import Budget, build_dataset
 from pipeline.datasets.manifest import _hash, read_row
+from pipeline.datasets.opinions import Opinions
 from pipeline.datasets.progress import shown_progress
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.duplicates import HASH_BITS, hash_pictures
@@ -28,7 +29,8 @@ CONFIG = BuildConfig(views_per_source=1, ladders_per_view=0, mixtures_per_view=0
 
 
 def build(roots: list[Path], output: Path, **settings: Any) -> Any:
-    return build_dataset(roots, output, CONFIG, console=Console(file=io.StringIO()), **settings)
+    screen = Console(file=io.StringIO())
+    return build_dataset(roots, output, CONFIG, opinions=Opinions(of="none"), console=screen, **settings)
 
 
 @pytest.fixture(scope="module")

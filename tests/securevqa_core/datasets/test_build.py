@@ -26,7 +26,7 @@ from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.rebuild import plan_columns, rebuild_clip
 from securevqa_core.datasets.sources import read_source
 from securevqa_core.datasets.steps import steps_to_json
-from securevqa_core.datasets.views import View
+from securevqa_core.datasets.views import View, whole_view
 from securevqa_core.datasets.vmaf import measure_vmaf
 from securevqa_core.errors import ConfigurationError, DatasetError
 
@@ -235,6 +235,27 @@ def test_a_photograph_makes_clips_too(folder: DatasetFolder, tmp_path: Path) -> 
     (record,) = records
     assert record.recipe == "pristine-0"
     assert record.label > 95  # VMAF gives what stands still a little less than 100
+
+
+def test_a_video_as_it_is_is_its_own_clip_and_has_no_label(view: View, folder: DatasetFolder) -> None:
+    whole, config = whole_view(view.source), replace(CONFIG, as_is=True)
+    records = build_view(whole, folder, config)
+    assert records is not None
+    (record,) = records
+    assert folder.clip(record.uri) == view.source.path
+    assert (record.family, record.label, record.vmaf_neg, record.ladder) == ("as_is", None, None, None)
+    assert (record.width, record.height, record.fps) == (480, 360, view.source.fps)
+    assert read_records(whole.view_id, folder) == records
+    (plan,) = plan_columns(whole, records, folder, config)
+    assert plan["source_uri"] == str(view.source.path)
+    assert plan["view_plan"] is plan["steps"] is None
+    assert not list(folder.root.glob("clips/*")), "nothing is made"
+    assert not list(folder.root.glob("references/*"))
+
+
+def test_videos_as_they_are_do_not_share_a_folder_with_clips_and_old_folders_stay_good() -> None:
+    assert "as_is" not in BuildConfig().settings()
+    assert BuildConfig(as_is=True).settings()["as_is"] is True
 
 
 def test_a_split_is_of_a_source_and_other_sources_do_not_move_it() -> None:

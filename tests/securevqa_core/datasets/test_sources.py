@@ -50,10 +50,10 @@ def test_a_source_is_known_by_its_name_and_its_bytes(footage: Path) -> None:
     assert (photo.width, photo.height, photo.fps, photo.is_photo) == (520, 400, PHOTO_FPS, True)
 
 
-def test_fast_footage_is_halved(tmp_path: Path) -> None:
+def test_a_source_has_its_own_rate(tmp_path: Path) -> None:
     options = "-r 50 -vf scale=64:48 -c:v libx264 -preset ultrafast"
     make_video(tmp_path / "fast.mp4", seconds=0.5, options=options)
-    assert read_source(tmp_path / "fast.mp4").fps == 25
+    assert read_source(tmp_path / "fast.mp4").fps == 50
 
 
 def test_roots_may_be_files(footage: Path) -> None:

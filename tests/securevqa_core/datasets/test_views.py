@@ -21,6 +21,7 @@ from securevqa_core.datasets.views import (
     plan_views,
     view_from_json,
     view_to_json,
+    whole_view,
 )
 from securevqa_core.errors import DatasetError
 
@@ -103,6 +104,21 @@ def test_excerpts_lie_inside_the_footage_and_share_no_moment() -> None:
 )
 def test_a_source_that_is_too_small_or_too_short_gives_none(width: int, height: int, seconds: float) -> None:
     assert not views(width, height, seconds=seconds)
+
+
+def test_clips_of_fast_footage_have_every_other_frame_and_a_view_of_all_of_it_has_all() -> None:
+    fast = replace(source(1280, 720, seconds=7.0), fps=50.0)
+    planned = plan_views(fast, seed=0, max_views=9)
+    assert {view.clip.fps for view in planned} == {25.0}
+    assert len(planned) == 3
+    whole = whole_view(fast)
+    assert (whole.view_id, whole.source, whole.boxes) == (fast.source_id, fast, ())
+    assert (whole.clip.width, whole.clip.height, whole.clip.fps, whole.clip.num_frames) == (
+        1280,
+        720,
+        50,
+        350,
+    )
 
 
 def test_a_plan_follows_from_seed_and_source_alone() -> None:
