@@ -23,7 +23,7 @@ from pipeline.evaluation.evaluate import (
 )
 from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.text import literal

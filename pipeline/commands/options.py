@@ -143,7 +143,7 @@ class ScoreOptions:
         """
         # Seconds of imports, which help need not wait for.
         from operators.decode import FetchLimits  # noqa: PLC0415
-        from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
+        from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
         from pipeline.scoring.config import ScoreConfig  # noqa: PLC0415
         from securevqa_core.scoring import Thresholds  # noqa: PLC0415
         from securevqa_core.types import DecodeLimits  # noqa: PLC0415

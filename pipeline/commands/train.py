@@ -12,7 +12,7 @@ from pipeline.commands.terminal import console, resumable, say
 from pipeline.evaluation.evaluate import LabelledSource, read_labelled
 from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES
+from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.training.config import TrainRun
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits

@@ -25,7 +25,8 @@ from pipeline.evaluation.scored import read_scored
 from pipeline.manifests.label_files import read_label_file
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, labels_of, scale_doubt
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
+from pipeline.manifests.manifest import read_manifest
+from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.runs.report import require_parquet
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig

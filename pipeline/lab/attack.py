@@ -22,7 +22,8 @@ from pipeline.lab.video import VMAF_NAMES, KeptPictures, Lab
 from pipeline.lab.work import Runner, Task, lab_of, run_here
 from pipeline.manifests.labelled import keep_rows
 from pipeline.manifests.labels import label_column, labels_of
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest
+from pipeline.manifests.manifest import read_manifest
+from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from securevqa_core.attacks.measures import ScoreChange, score_change
 from securevqa_core.attacks.universal import fit_universal
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +17,9 @@ import pyarrow.parquet as pq
 from operators.storage import redact, scheme_of
 from securevqa_core.errors import ManifestError
 
-__all__ = ["MANIFEST_SUFFIXES", "decode_pieces", "decode_table", "suffix_of"]
+__all__ = ["MANIFEST_SUFFIXES", "decode_pieces", "decode_table", "piece_schemas", "suffix_of"]
+
+READ_BYTES = 1 << 20  # of a column at once; else all of it in a row group
 
 
 def suffix_of(location: str) -> str:
@@ -37,23 +41,70 @@ def decode_table(content: bytes, location: str) -> pa.Table:
     return MANIFEST_SUFFIXES[suffix](content, name)
 
 
-def decode_pieces(content: bytes, location: str, *, num_rows: int) -> Iterator[pa.Table]:
-    """Yield the same table, of Parquet about `num_rows` rows at a time, of text as a whole.
+def decode_pieces(file: BinaryIO, location: str, *, num_rows: int) -> Iterator[pa.Table]:
+    """Yield the same table from an open file, about `num_rows` rows at a time.
+
+    Of JSON lines each piece has the columns and types that its own rows show: see `piece_schemas`.
 
     Raises:
-        ManifestError: as `decode_table`.
+        ManifestError: as `decode_table`, which says where.
     """
-    if suffix_of(location) != ".parquet":
-        yield decode_table(content, location)
-        return
-    name = redact(location)
+    name, suffix = redact(location), suffix_of(location)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
-        _require_unique(file.schema_arrow.names, name)
-        for batch in file.iter_batches(batch_size=num_rows):
-            yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        yield from _PIECES[suffix](file, name, num_rows)
+    except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
+        raise ManifestError(f"manifest {name!r} is not readable: {error}") from error
+
+
+def piece_schemas(file: BinaryIO, location: str, *, num_rows: int) -> Iterator[pa.Schema]:
+    """Yield the columns of these pieces: one for all, or, of JSON lines, those of each.
+
+    Raises:
+        ManifestError: as `decode_pieces`.
+    """
+    if suffix_of(location) == ".parquet":
+        with _as_parquet(file, redact(location)) as parquet:
+            yield parquet.schema_arrow
+        return
+    for piece in decode_pieces(file, location, num_rows=num_rows):
+        yield piece.schema
+        if suffix_of(location) == ".csv":
+            return
+
+
+@contextlib.contextmanager
+def _as_parquet(file: BinaryIO, name: str) -> Iterator[pq.ParquetFile]:
+    try:
+        parquet = pq.ParquetFile(file, buffer_size=READ_BYTES)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"manifest {name!r} is not readable Parquet: {error}") from error
+    _require_unique(parquet.schema_arrow.names, name)
+    yield parquet
+
+
+def _parquet_pieces(file: BinaryIO, name: str, num_rows: int) -> Iterator[pa.Table]:
+    with _as_parquet(file, name) as parquet:
+        for batch in parquet.iter_batches(batch_size=num_rows):
+            yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+
+
+def _csv_pieces(file: BinaryIO, name: str, num_rows: int) -> Iterator[pa.Table]:
+    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        rows = (row for row in csv.reader(text, strict=True) if row)
+        names = next(rows, [])
+        _require_unique(names, name)
+        while piece := list(itertools.islice(rows, num_rows)):
+            if any(len(row) != len(names) for row in piece):
+                raise ManifestError(f"manifest {name!r}: a row has not as many cells as the header")
+            columns = [pa.array(cells, pa.string()) for cells in zip(*piece, strict=True)]
+            yield pa.Table.from_arrays(columns, names=names)
+
+
+def _json_pieces(file: BinaryIO, name: str, num_rows: int) -> Iterator[pa.Table]:
+    with io.TextIOWrapper(file, "utf-8-sig", newline="\n") as text:
+        lines = (line for line in text if line.strip())
+        while piece := list(itertools.islice(lines, num_rows)):
+            yield _json_table([_json_object(line, f"manifest {name!r}") for line in piece], name)
 
 
 def _decode_parquet(content: bytes, name: str) -> pa.Table:
@@ -91,6 +142,10 @@ def _decode_json_lines(content: bytes, shown: str) -> pa.Table:
         for number, line in enumerate(_text(content, shown).split("\n"), start=1)
         if line.strip()
     ]
+    return _json_table(rows, shown)
+
+
+def _json_table(rows: list[dict[str, Any]], shown: str) -> pa.Table:
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [_json_column(name, [row.get(name) for row in rows], shown) for name in names]
     return pa.Table.from_arrays(columns, names=names)
@@ -149,4 +204,11 @@ MANIFEST_SUFFIXES: dict[str, Callable[[bytes, str], pa.Table]] = {
     ".jsonl": _decode_json_lines,
     ".ndjson": _decode_json_lines,
     ".json": _decode_json_lines,
+}
+_PIECES: dict[str, Callable[[BinaryIO, str, int], Iterator[pa.Table]]] = {
+    ".parquet": _parquet_pieces,
+    ".csv": _csv_pieces,
+    ".jsonl": _json_pieces,
+    ".ndjson": _json_pieces,
+    ".json": _json_pieces,
 }

@@ -12,14 +12,8 @@ import pyarrow as pa
 from operators.schema import ROW_KEY, texts
 from operators.storage import local_path, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
-from pipeline.manifests.manifest import (
-    Manifest,
-    distinct_ids,
-    named_uri,
-    read_rows,
-    require_all,
-    video_id_of,
-)
+from pipeline.manifests.manifest import read_rows
+from pipeline.manifests.rows import Manifest, distinct_ids, named_uri, require_all, video_id_of
 from securevqa_core.errors import ManifestError
 
 __all__ = ["given_videos", "is_video", "read_given", "read_given_rows"]

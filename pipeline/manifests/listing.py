@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import pyarrow as pa
+import pyarrow.compute
+
 from operators import storage
+from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.sorting import HEAD_BYTES, is_named_as_video, may_be_video
 from securevqa_core.errors import ManifestError
 
-__all__ = ["Listing", "list_videos"]
+__all__ = ["Listing", "is_folder_of_videos", "list_videos", "walk_videos"]
 
 _MAGIC = re.compile(r"[*?\[]")
 STAT_SECONDS = 30.0
+_NAMES_AT_ONCE = 10_000
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,76 @@ def list_videos(location: str, *, has_manifest_suffix: bool) -> Listing | None:
         raise ManifestError(message) from error
 
 
+def is_folder_of_videos(location: str) -> bool:
+    """Tell whether a location is a folder on a disk that can be no table in parts, by the names in it."""
+    if storage.scheme_of(location) != "file" or suffix_of(location.rstrip("/")):
+        return False
+    path = storage.join(".", storage.local_path(location))
+    return (
+        os.path.isdir(path)  # noqa: PTH112  # Path would not keep every name as it is
+        and any(not suffix_of(one) and "/_" not in one[len(path) :] for one in _in_order(path))
+    )
+
+
+def walk_videos(location: str, *, others: list[str], num_uris: int) -> Iterator[list[str]]:
+    """Yield what `list_videos` finds in a folder on a disk, `num_uris` at a time.
+
+    Args:
+        location: of the folder.
+        others: is given the files that are something else.
+        num_uris: held in memory.
+
+    Raises:
+        ManifestError: it cannot be listed.
+    """
+    paths = _in_order(storage.join(".", storage.local_path(location)))
+    while piece := list(itertools.islice(paths, num_uris)):
+        found = _sorted_local(piece)
+        others += found.others
+        if found.uris:
+            yield found.uris
+
+
+def _in_order(folder: str) -> Iterator[str]:
+    """Yield the files below a folder, hidden ones left out, in the order that sorting their paths gives.
+
+    a.mp4, a/b.mp4, a0.mp4: a folder comes where its name with a slash belongs.
+    """
+    for name in _sorted_names(_names_in(folder)):
+        path = os.path.join(folder, name.rstrip("/"))  # noqa: PTH118
+        if name.endswith("/"):
+            yield from _in_order(path)
+        else:
+            yield path
+
+
+def _names_in(folder: str) -> Iterator[str]:
+    """Yield the names in a folder, a slash behind those of folders."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    yield entry.name
+                elif not entry.is_symlink():
+                    yield f"{entry.name}/"
+    except OSError as error:
+        _refuse_folder(error)
+
+
+def _sorted_names(names: Iterator[str]) -> Iterator[str]:
+    """Yield names in order; a million in one folder are held as bytes, without an object each."""
+    chunks = []
+    while piece := list(itertools.islice(names, _NAMES_AT_ONCE)):
+        chunks.append(pa.array([name.encode("utf-8", "surrogatepass") for name in piece], pa.large_binary()))
+    held = pa.chunked_array(chunks, pa.large_binary())
+    order = pc.sort_indices(held)
+    for start in range(0, len(order), _NAMES_AT_ONCE):
+        names_now: list[Any] = held.take(order[start : start + _NAMES_AT_ONCE]).to_pylist()
+        yield from (name.decode("utf-8", "surrogatepass") for name in names_now)
+
+
 def _sorted(uris: list[str], heads: Mapping[str, bytes | None]) -> Listing:
     """Tell videos from other files by their names, else by what `heads` holds of them."""
     listing = Listing(uris=[], others=[])
@@ -57,7 +134,7 @@ def _sorted(uris: list[str], heads: Mapping[str, bytes | None]) -> Listing:
 
 def _list_local(path: str) -> Listing | None:
     if os.path.isdir(path):  # noqa: PTH112  # Path would not keep every name as it is
-        return _sorted_local(_walk(path))
+        return _sorted_local(list(_in_order(path)))
     if os.path.lexists(path):
         return None
     if not _MAGIC.search(path):
@@ -79,14 +156,6 @@ def _head(path: str) -> bytes | None:
             return file.read(HEAD_BYTES)
     except OSError:
         return None
-
-
-def _walk(folder: str) -> list[str]:
-    paths: list[str] = []
-    for here, folders, files in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [os.path.join(here, name) for name in files if not name.startswith(".")]  # noqa: PTH118
-    return paths
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

@@ -9,6 +9,7 @@ backlog.parquet/
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from operators.storage import join, local_path, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
 from securevqa_core.errors import ManifestError
 
-__all__ = ["home_of_parts", "joined", "table_parts"]
+__all__ = ["home_of_parts", "joined", "table_parts", "united"]
 
 NAMED_AT_MOST = 3
 _MAGIC = re.compile(r"[*?\[]")
@@ -80,9 +81,20 @@ def joined(tables: list[pa.Table], names: list[str]) -> pa.Table:
     """
     if len(tables) == 1:
         return tables[0]
+    named = [(table.schema, name) for table, name in zip(tables, names, strict=True)]
+    united(named)
+    return pa.concat_tables([table for table in tables if table.num_columns], promote_options="default")
+
+
+def united(schemas: Iterable[tuple[pa.Schema, str]]) -> pa.Schema:
+    """Return the columns of parts, each with its name; of a type, or null where no part has other than null.
+
+    Raises:
+        ManifestError: a column has two types.
+    """
     types: dict[str, tuple[pa.DataType, str]] = {}
-    for table, name in zip(tables, names, strict=True):
-        for field in table.schema:
+    for schema, name in schemas:
+        for field in schema:
             known, first = types.setdefault(field.name, (field.type, name))
             if pa.types.is_null(known):
                 types[field.name] = field.type, name
@@ -91,4 +103,4 @@ def joined(tables: list[pa.Table], names: list[str]) -> pa.Table:
                     f"manifest {redact(name)!r}, column {field.name!r}: it is {field.type}, "
                     f"and {known} in {redact(first)!r}, a part of the same table"
                 )
-    return pa.concat_tables([table for table in tables if table.num_columns], promote_options="default")
+    return pa.schema([pa.field(column, kind) for column, (kind, _) in types.items()])

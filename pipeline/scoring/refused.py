@@ -13,7 +13,7 @@ from rich.console import Console
 
 from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
-from pipeline.manifests.manifest import Refusal
+from pipeline.manifests.rows import Refusal
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import file_names
@@ -38,6 +38,9 @@ def keyed_rows(
         refused: by the row's index in all pieces.
         provenance: what all rows of the run share.
     """
+    if not refused:
+        yield from keyed(state, pieces, provenance=provenance)
+        return
     whole, again = itertools.tee(pieces)
     accepted = _accepted(again, refused)
     start = 0

@@ -24,7 +24,8 @@ from operators.stage import finished_table
 from operators.storage import join, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.given import is_video, read_given_rows
-from pipeline.manifests.manifest import Refusal, read_pieces, require_all
+from pipeline.manifests.pieces import read_pieces
+from pipeline.manifests.rows import Refusal, require_all
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
 from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.key_index import KeyIndex
@@ -98,19 +99,23 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
 
 
 def _listed(config: ScoreConfig, folder: Path, console: Console) -> tuple[Spool, Mapping[int, Refusal]]:
-    """Return the videos that are asked for, and what is refused; a sound Parquet manifest by pieces."""
+    """Return the videos that are asked for, and what is refused; a sound manifest by pieces."""
     embedding_names = config.embeddings.features if config.embeddings else ()
     options: dict[str, Any] = {
         "uri_column": config.uri_column,
         "allow_schemes": config.allow_schemes,
         "reserved_columns": frozenset((ROW_KEY, *REPORT.names, *embedding_names)),
     }
-    if suffix_of(config.manifest) == ".parquet" and not config.more_videos:
+    if not config.more_videos and not is_video(config.manifest):
+        others: list[str] = []
         try:
-            return Spool(folder / "listed", read_pieces(config.manifest, **options)), {}
+            listed = Spool(folder / "listed", read_pieces(config.manifest, others=others, **options))
         except ManifestError:
             if config.strict:
                 raise
+        else:
+            say_left_out(others, console)
+            return listed, {}
     given = read_given_rows([config.manifest, *config.more_videos], **options)
     if config.strict:
         require_all(given, config.manifest)

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators import storage
-from pipeline.manifests.manifest import DEFAULT_ALLOW_SCHEMES, read_manifest, read_rows
+from pipeline.manifests.manifest import read_manifest, read_rows
+from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from securevqa_core.errors import ERROR_CODES, ManifestError
 
 
