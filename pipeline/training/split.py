@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from pipeline.manifests.labels import LabelRange, label_column, labels_of
 from securevqa_core.errors import ManifestError
 from securevqa_core.training.cache import MAX_REPEATS, LabelledVideo
 
-__all__ = ["SPLITS", "Split", "TrainingSet", "random_splits", "read_training_set"]
+__all__ = ["SPLITS", "Split", "TrainingSet", "random_splits", "read_training_set", "require_copies_together"]
 
+NAMED_AT_MOST = 8
 REPEATS_COLUMN = "repeats"  # times that an epoch meets a row; need not be there
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -147,6 +148,34 @@ def random_splits(
     return splits
 
 
+def require_copies_together(split: Split, contents: Mapping[str, str], *, is_given: bool) -> None:
+    """Refuse files of the same bytes that a split takes for different videos.
+
+    Args:
+        split: of the videos.
+        contents: digest of each file that could be read, by its URI.
+        is_given: by the manifest: copies lie in one part; else it was drawn: copies have one source, as
+            another draw would part them.
+
+    Raises:
+        ManifestError: there are such files; names them.
+    """
+    kind = "part of the manifest's split" if is_given else "source"
+    places: dict[str, dict[str, str]] = defaultdict(dict)
+    for part in Split.__slots__:
+        for video in getattr(split, part):
+            if video.uri in contents:
+                places[contents[video.uri]].setdefault(part if is_given else video.source, redact(video.uri))
+    apart = [found for found in places.values() if len(found) > 1]
+    if apart:
+        named = "; ".join(
+            ", ".join(f"{uri!r} ({place})" for place, uri in one.items()) for one in apart[:NAMED_AT_MOST]
+        )
+        raise ManifestError(
+            f"copies of one file must lie in one {kind}, {len(apart)} lie in several: {named}"
+        )
+
+
 def _splits(table: pa.Table, column: str) -> list[str]:
     """Return train, validation or test for every row; train where the manifest has no such column."""
     if column not in table.column_names:
@@ -227,7 +256,9 @@ def _require_apart(kind: str, rows: Sequence[tuple[str, str]], column: str) -> N
         parts[name].add(split)
     shared = {name: found for name, found in sorted(parts.items()) if len(found) > 1}
     if shared:
-        named = ", ".join(f"{one!r} ({', '.join(sorted(found))})" for one, found in list(shared.items())[:8])
+        named = ", ".join(
+            f"{one!r} ({', '.join(sorted(found))})" for one, found in list(shared.items())[:NAMED_AT_MOST]
+        )
         raise ManifestError(
             f"a {kind} must lie in one part of column {column!r}, {len(shared)} lie in several: {named}"
         )

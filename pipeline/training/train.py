@@ -25,7 +25,13 @@ from pipeline.text import literal
 from pipeline.training.cache import fill_cache
 from pipeline.training.config import TrainRun
 from pipeline.training.launch import launch
-from pipeline.training.split import Split, TrainingSet, random_splits, read_training_set
+from pipeline.training.split import (
+    Split,
+    TrainingSet,
+    random_splits,
+    read_training_set,
+    require_copies_together,
+)
 from pipeline.training.worker import RESULT_FILE, Job
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, OutputError, RunError
@@ -177,6 +183,9 @@ def _jobs(
         cached.append({video.uri: video for video in done})
         failures += bad
     _report_failures(output, failures, console)
+    contents = {uri: video.content_sha256 for done in cached for uri, video in done.items()}
+    for split in splits:
+        require_copies_together(split, contents, is_given=split is training_set.given)
     facts = _facts(run, training_set, init, failures)
     jobs = [
         Job(

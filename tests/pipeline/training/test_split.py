@@ -9,7 +9,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.manifests.labels import LabelRange
-from pipeline.training.split import TrainingSet, random_splits, read_training_set
+from pipeline.training.split import (
+    TrainingSet,
+    random_splits,
+    read_training_set,
+    require_copies_together,
+)
 from securevqa_core.errors import ManifestError
 from securevqa_core.training.cache import LabelledVideo
 
@@ -196,3 +201,31 @@ def test_manifests_that_break_a_rule_are_refused(
 ) -> None:
     with pytest.raises(ManifestError, match=message):
         read(tmp_path, **columns)
+
+
+def contents(folder: Path, of: str) -> dict[str, str]:
+    """Digests of the six files, by a letter each; "-" could not be read."""
+    uris = [str(folder / f"{name}.mp4") for name in "abcdef"]
+    return {uri: content for uri, content in zip(uris, of, strict=True) if content != "-"}
+
+
+def test_copies_of_one_file_lie_in_one_part_of_the_manifest_s_split(tmp_path: Path) -> None:
+    split = read(tmp_path, split=SPLITS).given
+    assert split is not None
+    for together in ("112233", "112211", "1-2-1-"):
+        require_copies_together(split, contents(tmp_path, together), is_given=True)
+    with pytest.raises(
+        ManifestError, match=r"one part .*, 1 lie in several: .*b\.mp4' \(train\), .*c\.mp4' \(va"
+    ):
+        require_copies_together(split, contents(tmp_path, "122345"), is_given=True)
+
+
+def test_copies_of_one_file_have_one_source_whatever_a_draw_makes_of_them(tmp_path: Path) -> None:
+    videos = read(tmp_path, source=["x", "x", "y", "y", "z", "z"]).videos
+    options: dict[str, Any] = {"num_splits": 5, "test_share": 0.2, "validation_share": 0.2}
+    for split in random_splits(videos, seed=1, **options):
+        require_copies_together(split, contents(tmp_path, "112233"), is_given=False)
+        with pytest.raises(
+            ManifestError, match=r"one source, 1 lie in several: .*mp4' \([xy]\), .*mp4' \([xy]\)$"
+        ):
+            require_copies_together(split, contents(tmp_path, "122345"), is_given=False)

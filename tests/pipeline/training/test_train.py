@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,18 +22,19 @@ from labelled import TINY, labelled_videos
 from processes import descendants, title
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from ray.train.v2.api.exceptions import WorkerGroupError
+from rich.console import Console
 
 from operators.decode import FetchLimits
 from pipeline.commands.train import TrainOptions
 from pipeline.training import worker
 from pipeline.training.config import TrainRun
 from pipeline.training.launch import Placement, our_error, placement
-from pipeline.training.split import Split
-from pipeline.training.train import require_readable
+from pipeline.training.split import Split, TrainingSet
+from pipeline.training.train import _jobs, require_readable
 from pipeline.training.worker import CHECKPOINT_FILE, RESULT_FILE, Job, agreement, calibrate
 from securevqa_core import weights
 from securevqa_core.calibration import fit_calibration
-from securevqa_core.errors import ConfigurationError, OutputError, RunError
+from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
 from securevqa_core.training.cache import CacheConfig, build_cache, local_video
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.training.loop import TrainingData, fit
@@ -330,3 +332,19 @@ def test_an_output_of_other_settings_is_refused(
 def test_settings_are_recorded_without_secrets() -> None:
     run = replace(RUN, manifest="s3://user:secret@bucket/m.parquet", fetch_limits=FetchLimits())
     assert "secret" not in json.dumps(run.public_settings())
+
+
+def test_a_copy_on_the_other_side_of_the_split_is_refused_before_anything_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = labelled_videos(tmp_path / "videos", num_crfs=1)
+    copy = local_video(shutil.copy(first.uri, tmp_path / "copy.mp4"), label=first.label, source="another")
+    split = Split(train=(first, second), validation=(copy,))
+    known = TrainingSet(videos=(first, second, copy), given=split, num_test_rows=0, num_unlabelled=0)
+    monkeypatch.setattr(
+        "pipeline.training.train.fill_cache",
+        lambda videos, folder, config, **_: build_cache(videos, folder, config, num_workers=1),
+    )
+    init = weights.seeded(MODEL, seed=0)
+    with pytest.raises(ManifestError, match=r"one part .*mp4' \(train\), .*copy\.mp4' \(validation\)"):
+        _jobs(RUN, known, [split], init, output=tmp_path / "out", console=Console())
