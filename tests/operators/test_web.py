@@ -99,6 +99,7 @@ def test_a_signed_target_arrives_as_it_was_given(site: Site, other: Site, target
     assert other.asked == [f"GET {target} HTTP/1.1"]
 
 
+@pytest.mark.slow
 def test_random_targets_arrive_as_they_were_given_directly_and_after_redirects(
     site: Site, other: Site
 ) -> None:

@@ -156,6 +156,7 @@ def test_what_cannot_be_read_is_said_with_its_line(
         pieces_of(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_memory_does_not_grow_with_the_rows(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,7 @@ def test_what_is_cached_is_not_decoded_again(videos: list[LabelledVideo], tmp_pa
     assert sorted(video.uri for video in done) == sorted(video.uri for video in moved)
 
 
+@pytest.mark.slow
 def test_a_changed_file_or_setting_is_another_entry(videos: list[LabelledVideo], tmp_path: Path) -> None:
     configs = [CONFIG, replace(CONFIG, seed=6), replace(CONFIG, num_draws=2)]
     configs.append(replace(CONFIG, sampling=replace(TINY, num_clips=2)))
@@ -173,6 +174,7 @@ def test_at_least_one_worker_is_needed(tmp_path: Path) -> None:
         build_cache([], tmp_path, CONFIG, num_workers=0)
 
 
+@pytest.mark.slow
 def test_differences_are_those_from_the_same_places_of_the_reference(tmp_path: Path) -> None:
     best, *_, worst = labelled_videos(tmp_path / "videos")[: len(CRFS)]
     (entry,) = build([replace(worst, reference=best.uri)], tmp_path)
@@ -204,6 +206,7 @@ def test_differences_that_nothing_learns_are_not_made(videos: list[LabelledVideo
     assert entry.content == unread.reference
 
 
+@pytest.mark.slow
 def test_differences_are_added_to_an_entry_that_has_none_and_made_once(tmp_path: Path) -> None:
     best, worst = labelled_videos(tmp_path / "videos")[:2]
     (without,) = build([worst], tmp_path)
