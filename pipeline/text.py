@@ -1,11 +1,13 @@
-"""Owns text that a terminal prints and never obeys."""
+"""Owns text that a terminal prints and never obeys, and moments in words."""
 
 from __future__ import annotations
+
+import datetime
 
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["literal", "printable"]
+__all__ = ["literal", "moment_words", "printable"]
 
 
 def literal(text: str, console: Console) -> Text:
@@ -18,3 +20,30 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def moment_words(iso: str) -> str:
+    """Return an ISO moment as people write it, `27 November 2026, 23:12 UTC`; anything else as it is."""
+    try:
+        moment = datetime.datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    words = f"{moment.day} {_MONTHS[moment.month - 1]} {moment:%Y, %H:%M}"
+    return words if moment.tzinfo is None else f"{words} {moment.tzname()}"
+
+
+# Not the locale's, which a page would mix with its own English.
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)

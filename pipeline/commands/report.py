@@ -74,24 +74,25 @@ def report_command(
     path = _page_path(html)
     pictures = DEFAULT_PICTURES if pictures is None else pictures
     # Seconds of imports that other commands need not wait for.
-    from pipeline.pages.page import page_columns, render_page, shown_videos  # noqa: PLC0415
+    from pipeline.pages.page import page_columns, render_page  # noqa: PLC0415
+    from pipeline.pages.sections import shown_videos  # noqa: PLC0415
     from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
 
     if pictures < 0:
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
     run, table = read_finished_run(directory, columns=None)
-    columns = page_columns(table, group)
-    if video is not None:
-        find_video(table, video)  # else it is missed after all the work
-    chosen = [row for rows_ in shown_videos(table, pictures) for row in rows_]
+    shown = table.select(page_columns(table, group))
+    # First, as it may be refused.
+    close_up = None if video is None else _close_up(shown, run, video, checkpoint, key_file)
+    chosen = [row for rows_ in shown_videos(shown, pictures) for row in rows_] if pictures else []
     page = render_page(
         run,
-        table.select(columns),
+        shown,
         uri=directory.shown(),
         group_column=group,
         count=pictures,
-        pictures=thumbnails({row["video_id"]: row["uri"] for row in chosen}),
-        close_up=None if video is None else _close_up(table, run, video, checkpoint, key_file),
+        thumbnails=thumbnails(chosen),
+        close_up=close_up,
     )
     _write(path, page)
     say(f"written: {html}")
@@ -150,6 +151,9 @@ def _close_up(
     from securevqa_core import weights, zoo  # noqa: PLC0415
 
     row = table.slice(find_video(table, video), 1).to_pylist()[0]
+    if row["content_sha256"] is None or row["score"] is None:
+        outcome = row["error_code"] or row["status"]
+        raise ConfigurationError(f"video must be one that was scored, got {video!r} ({outcome})")
     provenance = run.get("provenance", {})
     architecture = run.get("architecture", zoo.DEFAULT_MODEL)
     loaded = weights.default(architecture) if checkpoint is None else read_checkpoint(checkpoint).checkpoint
@@ -159,7 +163,14 @@ def _close_up(
         )
     key = given_key(key_file) or Key.public(0)
     words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
-    return look_closely(row["video_id"], row["uri"], checkpoint=loaded, key=key, words=words)
+    return look_closely(
+        row["video_id"],
+        row["uri"],
+        content_sha256=row["content_sha256"],
+        checkpoint=loaded,
+        key=key,
+        words=words,
+    )
 
 
 _OWN_DRAW = "The scores that the report's first draw was made of."

@@ -36,19 +36,22 @@ class CloseUp:
     pictures: NDArray[np.uint8]  # (n, side, side, 3), the nearest frame that the model saw whole
 
 
-def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key: Key, words: str) -> CloseUp:
+def look_closely(
+    video_id: str, uri: str, *, content_sha256: str, checkpoint: weights.Checkpoint, key: Key, words: str
+) -> CloseUp:
     """Score one video here, without pooling; its first draw only.
 
     Args:
         video_id: of the report.
         uri: where its bytes are.
+        content_sha256: of the bytes that were scored.
         checkpoint: that scored it; of a model with two branches or a map of places.
         key: with the report's own key these are the scores that its first draw was made of.
         words: what to say of them.
 
     Raises:
         ConfigurationError: the model scores no moments or places.
-        RunError: the video cannot be fetched or decoded.
+        RunError: the video cannot be fetched or decoded, or is no longer the one that was scored.
     """
     sampling = zoo.spec(checkpoint.architecture).sampling
     model: Any = weights.build(checkpoint)
@@ -56,7 +59,7 @@ def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key
         raise ConfigurationError(
             f"video must be of a model with local scores, got {checkpoint.architecture!r}"
         )
-    row = _sampled(video_id, uri, sampling, key)
+    row = _sampled(video_id, uri, content_sha256, sampling, key)
     side = sampling.fragment_side
     clips = pixels_of(row, "fragments", np.uint8, 1, sampling.num_clips, sampling.clip_frames, side, side, 3)
     here: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
@@ -67,11 +70,14 @@ def look_closely(video_id: str, uri: str, *, checkpoint: weights.Checkpoint, key
     return _in_time(video_id, np.stack(calibrated), row, sampling, key, words=words)
 
 
-def _sampled(video_id: str, uri: str, sampling: SamplingConfig, key: Key) -> Row:
+def _sampled(video_id: str, uri: str, content_sha256: str, sampling: SamplingConfig, key: Key) -> Row:
     table = pa.Table.from_pylist([{ROW_KEY: video_id, "video_id": video_id, "uri": uri}], schema=MANIFEST)
     decode = Decode(sampling=sampling, key=key, num_draws=1, scratch_dir=None)
     (sampled,) = decode(table)
     (before,) = rows_of(sampled)
+    if before["content_sha256"] not in (content_sha256, None):
+        now = f"its bytes are {before['content_sha256']}, and {content_sha256} were scored"
+        raise RunError(f"video {video_id!r} is no longer the one of the report: {now}")
     (fragmented,) = Fragment(sampling=sampling)(sampled)
     (row,) = rows_of(fragmented)
     if row["status"] == FAILED:

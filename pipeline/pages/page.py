@@ -1,64 +1,49 @@
-"""Owns the page that shows a report: one HTML file, without scripts, complete in itself.
+"""Owns the page that shows a report: one HTML file, complete in itself.
 
 File names come from uploaders. The template escapes everything, what cannot be printed is shown as its
-escape, and the page's own content policy would run no script that came through.
+escape, and the content policy lets one script run, known by its digest, which may make no HTML of text.
 """
 
 from __future__ import annotations
 
 import base64
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 
-from operators.schema import Row
-from operators.stage import FAILED
-from operators.storage import redact
+from pipeline.pages import listing, sections
 from pipeline.pages.close_up import CloseUp
-from pipeline.pages.plots import (
-    VERDICT_COLORS,
-    group_svg,
-    histogram_svg,
-    map_png,
-    picture_jpeg,
-    timeline_svg,
-)
+from pipeline.pages.plots import VERDICT_COLORS, histogram_svg, timeline_svg
+from pipeline.pages.sections import shown_videos
+from pipeline.pages.table import urgent_first
+from pipeline.pages.thumbnails import Thumbnail
 from pipeline.runs.report import STAGE_SECONDS
+from pipeline.tables import readable
 from pipeline.text import printable
-from securevqa_core.errors import ERROR_CODES, ConfigurationError
+from securevqa_core.errors import ConfigurationError
 
-__all__ = ["PAGE_COLUMNS", "page_columns", "render_page", "shown_videos"]
+__all__ = ["PAGE_COLUMNS", "page_columns", "render_page"]
 
-pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
-
-MAX_FAILED = 100
-MAX_SLOWEST = 10
-MAX_GROUPS = 30
-MAX_MOMENTS = 12
 PAGE_COLUMNS = (
     "video_id",
     "uri",
+    "content_sha256",
     "status",
     "error_code",
     "error_message",
+    "score",
     "score_lower",
     "verdict",
     "width",
     "height",
+    "duration_seconds",
+    "decode_warnings",
     *STAGE_SECONDS.values(),
 )
-_MEANINGS = {
-    "scored": "",
-    "failed": "no score, and the verdict review",
-    "pending": "left by a budget to another run, and the verdict review",
-}
 
 
 def page_columns(report: pa.Table, group_column: str | None) -> list[str]:
@@ -74,14 +59,6 @@ def page_columns(report: pa.Table, group_column: str | None) -> list[str]:
     return list(dict.fromkeys([*PAGE_COLUMNS, group_column]))
 
 
-def shown_videos(report: pa.Table, count: int) -> tuple[list[Row], list[Row]]:
-    """Return the `count` scored rows with the lowest score_lower and with the highest, from the ends on."""
-    scored = report.filter(pc.is_valid(report["score_lower"])).sort_by("score_lower")
-    low = scored.slice(0, count)
-    high = scored.slice(max(low.num_rows, scored.num_rows - count))  # no video is in both
-    return low.to_pylist(), high.to_pylist()[::-1]
-
-
 def render_page(
     run: Mapping[str, Any],
     report: pa.Table,
@@ -89,7 +66,7 @@ def render_page(
     uri: str,
     group_column: str | None,
     count: int,
-    pictures: Mapping[str, NDArray[np.uint8]],
+    thumbnails: Mapping[str, Thumbnail],
     close_up: CloseUp | None,
 ) -> str:
     """Return the page.
@@ -100,154 +77,62 @@ def render_page(
         uri: of the run directory, for people.
         group_column: whose values verdicts are counted by; None: none.
         count: most videos among the worst, and among the best.
-        pictures: video_id -> (h, w, 3) RGB, of those that have one.
+        thumbnails: by video_id, of those that `count` asks for.
         close_up: one video's scores in time and space; None: none.
     """
-    worst, best = shown_videos(report, count)
-    groups = {} if group_column is None else _groups(report, group_column)
-    charted_groups = dict(list(groups.items())[:MAX_GROUPS])
-    failed = report.filter(pc.equal(report["status"], FAILED))
-    settings = run.get("config", {}).get("thresholds", {})
-    page: str = _template().render(
-        run=_about(run, uri),
-        num_rows=report.num_rows,
-        counts=_counts(report),
-        scores_words=_scores_words(report),
-        histogram=Markup(histogram_svg(_scores(report), marks=sorted(settings.values()))),  # noqa: S704 - ours
-        groups=charted_groups,
-        num_groups_left=len(groups) - len(charted_groups),
-        group_column=group_column,
-        group_picture=_group_picture(charted_groups),
-        verdicts=tuple(VERDICT_COLORS),
-        worst=[_card(row, pictures) for row in worst],
-        best=[_card(row, pictures) for row in best],
-        slowest=_slowest(report),
-        failed=[_failure(row) for row in failed.slice(0, MAX_FAILED).to_pylist()],
-        num_failed=failed.num_rows,
-        close_up=close_up and _moments(close_up, _ratio(_row_of(report, close_up.video_id))),
+    report = urgent_first(report)
+    rows = listing.named_rows(report)
+    by_id = {row["video_id"]: row for row in rows}
+    worst, best = ([by_id[row["video_id"]] for row in some] for some in shown_videos(report, count))
+    about = sections.about(run, report, uri)
+    scores = sections.scores_by_verdict(report)
+    groups = sections.groups(report, group_column)
+    listed = listing.listed_rows(rows, [] if group_column is None else readable(report[group_column]))
+    environment = _environment()
+    script, style = (Markup(_source(environment, name)) for name in ("list.js", "report.css"))  # noqa: S704 - ours
+    page: str = environment.get_template("report.html").render(
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=style,
+        about=about,
+        tiles=sections.tiles(report),
+        verdict_colors=VERDICT_COLORS,
+        scores_words=sections.scores_words(scores),
+        has_scores=any(map(len, scores.values())),
+        histograms=_drawings(histogram_svg, scores, marks=sorted(about["thresholds"].values())),
+        groups=groups,
+        worst_and_best=sections.cards(worst, best, thumbnails),
+        slowest=sections.slowest(rows),
+        failed=sections.failed(rows),
+        damaged=sections.damaged(rows),
+        close_look=close_up and sections.close_look(close_up, by_id[close_up.video_id]),
+        timelines=close_up and _drawings(timeline_svg, close_up.seconds, close_up.scores),
+        at=listing.FIELDS,
+        listed=listed,
+        listed_kinds=listing.listed_kinds(listed),
+        page_rows=listing.PAGE_ROWS,
     )
     return page
 
 
-def _template() -> Any:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(str(__package__)), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["shown"] = lambda text: printable(str(text))
-    return environment.get_template("report.html")
+    environment.filters["points"] = lambda value: "" if value is None else f"{value:.1f}"
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    return environment
 
 
-def _about(run: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    provenance = run.get("provenance", {})
-    names = ("checkpoint_id", "checkpoint_status", "randomness")
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _drawings(draw: Any, *data: Any, **options: Any) -> dict[str, Markup]:
+    """Draw for windows and for telephones."""
     return {
-        "uri": uri,
-        "generation": run["generation"],
-        "finished_at": run.get("finished_at") or "at an unknown time",
-        **{name: provenance.get(name, "unknown") for name in names},
+        width: Markup(draw(*data, **options, is_narrow=width == "narrow"))  # noqa: S704 - numbers and our words only
+        for width in ("wide", "narrow")
     }
-
-
-def _counts(report: pa.Table) -> list[dict[str, Any]]:
-    counts = []
-    for name in ("status", "verdict", "error_code"):
-        for value, count in sorted(Counter(report[name].drop_null().to_pylist()).items()):
-            code = ERROR_CODES.get(str(value))
-            meaning = code.meaning if code else _MEANINGS.get(str(value), "")
-            counts.append({"what": f"{name} {value}", "videos": count, "meaning": meaning})
-    return counts
-
-
-def _scores(report: pa.Table) -> dict[str, NDArray[np.float64]]:
-    verdicts = np.array(report["verdict"].to_pylist(), dtype=object)
-    lower = np.array(
-        [np.nan if one is None else one for one in report["score_lower"].to_pylist()], dtype=float
-    )
-    return {name: lower[(verdicts == name) & ~np.isnan(lower)] for name in VERDICT_COLORS}
-
-
-def _scores_words(report: pa.Table) -> str:
-    lower = np.concatenate(list(_scores(report).values()))
-    if not lower.size:
-        return "No video was scored."
-    low, middle, high = np.percentile(lower, [10, 50, 90])
-    return f"score_lower: a tenth below {low:.1f}, half below {middle:.1f}, a tenth above {high:.1f}."
-
-
-def _groups(report: pa.Table, column: str) -> dict[str, Counter[str]]:
-    """Count verdicts by group, the largest group first."""
-    groups: dict[str, Counter[str]] = {}
-    for group, verdict in zip(report[column].to_pylist(), report["verdict"].to_pylist(), strict=True):
-        groups.setdefault("(none)" if group is None else str(group), Counter())[str(verdict)] += 1
-    return dict(sorted(groups.items(), key=lambda item: (-item[1].total(), item[0])))
-
-
-def _card(row: Row, pictures: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
-    picture = pictures.get(row["video_id"])
-    return {
-        "name": _name(row),
-        "score": f"{row['score_lower']:.1f}",
-        "verdict": row["verdict"],
-        "ratio": _ratio(row),
-        "picture": None if picture is None else _base64(picture_jpeg(picture)),
-    }
-
-
-def _slowest(report: pa.Table) -> list[dict[str, Any]]:
-    seconds = [[value or 0.0 for value in report[name].to_pylist()] for name in STAGE_SECONDS.values()]
-    totals = np.sum(seconds, axis=0)
-    order = np.argsort(-totals, kind="stable")[:MAX_SLOWEST]
-    rows = report.take(pa.array(order, pa.int64())).to_pylist()
-    return [
-        {"name": _name(row), "seconds": [f"{row[name] or 0.0:.2f}" for name in STAGE_SECONDS.values()]}
-        for row in rows
-    ]
-
-
-def _failure(row: Row) -> dict[str, Any]:
-    return {"name": _name(row), "code": row["error_code"], "message": row["error_message"] or ""}
-
-
-def _group_picture(groups: Mapping[str, Counter[str]]) -> Markup:
-    drawing = group_svg([(printable(name), scores) for name, scores in groups.items()]) if groups else ""
-    return Markup(drawing)  # noqa: S704 - matplotlib has escaped its text
-
-
-def _moments(close_up: CloseUp, ratio: str) -> dict[str, Any]:
-    """Return the drawing in time, and some moments with their places."""
-    count = len(close_up.seconds)
-    chosen: Sequence[int] = np.unique(np.linspace(0, count - 1, min(MAX_MOMENTS, count)).astype(int)).tolist()
-    return {
-        "video_id": close_up.video_id,
-        "words": close_up.words,
-        "timeline": Markup(timeline_svg(close_up.seconds, close_up.scores)),  # noqa: S704 - numbers only
-        "moments": [
-            {
-                "at": f"{close_up.seconds[index]:.1f} s",
-                "score": f"{close_up.scores[index]:.1f}",
-                "low": f"{close_up.local_scores[index].min():.0f}",
-                "high": f"{close_up.local_scores[index].max():.0f}",
-                "ratio": ratio,
-                "picture": _base64(picture_jpeg(close_up.pictures[index])),
-                "map": _base64(map_png(close_up.local_scores[index])),
-            }
-            for index in chosen
-        ],
-    }
-
-
-def _row_of(report: pa.Table, video_id: str) -> Row:
-    row: Row = report.filter(pc.equal(report["video_id"], video_id)).to_pylist()[0]
-    return row
-
-
-def _ratio(row: Row) -> str:
-    return f"{row['width']} / {row['height']}" if row["width"] and row["height"] else "16 / 9"
-
-
-def _name(row: Row) -> str:
-    return redact(row["uri"])
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

@@ -1,4 +1,4 @@
-"""Owns the drawings of a report's page, as SVG that takes its text colour from the page it stands in."""
+"""Owns the drawings of a report's page: SVG with the page's own text colour, frames, and maps over them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VERDICT_COLORS", "group_svg", "histogram_svg", "map_png", "picture_jpeg", "timeline_svg"]
+__all__ = [
+    "VERDICT_COLORS",
+    "histogram_svg",
+    "map_png",
+    "map_ramp",
+    "map_range",
+    "picture_jpeg",
+    "timeline_svg",
+]
 
-VERDICT_COLORS = {
-    "pass": "#2e8b57",
-    "review": "#c98a1b",
-    "reject": "#c0504d",
-}  # readable on white and on black
+# At least 3 to 1 on the page's light and on its dark ground.
+VERDICT_COLORS = {"pass": "#1f8a70", "review": "#b7791f", "reject": "#c2453e"}
 LINE_COLOR = "#3d7ebd"
-MAP_COLORS = "RdYlGn"  # matplotlib's name: low is red
+MAP_COLORS = "RdYlBu"  # matplotlib's name: low is red, high is blue, which all can tell apart
+MAP_OPACITY = 0.6  # over a grey frame
+MIN_MAP_RANGE = 20.0  # points: less is noise, which stronger colours would make a finding
+_NUM_STOPS = 9  # of the ramp
 _TEXT_COLOR = "#010203"  # stands for the page's own, which is put in its place
-_NUM_BINS = 40
-_ROW_INCHES = 0.28
-_MAX_NAME = 32  # characters of a group's name that leave room for its bar
+_WIDE, _NARROW = (
+    (8.8, 3.0),
+    (3.7, 2.6),
+)  # inches, of 96 pixels of CSS: what a window and a telephone have room for
 
 
-def histogram_svg(scores: Mapping[str, NDArray[np.float64]], *, marks: Sequence[float]) -> str:
+def histogram_svg(
+    scores: Mapping[str, NDArray[np.float64]], *, marks: Sequence[float], is_narrow: bool = False
+) -> str:
     """Draw how many videos have which score_lower, by verdict, with lines at the verdicts' thresholds.
 
     Args:
         scores: verdict -> (n,) on 0..100.
         marks: scores at which to draw a line.
+        is_narrow: for a telephone: coarser, in letters as large.
     """
 
     def draw(axes: Any) -> None:
@@ -37,58 +49,37 @@ def histogram_svg(scores: Mapping[str, NDArray[np.float64]], *, marks: Sequence[
         if names:
             axes.hist(
                 [scores[name] for name in names],
-                bins=np.linspace(0, 100, _NUM_BINS + 1),
+                bins=np.linspace(0, 100, 21 if is_narrow else 41),
                 stacked=True,
                 color=[VERDICT_COLORS[name] for name in names],
                 label=names,
             )
-            axes.legend(frameon=False, loc="upper left")
+            axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         for mark in marks:
             axes.axvline(mark, color=_TEXT_COLOR, linewidth=1, linestyle=":")
-        axes.set(xlabel="score_lower (points of 100)", ylabel="videos", xlim=(0, 100))
+        axes.set(xlabel="lower bound of the score", ylabel="videos", xlim=(0, 100))
+        axes.yaxis.get_major_locator().set_params(integer=True)
 
-    return _svg(draw, inches=(7, 2.8))
-
-
-def group_svg(groups: Sequence[tuple[str, Mapping[str, int]]]) -> str:
-    """Draw the share of each verdict in each group, as bars one below the other.
-
-    Args:
-        groups: name and verdict -> videos, at least one each.
-    """
-    names = [name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}..." for name, _ in groups]
-    counts = [one for _, one in groups]
-
-    def draw(axes: Any) -> None:
-        places = np.arange(len(groups))
-        left = np.zeros(len(groups))
-        for name, color in VERDICT_COLORS.items():
-            totals = [sum(one.values()) for one in counts]
-            share = np.array([one.get(name, 0) for one in counts]) / totals * 100
-            axes.barh(places, share, left=left, color=color, label=name)
-            left += share
-        axes.set(xlabel="videos (%)", xlim=(0, 100))
-        axes.set_yticks(places, names, parse_math=False)
-        axes.invert_yaxis()
-        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-
-    return _svg(draw, inches=(7, 1.2 + _ROW_INCHES * len(groups)))
+    return _svg(draw, is_narrow=is_narrow)
 
 
-def timeline_svg(seconds: NDArray[np.float64], scores: NDArray[np.float64]) -> str:
+def timeline_svg(
+    seconds: NDArray[np.float64], scores: NDArray[np.float64], *, is_narrow: bool = False
+) -> str:
     """Draw the score of each temporal position against time.
 
     Args:
         seconds: (n,) into the video.
         scores: (n,) on 0..100.
+        is_narrow: for a telephone.
     """
 
     def draw(axes: Any) -> None:
         order = np.argsort(seconds, kind="stable")
         axes.plot(seconds[order], scores[order], color=LINE_COLOR, marker="o", markersize=3)
-        axes.set(xlabel="time (s)", ylabel="score (points of 100)", ylim=(0, 100))
+        axes.set(xlabel="time (s)", ylabel="score", ylim=(0, 100))
 
-    return _svg(draw, inches=(7, 2.4))
+    return _svg(draw, is_narrow=is_narrow)
 
 
 def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:
@@ -100,18 +91,35 @@ def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:
     return sink.getvalue()
 
 
-def map_png(scores: NDArray[np.float64]) -> bytes:
-    """Return local scores (h, w) on 0..100 as a half transparent PNG, a pixel a cell, red to green."""
-    from matplotlib import colormaps  # noqa: PLC0415
+def map_range(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Return which scores the ends of the colours stand for: tens around all, and 20 points or more apart."""
+    low = min(10 * np.floor(scores.min() / 10), 100 - MIN_MAP_RANGE)
+    return float(low), float(max(10 * np.ceil(scores.max() / 10), low + MIN_MAP_RANGE))
+
+
+def map_png(scores: NDArray[np.float64], *, low: float, high: float) -> bytes:
+    """Return local scores (h, w) as a transparent PNG, a pixel a cell, red from `low` to blue at `high`."""
     from matplotlib.image import imsave  # noqa: PLC0415
 
-    colors = np.asarray(colormaps[MAP_COLORS](np.clip(scores / 100, 0, 1), alpha=0.45))
     sink = io.BytesIO()
-    imsave(sink, colors, format="png")
+    imsave(sink, _map_colors((scores - low) / (high - low)), format="png")
     return sink.getvalue()
 
 
-def _svg(draw: Callable[[Any], None], *, inches: tuple[float, float]) -> str:
+def map_ramp() -> str:
+    """Return the colours of a map from low to high, as a gradient of CSS."""
+    stops = (255 * _map_colors(np.linspace(0, 1, _NUM_STOPS))[:, :3]).round().astype(int).tolist()
+    colors = ", ".join(f"rgb({red} {green} {blue} / {MAP_OPACITY})" for red, green, blue in stops)
+    return f"linear-gradient(to right, {colors})"
+
+
+def _map_colors(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    from matplotlib import colormaps  # noqa: PLC0415
+
+    return np.asarray(colormaps[MAP_COLORS](np.clip(shares, 0, 1), alpha=MAP_OPACITY))
+
+
+def _svg(draw: Callable[[Any], None], *, is_narrow: bool) -> str:
     # A second that other commands need not spend; and no pyplot, so no display and no state of its own.
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
@@ -121,7 +129,7 @@ def _svg(draw: Callable[[Any], None], *, inches: tuple[float, float]) -> str:
     settings: Any = dict.fromkeys(names, _TEXT_COLOR)
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "securevqa", "font.family": "sans-serif"}
     with mpl.rc_context(settings):
-        figure = Figure(figsize=inches, layout="constrained")
+        figure = Figure(figsize=_NARROW if is_narrow else _WIDE, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         draw(axes)

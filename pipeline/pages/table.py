@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from operators.storage import redact
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import Heading, file_names, fitted, short_ids
-from pipeline.text import literal, printable
+from pipeline.text import literal, moment_words, printable
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["COLUMNS", "DEFAULT_ROWS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
@@ -64,7 +65,9 @@ def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, consol
     console.print(literal(f"{summary}: {counts}" if counts else summary, console))
     if "untrained" in report["checkpoint_status"].to_pylist():
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
-    source = f"report: {directory.shown('report')}, finished {run.get('finished_at')}"
+    finished = run.get("finished_at")
+    when = f"finished {moment_words(finished)}" if finished else "finished at an unknown time"
+    source = f"report: {directory.shown('report')}, {when}"
     console.print(literal(source, console), soft_wrap=True)
 
 
@@ -92,8 +95,9 @@ def find_video(report: pa.Table, video: str) -> int:
     names = file_names(uris)
     whole = [redact(uri) for uri in uris]
     columns = (ids, uris, names, whole, [one.rpartition("/")[2] for one in whole])
+    forms: tuple[Callable[[str], str], ...] = (str, _as_shown)
     found: list[int] = []
-    for form, column in itertools.product((str, _as_shown), columns):  # what is exactly so goes first
+    for form, column in itertools.product(forms, columns):  # what is exactly so goes first
         found = found or [index for index, one in enumerate(column) if form(one) == form(video)]
     if not found and len(video) >= MIN_ID_LETTERS:
         found = [index for index, one in enumerate(ids) if _as_shown(one).startswith(_as_shown(video))]

@@ -36,6 +36,7 @@ document.getElementById("f").onload = () => {{
     unlabelled: images.filter(one => !one.alt).length,
     background: view.getComputedStyle(page.body).backgroundColor,
     color: view.getComputedStyle(page.body).color,
+    found: (() => {{ {act} }})(),
   }});
 }};
 </script></body>
@@ -47,10 +48,21 @@ def browser() -> str | None:
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
-def inspect_page(page: Path, folder: Path, *, width: int = 1000, dark: bool = False) -> dict[str, Any]:
-    """Load `page` from its file in a frame `width` pixels wide; return what the browser says of it."""
+def inspect_page(
+    page: Path, folder: Path, *, width: int = 1000, dark: bool = False, act: str = ""
+) -> dict[str, Any]:
+    """Load `page` from its file in a frame `width` pixels wide; return what the browser says of it.
+
+    Args:
+        page: to load.
+        folder: for files of the browser's.
+        width: of the frame.
+        dark: whether its reader likes dark pages.
+        act: script that uses the page as its reader would, once it is there; `page` is its document, `view`
+            its window, and what it returns is `found` of the answer.
+    """
     wrapper = folder / "wrapper.html"
-    wrapper.write_text(_WRAPPER.format(page=page.as_uri(), width=width))
+    wrapper.write_text(_WRAPPER.format(page=page.as_uri(), width=width, act=act))
     done = _run(
         folder, "--dump-dom", f"--blink-settings=preferredColorScheme={0 if dark else 1}", wrapper.as_uri()
     )

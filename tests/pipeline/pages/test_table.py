@@ -223,7 +223,9 @@ def test_the_number_of_rows_must_be_positive(tmp_path: Path, capfd: pytest.Captu
 
 
 def test_an_empty_report_is_no_error(tmp_path: Path) -> None:
-    assert "0 of 0 videos shown" in printed(finished_run(str(tmp_path)))
+    text = printed(finished_run(str(tmp_path)))
+    assert "0 of 0 videos shown" in text
+    assert text.endswith("report, finished 2 January 2026, 03:04\n")
 
 
 LONG = "a_recording-of.the-long_and winding road_that.leads-to_your-door.mp4"

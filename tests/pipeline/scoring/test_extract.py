@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -74,8 +75,10 @@ def test_rows_are_those_of_scoring_and_failures_have_no_embedding(
 @pytest.mark.ray
 def test_a_close_look_shows_what_the_first_draw_was_made_of(run: Path, videos: dict[str, Path]) -> None:
     checkpoint = weights.default(NAME)
+    path = videos["carphone_h264.mkv"]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     close = look_closely(
-        "v", str(videos["carphone_h264.mkv"]), checkpoint=checkpoint, key=Key.public(0), words=""
+        "v", str(path), content_sha256=digest, checkpoint=checkpoint, key=Key.public(0), words=""
     )
     clips = pq.read_table(run / "report")["clip_scores"][0].as_py()[: zoo.spec(NAME).sampling.num_clips]
     moments, pooled = (

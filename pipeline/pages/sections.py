@@ -1,0 +1,273 @@
+"""Owns what stands in the sections of a report's page, as values that its template puts in words."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from operators.schema import Row
+from operators.stage import FAILED, SCORED
+from pipeline.pages.close_up import CloseUp
+from pipeline.pages.plots import VERDICT_COLORS, map_png, map_ramp, map_range, picture_jpeg
+from pipeline.pages.thumbnails import Thumbnail
+from pipeline.runs.report import PENDING, STAGE_SECONDS
+from pipeline.tables import readable
+from pipeline.text import moment_words
+from securevqa_core.doubts import doubts
+from securevqa_core.errors import ERROR_CODES
+
+__all__ = [
+    "about",
+    "cards",
+    "close_look",
+    "damaged",
+    "failed",
+    "groups",
+    "scores_by_verdict",
+    "scores_words",
+    "shown_videos",
+    "slowest",
+    "tiles",
+]
+
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
+
+MAX_FAILED = 100
+MAX_DAMAGED = 200
+MAX_SLOWEST = 10
+MAX_GROUPS = 30
+MAX_MOMENTS = 12
+_NONE = Thumbnail(missing="no frame")
+
+
+def about(run: Mapping[str, Any], report: pa.Table, uri: str) -> dict[str, Any]:
+    """Return what was scored, when and how, of run.json."""
+    provenance, config = run.get("provenance", {}), run.get("config", {})
+    videos = [config.get("manifest") or uri, *config.get("more_videos", ())]
+    names = [_last(one, parts=2 if len(videos) == 1 else 1) for one in videos]
+    finished = run.get("finished_at")
+    return {
+        "what": names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more",
+        "num_scored": report["status"].to_pylist().count(SCORED),
+        "num_rows": report.num_rows,
+        "finished_at": finished,
+        "finished": moment_words(finished) if finished else "at an unknown time",
+        "thresholds": config.get("thresholds") or {},
+        "is_untrained": provenance.get("checkpoint_status") == "untrained",
+        "facts": {
+            "Run": f"{uri}, report {run['generation']}",
+            "Videos from": ", ".join(videos) if config.get("manifest") else "unknown",
+            "Checkpoint": f"{provenance.get('checkpoint_id', 'unknown')}, "
+            f"{provenance.get('checkpoint_status', 'unknown')}",
+            "Randomness": provenance.get("randomness", "unknown"),
+            "Draws": config.get("num_draws") or "unknown",
+        },
+    }
+
+
+def tiles(report: pa.Table) -> list[dict[str, Any]]:
+    """Return the counts that people look for first, each with what is in it and what it shows in the list."""
+    verdicts = Counter(report["verdict"].to_pylist())
+    statuses = Counter(report["status"].to_pylist())
+    warned = [warnings for warnings in report["decode_warnings"].to_pylist() if warnings]
+    in_doubt = sum(bool(doubts(warnings)) for warnings in warned)
+    unscored = {"failed": statuses[FAILED], "pending": statuses[PENDING], "in doubt": in_doubt}
+    found = [
+        {"name": "videos", "count": report.num_rows, "words": f"{statuses[SCORED]} scored", "show": ""},
+        *({"name": one, "count": verdicts[one], "words": "", "show": one} for one in VERDICT_COLORS),
+        {"name": "failed", "count": statuses[FAILED], "words": "no score, so review", "show": "failed"},
+        {"name": "damaged or odd", "count": len(warned), "words": f"{in_doubt} in doubt", "show": "warnings"},
+    ]
+    found[2]["words"] = ", ".join(f"{count} {name}" for name, count in unscored.items() if count)
+    if statuses[PENDING]:
+        found.append(
+            {"name": PENDING, "count": statuses[PENDING], "words": "left to another run", "show": PENDING}
+        )
+    return found
+
+
+def scores_by_verdict(report: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """Return score_lower (n,) of what was scored."""
+    verdicts = np.array(report["verdict"].to_pylist(), dtype=object)
+    lower = np.array(
+        [np.nan if one is None else one for one in report["score_lower"].to_pylist()], dtype=float
+    )
+    return {name: lower[(verdicts == name) & ~np.isnan(lower)] for name in VERDICT_COLORS}
+
+
+def scores_words(scores: Mapping[str, NDArray[np.float64]]) -> str:
+    """Say how the scores lie."""
+    lower = np.concatenate(list(scores.values()))
+    if not lower.size:
+        return "No video was scored."
+    if lower.size < 10:
+        return f"Lower bounds from {lower.min():.1f} to {lower.max():.1f}, half below {np.median(lower):.1f}."
+    low, middle, high = np.percentile(lower, [10, 50, 90])
+    return f"Lower bounds: a tenth below {low:.1f}, half below {middle:.1f}, a tenth above {high:.1f}."
+
+
+def groups(report: pa.Table, column: str | None) -> dict[str, Any]:
+    """Count verdicts by the values of a column, the most frequent first."""
+    if column is None:
+        return {"rows": [], "num_left": 0, "column": ""}
+    counts: dict[str, Counter[str]] = {}
+    for group, verdict in zip(readable(report[column]), report["verdict"].to_pylist(), strict=True):
+        counts.setdefault("(none)" if group is None else str(group), Counter())[str(verdict)] += 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
+    rows = [
+        {
+            "name": name,
+            "videos": count.total(),
+            "verdicts": [
+                {"name": one, "count": count[one], "percent": round(100 * count[one] / count.total(), 2)}
+                for one in VERDICT_COLORS
+            ],
+        }
+        for name, count in ordered[:MAX_GROUPS]
+    ]
+    return {"rows": rows, "num_left": len(ordered) - len(rows), "column": column}
+
+
+def failed(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what failed, by error and one by one.
+
+    Args:
+        rows: of the report, named, what failed first by error_code.
+    """
+    found = [row for row in rows if row["status"] == FAILED]
+    codes = Counter(str(row["error_code"]) for row in found)
+    return {
+        "count": len(found),
+        "codes": [
+            {
+                "name": code,
+                "count": count,
+                "meaning": ERROR_CODES[code].meaning if code in ERROR_CODES else "",
+            }
+            for code, count in sorted(codes.items(), key=lambda one: (-one[1], one[0]))
+        ],
+        "rows": found[:MAX_FAILED],
+    }
+
+
+def damaged(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what decoding warned of, by kind and one by one, first what keeps a video from passing."""
+    found = [row for row in rows if row["decode_warnings"]]
+    found.sort(key=lambda row: not doubts(row["decode_warnings"]))
+    kinds, doubtful = Counter[str](), Counter[str]()
+    for row in found:
+        kinds.update({_kind(warning) for warning in row["decode_warnings"]})
+        doubtful.update({_kind(warning) for warning in doubts(row["decode_warnings"])})
+    return {
+        "count": len(found),
+        "kinds": [
+            {"name": kind, "count": count, "num_doubtful": doubtful[kind]}
+            for kind, count in sorted(kinds.items(), key=lambda one: (-doubtful[one[0]], -one[1], one[0]))
+        ],
+        "rows": [row | {"in_doubt": doubts(row["decode_warnings"])} for row in found[:MAX_DAMAGED]],
+    }
+
+
+def shown_videos(report: pa.Table, count: int) -> tuple[list[Row], list[Row]]:
+    """Return the `count` scored rows with the lowest score_lower and with the highest, from the ends on.
+
+    Where there are not enough for both, all of them are among the first, and none among the last.
+    """
+    scored = report.filter(pc.is_valid(report["score_lower"])).sort_by("score_lower")
+    if scored.num_rows < 2 * count:
+        return scored.to_pylist(), []
+    high: list[Row] = scored.slice(scored.num_rows - count).to_pylist()[::-1]
+    return scored.slice(0, count).to_pylist(), high
+
+
+def cards(
+    worst: Sequence[Row], best: Sequence[Row], thumbnails: Mapping[str, Thumbnail]
+) -> list[dict[str, Any]]:
+    """Return the worst and the best videos under their titles, each with its frame.
+
+    Args:
+        worst: named rows, as `shown_videos` chooses them; without any among the best all that were scored.
+        best: likewise.
+        thumbnails: by video_id, of those that have one.
+    """
+    few = (
+        "The only one that was scored"
+        if len(worst) == 1
+        else f"All {len(worst)} that were scored, worst first"
+    )
+    titles = ("The worst", "The best") if best else (few,)
+    return [
+        {"title": title, "cards": [_card(row, thumbnails) for row in rows]}
+        for title, rows in zip(titles, (worst, best), strict=False)
+        if rows
+    ]
+
+
+def slowest(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return which videos took longest, with the seconds of each stage."""
+    columns = [[row[name] or 0.0 for row in rows] for name in STAGE_SECONDS.values()]
+    seconds = np.array(columns, dtype=float).T
+    order = np.argsort(-seconds.sum(axis=-1), kind="stable")[:MAX_SLOWEST]
+    return [
+        {"row": rows[index], "seconds": [f"{one:.2f}" for one in (*seconds[index], seconds[index].sum())]}
+        for index in order
+    ]
+
+
+def close_look(close_up: CloseUp, row: Row) -> dict[str, Any]:
+    """Return some moments of a video with their places, and what the colours of these stand for."""
+    count = len(close_up.seconds)
+    chosen: Sequence[int] = np.unique(np.linspace(0, count - 1, min(MAX_MOMENTS, count)).astype(int)).tolist()
+    low, high = map_range(close_up.local_scores[chosen])
+    return {
+        "row": row,
+        "words": close_up.words,
+        "ramp": map_ramp(),
+        "ticks": [f"{one:g}" for one in np.linspace(low, high, 5)],
+        "moments": [
+            {
+                "at": f"{close_up.seconds[index]:.1f} s",
+                "score": f"{close_up.scores[index]:.1f}",
+                "low": f"{close_up.local_scores[index].min():.0f}",
+                "high": f"{close_up.local_scores[index].max():.0f}",
+                "ratio": _ratio(row),
+                "picture": _base64(picture_jpeg(close_up.pictures[index])),
+                "map": _base64(map_png(close_up.local_scores[index], low=low, high=high)),
+            }
+            for index in chosen
+        ],
+    }
+
+
+def _card(row: Row, thumbnails: Mapping[str, Thumbnail]) -> dict[str, Any]:
+    thumbnail = thumbnails.get(row["video_id"], _NONE)
+    return {
+        "row": row,
+        "ratio": _ratio(row),
+        "missing": thumbnail.missing,
+        "picture": None if thumbnail.pixels is None else _base64(picture_jpeg(thumbnail.pixels)),
+    }
+
+
+def _kind(warning: str) -> str:
+    return warning.partition(":")[0]
+
+
+def _last(uri: str, *, parts: int) -> str:
+    return "/".join(PurePosixPath(uri.partition("://")[2] or uri).parts[-parts:]).lstrip("/")
+
+
+def _ratio(row: Row) -> str:
+    return f"{row['width']} / {row['height']}" if row["width"] and row["height"] else "16 / 9"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

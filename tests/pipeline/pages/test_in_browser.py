@@ -1,0 +1,110 @@
+"""A browser shows the page to everybody: on any screen, in the dark, by keyboard; and obeys no name in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from browser import BROWSERS, inspect_page
+from programs import needs
+from reportpage import (
+    SCRIPT,
+    page,
+    run,
+    written,
+)
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+def test_a_browser_shows_it_alone_by_keyboard_in_the_dark_and_on_a_phone(tmp_path: Path) -> None:
+    target = written(tmp_path)
+    phone = inspect_page(target, tmp_path, width=360)
+    assert phone["width"] <= 360
+    assert (phone["scripts"], phone["pwned"], phone["remote"]) == (2, None, 0)
+    assert phone["images"] == phone["loaded"] == 2 + 2 * 12
+    assert phone["drawings"] == 4
+    assert phone["unlabelled"] == 0
+    assert phone["focused"]
+    assert SCRIPT in phone["text"]
+    dark = inspect_page(target, tmp_path, dark=True)
+    assert dark["background"] == "rgb(20, 23, 26)"
+    assert dark["color"] != phone["color"]
+
+
+LETTERS = """
+return [...page.querySelectorAll("svg text")].filter(one => one.checkVisibility())
+  .map(one => one.getBoundingClientRect()).map(box => [box.height, box.right]);
+"""
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_letters_of_charts_are_as_large_as_others_at_every_width(tmp_path: Path, width: int) -> None:
+    found = inspect_page(written(tmp_path), tmp_path, width=width, act=LETTERS)["found"]
+    assert len(found) > 10
+    assert min(height for height, _ in found) >= 10
+    assert max(right for _, right in found) <= width
+
+
+CONTRAST = """
+const numbers = color => color.match(/[\\d.]+/g).map(Number);
+const light = part => part / 255 <= .04045 ? part / 255 / 12.92 : ((part / 255 + .055) / 1.055) ** 2.4;
+const luminance = ([red, green, blue]) => .2126 * light(red) + .7152 * light(green) + .0722 * light(blue);
+const ground = one => {
+  for (; one; one = one.parentElement) {
+    const color = numbers(view.getComputedStyle(one).backgroundColor);
+    if (color.length === 3 || color[3] === 1) return color;
+  }
+};
+return [...page.querySelectorAll("body *")]
+  .filter(one => one.checkVisibility() && !one.closest("svg, script, noscript, option, optgroup"))
+  .filter(one => [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+  .map(one => {
+    const [a, b] = [numbers(view.getComputedStyle(one).color), ground(one)].map(luminance);
+    return [one.textContent.slice(0, 40), (Math.max(a, b) + .05) / (Math.min(a, b) + .05)];
+  });
+"""
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_stands_out_from_its_ground(tmp_path: Path, dark: bool) -> None:
+    found = inspect_page(written(tmp_path), tmp_path, dark=dark, act=CONTRAST)["found"]
+    assert len(found) > 100
+    assert [one for one in found if one[1] < 4.5] == []
+
+
+TABLES = """
+return {
+  headless: [...page.querySelectorAll("thead th")].filter(one => one.scope !== "col").length,
+  nameless: [...page.querySelectorAll("tbody tr")].filter(row => row.cells[0].scope !== "row").length,
+  unlabelled: [...page.querySelectorAll("table")].filter(one => !one.closest("[aria-label]")).length,
+  fields: [...page.querySelectorAll("input, select")].filter(one => !one.labels.length).length,
+  twice: [...page.querySelectorAll("[id]")].map(one => one.id).filter((id, at, ids) => ids.indexOf(id) !== at
+    && !page.getElementById(id).closest("svg")),
+  lost: [...page.querySelectorAll("a[href^='#']")].filter(one => !page.querySelector(one.hash)).length,
+};
+"""
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+def test_tables_and_fields_say_what_they_are_and_links_lead_somewhere(tmp_path: Path) -> None:
+    found = inspect_page(written(tmp_path), tmp_path, act=TABLES)["found"]
+    assert found == {"headless": 0, "nameless": 0, "unlabelled": 0, "fields": 0, "twice": [], "lost": 0}
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+def test_a_script_that_came_through_all_the_same_would_not_run(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    through = "<script>pwned = 5</script><img src=x onerror='pwned = 6'>"
+    target.write_text(page(run(tmp_path)).replace("</main>", f"{through}</main>"))
+    seen = inspect_page(target, tmp_path)
+    assert (seen["scripts"], seen["pwned"]) == (3, None)
+    open_page = target.read_text().replace("Content-Security-Policy", "No-Policy")
+    target.write_text(open_page)
+    assert inspect_page(target, tmp_path)["pwned"] in ("5", "6")  # so the policy it was

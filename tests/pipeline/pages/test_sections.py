@@ -1,0 +1,100 @@
+"""Each section of a page shows what it promises, of few videos and of many."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from reportpage import (
+    DAMAGED,
+    ODD,
+    ROWS,
+    WARNINGS,
+    close_up,
+    many,
+    page,
+    run,
+    section,
+)
+
+from pipeline.pages.page import PAGE_COLUMNS
+from pipeline.pages.sections import shown_videos
+from pipeline.runs.finished import read_finished_run
+
+
+def test_counts_are_tiles(tmp_path: Path) -> None:
+    text = section(page(run(tmp_path, [*ROWS, DAMAGED, ODD])), "counts")
+    for tile in (
+        "videos 9 7 scored",
+        "pass 3",
+        "review 4 2 failed, 1 in doubt",
+        "reject 2",
+        "failed 2 no score, so review",
+        "damaged or odd 2 1 in doubt",
+    ):
+        assert tile in text
+    assert "pending" not in text
+    left = {"video_id": "left", "status": "pending", "score": 0.0}
+    assert "pending 1 left to another run" in section(page(run(tmp_path, [*ROWS, left])), "counts")
+
+
+def test_every_warning_of_every_damaged_video_is_shown_what_is_in_doubt_first(tmp_path: Path) -> None:
+    refused = ROWS[5] | {"video_id": "no", "decode_warnings": ["display_not_understood: alpha"]}
+    text = section(page(run(tmp_path, [*ROWS, ODD, DAMAGED, refused])), "damaged")
+    assert (
+        "stream_short 1 1 interlaced 2 0 display_not_understood 1 0"
+        in " ".join(re.findall(r"(?:stream_short|interlaced|display_not_understood) \d \d", text))
+        or "stream_short 1 1" in text
+    )
+    rows = text.partition("One by one")[2]
+    assert rows.index("short.mp4") < rows.index("odd.mp4")
+    assert f"{WARNINGS[0]} in doubt {WARNINGS[1]}" in rows
+    assert "display_not_understood: alpha" in rows
+    assert section(page(run(tmp_path)), "damaged") == ""
+
+
+def test_the_worst_and_the_best_are_shown_and_no_video_twice(tmp_path: Path) -> None:
+    _, report = read_finished_run(run(tmp_path), columns=PAGE_COLUMNS)
+    low, high = shown_videos(report, 2)
+    assert [row["video_id"] for row in low] == ["v5", "v20"]
+    assert [row["video_id"] for row in high] == ["v95", "v70"]
+    for count in (3, 4, 8):
+        low, high = shown_videos(report, count)
+        assert [row["video_id"] for row in low] == ["v5", "v20", "v45", "v70", "v95"]
+        assert high == []
+    assert shown_videos(report, 0) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("num_scored", "count", "titles"),
+    [
+        (1, 8, ["The only one that was scored"]),
+        (4, 8, ["All 4 that were scored, worst first"]),
+        (4, 2, ["The worst", "The best"]),
+        (5, 2, ["The worst", "The best"]),
+        (5, 0, []),
+    ],
+)
+def test_few_videos_are_all_shown_once(
+    tmp_path: Path, num_scored: int, count: int, titles: list[str]
+) -> None:
+    text = page(run(tmp_path, ROWS[:num_scored]), count=count)
+    assert "No video was scored" not in text
+    assert re.findall(r"<h3>(The .*?|All .*?)</h3>", text) == titles
+    assert section(text, "worst").count(".mp4") == min(num_scored, 2 * count)
+
+
+def test_reasons_and_scores_are_on_the_page(tmp_path: Path) -> None:
+    text = page(run(tmp_path), record={"config": {"thresholds": {"pass_at": 61.5, "reject_below": 40.0}}})
+    assert "not_a_video 1 no allowed container recognises the bytes" in section(text, "failed")
+    assert "Lower bounds from 5.0 to 95.0, half below 45.0." in text
+    assert "reject below 40, pass from 61.5" in section(text, "scores")
+    assert "channel 0 0 1 0 1" in " ".join(section(text, "groups").split())
+    assert "a tenth below 9.9, half below 49.5, a tenth above 89.1" in page(run(tmp_path, many(101)))
+
+
+def test_the_legend_says_what_the_colours_stand_for(tmp_path: Path) -> None:
+    text = section(page(run(tmp_path), close_up=close_up()), "close-look")
+    assert "worse 30 40 50 60 70 better" in text
+    assert "Close look at v95.mp4" in text
