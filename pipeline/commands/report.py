@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from operators.storage import redact, scheme_of
-from pipeline.commands.terminal import console, print_json, say, write_csv
+from pipeline.commands.terminal import complaints, console, print_json, say, write_csv
 from pipeline.keys import given_key
 from pipeline.pages.table import (
     COLUMNS,
@@ -71,31 +71,46 @@ def report_command(
     if html is None:
         _print(directory, rows, video, as_json=as_json, as_csv=as_csv)
         return
-    path = _page_path(html)
     pictures = DEFAULT_PICTURES if pictures is None else pictures
-    # Seconds of imports that other commands need not wait for.
-    from pipeline.pages.page import page_columns, render_page  # noqa: PLC0415
-    from pipeline.pages.sections import shown_videos  # noqa: PLC0415
-    from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
-
     if pictures < 0:
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
-    run, table = read_finished_run(directory, columns=None)
-    shown = table.select(page_columns(table, group))
-    # First, as it may be refused.
-    close_up = None if video is None else _close_up(shown, run, video, checkpoint, key_file)
-    chosen = [row for rows_ in shown_videos(shown, pictures) for row in rows_] if pictures else []
-    page = render_page(
-        run,
-        shown,
-        uri=directory.shown(),
-        group_column=group,
-        count=pictures,
-        thumbnails=thumbnails(chosen),
-        close_up=close_up,
-    )
-    _write(path, page)
+    path = _page_path(html)
+    _write(path, _page(directory, group, pictures, video, checkpoint, key_file))
     say(f"written: {html}")
+
+
+def _page(
+    directory: RunDirectory,
+    group: str | None,
+    pictures: int,
+    video: str | None,
+    checkpoint: str | None,
+    key_file: str | None,
+) -> str:
+    """Make the page, and say meanwhile what is being done."""
+    with complaints.status("reading the report") as status:
+        # Seconds of imports that other commands need not wait for.
+        from pipeline.pages.page import page_columns, render_page  # noqa: PLC0415
+        from pipeline.pages.sections import shown_videos  # noqa: PLC0415
+        from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
+
+        run, table = read_finished_run(directory, columns=None)
+        report = table.select(page_columns(table, group))
+        status.update("looking closely at a video")  # first, as it may be refused
+        close_up = None if video is None else _close_up(report, run, video, checkpoint, key_file)
+        chosen = [row for rows in shown_videos(report, pictures) for row in rows]
+        status.update(f"bringing frames of {len(chosen)} videos")
+        frames = thumbnails(chosen)
+        status.update("drawing the page")
+        return render_page(
+            run,
+            report,
+            uri=directory.shown(),
+            group_column=group,
+            count=pictures,
+            thumbnails=frames,
+            close_up=close_up,
+        )
 
 
 def _require_used(

@@ -20,7 +20,7 @@ from pipeline.tables import file_names, readable, short_ids
 from pipeline.text import printable
 from securevqa_core.doubts import doubts
 
-__all__ = ["FIELDS", "MAX_LISTED", "PAGE_ROWS", "listed_kinds", "listed_rows", "named_rows"]
+__all__ = ["FIELDS", "MAX_LISTED", "PAGE_ROWS", "group_names", "listed_kinds", "listed_rows", "named_rows"]
 
 MAX_LISTED = 100_000  # rows that a browser sorts at once: 20 MB
 PAGE_ROWS = 50  # that are shown at a time
@@ -63,14 +63,20 @@ def named_rows(report: pa.Table) -> list[Row]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def listed_rows(rows: Sequence[Row], groups: Sequence[Any]) -> list[list[Any]]:
+def group_names(report: pa.Table, column: str | None) -> list[str | None]:
+    """Return the value of a column in words for every row, without secrets; None where there is none."""
+    values = [None] * report.num_rows if column is None else readable(report[column])
+    in_words = redact if column == "uri" else str
+    return [None if value is None else in_words(value) for value in values]
+
+
+def listed_rows(rows: Sequence[Row], groups: Sequence[str | None]) -> list[list[Any]]:
     """Return what the list shows of named rows, `MAX_LISTED` of them at most.
 
     Args:
         rows: of the report.
-        groups: value of the group column of each; empty: there is no such column.
+        groups: of each, as `group_names` has them.
     """
-    groups = groups or [None] * len(rows)
     return [_listed(row, group) for row, group in zip(rows[:MAX_LISTED], groups[:MAX_LISTED], strict=True)]
 
 
@@ -81,7 +87,7 @@ def listed_kinds(rows: Sequence[Sequence[Any]]) -> dict[str, list[str]]:
     return {"outcomes": sorted(outcomes), "warnings": sorted(warnings)}
 
 
-def _listed(row: Row, group: Any) -> list[Any]:
+def _listed(row: Row, group: str | None) -> list[Any]:
     name, address = str(row["name"]), str(row["address"])
     warnings = row["decode_warnings"] or ()
     size = f"{row['width']} x {row['height']}" if row["width"] and row["height"] else ""
@@ -97,7 +103,7 @@ def _listed(row: Row, group: Any) -> list[Any]:
         [printable(one) for one in warnings],
         size,
         _rounded(row["duration_seconds"]),
-        None if group is None else printable(str(group)),
+        None if group is None else printable(group),
     ]
 
 

@@ -22,7 +22,6 @@ from pipeline.pages.sections import shown_videos
 from pipeline.pages.table import urgent_first
 from pipeline.pages.thumbnails import Thumbnail
 from pipeline.runs.report import STAGE_SECONDS
-from pipeline.tables import readable
 from pipeline.text import printable
 from securevqa_core.errors import ConfigurationError
 
@@ -86,8 +85,8 @@ def render_page(
     worst, best = ([by_id[row["video_id"]] for row in some] for some in shown_videos(report, count))
     about = sections.about(run, report, uri)
     scores = sections.scores_by_verdict(report)
-    groups = sections.groups(report, group_column)
-    listed = listing.listed_rows(rows, [] if group_column is None else readable(report[group_column]))
+    group_names = listing.group_names(report, group_column)
+    listed = listing.listed_rows(rows, group_names)
     environment = _environment()
     script, style = (Markup(_source(environment, name)) for name in ("list.js", "report.css"))  # noqa: S704 - ours
     page: str = environment.get_template("report.html").render(
@@ -100,7 +99,8 @@ def render_page(
         scores_words=sections.scores_words(scores),
         has_scores=any(map(len, scores.values())),
         histograms=_drawings(histogram_svg, scores, marks=sorted(about["thresholds"].values())),
-        groups=groups,
+        groups=sections.groups(group_names, report["verdict"].to_pylist()),
+        group_column=group_column,
         worst_and_best=sections.cards(worst, best, thumbnails),
         slowest=sections.slowest(rows),
         failed=sections.failed(rows),

@@ -19,7 +19,6 @@ from pipeline.pages.close_up import CloseUp
 from pipeline.pages.plots import VERDICT_COLORS, map_png, map_ramp, map_range, picture_jpeg
 from pipeline.pages.thumbnails import Thumbnail
 from pipeline.runs.report import PENDING, STAGE_SECONDS
-from pipeline.tables import readable
 from pipeline.text import moment_words
 from securevqa_core.doubts import doubts
 from securevqa_core.errors import ERROR_CODES
@@ -114,13 +113,16 @@ def scores_words(scores: Mapping[str, NDArray[np.float64]]) -> str:
     return f"Lower bounds: a tenth below {low:.1f}, half below {middle:.1f}, a tenth above {high:.1f}."
 
 
-def groups(report: pa.Table, column: str | None) -> dict[str, Any]:
-    """Count verdicts by the values of a column, the most frequent first."""
-    if column is None:
-        return {"rows": [], "num_left": 0, "column": ""}
+def groups(names: Sequence[str | None], verdicts: Sequence[str | None]) -> dict[str, Any]:
+    """Count verdicts by group, the most frequent first.
+
+    Args:
+        names: of the group of every row.
+        verdicts: likewise.
+    """
     counts: dict[str, Counter[str]] = {}
-    for group, verdict in zip(readable(report[column]), report["verdict"].to_pylist(), strict=True):
-        counts.setdefault("(none)" if group is None else str(group), Counter())[str(verdict)] += 1
+    for name, verdict in zip(names, verdicts, strict=True):
+        counts.setdefault("(none)" if name is None else name, Counter())[str(verdict)] += 1
     ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
     rows = [
         {
@@ -133,7 +135,7 @@ def groups(report: pa.Table, column: str | None) -> dict[str, Any]:
         }
         for name, count in ordered[:MAX_GROUPS]
     ]
-    return {"rows": rows, "num_left": len(ordered) - len(rows), "column": column}
+    return {"rows": rows, "num_left": len(ordered) - len(rows)}
 
 
 def failed(rows: Sequence[Row]) -> dict[str, Any]:
