@@ -74,23 +74,33 @@ def about(run: Mapping[str, Any], report: pa.Table, uri: str) -> dict[str, Any]:
 
 def tiles(report: pa.Table) -> list[dict[str, Any]]:
     """Return the counts that people look for first, each with what is in it and what it shows in the list."""
-    verdicts = Counter(report["verdict"].to_pylist())
-    statuses = Counter(report["status"].to_pylist())
-    warned = [warnings for warnings in report["decode_warnings"].to_pylist() if warnings]
-    in_doubt = sum(bool(doubts(warnings)) for warnings in warned)
-    unscored = {"failed": statuses[FAILED], "pending": statuses[PENDING], "in doubt": in_doubt}
-    found = [
-        {"name": "videos", "count": report.num_rows, "words": f"{statuses[SCORED]} scored", "show": ""},
-        *({"name": one, "count": verdicts[one], "words": "", "show": one} for one in VERDICT_COLORS),
-        {"name": "failed", "count": statuses[FAILED], "words": "no score, so review", "show": "failed"},
-        {"name": "damaged or odd", "count": len(warned), "words": f"{in_doubt} in doubt", "show": "warnings"},
+    statuses, verdicts, warnings = (
+        report[name].to_pylist() for name in ("status", "verdict", "decode_warnings")
+    )
+    is_doubtful = [bool(doubts(one)) for one in warnings]
+    reasons = [
+        status if status in (FAILED, PENDING) else "in doubt"
+        for status, verdict, is_so in zip(statuses, verdicts, is_doubtful, strict=True)
+        if verdict == "review" and (is_so or status in (FAILED, PENDING))
     ]
-    found[2]["words"] = ", ".join(f"{count} {name}" for name, count in unscored.items() if count)
-    if statuses[PENDING]:
-        found.append(
-            {"name": PENDING, "count": statuses[PENDING], "words": "left to another run", "show": PENDING}
-        )
-    return found
+    words = {
+        "videos": _counted([one for one in statuses if one == SCORED]),
+        "review": _counted(reasons),
+        "damaged or odd": _counted(["in doubt" for is_so in is_doubtful if is_so]),
+    }
+    counts = {
+        "videos": report.num_rows,
+        **{name: verdicts.count(name) for name in VERDICT_COLORS},
+        FAILED: statuses.count(FAILED),
+        "damaged or odd": sum(map(bool, warnings)),
+        PENDING: statuses.count(PENDING),
+    }
+    shows = {"videos": "", "damaged or odd": "warnings"}
+    return [
+        {"name": name, "count": count, "words": words.get(name, ""), "show": shows.get(name, name)}
+        for name, count in counts.items()
+        if count or name != PENDING  # of which few runs have any
+    ]
 
 
 def scores_by_verdict(report: pa.Table) -> dict[str, NDArray[np.float64]]:
@@ -257,6 +267,11 @@ def _card(row: Row, thumbnails: Mapping[str, Thumbnail]) -> dict[str, Any]:
         "missing": thumbnail.missing,
         "picture": None if thumbnail.pixels is None else _base64(picture_jpeg(thumbnail.pixels)),
     }
+
+
+def _counted(words: Sequence[str]) -> str:
+    """Return `2 failed, 1 in doubt` of `[failed, failed, in doubt]`."""
+    return ", ".join(f"{count} {word}" for word, count in sorted(Counter(words).items()))
 
 
 def _kind(warning: str) -> str:
