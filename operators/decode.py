@@ -17,15 +17,17 @@ from operators.fetch import FetchAttemptError, fetch
 from operators.schema import ROW_KEY, SAMPLED, Row, rows_of
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
+from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
+from securevqa_core.fingerprints import fingerprint
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import DrawSource
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
-__all__ = ["Decode", "FetchLimits", "fetch_into", "scratch_file"]
+__all__ = ["Decode", "FetchLimits", "fetch_into", "fingerprint_of", "scratch_file"]
 
 BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
 
@@ -66,6 +68,7 @@ class Decode:
         None  # reference to the weights of a network that sees whole frames; None: there is none
     )
     precision: Literal["float32", "bfloat16"] = "float32"  # of its arithmetic
+    takes_fingerprints: bool = False
     deadline: float | None = None  # seconds since the epoch; None: no end
     tally: Any = None
 
@@ -99,7 +102,13 @@ class Decode:
         if not known["size_bytes"]:
             raise DecodeError("empty_file", "the object has no bytes")
         draws = self.key.draws(known["content_sha256"], self.num_draws)
-        request = decode_request(self.sampling, draws, limits=self.decode_limits, decoder=self.decoder)
+        request = decode_request(
+            self.sampling,
+            draws,
+            limits=self.decode_limits,
+            decoder=self.decoder,
+            takes_glances=self.takes_fingerprints,
+        )
         sink = self._sink()
         path = f"/proc/{os.getpid()}/fd/{target.fileno()}"
         started = time.perf_counter()
@@ -114,6 +123,7 @@ class Decode:
         return asdict(sample.info) | {
             "decoder": sample.decoder,
             "decode_warnings": list(sample.warnings),
+            "picture_fingerprint": fingerprint_of(sample),
             "patches": sample.patches,
             "frames": sample.frames,
             "segments": sample.segments,
@@ -173,6 +183,11 @@ def fetch_into(uri: str, target: BinaryIO, limits: FetchLimits) -> Row:
         "attempts": fetched.attempts,
         "fetch_seconds": fetched.seconds,
     }
+
+
+def fingerprint_of(sample: DecodedSample) -> str | None:
+    """Return the fingerprint of a video, None where none was asked for or its pictures are too flat."""
+    return None if sample.glances is None else fingerprint(sample.glances)
 
 
 @functools.lru_cache(maxsize=1)

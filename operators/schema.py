@@ -83,6 +83,12 @@ _VIDEO = (
     Column("decoder", pa.string(), "backend that read the frames"),
     Column("decode_warnings", pa.list_(pa.string()), "what was damaged or odd, but not fatal"),
 )
+_COPIES = (
+    Column("picture_fingerprint", pa.string(), "alike for near copies; null without --incremental"),
+    Column("near_copy_of", pa.string(), "video_id of the earliest video that this is a near copy of"),
+    Column("near_copies", pa.int32(), "earlier videos of other bytes that this is a near copy of", "count"),
+    Column("near_copy_best_score", pa.float64(), "highest score of these by the same checkpoint", "0..100"),
+)
 _PROVENANCE = (
     Column("checkpoint_id", pa.string(), "weights that scored the video"),
     Column("checkpoint_status", pa.string(), "trained, imported or untrained"),
@@ -117,11 +123,11 @@ def _schema(*groups: Iterable[Column]) -> pa.Schema:
 
 
 # The report, in the order its readers see; every other column of the manifest follows, unchanged.
-REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _VIDEO, _PROVENANCE, _TIMES)
+REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _VIDEO, _COPIES, _PROVENANCE, _TIMES)
 
 # What crosses each boundary, from the manifest to the rows that are written.
 MANIFEST = _schema([_KEY], _IDENTITY)
-_OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _TIMES)
+_OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _COPIES[:1], _TIMES)
 SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS, _STATISTICS])
 FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS, _STATISTICS])
 FEATURED = _schema(*_OUTCOME_SO_FAR, [_FRAGMENTS, _FEATURES])

@@ -29,6 +29,7 @@ def decode_request(
     *,
     limits: DecodeLimits,
     decoder: Decoder = "auto",
+    takes_glances: bool = False,
 ) -> DecodeRequest:
     """Return what to ask the decoding process for: it is told where to look, never the guardian maps.
 
@@ -37,9 +38,16 @@ def decode_request(
         draws: of the video.
         limits: of the decoding process.
         decoder: which backend reads the frames.
+        takes_glances: take what `fingerprints.fingerprint` is made of, besides.
     """
     seeds = (DrawSeeds(skip_sampling=draw.skip_sampling, grid_sampling=draw.grid_sampling) for draw in draws)
-    return DecodeRequest(sampling=sampling, draws=tuple(seeds), limits=limits, decoder=decoder)
+    return DecodeRequest(
+        sampling=sampling,
+        draws=tuple(seeds),
+        limits=limits,
+        decoder=decoder,
+        takes_glances=takes_glances,
+    )
 
 
 def guarded_draws(spliced: NDArray[np.uint8], seeds: Sequence[bytes], *, amplitude: int) -> NDArray[np.uint8]:

@@ -83,6 +83,7 @@ class Scorer:
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
         sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
+        takes_glances: whether samples of files have what a fingerprint is made of.
 
     Raises:
         ConfigurationError: an argument is out of range, or a key too short.
@@ -100,6 +101,7 @@ class Scorer:
         limits: DecodeLimits | None = None,
         device: str = "cpu",
         sandbox: DecodeSandbox | None = None,
+        takes_glances: bool = False,
     ) -> None:
         if draws is not None:
             require_range("draws", draws, low=1, high=MAX_DRAWS)
@@ -112,6 +114,7 @@ class Scorer:
         self._key = _key(key)
         self._decoder: Decoder = decoder
         self._limits = limits or DecodeLimits()
+        self._takes_glances = takes_glances
         self._lock = threading.Lock()
         self._sandbox = sandbox or DecodeSandbox(self._limits)
         self._sandbox.start()  # it imports what it needs while this process does
@@ -305,7 +308,11 @@ class Scorer:
         assert sampled.content_sha256 is not None
         sampled.draws = self._key.draws(sampled.content_sha256, self._num_draws)
         return decode_request(
-            self._model.spec.sampling, sampled.draws, limits=self._limits, decoder=self._decoder
+            self._model.spec.sampling,
+            sampled.draws,
+            limits=self._limits,
+            decoder=self._decoder,
+            takes_glances=self._takes_glances,
         )
 
 

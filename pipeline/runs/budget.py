@@ -51,6 +51,11 @@ class BacklogConfig:
         """Tell whether earlier runs count, so that failures that may pass are tried again unasked."""
         return self.incremental is not None or self.since_run is not None
 
+    @property
+    def looks_for_copies(self) -> bool:
+        """Tell whether videos get fingerprints, which are looked for among those of earlier runs."""
+        return self.incremental is not None
+
     def public_settings(self) -> dict[str, Any]:
         """Return the settings as JSON values, without secrets."""
         settings = asdict(self)

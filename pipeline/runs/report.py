@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
+from pipeline.runs.copies import NearCopies
 from pipeline.runs.generations import write_report_file
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
@@ -95,6 +96,7 @@ def write_report(
     generation: int = 1,
     writer: str | None = None,
     index: KeyIndex | None = None,
+    copies: NearCopies | None = None,
 ) -> Summary:
     """Join the manifest with the committed rows and write the report's files, beside those that are there.
 
@@ -108,6 +110,7 @@ def write_report(
         generation: number of this report.
         writer: what no other writer of this generation is called; None: a new name.
         index: of the manifest's row keys, where there is one.
+        copies: what is known of near copies; None: they are not looked for.
 
     Returns:
         The counts; its `rows` equals `manifest.num_rows`.
@@ -126,6 +129,8 @@ def write_report(
         table = outcomes.select(report.names).cast(report)
         if thresholds is not None:
             table = _judged(table, thresholds)
+        if copies is not None:
+            table = copies.fill(table)
         for name in part.column_names:
             if name not in (ROW_KEY, *report.names):
                 table = table.append_column(part.schema.field(name), part[name])

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from operators.decode import fetch_into, scratch_file
+from operators.decode import fetch_into, fingerprint_of, scratch_file
 from operators.schema import ROW_KEY, Row
 from operators.stage import FAILED, SCORED, failure_of
 from pipeline.keys import undumpable
@@ -83,6 +83,7 @@ def outcome_rows(
         limits=config.decode_limits,
         device=device,
         sandbox=sandbox,
+        takes_glances=config.backlog.looks_for_copies,
     )
 
     def finished(row: Row, begun: Future[_Begun]) -> Row:
@@ -143,6 +144,8 @@ def _finish(begun: _Begun, scorer: Scorer) -> Row:
     assert begun.sampled is not None
     scored = scorer.finish(begun.sampled)
     row = begun.known | _columns(scored)
+    if begun.sampled.sample is not None:
+        row["picture_fingerprint"] = fingerprint_of(begun.sampled.sample)
     if scored.failure is not None:
         failure = VideoError(scored.failure.code, scored.failure.message)
         failure.known = row

@@ -105,6 +105,7 @@ def build_pipeline(
         decoder=config.decoder,
         checkpoint=weights if sampling.picture_rate else None,
         precision=config.precision,
+        takes_fingerprints=config.backlog.looks_for_copies,
         deadline=deadline,
         tally=telemetry.tally,
     )

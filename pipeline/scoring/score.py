@@ -27,6 +27,7 @@ from pipeline.manifests.given import is_video, read_given_rows
 from pipeline.manifests.pieces import read_pieces
 from pipeline.manifests.rows import Refusal, require_all
 from pipeline.runs.backlog import Plan, adopt, plan, read_tries
+from pipeline.runs.copies import NearCopies, near_copies
 from pipeline.runs.generations import archive_report, clear_report, last_generation
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
@@ -151,17 +152,19 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
     if previous:
         archive_report(job.directory, previous)
     is_pending = planned.states.are(RowState.PENDING)
-    summary = write_report(
-        job.directory,
-        manifest,
-        provenance=job.provenance,
-        state=job.state,
-        pending=_AllBut(frozenset(manifest.keys_at(planned.states.are(RowState.LOST)))),
-        thresholds=config.thresholds,
-        generation=generation,
-        writer=ran.run_id,
-        index=index,
-    )
+    with _copies(job) as copies:
+        summary = write_report(
+            job.directory,
+            manifest,
+            provenance=job.provenance,
+            state=job.state,
+            pending=_AllBut(frozenset(manifest.keys_at(planned.states.are(RowState.LOST)))),
+            thresholds=config.thresholds,
+            generation=generation,
+            writer=ran.run_id,
+            index=index,
+            copies=copies,
+        )
     record = run_record(
         config.public_settings(),
         provenance=job.provenance,
@@ -314,6 +317,13 @@ def _more_columns(
     from operators.embed import embedding_fields  # noqa: PLC0415 - it needs Ray
 
     return embedding_fields(config.embeddings, dims, sampling=sampling, num_draws=config.num_draws)
+
+
+def _copies(job: Job) -> contextlib.AbstractContextManager[NearCopies | None]:
+    """Give what is known of near copies, nothing where no rows are shared."""
+    if not job.config.backlog.looks_for_copies:
+        return contextlib.nullcontext()
+    return near_copies(job.state, checkpoint_id=job.provenance["checkpoint_id"])
 
 
 def _timings(job: Job, ran: Ran) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry, square_pixels
+from securevqa_core.decoding.glances import MOMENTS, Glances
 from securevqa_core.decoding.pixels import PictureScaler, PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
@@ -73,6 +74,12 @@ def _whole_frames(
     return clock.frames_at(moments, generator(draws[0].skip_sampling), num_runs=1)
 
 
+def _middles(clock: Clock, draws: tuple[DrawSeeds, ...]) -> NDArray[np.int64]:
+    """Return the frames in the middle of as many equal parts of the time as glances are made of."""
+    moments = (np.arange(MOMENTS) * 2 + 1) * clock.num_moments // (2 * MOMENTS)
+    return clock.frames_at(moments, generator(draws[0].skip_sampling), num_runs=1)
+
+
 class Collector:
     """Cuts patches out of, and shrinks, each frame as it comes.
 
@@ -88,6 +95,7 @@ class Collector:
         pixel_aspect: Fraction | None,
         *,
         whole: WholePlan | None = None,
+        takes_glances: bool = False,
     ) -> None:
         self._config, self._draws, self._limits = config, draws, limits
         self._pixel_aspect = pixel_aspect
@@ -99,6 +107,7 @@ class Collector:
         self._whole_moments = np.zeros(0, dtype=np.int64) if whole is None else whole.wanted
         self._whole_frames = _whole_frames(clock, self._whole_moments, draws)
         self.wanted = np.union1d(self.wanted, self._whole_frames)
+        self.glances = Glances(_middles(clock, draws), self.wanted) if takes_glances else None
         self.patches = np.zeros(patches_shape(len(draws), config), dtype=np.uint8)
         side = config.segment_side
         self.frames = np.zeros((len(self._inter), side, side, 3), dtype=np.uint8)
@@ -122,6 +131,8 @@ class Collector:
         if self.displayed_size is None:
             self._choose_places(picture, found.geometry)
         self._tally.add(found)
+        if self.glances is not None:
+            self.glances.add(found.number, picture, self._geometry)
         at = int(np.searchsorted(self._inter, found.number))
         if at < len(self._inter) and self._inter[at] == found.number:
             side = self._config.segment_side

@@ -62,6 +62,7 @@ class DecodeRequest:
     draws: tuple[DrawSeeds, ...]
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     decoder: Decoder = "auto"
+    takes_glances: bool = False  # for a fingerprint
     has_crashed_pyav: bool = False  # then `auto` leaves PyAV's decoder alone
 
 
@@ -75,6 +76,7 @@ class DecodedSample:
     segments: NDArray[np.int64]  # (num_segments, segment_frames) indices into `frames`
     decoder: str
     warnings: tuple[str, ...]
+    glances: NDArray[np.uint8] | None = None  # (4, 64, 64) luma of each quarter; None: not asked for
 
 
 def extract_sample(path: str | int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
@@ -183,7 +185,15 @@ def _collect(
     check_duration(info)
     whole = None if sink is None else whole_plan(clock.num_moments, info.fps, request.sampling)
     aspect = video.display.pixel_aspect
-    collector = Collector(clock, request.sampling, request.draws, request.limits, aspect, whole=whole)
+    collector = Collector(
+        clock,
+        request.sampling,
+        request.draws,
+        request.limits,
+        aspect,
+        whole=whole,
+        takes_glances=request.takes_glances,
+    )
     watch = RepeatWatch()
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, info.fps)
@@ -209,6 +219,7 @@ def _finished(video: OpenVideo, collector: Collector, name: BackendName) -> Deco
         segments=collector.segments,
         decoder=name,
         warnings=(*declared, *(_of_codec(warning, info.codec) for warning in warnings)),
+        glances=None if collector.glances is None else collector.glances.mean(),
     )
 
 

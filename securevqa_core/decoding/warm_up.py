@@ -39,7 +39,7 @@ def rehearse(descriptor: int) -> None:
     """Decode the video of our own; in a process that was just forked this copies what decoding writes to."""
     draw = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
     sampling = SamplingConfig(num_clips=1, clip_frames=2, grid_size=1, num_segments=1, segment_frames=2)
-    extract_sample(descriptor, DecodeRequest(sampling=sampling, draws=(draw,)))
+    extract_sample(descriptor, DecodeRequest(sampling=sampling, draws=(draw,), takes_glances=True))
 
 
 def _tiny_video() -> bytes:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.allowlist import CODECS
 from securevqa_core.decoding.backend import BackendName
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patches_shape
+from securevqa_core.decoding.glances import GLANCES_SHAPE
 from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
 from securevqa_core.errors import ERROR_CODES, DecodeError
 from securevqa_core.types import VideoInfo
@@ -89,7 +90,8 @@ def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:
         "num_frames": len(sample.frames),
     }
     stream.write(_block(json.dumps(header).encode()))
-    for array in (sample.patches, sample.frames, sample.segments):
+    glances = () if sample.glances is None else (sample.glances,)
+    for array in (sample.patches, sample.frames, sample.segments, *glances):
         stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     stream.flush()
 
@@ -224,6 +226,7 @@ def _sample(stream: Source, header: Mapping[str, object], request: DecodeRequest
     segments = _read_array(stream, (config.num_segments, config.segment_frames), np.int64)
     if segments.size and not (segments.min() >= 0 and segments.max() < num_frames):
         raise BadAnswerError(f"segments point outside 0..{num_frames - 1}")
+    glances = _read_array(stream, GLANCES_SHAPE, np.uint8) if request.takes_glances else None
     return DecodedSample(
         info=fields["info"],
         patches=patches,
@@ -231,6 +234,7 @@ def _sample(stream: Source, header: Mapping[str, object], request: DecodeRequest
         segments=segments,
         decoder=fields["decoder"],
         warnings=fields["warnings"],
+        glances=glances,
     )
 
 

@@ -1,0 +1,67 @@
+"""Owns fingerprints of what a video shows: 252 bits that it keeps when it is encoded anew.
+
+    16 moments, evenly spread      4 glances, 64 x 64      lowest frequencies        bits
+    |.|.|.|.|.|.|.|.|.|.|.|.|.|.|.|.|  -->  [mean of 4] x 4  -->  DCT, 8 x 8 less its mean  -->  63 signs x 4
+
+Two videos are near copies where at most `MAX_DISTANCE` bits differ, as they are or with one of them mirrored:
+mirroring turns the signs of the odd columns, and no others. What it finds and misses is measured by
+`python examples/near_copies.py`; the numbers are in docs/operator/nightly.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securevqa_core.decoding.glances import GLANCES_SHAPE
+
+__all__ = ["BITS_PER_PART", "MAX_DISTANCE", "MIRROR", "NUM_BITS", "PARTS", "are_near", "fingerprint", "words"]
+
+PARTS = GLANCES_SHAPE[0]
+LOWEST = 8  # frequencies to either side
+BITS_PER_PART = LOWEST * LOWEST - 1
+NUM_BITS = PARTS * BITS_PER_PART
+MAX_DISTANCE = 50  # bits; a fifth of them
+MIN_CONTRAST = 4.0  # 8-bit levels, standard deviation of a glance; below it noise would decide its bits
+MAX_FLAT = 1  # glances of so little contrast; with more of them, unlike videos would be alike
+
+_WEIGHTS = np.uint64(1) << np.arange(BITS_PER_PART, dtype=np.uint64)
+_IS_ODD = (np.arange(LOWEST * LOWEST) % 2 == 1)[1:]  # columns
+MIRROR = np.bitwise_or.reduce(_WEIGHTS[_IS_ODD])  # in each word, what mirroring turns
+
+
+def fingerprint(glances: NDArray[np.uint8]) -> str | None:
+    """Return the fingerprint of a video as 64 hexadecimal digits, None where it is too flat for one.
+
+    Args:
+        glances: (4, 64, 64) uint8, the mean luma of each quarter of its time, of `decoding.glances`.
+    """
+    from scipy.fft import dctn  # noqa: PLC0415 - who looks fingerprints up, or takes none, needs no SciPy
+
+    is_flat = glances.std(axis=(1, 2)) < MIN_CONTRAST
+    if is_flat.sum() > MAX_FLAT:
+        return None
+    spectrum = dctn(glances.astype(np.float64), axes=(1, 2))[:, :LOWEST, :LOWEST]
+    is_positive = (spectrum.reshape(PARTS, -1)[:, 1:] > 0) & ~is_flat[:, None]
+    packed = np.asarray((is_positive * _WEIGHTS).sum(axis=1, dtype="<u8"))
+    return packed.tobytes().hex()
+
+
+def words(fingerprints: Sequence[str]) -> NDArray[np.uint64]:
+    """Return fingerprints as (n, 4) words, of 63 bits each.
+
+    Raises:
+        ValueError: one has not 64 hexadecimal digits.
+    """
+    packed = bytes.fromhex("".join(fingerprints))
+    if any(len(one) != 2 * PARTS * 8 for one in fingerprints):
+        raise ValueError("a fingerprint must have 64 hexadecimal digits")
+    return np.frombuffer(packed, "<u8").reshape(-1, PARTS)
+
+
+def are_near(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell which fingerprints, (..., 4) words each, are of near copies as they are, not mirrored."""
+    distances = np.bitwise_count(some ^ others).sum(axis=-1, dtype=np.int64)
+    return np.asarray(distances <= MAX_DISTANCE)
