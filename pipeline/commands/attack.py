@@ -60,6 +60,9 @@ def attack_command(
     repeats: Annotated[int, typer.Option(help="Queries an estimate is averaged over.")] = 1,
     remeasure: Annotated[bool, typer.Option(help="Measure what a black box keeps anew.")] = True,
     patch_share: Annotated[float, typer.Option(help="Share of a frame that patch may change.")] = 0.05,
+    held_from: Annotated[
+        int, typer.Option(help="Near copy among a black box's uploads that is the first without an answer.")
+    ] = 0,
     defence: Annotated[
         list[str] | None, typer.Option(help=f"NAME=VALUE of {', '.join(DEFENCES)}; repeat.")
     ] = None,
@@ -115,6 +118,7 @@ def attack_command(
             repeats=repeats,
             remeasures=remeasure,
             patch_share=patch_share,
+            held_from=held_from,
         ),
         target=target,
         surrogate=target.in_its_place(

@@ -123,6 +123,7 @@ class Lab:
             num_draws=self.config.num_draws,
             rng=rng,
             key=Key.public(self.config.seed) if regime == "replay" else None,
+            held_from=self.config.attack.held_from,
         )
 
     def frames(self, uri: str) -> Frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.norms import Norm, norm_named
+from securevqa_core.decoding.glances import glances_of
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.fingerprints import MIRROR, are_near, fingerprint, words
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import require_range
 
@@ -78,6 +81,7 @@ class AttackConfig:
         True  # whether what is kept is measured anew beside each rival, where answers are random
     )
     patch_share: float = 0.05  # of the area of a frame that `patch` may change
+    held_from: int = 0  # the upload of nearly one video that first gets no answer; 0: all get one
 
     def __post_init__(self) -> None:
         for name, kind in (("attack", AttackName), ("direction", Direction)):
@@ -91,6 +95,7 @@ class AttackConfig:
         require_range("queries", self.queries, low=0, high=1_000_000)
         require_range("repeats", self.repeats, low=1, high=1024)
         require_range("patch_share", self.patch_share, low=0.001, high=1)
+        require_range("held_from", self.held_from, low=0, high=1_000_000)
 
 
 class Victim:
@@ -105,6 +110,7 @@ class Victim:
         num_draws: draws that the victim pools for one answer where they are not known.
         rng: where fresh draws come from.
         key: the victim's secret, from which the same frames get the same draws again; None: fresh draws.
+        held_from: an upload with so many near copies, itself and other bytes before it, is held; 0: none is.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class Victim:
         num_draws: int,
         rng: np.random.Generator,
         key: Key | None = None,
+        held_from: int = 0,
     ) -> None:
         require_range("num_draws", num_draws, low=1, high=1024)
         self.scorer = scorer
@@ -124,6 +131,9 @@ class Victim:
         self.num_queries = 0  # scores asked for
         self._rng = rng
         self._key = key
+        self._held_from = held_from
+        self._prints: list[str] = []  # fingerprints of uploads
+        self._uploads: dict[str, int] = {}  # by content, what `_num_copies` said of it
 
     @property
     def has_random_gradients(self) -> bool:
@@ -150,10 +160,25 @@ class Victim:
         return self.scorer.gradient(frames, draws)
 
     def query(self, frames: Tensor) -> float:
-        """Return the raw score of frames, rounded to 8 bits as an upload is."""
+        """Return the raw score of frames, rounded to 8 bits as an upload is; NaN where the upload is held."""
         pixels = eight_bit(frames)
         self.num_queries += 1
+        if self._held_from and self._num_copies(pixels) >= self._held_from:
+            return math.nan
         return self.scorer.pool(self.scorer.measure(pixels, self.draws_of(pixels)).mean(axis=1))
+
+    def _num_copies(self, pixels: NDArray[np.uint8]) -> int:
+        """Return how many uploads of other bytes were near copies of this one, and one for itself."""
+        content = hashlib.sha256(pixels.tobytes()).hexdigest()
+        if content not in self._uploads:
+            own, earlier = fingerprint(glances_of(pixels)), words(self._prints)
+            count = 0
+            if own is not None:
+                near = are_near(earlier, words([own])) | are_near(earlier ^ MIRROR, words([own]))
+                self._prints.append(own)
+                count = 1 + int(near.sum())
+            self._uploads[content] = count
+        return self._uploads[content]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -50,6 +50,8 @@ def nes(attack: Attack) -> tuple[Tensor, list[float]]:
         for _ in range(_PAIRS):
             noise = _SMOOTHING * torch.randn(attack.clean.shape, generator=attack.rng).to(slope.device)
             ahead, behind = (measured(attack, perturbation + sign * noise) for sign in (1, -1))
+            if math.isnan(ahead - behind):  # held: from here on there is nothing to learn
+                return perturbation, trace
             slope += (ahead - behind) * noise
             scores += [ahead, behind]
         trace.append(sum(scores) / len(scores))

@@ -425,3 +425,11 @@ def test_the_example_decides_on_a_report() -> None:
     found = decided(rules, *rows, channel=["news", "film", "archive", "news", "news", "news"])
     assert found.decisions == ["publish", "review", "review", "hold", "review", "hold"]
     assert found.rules == ["good enough", None, None, "not a video", "damaged", "too short"]
+
+
+def test_the_example_answers_no_tenth_near_copy_and_all_others_as_before() -> None:
+    counts = (None, 0, 8, 9, 300)
+    rows = [{"score_lower": score, "near_copies": count} for score in (70.0, 30.0) for count in counts]
+    found = decided(example("policy.toml"), *rows, channel=["news"] * len(rows))
+    assert found.decisions == ["publish"] * 3 + ["review"] * 2 + ["hold"] * 3 + ["review"] * 2
+    assert "near_copies 9 >= 9" in found.reasons[3]

@@ -71,6 +71,7 @@ def test_the_examples_are_taken(name: str) -> None:
         '{ column = "scored_at", at_least = 2026-11-22T00:00:00Z }',
         '{ column = "day", is = 2026-11-22 }',
         '{ column = "paid", is_not = true }',
+        '[{ column = "near_copies", at_least = 9 }, { column = "near_copy_of", missing = false }]',
         '{ column = "tags", contains = "x" }',
         '{ column = "error_code", missing = false }',
         '{ column = "error_code", none_of = ["fetch_denied", "scratch_full"] }',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def _attacked(
     goal: float | None = None,
     **settings,
 ):
-    victim = Victim(scorer, known_draws=known, num_draws=1, rng=np.random.default_rng(seed), key=key)
+    held_from = settings.get("held_from", 0)
+    rng = np.random.default_rng(seed)
+    victim = Victim(scorer, known_draws=known, num_draws=1, rng=rng, key=key, held_from=held_from)
     config = AttackConfig(**({"steps": 4, "queries": 24, "epsilon": 2.0} | settings))
     return run_attack(clip, victim, config, rng=np.random.default_rng(seed + 1), goal=goal, tile=TILE)
 
@@ -156,6 +159,7 @@ def test_projection_leaves_what_is_inside_and_brings_the_rest_to_the_border() ->
         ({"eot_draws": 0}, r"eot_draws must be in 1\.\.1024, got 0"),
         ({"queries": -1}, r"queries must be in 0\.\.1e\+06, got -1"),
         ({"repeats": 0}, r"repeats must be in 1\.\.1024, got 0"),
+        ({"held_from": -1}, r"held_from must be in 0\.\.1e\+06, got -1"),
         ({"patch_share": 0}, r"patch_share must be in 0\.001\.\.1, got 0"),
     ],
 )
@@ -271,3 +275,38 @@ def test_a_universal_perturbation_needs_videos_a_direction_and_a_tile(
 def test_frames_that_are_no_bytes_are_refused(clip: Clip, scorer: FrameScorer) -> None:
     with pytest.raises(ConfigurationError, match="uint8, got float32"):
         _attacked(clip.astype(np.float32), scorer)
+
+
+def test_near_copies_get_answers_up_to_the_one_that_is_held_and_other_videos_all(
+    clip: Clip, scorer: FrameScorer
+) -> None:
+    victim = Victim(
+        scorer, known_draws=DRAWS, num_draws=1, rng=np.random.default_rng(0), key=Key.public(0), held_from=4
+    )
+    rng = np.random.default_rng(1)
+    noisy = [np.clip(clip + rng.integers(-2, 3, clip.shape), 0, 255) for _ in range(6)]
+    answers = [victim.query(torch.from_numpy(frames.astype(np.float32))) for frames in (clip, *noisy)]
+    assert [math.isnan(one) for one in answers] == [False] * 3 + [True] * 4
+    assert victim.query(torch.from_numpy(noisy[0].astype(np.float32))) == answers[1]  # the same bytes
+    unlike = rng.integers(0, 256, (1, 8, 8, 3)).repeat(32, axis=1).repeat(32, axis=2).repeat(8, axis=0)
+    assert not math.isnan(victim.query(torch.from_numpy(unlike.astype(np.float32))))
+    assert victim.num_queries == 9
+
+
+@pytest.mark.parametrize("attack", QUERIES)
+def test_a_black_box_that_is_held_keeps_what_it_had_learnt(
+    attack: str, clip: Clip, scorer: FrameScorer
+) -> None:
+    held, limited = (
+        _attacked(clip, scorer, attack=attack, key=Key.public(0), seed=3, **settings)
+        for settings in ({"held_from": 11, "queries": 24}, {"queries": 10})
+    )
+    assert not np.isnan(held.trace[:5]).any()
+    assert np.isfinite(_score(scorer, held.frames))
+    if attack == "nes":  # one step, of ten answers, and no other
+        assert np.array_equal(held.frames, limited.frames)
+
+
+def test_nothing_is_held_where_none_was_asked_for(clip: Clip, scorer: FrameScorer) -> None:
+    found = _attacked(clip, scorer, attack="square", queries=24)
+    assert np.isfinite(found.trace).all()
