@@ -7,18 +7,21 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from pipeline.bench.memory import HEIGHTS, LIMIT_BYTES, MINUTES, peak_memory
+from pipeline.bench.model import forwards
 from pipeline.bench.peers import CLIPS as PEER_CLIPS
 from pipeline.bench.peers import PEERS, compare_peers
 from pipeline.commands.terminal import console
 from securevqa_core import zoo
 from securevqa_core.decoding.benchmark import CLIPS, BenchConfig, Timing, benchmark
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.guesses import count_draws
+from securevqa_core.scoring import Precision
 
 __all__ = ["bench_app"]
 
@@ -129,6 +132,43 @@ def peers_command(
     )
 
 
+@bench_app.command("model")
+def model_command(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models; else the default and secure-vqa.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, of which one thread counts, or cuda.")] = "cpu",
+    precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; else both.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Clips in a forward pass.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Times each is measured; the best counts.")] = 1,
+) -> None:
+    """Measure the forward pass of a video with all its draws, on noise: speed, share of the peak, memory.
+
+    The peak is what the device does in a product of two large matrices in the same precision.
+    """
+    names = tuple(models or (zoo.DEFAULT_MODEL, "secure-vqa"))
+    precisions = _precisions(precision)
+    batches = tuple(batch or ((1, 4) if device == "cpu" else (1, 4, 16, 64)))
+    with console.status("") as status:
+        rows = list(
+            forwards(names, precisions, batches, device=device, num_repeats=repeats, told=status.update)
+        )
+    table = Table("model", "precision", "batch", "videos/s", "x", "of peak", "MB", "points from float32")
+    for row in rows:
+        first = next(one for one in rows if one.model == row.model)
+        table.add_row(
+            *(row.model, row.precision, f"{row.batch}", f"{row.videos_per_second:.3g}"),
+            f"{first.seconds / row.seconds:.2f}",
+            f"{row.share_of_peak:.2f}",
+            f"{row.memory_bytes / 1e6:.0f}",
+            f"{row.points:.3f}",
+        )
+    console.print(table)
+    peaks = {row.precision: row.peak_flops for row in rows}
+    told = ", ".join(f"{name} {flops / 1e9:.0f} Gflop/s" for name, flops in peaks.items())
+    console.print(f"{device}, best of {repeats}; x: by the first of the model; peak: {told}; {_machine()}")
+
+
 @bench_app.command("memory")
 def memory_command(
     model: Annotated[str, typer.Option(help="Model that scores.")] = zoo.DEFAULT_MODEL,
@@ -183,6 +223,19 @@ def draws_command(
     console.print(f"{model}: 0 bits are the same for every key")
     console.print(frames)
     console.print(patches)
+
+
+def _precisions(given: list[str] | None) -> tuple[Precision, ...]:
+    """Return the precisions that were asked for.
+
+    Raises:
+        ConfigurationError: there is no such one.
+    """
+    known = get_args(Precision)
+    for name in given or ():
+        if name not in known:
+            raise ConfigurationError(f"precision must be one of {', '.join(known)}, got {name!r}")
+    return tuple(given or known)  # type: ignore[arg-type]  # checked above
 
 
 def _machine() -> str:

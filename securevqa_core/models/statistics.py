@@ -183,7 +183,8 @@ def _difference(change: Tensor) -> list[Tensor]:
 def _blur(y: Tensor) -> Tensor:
     """Convolve (k, 1, s, s) with the Gaussian window, the border reflected: a band matrix on either side."""
     band = torch.tensor(_band(y.shape[-1]), device=y.device, dtype=y.dtype)
-    return band @ y @ band.T
+    with torch.autocast(y.device.type, enabled=False):  # a variance is the small difference of large numbers
+        return band @ y @ band.T
 
 
 @functools.cache

@@ -111,3 +111,12 @@ def test_gradients_agree_with_finite_differences() -> None:
 def test_what_is_no_grid_of_fragments_is_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match=str(shape)[1:-1]):
         fragment_statistics(torch.zeros(shape), grid_size=7)
+
+
+def test_half_precision_of_a_network_is_not_that_of_what_it_is_told() -> None:
+    """A variance is the small difference of large numbers, which bfloat16 does not have."""
+    frames = pixels((1, 2, 112, 112, 3))
+    expected = statistics(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = statistics(frames)
+    assert torch.equal(found, expected)
