@@ -255,7 +255,7 @@ def _outputs(
     for batch in ahead(batches) if size > 1 else batches:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
             output: torch.Tensor = branch(normalise(batch.to(device, non_blocking=True)))
-        yield from output.float().split(1)
+        yield from torch.split(output.float(), 1)
 
 
 def _batches(clips: Iterable[NDArray[np.uint8]], size: int, *, is_pinned: bool) -> Iterator[torch.Tensor]:

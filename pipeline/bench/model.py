@@ -141,7 +141,7 @@ class _Video:
             features = features.view(self._num_draws, sampling.num_segments, -1)
             features = features.repeat_interleave(sampling.num_clips, dim=0)
         with torch.inference_mode():
-            raw = model.head(intra, features).double().mean().item()
+            raw: float = model.head(intra, features).double().mean().item()
         return checkpoint.calibration.to_score(raw)
 
     def flops(self, model: Any) -> float:
@@ -158,7 +158,7 @@ class _Video:
 def _in_batches(branch: Any, pixels: torch.Tensor, precision: Precision, batch: int) -> torch.Tensor:
     is_half = precision == "bfloat16"
     with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=is_half):
-        return torch.cat([branch(normalise(part)).float() for part in pixels.split(batch)])
+        return torch.cat([branch(normalise(part)).float() for part in torch.split(pixels, batch)])
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:

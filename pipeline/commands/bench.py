@@ -235,7 +235,7 @@ def _precisions(given: list[str] | None) -> tuple[Precision, ...]:
     for name in given or ():
         if name not in known:
             raise ConfigurationError(f"precision must be one of {', '.join(known)}, got {name!r}")
-    return tuple(given or known)  # type: ignore[arg-type]  # checked above
+    return tuple(name for name in known if name in (given or known))
 
 
 def _machine() -> str:
