@@ -138,11 +138,11 @@ class Decode:
             return None
         import torch  # noqa: PLC0415 - seconds and megabytes that decoding does not need otherwise
 
-        from securevqa_core.loaded import statistics_sink  # noqa: PLC0415 - it needs torch
+        from securevqa_core.loaded import whole_frames_sink  # noqa: PLC0415 - it needs torch
 
         torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
         model = None if self.checkpoint is None else _model(self.checkpoint)
-        return statistics_sink(model, self.sampling, device=torch.device("cpu"), precision=self.precision)
+        return whole_frames_sink(model, self.sampling, device=torch.device("cpu"), precision=self.precision)
 
 
 @contextlib.contextmanager

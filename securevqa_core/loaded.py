@@ -17,13 +17,13 @@ from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.fragments import splice
 from securevqa_core.inputs import guarded_draws
 from securevqa_core.models.picture_sink import PictureSink
-from securevqa_core.models.videval.reader import FeatureSink
+from securevqa_core.models.statistics_sink import statistics_sink
 from securevqa_core.randomness import VideoDraw
 from securevqa_core.scoring import Precision, Score, inter_features, raw_scores, summarise
 from securevqa_core.types import SamplingConfig
 from securevqa_core.whole_frames import StatisticsSink
 
-__all__ = ["LoadedModel", "load_model", "one_thread", "statistics_sink"]
+__all__ = ["LoadedModel", "load_model", "one_thread", "whole_frames_sink"]
 
 
 _forward = threading.Lock()  # the number of threads is the process's: blocks wait for each other
@@ -44,7 +44,7 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def statistics_sink(
+def whole_frames_sink(
     model: Any, sampling: SamplingConfig, *, device: torch.device, precision: Precision
 ) -> StatisticsSink | None:
     """Return what takes statistics or features of whole frames, None where there are none to take.
@@ -57,7 +57,7 @@ def statistics_sink(
     """
     if sampling.picture_rate:
         return PictureSink(model.picture_features, device=device, precision=precision)
-    return FeatureSink(sampling) if sampling.has_statistics else None
+    return statistics_sink(sampling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class LoadedModel:
 
     def sink(self) -> StatisticsSink | None:
         """Return what takes statistics of whole frames as they are decoded, where there are any to take."""
-        return statistics_sink(self.model, self.spec.sampling, device=self.device, precision=self.precision)
+        return whole_frames_sink(self.model, self.spec.sampling, device=self.device, precision=self.precision)
 
     def score(
         self, sample: DecodedSample, statistics: NDArray[np.float32] | None, draws: Sequence[VideoDraw]

@@ -12,7 +12,7 @@ __all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
 _ADDED_LATER = frozenset(
     {
         "segments_span",
-        *("statistics_interval", "statistics_rate", "statistics_lines"),
+        *("statistics_interval", "statistics_rate", "statistics_lines", "statistics_tlvqm"),
         *("picture_rate", "picture_height", "picture_width"),
     }
 )
@@ -50,11 +50,12 @@ class SamplingConfig:
     picture_rate: int = 0  # whole frames a second, all of one size, that a network sees as they come; 0: none
     picture_height: int = 0  # of such a frame, pixels
     picture_width: int = 0
+    statistics_tlvqm: bool = False  # True: they are TLVQM's; False: VIDEVAL's
 
     def __post_init__(self) -> None:
         zeros = ("aligned_frames", "num_segments", "guardian_amplitude", *_ADDED_LATER)
         lowest = dict.fromkeys(zeros, 0)
-        highest = {"guardian_amplitude": 127, "segments_span": 1}
+        highest = {"guardian_amplitude": 127, "segments_span": 1, "statistics_tlvqm": 1}
         for field in fields(self):
             high = highest.get(field.name, 4096)
             require_range(field.name, getattr(self, field.name), low=lowest.get(field.name, 1), high=high)

@@ -21,6 +21,7 @@ from securevqa_core.models.nss_svr import NssSvr
 from securevqa_core.models.scnn import Scnn
 from securevqa_core.models.secure_vqa import FastVqa, SecureVqa
 from securevqa_core.models.swin3d import Swin3dConfig
+from securevqa_core.models.tlvqm.model import Tlvqm
 from securevqa_core.models.uvq import PICTURE_HEIGHT, PICTURE_WIDTH, Uvq
 from securevqa_core.models.videval.model import Videval
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa
@@ -262,6 +263,10 @@ _OF_WHOLE_FRAMES: tuple[
     (
         "uvq-1.5", _PICTURES, _UNTRAINED_STARS, lambda _: Uvq(),
         "UVQ 1.5: what a picture shows, and what was done to it, by two EfficientNets.",
+    ),
+    (
+        "tlvqm", replace(_STATISTICS, statistics_tlvqm=True), _UNTRAINED_OPINION, lambda _: Tlvqm(),
+        "TLVQM: 75 statistics of motion and of pictures, and support vector regression; to be trained.",
     ),
 )  # fmt: skip
 _SPECS = (

@@ -25,7 +25,6 @@ from securevqa_core.datasets.rebuild import plan_columns
 from securevqa_core.datasets.sources import Source
 from securevqa_core.datasets.views import View
 from securevqa_core.errors import DatasetError, ManifestError
-from securevqa_core.opinions.predicted import Opinion
 
 __all__ = ["MANIFEST", "Finished", "Listed", "read_row", "write_manifest"]
 
@@ -46,6 +45,7 @@ MANIFEST = pa.schema(
             "opinion", pa.float64(), "of people, 0..100, as VIDEVAL predicts it; null where none was wanted"
         ),
         _column("opinion_sd", pa.float64(), "its standard deviation over bootstrap fits, points of 100"),
+        _column("joined", pa.float64(), "opinion of the pristine clip x label / 100; as it is, its opinion"),
         _column(
             "teacher", pa.string(), "whose opinion: the version of VIDEVAL, and of what it was fitted to"
         ),
@@ -122,7 +122,8 @@ def write_manifest(
     groups = group_sources(_hashes(folder, sources, workers=workers, progress=progress))
     rows, records = [], []
     for item in finished:
-        pristine = next((str(folder.clip(one.uri)) for one in item.records if one.family == "pristine"), None)
+        first = next((one.uri for one in item.records if one.family == "pristine"), None)
+        pristine = None if first is None else str(folder.clip(first))
         plans = plan_columns(item.view, item.records, folder, config)
         for record, plan in zip(item.records, plans, strict=True):
             group = groups[record.source]
@@ -132,10 +133,8 @@ def write_manifest(
                 "reference": None if record.family in TEMPORAL else pristine,
                 "repeats": PRISTINE_REPEATS if record.family == "pristine" else 1,
             }
-            thought = _opinion_columns(item.rated.get(record.uri), teacher)
-            label = thought["opinion"] if record.label is None else record.label
-            named = {"uri": uri, "group": group, "label": label}
-            rows.append(asdict(record) | plan | named | learnt | thought)
+            thought = _opinion_columns(record, item.rated, first, teacher)
+            rows.append(asdict(record) | plan | {"uri": uri, "group": group} | learnt | thought)
             records.append(record)
     rows.sort(key=lambda row: str(row["uri"]))
     table = pa.Table.from_pylist(rows, schema=MANIFEST)
@@ -146,10 +145,21 @@ def write_manifest(
     )
 
 
-def _opinion_columns(opinion: Opinion | None, teacher: str) -> dict[str, Any]:
-    if opinion is None:
-        return {"opinion": None, "opinion_sd": None, "teacher": None}
-    return {"opinion": opinion.mean, "opinion_sd": opinion.sd, "teacher": teacher}
+def _opinion_columns(record: ClipRecord, rated: Rated, pristine: str | None, teacher: str) -> dict[str, Any]:
+    """Return the columns that opinions are in; a video as it is has no other label."""
+    opinion, of_source = rated.get(record.uri), None if pristine is None else rated.get(pristine)
+    mean = None if opinion is None else opinion.mean
+    label = mean if record.label is None else record.label
+    joined = mean if record.label is None else None
+    if record.label is not None and of_source is not None:
+        joined = of_source.mean * record.label / 100
+    return {
+        "label": label,
+        "opinion": mean,
+        "opinion_sd": None if opinion is None else opinion.sd,
+        "joined": joined,
+        "teacher": None if opinion is None else teacher,
+    }
 
 
 def read_row(manifest: Path, uri: str) -> dict[str, Any]:

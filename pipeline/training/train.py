@@ -99,12 +99,9 @@ def _load(run: TrainRun) -> weights.Checkpoint:
         CheckpointError: the file cannot be read, or does not fit the model that was asked for.
         ConfigurationError: no such model.
     """
-    if run.model is not None:
-        zoo.require_pixels(run.model, purpose="to be trained")
     if run.init is None:
         return weights.seeded(run.model or zoo.DEFAULT_MODEL, seed=run.train.seed)
     init = read_checkpoint(run.init)
-    zoo.require_pixels(init.architecture, purpose="to be trained")
     return init if run.model is None else weights.moved(init, run.model)
 
 

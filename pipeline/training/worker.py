@@ -22,8 +22,7 @@ from pipeline.files import write_json
 from securevqa_core import metrics, weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import OutputError, UndefinedError
-from securevqa_core.models.nss_svr import NssSvr
-from securevqa_core.training.baseline import fit_baseline
+from securevqa_core.training.baseline import Regression, fit_baseline
 from securevqa_core.training.cache import CachedVideo
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.training.loop import Fitted, TrainingData, fit
@@ -138,7 +137,7 @@ def _train(
     job: Job, model: Any, architecture: str, config: TrainConfig, *, device: torch.device, group: Workers
 ) -> None:
     data = TrainingData(train=job.train, validation=job.validation)
-    if isinstance(model, NssSvr):
+    if isinstance(model, Regression):
         fitted = fit_baseline(model, data)  # seconds: every worker does the same
         model.to(device)
     else:

@@ -4,6 +4,7 @@ CACHE/<digest of uri, version, sampling but for the guardian map, draws and seed
   fragments.npy   (draws, clips, d, G S, G S, 3) uint8, spliced, before the guardian map
   frames.npy      (k, side, side, 3) uint8, whole frames resized, before the guardian map
   segments.npy    (num_segments, segment_frames) int64, indices into `frames`
+  statistics.npy  (k,) float32, of whole frames, of a model that reads those
   differences.npy (draws, clips, NUM_DIFFERENCES, d / 2, G, G) float32, of a video with a reference
   entry.json      where it came from
 """
@@ -32,9 +33,11 @@ from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, O
 from securevqa_core.files import whole_file, whole_folder
 from securevqa_core.fragments import splice
 from securevqa_core.inputs import decode_request
+from securevqa_core.models.statistics_sink import statistics_sink
 from securevqa_core.randomness import Key, keyed_draws
 from securevqa_core.training.differences import local_differences
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = [
     "CacheConfig",
@@ -53,6 +56,7 @@ _PIECE_BYTES = 1 << 20
 _ARRAYS = ("fragments", "frames", "segments")
 _FORMAT = 2  # of an entry
 _DIFFERENCES = "differences.npy"
+_STATISTICS = "statistics.npy"
 
 Open = Callable[[str], AbstractContextManager[str]]  # uri -> a path to read it at
 
@@ -129,6 +133,11 @@ class CachedVideo:
     def frames(self) -> NDArray[np.uint8]:
         """Return (k, side, side, 3), mapped."""
         return _mapped(self.folder / "frames.npy")
+
+    def statistics(self) -> NDArray[np.float32]:
+        """Return (k,) statistics of whole frames; not a number where one is undefined."""
+        array: NDArray[np.float32] = np.load(self.folder / _STATISTICS)
+        return array
 
     def differences(self) -> NDArray[np.float32] | None:
         """Return `local_differences` from the reference, (draws, clips, k, d / 2, G, G); None if not kept."""
@@ -260,7 +269,10 @@ def _cached(
         if not (entry / "entry.json").exists():
             with opener(video.uri) as path:
                 digest = _sha256(path)
-                _write_entry(entry, digest, _decode(path, digest, config, sandbox), uri=video.uri)
+                sink = statistics_sink(config.sampling)
+                sample = _decode(path, digest, config, sandbox, sink)
+                statistics = None if sink is None else sink.features()
+                _write_entry(entry, digest, sample, statistics, uri=video.uri)
         facts = json.loads((entry / "entry.json").read_text())
         cached = CachedVideo(
             folder=entry,
@@ -281,10 +293,16 @@ def _cached(
     return cached
 
 
-def _decode(path: str, digest: str, config: CacheConfig, sandbox: DecodeSandbox) -> DecodedSample:
+def _decode(
+    path: str,
+    digest: str,
+    config: CacheConfig,
+    sandbox: DecodeSandbox,
+    sink: StatisticsSink | None = None,
+) -> DecodedSample:
     """Return the pixels of the draws that `score --seed` makes of the content with this digest."""
     draws = keyed_draws(Key.public(config.seed), digest, config.num_draws)
-    return sandbox.decode(path, decode_request(config.sampling, draws, limits=config.limits))
+    return sandbox.decode(path, decode_request(config.sampling, draws, limits=config.limits), sink)
 
 
 def _size(sample: DecodedSample) -> list[int]:
@@ -344,7 +362,14 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _write_entry(entry: Path, content_sha256: str, sample: DecodedSample, *, uri: str) -> None:
+def _write_entry(
+    entry: Path,
+    content_sha256: str,
+    sample: DecodedSample,
+    statistics: NDArray[np.float32] | None,
+    *,
+    uri: str,
+) -> None:
     """Write an entry that is there as a whole or not at all."""
     arrays: dict[str, NDArray[Any]] = {
         "fragments": splice(sample.patches),
@@ -360,4 +385,6 @@ def _write_entry(entry: Path, content_sha256: str, sample: DecodedSample, *, uri
     with whole_folder(entry) as part:
         for name in _ARRAYS:
             np.save(part / f"{name}.npy", arrays[name])
+        if statistics is not None:
+            np.save(part / _STATISTICS, statistics)
         (part / "entry.json").write_text(json.dumps(facts))

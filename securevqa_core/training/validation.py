@@ -58,7 +58,11 @@ class Scorer:
         return scores
 
     def _score(self, model: Any, video: CachedVideo) -> float:
-        features = self._inter(model, video) if inter_backbone(model) is not None else None
+        features = None
+        if video.config.sampling.has_statistics:
+            features = video.statistics()[None, None].repeat(video.config.num_draws, axis=0)
+        elif inter_backbone(model) is not None:
+            features = self._inter(model, video)
         stem = statistics_stem(getattr(model, "fragments_backbone", None))
         if stem is not None:
             return self._score_statistics(model, self._intra_statistics(stem, video), features)

@@ -29,6 +29,7 @@ from securevqa_core.models.videval.colour import (
 from securevqa_core.models.videval.friquee import friquee_chroma, friquee_cones, friquee_luma
 from securevqa_core.models.videval.gm_log import gm_log
 from securevqa_core.models.videval.higrade import higrade
+from securevqa_core.models.videval.key_points import SIZE_SHARE
 from securevqa_core.models.videval.planes import by_strips, halved, local
 from securevqa_core.models.videval.tlvqm_high import tlvqm_high
 from securevqa_core.models.videval.tlvqm_low import tlvqm_low
@@ -143,7 +144,7 @@ def frame_features(planes: Sequence[Tensor], before: Tensor, after: Tensor) -> T
     small = halved(y)
     full, half = local(y), local(small)
     chroma, cones = by_strips(_colours, *planes)
-    reach = y.shape[2] // 40
+    reach = y.shape[2] // SIZE_SHARE
     found = [
         *brisque(full, half),
         *gm_log(y),

@@ -28,8 +28,10 @@ class Videval(SupportVectors):
     reads_fragments = False
     usual: Tensor
 
-    def __init__(self, num_features: int = len(FEATURES)) -> None:
-        super().__init__(num_features, max_support_vectors=MAX_SUPPORT_VECTORS, clamp=_FARTHEST)
+    def __init__(
+        self, num_features: int = len(FEATURES), *, max_support_vectors: int = MAX_SUPPORT_VECTORS
+    ) -> None:
+        super().__init__(num_features, max_support_vectors=max_support_vectors, clamp=_FARTHEST)
         self.register_buffer("usual", torch.zeros(num_features))
 
     def intra(self, x: Tensor) -> Tensor:

@@ -33,18 +33,26 @@ class FeatureSink:
 
     Args:
         sampling: of the model; it asks for whole frames.
+        reader: of its features.
         device: where to compute.
     """
 
-    def __init__(self, sampling: SamplingConfig, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        sampling: SamplingConfig,
+        *,
+        reader: type[FeatureReader] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._sampling, self._device = sampling, device
+        self._kind = reader or FeatureReader
         self._reader: FeatureReader | None = None
 
     def begin(self, num_moments: int, fps: float | None) -> None:
         """Expect the frames of a video from its beginning."""
         plan = whole_plan(num_moments, fps, self._sampling)
         assert plan is not None
-        self._reader = FeatureReader(plan, lines=self._sampling.statistics_lines, device=self._device)
+        self._reader = self._kind(plan, lines=self._sampling.statistics_lines, device=self._device)
 
     def add(self, number: int, planes: Planes) -> None:
         """Take one frame."""
@@ -52,7 +60,7 @@ class FeatureSink:
         self._reader.add(number, planes)
 
     def features(self) -> NDArray[np.float32]:
-        """Return the (60,) features of the video that was begun last; not a number where one is undefined."""
+        """Return the features of the video that was begun last; not a number where one is undefined."""
         assert self._reader is not None
         return self._reader.features()
 
@@ -66,11 +74,13 @@ class FeatureReader:
         device: where to compute.
     """
 
+    num_frame_features = len(FRAME_FEATURES)
+
     def __init__(self, plan: WholePlan, *, lines: int = 0, device: torch.device | str = "cpu") -> None:
         self._plan, self._lines, self._device = plan, lines, torch.device(device)
         self._held: dict[int, Planes] = {}
         self._next = 0  # row of `plan.triples` that is to be computed
-        self._frames = torch.full((len(plan.triples), len(FRAME_FEATURES)), torch.nan)
+        self._frames = torch.full((len(plan.triples), self.num_frame_features), torch.nan)
         self._seconds = torch.full((len(plan.seconds), len(SECOND_FEATURES)), torch.nan)
         self._batch = 0  # triples at once; 0: not known before the first frame
 
@@ -89,15 +99,22 @@ class FeatureReader:
         self._held[number] = planes
         if number == self._plan.triples[self._rows()].max(initial=-1):
             self._flush()
+        self._look_closer(number, planes)
+
+    def features(self) -> NDArray[np.float32]:
+        """Return the features, in one row; not a number where one is undefined."""
+        while self._next < len(self._plan.triples) and self._held:
+            self._flush()
+        return self._pooled().numpy()
+
+    def _look_closer(self, number: int, planes: Planes) -> None:
+        """Compute what one frame a second is looked at for."""
         for place in np.flatnonzero(self._plan.seconds == number):
             with torch.inference_mode():
                 self._seconds[place] = second_features(self._planes([planes]))[0].cpu()
 
-    def features(self) -> NDArray[np.float32]:
-        """Return the (60,) features; not a number where one is undefined."""
-        while self._next < len(self._plan.triples) and self._held:
-            self._flush()
-        return pooled(self._frames, self._seconds, self._plan.blocks).numpy()
+    def _pooled(self) -> Tensor:
+        return pooled(self._frames, self._seconds, self._plan.blocks)
 
     def _rows(self) -> slice:
         return slice(self._next, self._next + self._batch)
@@ -110,15 +127,21 @@ class FeatureReader:
             nearest = known[np.abs(known[:, None, None] - triples).argmin(axis=0)]
             self._frames[self._rows()] = self._computed(nearest)
         self._next += len(triples)
+        self._held = {number: planes for number, planes in self._held.items() if self._is_wanted(number)}
+
+    def _is_wanted(self, number: int) -> bool:
+        """Tell whether a frame that is held is looked at again."""
         following = self._plan.triples[self._rows()]
-        least = following.min(initial=np.iinfo(np.int64).max)
-        self._held = {number: planes for number, planes in self._held.items() if number >= least}
+        return number >= int(following.min(initial=np.iinfo(np.int64).max))
 
     def _computed(self, triples: NDArray[np.int64]) -> Tensor:
         before, itself, after = ([self._held[number] for number in column] for column in triples.T.tolist())
         with torch.inference_mode():
             others = [halved(self._luma(frames)) for frames in (before, after)]
-            return frame_features(self._planes(itself), *others).cpu()
+            return self._statistics(itself, others).cpu()
+
+    def _statistics(self, itself: Sequence[Planes], others: Sequence[Tensor]) -> Tensor:
+        return frame_features(self._planes(itself), *others)
 
     def _planes(self, frames: Sequence[Planes]) -> list[Tensor]:
         height, width = frames[0][0].shape

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from securevqa_core.models.videval.planes import filtered, halved
 
-__all__ = ["tlvqm_high"]
+__all__ = ["blocks", "likeness", "tlvqm_high"]
 
 _SOBEL = np.array([[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]]) / 8
 _LAB_RANGES = (100.0, 50.0, 50.0)
@@ -48,39 +48,44 @@ def _sharpness(edges: Tensor) -> Tensor:
         image = halved(image)
     across, down = filtered(image, -_SOBEL.T)[0], filtered(image, -_SOBEL)[0]
     size = (across * across + down * down).sqrt()
-    likeness = _likeness(across, down)  # (blocks, lags): of each ring of lags
-    power = likeness[:, 0]
+    lags = likeness(across, down)
+    power = lags[:, 0, 0]
     strong = power > _STRONG
     if not strong.any():
         return torch.zeros(3, device=edges.device, dtype=edges.dtype)
-    rings = likeness[strong, 1:] / power[strong, None]
+    rings = lags[strong, 1:].sum(dim=2) / power[strong, None]
     first = rings[:, :1]
     rings = torch.where(first > 0, rings / first, rings)
     curve = rings.mean(dim=0)
-    deviations = _blocks(size, 0, 0).std(dim=1)[strong]
+    deviations = blocks(size, 0, 0).std(dim=1)[strong]
     soft = deviations[deviations <= deviations.mean()]
     return torch.stack([curve[1:].mean(), curve[1], soft.mean()])
 
 
-def _likeness(across: Tensor, down: Tensor) -> Tensor:
-    """Return (blocks, 7): mean products of edges with themselves moved by 0..6, three ways."""
-    here = [_blocks(part, 0, 0) for part in (across, down)]
-    found = [(here[0].square() + here[1].square()).mean(dim=1)]
+def likeness(across: Tensor, down: Tensor) -> Tensor:
+    """Return (blocks, 7, 3): mean products of edges (h, w) with themselves moved by 0..6, three ways.
+
+    The ways are down, right, and both. Where nothing is moved all three are the power of a block's edges.
+    """
+    here = [blocks(part, 0, 0) for part in (across, down)]
+    power = (here[0].square() + here[1].square()).mean(dim=1)
+    found = [power[:, None].expand(-1, 3)]
     for lag in range(1, _NUM_LAGS):
         # Moved down, edges across weigh 1 and the others 0; along the diagonal both weigh a half.
-        products = [
-            weight * (_blocks(part, rows, columns) * still).mean(dim=1)
-            for rows, columns in ((lag, 0), (0, lag), (lag, lag))
-            for weight, part, still in zip(
-                (rows / (rows + columns), columns / (rows + columns)), (across, down), here, strict=True
-            )
-            if weight
-        ]
-        found.append(torch.stack(products).sum(dim=0))
+        ways = []
+        for rows, columns in ((lag, 0), (0, lag), (lag, lag)):
+            shares = rows / (rows + columns), columns / (rows + columns)
+            products = [
+                share * (blocks(part, rows, columns) * still).mean(dim=1)
+                for share, part, still in zip(shares, (across, down), here, strict=True)
+                if share
+            ]
+            ways.append(torch.stack(products).sum(dim=0))
+        found.append(torch.stack(ways, dim=1))
     return torch.stack(found, dim=1)
 
 
-def _blocks(image: Tensor, rows: int, columns: int) -> Tensor:
+def blocks(image: Tensor, rows: int, columns: int) -> Tensor:
     """Return the blocks (n, 289) of an image (h, w), moved by some rows and columns."""
     half, side = _BLOCK // 2, _BLOCK + 1
     height, width = (len(range(half, size - 3 * _BLOCK // 2 + 1, _BLOCK)) for size in image.shape)

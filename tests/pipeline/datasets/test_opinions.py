@@ -61,12 +61,15 @@ def test_a_data_set_that_is_there_is_given_opinions_and_no_clip_is_made_again(
 ) -> None:
     plain = build(footage, tmp_path / "set", opinions=Opinions(of="none"))
     assert not teacher.asked
-    assert {(row["opinion"], row["opinion_sd"], row["teacher"]) for row in plain} == {(None, None, None)}
+    columns = ("opinion", "opinion_sd", "joined", "teacher")
+    assert {row[name] for row in plain for name in columns} == {None}
     written = {row["uri"]: Path(row["uri"]).stat().st_mtime_ns for row in plain}
 
     pristine = build(footage, tmp_path / "set", opinions=Opinions(of="pristine"))
     assert teacher.asked == ["pristine-0.mp4"]
     assert [row["family"] for row in pristine if row["opinion"] is not None] == ["pristine"]
+    (of_source,) = (row["opinion"] for row in pristine if row["opinion"] is not None)
+    assert [row["joined"] for row in pristine] == [of_source * row["label"] / 100 for row in pristine]
 
     rows = build(footage, tmp_path / "set")
     assert teacher.asked == ["pristine-0.mp4", "mixture-1.mp4"], "none is asked for twice"
@@ -74,6 +77,7 @@ def test_a_data_set_that_is_there_is_given_opinions_and_no_clip_is_made_again(
     for row, before in zip(rows, plain, strict=True):
         assert row["opinion"] == Path(row["uri"]).stat().st_size % 100
         assert (row["opinion_sd"], row["teacher"]) == (1.5, teacher_id("videval"))
+        assert row["joined"] == of_source * row["label"] / 100
         assert row["label"] == before["label"] == row["vmaf_neg"] * (row["quality_factor"] or 1)
 
 
@@ -124,7 +128,7 @@ def test_videos_as_they_are_are_listed_where_they_lie_with_their_opinion_for_a_l
     rows = build(uploads, tmp_path / "set", config)
     assert [row["uri"] for row in rows] == [str(uploads / "bunny.mp4"), str(uploads / "copy.mp4")]
     for row in rows:
-        assert row["label"] == row["opinion"] == Path(row["uri"]).stat().st_size % 100
+        assert row["label"] == row["joined"] == row["opinion"] == Path(row["uri"]).stat().st_size % 100
         assert (row["family"], row["repeats"], row["level"]) == ("as_is", 1, 0)
         assert row["split"] == split_of(row["group"], config)
         absent = ("vmaf", "vmaf_neg", "quality_factor", "ladder", "reference", "view_plan", "steps")
