@@ -101,6 +101,7 @@ COMMANDS = (
         examples=(
             "securevqa dataset build footage --output clips",
             "securevqa dataset build footage --output clips --seed 7",
+            "securevqa dataset build uploads --output labelled --as-is",
         ),
     ),
     LazyCommand(

@@ -80,7 +80,7 @@ def test_pictures_of_a_long_video_are_spread_over_it(fps: float) -> None:
 def test_no_frames_are_taken_whole_by_other_models() -> None:
     assert whole_plan(100, 30.0, SamplingConfig()) is None
     wanting = {name for name in zoo.names() if zoo.spec(name).sampling.has_statistics}
-    assert wanting == {"videval", "videval-720p", "videval-480p", "uvq-1.5"}
+    assert wanting == {"videval", "videval-720p", "videval-480p", "uvq-1.5", "tlvqm"}
 
 
 def test_a_video_without_frames_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""`securevqa train --model nss-svr` is a training like any other: labels in, a checkpoint out."""
+"""A regression of statistics is trained like any other model: labels in, a checkpoint out."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from labelled import labelled_videos
 
 from pipeline.training.worker import CHECKPOINT_FILE, RESULT_FILE
 from securevqa_core import weights, zoo
-from securevqa_core.models.nss_svr import NssSvr
-from securevqa_core.training.baseline import fit_baseline
+from securevqa_core.training.baseline import Regression, fit_baseline
 from securevqa_core.training.cache import CacheConfig, build_cache
 from securevqa_core.training.loop import TrainingData
 from securevqa_core.verification import verify
 
 pytestmark = pytest.mark.ray
 
-MODEL = "nss-svr"
 
-
-def test_the_baseline_is_trained_from_a_manifest_as_the_core_alone_would(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["nss-svr", "tlvqm"])
+def test_a_regression_is_trained_from_a_manifest_as_the_core_alone_would(model: str, tmp_path: Path) -> None:
     videos = labelled_videos(tmp_path, num_crfs=2)
     held_out = videos[0].source
     rows = [
@@ -40,24 +38,24 @@ def test_the_baseline_is_trained_from_a_manifest_as_the_core_alone_would(tmp_pat
     ]
     manifest, output = tmp_path / "manifest.parquet", tmp_path / "out"
     pq.write_table(pa.Table.from_pylist(rows), manifest)
-    settings = ["--model", MODEL, "--label-column", "label", "--cached-draws", "2", "--threads", "1"]
+    settings = ["--model", model, "--label-column", "label", "--cached-draws", "2", "--threads", "1"]
     securevqa("train", str(manifest), "--output", str(output), *settings)
 
     parts = {}
     for name, num_draws in (("train", 2), ("validation", 1)):
         chosen = [video for video in videos if (video.source == held_out) == (name == "validation")]
-        config = CacheConfig(sampling=zoo.spec(MODEL).sampling, num_draws=num_draws, seed=0)
+        config = CacheConfig(sampling=zoo.spec(model).sampling, num_draws=num_draws, seed=0)
         parts[name], failures = build_cache(chosen, output / "cache", config, num_workers=1)
         assert not failures
-    expected = zoo.build(MODEL)
-    assert isinstance(expected, NssSvr)
+    expected = zoo.build(model)
+    assert isinstance(expected, Regression)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     fitted = fit_baseline(expected, TrainingData(**parts))
     torch.set_num_threads(before)
 
     checkpoint = weights.read(output / CHECKPOINT_FILE)
-    assert (checkpoint.architecture, checkpoint.status) == (MODEL, "trained")
+    assert (checkpoint.architecture, checkpoint.status) == (model, "trained")
     for name, value in expected.state_dict().items():
         assert torch.equal(checkpoint.tensors[name], value), name
     assert verify((output / CHECKPOINT_FILE).read_bytes(), name="it").difference == 0
