@@ -13,6 +13,8 @@ from securevqa_core.models.tlvqm.features import FEATURES, pooled, usual_row
 from securevqa_core.models.tlvqm.high import HIGH_FEATURES, tlvqm_high_features
 from securevqa_core.models.tlvqm.low import LOW_FEATURES, tlvqm_low_features
 from securevqa_core.models.videval.planes import halved, stacked
+from securevqa_core.models.videval.tlvqm_high import tlvqm_high
+from securevqa_core.models.videval.tlvqm_low import tlvqm_low
 
 HEIGHT, WIDTH = 120, 200
 Floats = NDArray[np.float64]
@@ -238,6 +240,21 @@ def test_patches_and_noise_are_what_a_loop_over_all_places_finds() -> None:
     assert found["density of noise"] == pytest.approx(density)
     assert found["mean strength of noise"] == pytest.approx(np.mean(strengths))
     assert found["deviation of the strength of noise"] == pytest.approx(np.std(strengths, ddof=1))
+
+
+def test_what_videval_takes_of_them_is_the_same_there() -> None:
+    frames = [frame.copy() for frame in moved(2, 4)]
+    for frame, column in zip(frames, (60, 66, 76), strict=True):
+        frame[40:80, column : column + 50] = window(texture(3), 0, 0)[:40, :50]
+    before, itself, after = (halved(stacked(torch.from_numpy(one.clip(0, 1)[None]))) for one in frames)
+    theirs = torch.stack(tlvqm_low(before, itself, after, reach=WIDTH // 40))[:, 0].tolist()
+    ours = list(low(frames).values())
+    assert [ours[place] for place in (0, 4, 11, 15, 17, 18, 21)] == pytest.approx(theirs)
+    assert min(theirs) > 0
+    lab = torch.from_numpy(np.stack([100 * frames[1].clip(0, 1), 20 * frames[0], 30 * frames[2]]))
+    closer = tlvqm_high_features(torch.full((HEIGHT, WIDTH), 0.5, dtype=torch.float64), lab)
+    _, _, colour, longer, near, soft = tlvqm_high(lab[None])[0].tolist()
+    assert closer[[16, 21, 23, 29]].tolist() == pytest.approx([colour, longer, near, soft])
 
 
 def test_every_statistic_stays_in_its_bounds() -> None:
