@@ -24,6 +24,7 @@ from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.fingerprints import fingerprint
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import DrawSource
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
@@ -69,6 +70,7 @@ class Decode:
     )
     precision: Literal["float32", "bfloat16"] = "float32"  # of its arithmetic
     takes_fingerprints: bool = False
+    rendition: Rendition | None = None  # of the file, that is sampled in its place
     deadline: float | None = None  # seconds since the epoch; None: no end
     tally: Any = None
 
@@ -108,6 +110,7 @@ class Decode:
             limits=self.decode_limits,
             decoder=self.decoder,
             takes_glances=self.takes_fingerprints,
+            rendition=self.rendition,
         )
         sink = self._sink()
         path = f"/proc/{os.getpid()}/fd/{target.fileno()}"

@@ -92,6 +92,7 @@ _COPIES = (
 _PROVENANCE = (
     Column("checkpoint_id", pa.string(), "weights that scored the video"),
     Column("checkpoint_status", pa.string(), "trained, imported or untrained"),
+    Column("as_delivered", pa.string(), "rendition that was judged, as x264:23; null: the upload itself"),
     Column("config_id", pa.string(), "digest of every setting that can change a score"),
     Column("key_id", pa.string(), "digest of the key; the key itself is nowhere"),
     Column("randomness", pa.string(), "keyed, ephemeral or public (--seed)"),

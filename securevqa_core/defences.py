@@ -19,11 +19,12 @@ from numpy.typing import ArrayLike
 from scipy import special
 from torch import Tensor, nn
 
-from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg
+from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg, through_rendition
 from securevqa_core.attacks.differentiable import FrameScorer, Pooling, Transform
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.randomness import VideoDraw, generator
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import SamplingConfig, require_range
 
 __all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]
@@ -38,6 +39,7 @@ DEFENCES = {
     "resize": "factor that frames are shrunk by and enlarged again, 1..16",
     "jpeg": "quality that frames are encoded with, 1..100",
     "h264": "constant rate factor that the video is encoded with, 0..51",
+    "delivered": "CODEC:QUALITY of the rendition that is judged, as of score --as-delivered: x264:23, say",
     "noise": "standard deviation of Gaussian noise on every value, 0..255 levels",
     "median": "no value: draws are pooled by their median, not their mean",
 }
@@ -223,6 +225,11 @@ def _h264(setup: _Setup, value: str) -> _Setup:
     return setup.after(lambda frames, _draw: _straight(frames, lambda one: through_h264(one, crf=crf)))
 
 
+def _delivered(setup: _Setup, value: str) -> _Setup:
+    rendition = Rendition.parse(value)
+    return setup.after(lambda frames, _draw: _straight(frames, lambda one: through_rendition(one, rendition)))
+
+
 def _noise(setup: _Setup, value: str) -> _Setup:
     sd = _number("noise", value, high=255)
 
@@ -264,6 +271,7 @@ _PLUG_INS: dict[str, Callable[[_Setup, str], _Setup]] = {
     "resize": _resize,
     "jpeg": _jpeg,
     "h264": _h264,
+    "delivered": _delivered,
     "noise": _noise,
     "median": _median,
 }

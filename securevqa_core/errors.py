@@ -92,6 +92,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "decode_timeout": _code("decode", "decoding outlasted --decode-timeout and was killed"),
     "decode_crashed": _code("decode", "the decoder process died and was replaced"),
     "decode_memory": _code("decode", "the decoder outgrew its memory limit"),
+    "rendition_failed": _code("decode", "what viewers would get could not be encoded, of --as-delivered"),
     "score_not_finite": _code("score", "the model returned a value that is not finite"),
     "worker_lost": _code("score", "no worker returned the row, on any attempt", retryable=True),
     "internal_error": _code("score", "an unexpected error; a defect of this project", retryable=True),

@@ -18,6 +18,7 @@ from securevqa_core.decoding.backend import Decoder
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import VideoDraw, generator
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
 __all__ = ["decode_request", "guarded_draws"]
@@ -30,6 +31,7 @@ def decode_request(
     limits: DecodeLimits,
     decoder: Decoder = "auto",
     takes_glances: bool = False,
+    rendition: Rendition | None = None,
 ) -> DecodeRequest:
     """Return what to ask the decoding process for: it is told where to look, never the guardian maps.
 
@@ -39,6 +41,7 @@ def decode_request(
         limits: of the decoding process.
         decoder: which backend reads the frames.
         takes_glances: take what `fingerprints.fingerprint` is made of, besides.
+        rendition: of the file, that is sampled in its place.
     """
     seeds = (DrawSeeds(skip_sampling=draw.skip_sampling, grid_sampling=draw.grid_sampling) for draw in draws)
     return DecodeRequest(
@@ -47,6 +50,7 @@ def decode_request(
         limits=limits,
         decoder=decoder,
         takes_glances=takes_glances,
+        rendition=rendition,
     )
 
 

@@ -32,6 +32,7 @@ from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, ScoreError, VideoError
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import Key, VideoDraw, generator
+from securevqa_core.rendition import Rendition
 from securevqa_core.sampling import clip_spans
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo, require_range
 from securevqa_core.video_score import ClipScore, Failure, VideoScore
@@ -80,6 +81,8 @@ class Scorer:
         draws: times the random part is repeated; None: the model's own number.
         precision: of the networks' arithmetic.
         decoder: `auto` is PyAV, and decord where it fails.
+        as_delivered: codec and quality of the rendition that viewers get, as `x264:23`, which is made and
+            judged in place of the video; None: the video itself is.
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
         sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
@@ -98,6 +101,7 @@ class Scorer:
         draws: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         decoder: Decoder = "auto",
+        as_delivered: str | None = None,
         limits: DecodeLimits | None = None,
         device: str = "cpu",
         sandbox: DecodeSandbox | None = None,
@@ -113,6 +117,7 @@ class Scorer:
                 raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         self._key = _key(key)
         self._decoder: Decoder = decoder
+        self._rendition = None if as_delivered is None else Rendition.parse(as_delivered)
         self._limits = limits or DecodeLimits()
         self._takes_glances = takes_glances
         self._lock = threading.Lock()
@@ -264,6 +269,7 @@ class Scorer:
             size_bytes=sampled.size_bytes,
             checkpoint_id=self.checkpoint.checkpoint_id,
             checkpoint_status=self.checkpoint.status,
+            as_delivered=None if self._rendition is None else str(self._rendition),
             key_id=self._key.key_id,
             randomness=self._key.randomness,
             decode_seconds=sampled.decode_seconds,
@@ -313,6 +319,7 @@ class Scorer:
             limits=self._limits,
             decoder=self._decoder,
             takes_glances=self._takes_glances,
+            rendition=self._rendition,
         )
 
 

@@ -63,6 +63,7 @@ class VideoScore:
     size_bytes: int | None
     checkpoint_id: str
     checkpoint_status: str  # trained, imported or untrained: scores of untrained weights mean nothing
+    as_delivered: str | None  # codec and quality of the rendition that was judged; None: the video itself
     key_id: str  # digest of the key
     randomness: str  # keyed, ephemeral or public
     decode_seconds: float | None

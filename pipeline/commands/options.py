@@ -77,6 +77,13 @@ class ScoreOptions:
     ] = False
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32"
     decoder: Annotated[str, typer.Option(help="auto (PyAV, decord where it fails), pyav or decord.")] = "auto"
+    as_delivered: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEC:QUALITY",
+            help="Judge the rendition viewers get: x264:23, x265:28, av1:35, vp9:33; default: the upload.",
+        ),
+    ] = None
     key_file: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +170,7 @@ class ScoreOptions:
             thresholds=Thresholds(pass_at=self.pass_at, reject_below=self.reject_below),
             decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
             decoder=self.decoder,  # type: ignore[arg-type]  # validated by ScoreConfig
+            as_delivered=self.as_delivered,
             fetch_limits=FetchLimits(max_bytes=self.max_bytes, timeout_seconds=self.fetch_timeout),
             scratch_dir=self.scratch,
             gpus_per_actor=self.gpus_per_actor,

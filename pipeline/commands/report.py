@@ -164,6 +164,7 @@ def _close_up(
     from pipeline.commands.weights import read_checkpoint  # noqa: PLC0415
     from pipeline.pages.close_up import look_closely  # noqa: PLC0415
     from securevqa_core import weights, zoo  # noqa: PLC0415
+    from securevqa_core.rendition import Rendition  # noqa: PLC0415
 
     row = table.slice(find_video(table, video), 1).to_pylist()[0]
     if row["content_sha256"] is None or row["score"] is None:
@@ -178,6 +179,7 @@ def _close_up(
         )
     key = given_key(key_file) or Key.public(0)
     words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
+    delivered = provenance.get("as_delivered")
     return look_closely(
         row["video_id"],
         row["uri"],
@@ -185,6 +187,7 @@ def _close_up(
         checkpoint=loaded,
         key=key,
         words=words,
+        rendition=None if delivered is None else Rendition.parse(delivered),
     )
 
 

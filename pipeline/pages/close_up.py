@@ -17,6 +17,7 @@ from operators.stage import FAILED
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, RunError
 from securevqa_core.randomness import Key, generator
+from securevqa_core.rendition import Rendition
 from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.scoring import branch_outputs, inter_features
 from securevqa_core.types import SamplingConfig
@@ -37,7 +38,14 @@ class CloseUp:
 
 
 def look_closely(
-    video_id: str, uri: str, *, content_sha256: str, checkpoint: weights.Checkpoint, key: Key, words: str
+    video_id: str,
+    uri: str,
+    *,
+    content_sha256: str,
+    checkpoint: weights.Checkpoint,
+    key: Key,
+    words: str,
+    rendition: Rendition | None = None,
 ) -> CloseUp:
     """Score one video here, without pooling; its first draw only.
 
@@ -48,6 +56,7 @@ def look_closely(
         checkpoint: that scored it; of a model with two branches or a map of places.
         key: with the report's own key these are the scores that its first draw was made of.
         words: what to say of them.
+        rendition: that was scored in place of the video.
 
     Raises:
         ConfigurationError: the model scores no moments or places.
@@ -59,7 +68,7 @@ def look_closely(
         raise ConfigurationError(
             f"video must be of a model with local scores, got {checkpoint.architecture!r}"
         )
-    row = _sampled(video_id, uri, content_sha256, sampling, key)
+    row = _sampled(video_id, uri, content_sha256, sampling, key, rendition)
     side = sampling.fragment_side
     clips = pixels_of(row, "fragments", np.uint8, 1, sampling.num_clips, sampling.clip_frames, side, side, 3)
     here: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
@@ -70,9 +79,16 @@ def look_closely(
     return _in_time(video_id, np.stack(calibrated), row, sampling, key, words=words)
 
 
-def _sampled(video_id: str, uri: str, content_sha256: str, sampling: SamplingConfig, key: Key) -> Row:
+def _sampled(
+    video_id: str,
+    uri: str,
+    content_sha256: str,
+    sampling: SamplingConfig,
+    key: Key,
+    rendition: Rendition | None,
+) -> Row:
     table = pa.Table.from_pylist([{ROW_KEY: video_id, "video_id": video_id, "uri": uri}], schema=MANIFEST)
-    decode = Decode(sampling=sampling, key=key, num_draws=1, scratch_dir=None)
+    decode = Decode(sampling=sampling, key=key, num_draws=1, scratch_dir=None, rendition=rendition)
     (sampled,) = decode(table)
     (before,) = rows_of(sampled)
     if before["content_sha256"] not in (content_sha256, None):

@@ -17,6 +17,7 @@ from securevqa_core.decoding.backend import Decoder
 from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
+from securevqa_core.rendition import Rendition
 from securevqa_core.scoring import Precision, Thresholds
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.weights import Checkpoint
@@ -56,6 +57,7 @@ class ScoreConfig:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     decoder: Decoder = "auto"
+    as_delivered: str | None = None  # rendition that is judged, as x264:23; None: the video itself
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
     gpus_per_actor: float = 0.5  # two stages share a GPU
@@ -70,6 +72,13 @@ class ScoreConfig:
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if self.as_delivered is not None:  # one text for one rendition, as it is part of a digest
+            object.__setattr__(self, "as_delivered", str(Rendition.parse(self.as_delivered)))
+
+    @property
+    def rendition(self) -> Rendition | None:
+        """What is judged in place of a video; None: the video itself."""
+        return None if self.as_delivered is None else Rendition.parse(self.as_delivered)
 
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a score; all ephemeral keys count as one."""
@@ -79,6 +88,8 @@ class ScoreConfig:
             "sampling": sampling.as_dict(),
             "key_id": key_id,
         }
+        if self.as_delivered is not None:
+            settings["as_delivered"] = self.as_delivered
         if self.embeddings is not None:
             settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -110,6 +121,7 @@ class ScoreConfig:
         return {
             "checkpoint_id": checkpoint.checkpoint_id,
             "checkpoint_status": checkpoint.status,
+            "as_delivered": self.as_delivered,
             "config_id": self.config_id(zoo.spec(checkpoint.architecture).sampling),
             "key_id": self.key.key_id,
             "randomness": self.key.randomness,

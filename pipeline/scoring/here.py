@@ -80,6 +80,7 @@ def outcome_rows(
         draws=config.num_draws,
         precision=config.precision,
         decoder=config.decoder,
+        as_delivered=config.as_delivered,
         limits=config.decode_limits,
         device=device,
         sandbox=sandbox,

@@ -106,6 +106,7 @@ def build_pipeline(
         checkpoint=weights if sampling.picture_rate else None,
         precision=config.precision,
         takes_fingerprints=config.backlog.looks_for_copies,
+        rendition=config.rendition,
         deadline=deadline,
         tally=telemetry.tally,
     )

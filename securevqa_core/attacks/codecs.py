@@ -1,4 +1,4 @@
-"""Owns whole frames through codecs: JPEG and H.264 as an upload meets them, and lossless files."""
+"""Owns whole frames through codecs, JPEG and those of video, as an upload meets them; and lossless files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
+from securevqa_core.decoding.backend import FoundFrame
+from securevqa_core.decoding.clock import constant_clock
+from securevqa_core.decoding.pixels import Scaler
+from securevqa_core.decoding.rendered import encoded
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import require_range
 
-__all__ = ["through_h264", "through_jpeg", "write_lossless"]
+__all__ = ["through_h264", "through_jpeg", "through_rendition", "write_lossless"]
 
 Frames = NDArray[np.uint8]  # (t, h, w, 3) RGB
 _FPS = 25
@@ -57,6 +62,23 @@ def through_h264(frames: Frames, *, crf: int) -> Frames:
         container.streams.video[0].thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(decoded).astype(np.uint8)[:, :height, :width]
+
+
+def through_rendition(frames: Frames, rendition: Rendition) -> Frames:
+    """Return frames (t, h, w, 3) uint8 as viewers get them: what `score --as-delivered` looks at."""
+    pictures = (
+        FoundFrame(
+            number=number,
+            picture=av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+            is_damaged=False,
+            is_interlaced=False,
+        )
+        for number, pixels in enumerate(frames)
+    )
+    clock, scaler = constant_clock(len(frames), len(frames) / _FPS), Scaler()
+    found = encoded(pictures, rendition, clock, wanted=range(len(frames)))
+    _, height, width, _ = frames.shape
+    return np.stack([scaler.rgb(one.picture, height=height, width=width) for one in found])
 
 
 def write_lossless(path: Path, frames: Frames, *, fps: float | None) -> None:

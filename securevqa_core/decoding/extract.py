@@ -28,9 +28,11 @@ from securevqa_core.decoding.declared import header_warnings
 from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.frame_index import FrameIndex, index_frames, video_info
 from securevqa_core.decoding.probe import check_duration, open_file, open_video
+from securevqa_core.decoding.rendered import rendered, whole_segments
 from securevqa_core.decoding.repeats import RepeatWatch
 from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
 from securevqa_core.whole_frames import WholeSink, whole_plan
 
@@ -63,6 +65,7 @@ class DecodeRequest:
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     decoder: Decoder = "auto"
     takes_glances: bool = False  # for a fingerprint
+    rendition: Rendition | None = None  # of the file, that is sampled in its place; None: the file itself
     has_crashed_pyav: bool = False  # then `auto` leaves PyAV's decoder alone
 
 
@@ -138,7 +141,8 @@ def _index(
     frames_per_picture: Fraction = _NO_REPEATS,
 ) -> FrameIndex:
     def choose(clock: Clock) -> NDArray[np.int64]:
-        return wanted_frames(clock.coarser(frames_per_picture), request.sampling, request.draws)
+        wanted = wanted_frames(clock.coarser(frames_per_picture), request.sampling, request.draws)
+        return wanted if request.rendition is None else whole_segments(wanted, clock)
 
     if request.sampling.has_statistics:  # which look at nearly all frames
         return index_frames(container, stream)
@@ -197,7 +201,8 @@ def _collect(
     watch = RepeatWatch()
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, info.fps)
-    for found in read_frames(video, collector.wanted):
+    read = read_frames if request.rendition is None else rendered(read_frames, request.rendition)
+    for found in read(video, collector.wanted):
         watch.add(found.number, found.picture)
         collector.add(found)
         for moment in collector.whole_moments(found.number):

@@ -7,6 +7,7 @@ No decoder has a part in it: whoever has the pixels trusts them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import Clock, constant_clock
 from securevqa_core.decoding.collect import Collector
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.rendered import encoded, whole_segments
 from securevqa_core.decoding.repeats import RepeatWatch
 from securevqa_core.types import VideoInfo
 from securevqa_core.whole_frames import WholeSink, whole_plan
@@ -39,7 +41,7 @@ def sample_frames(
         sink: takes the whole frames, where the sampling asks for any.
 
     Raises:
-        DecodeError: too_many_pixels.
+        DecodeError: too_many_pixels, rendition_failed.
     """
     num_frames, height, width, _ = frames.shape
     seconds = None if fps is None else num_frames / fps
@@ -81,11 +83,25 @@ def _collect(
     watch = RepeatWatch()
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, fps)
-    for number in collector.wanted.tolist():
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frames[number]), format="rgb24")
-        watch.add(number, picture)
-        collector.add(FoundFrame(number=number, picture=picture, is_damaged=False, is_interlaced=False))
-        for moment in collector.whole_moments(number):
+    for found in _found(frames, collector.wanted, clock, request):
+        watch.add(found.number, found.picture)
+        collector.add(found)
+        for moment in collector.whole_moments(found.number):
             assert sink is not None
-            sink.add(moment, collector.planes(picture))
+            sink.add(moment, collector.planes(found.picture))
     return collector, watch.frames_per_picture(fps)
+
+
+def _found(
+    frames: NDArray[np.uint8], wanted: NDArray[np.int64], clock: Clock, request: DecodeRequest
+) -> Iterator[FoundFrame]:
+    if request.rendition is None:
+        return _pictures(frames, wanted)
+    pictures = _pictures(frames, whole_segments(wanted, clock))
+    return encoded(pictures, request.rendition, clock, wanted=set(wanted.tolist()))
+
+
+def _pictures(frames: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Iterator[FoundFrame]:
+    for number in numbers.tolist():
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frames[number]), format="rgb24")
+        yield FoundFrame(number=number, picture=picture, is_damaged=False, is_interlaced=False)

@@ -142,7 +142,7 @@ def test_the_report_has_every_promised_column_in_order() -> None:
         "score score_sd score_lower raw_score clip_scores verdict "
         "width height fps num_frames duration_seconds codec decoder decode_warnings "
         "picture_fingerprint near_copy_of near_copies near_copy_best_score "
-        "checkpoint_id checkpoint_status config_id key_id randomness "
+        "checkpoint_id checkpoint_status as_delivered config_id key_id randomness "
         "fetch_seconds decode_seconds model_seconds scored_at"
     )
     assert OUTCOME.names == [ROW_KEY, *REPORT.names, CALL]

@@ -14,12 +14,13 @@ from scipy import stats
 from torch import Tensor
 
 from securevqa_core import weights, zoo
-from securevqa_core.attacks.codecs import through_h264, through_jpeg
+from securevqa_core.attacks.codecs import through_h264, through_jpeg, through_rendition
 from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.defences import certified_range, defended, noise_sd
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import fresh_draws
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import SamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -155,6 +156,7 @@ def test_any_model_of_the_zoo_is_a_target(name: str, clip: NDArray[np.uint8]) ->
     [
         ("jpeg=30", lambda clip: through_jpeg(clip, quality=30)),
         ("h264=35", lambda clip: through_h264(clip, crf=35)),
+        ("delivered=x265:35", lambda clip: through_rendition(clip, Rendition.parse("x265:35"))),
     ],
 )
 def test_a_codec_as_a_defence_is_that_codec_before_the_model(
@@ -165,7 +167,10 @@ def test_a_codec_as_a_defence_is_that_codec_before_the_model(
     assert not np.array_equal(scored, _around(model).measure(clip, DRAWS))
 
 
-@pytest.mark.parametrize("defence", ["resize=2", "jpeg=60", "h264=30", "noise=4", "guardian=2", "grid=fixed"])
+@pytest.mark.parametrize(
+    "defence",
+    ["resize=2", "jpeg=60", "h264=30", "delivered=x264:30", "noise=4", "guardian=2", "grid=fixed"],
+)
 def test_an_attackers_gradient_passes_through_every_defence(
     defence: str, model: torch.nn.Module, clip: NDArray[np.uint8]
 ) -> None:
@@ -286,6 +291,8 @@ def test_certificates_of_nothing_are_refused(settings: dict[str, object], messag
         ("resize=0", r"resize must be in 1\.\.16, got 0"),
         ("jpeg=0", r"jpeg must be in 1\.\.100, got 0"),
         ("h264=60", r"h264 must be in 0\.\.51, got 60"),
+        ("delivered=h264:23", "as_delivered must be one of x264:0..51, .*, got 'h264:23'"),
+        ("delivered=x264:60", r"quality of x264 must be in 0\.\.51, got 60"),
     ],
 )
 def test_defences_that_there_are_not_are_refused(defence: str, message: str, model: torch.nn.Module) -> None:

@@ -42,7 +42,14 @@ def test_limits_and_thresholds_make_no_row_a_new_one(changes: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_draws": 5}, {"precision": "bfloat16"}, {"decoder": "pyav"}, {"key": Key.public(2)}]
+    "changes",
+    [
+        {"num_draws": 5},
+        {"precision": "bfloat16"},
+        {"decoder": "pyav"},
+        {"key": Key.public(2)},
+        {"as_delivered": "x264:23"},
+    ],
 )
 def test_what_decides_a_score_makes_it_one(changes: dict[str, Any]) -> None:
     assert config(**changes).config_id(SAMPLING) != config().config_id(SAMPLING)
