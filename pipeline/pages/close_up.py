@@ -68,7 +68,9 @@ def look_closely(
         raise ConfigurationError(
             f"video must be of a model with local scores, got {checkpoint.architecture!r}"
         )
-    row = _sampled(video_id, uri, content_sha256, sampling, key, rendition)
+    row = _sampled(
+        video_id, uri, content_sha256=content_sha256, sampling=sampling, key=key, rendition=rendition
+    )
     side = sampling.fragment_side
     clips = pixels_of(row, "fragments", np.uint8, 1, sampling.num_clips, sampling.clip_frames, side, side, 3)
     here: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
@@ -82,6 +84,7 @@ def look_closely(
 def _sampled(
     video_id: str,
     uri: str,
+    *,
     content_sha256: str,
     sampling: SamplingConfig,
     key: Key,
