@@ -1,4 +1,4 @@
-"""Owns decoding a manifest file's bytes: Parquet, CSV and JSON lines, without guessing any type."""
+"""Owns decoding a manifest file's bytes: Parquet, CSV and JSON lines, and what numbers are in CSV."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 import pyarrow as pa
@@ -17,9 +18,21 @@ import pyarrow.parquet as pq
 from operators.storage import redact, scheme_of
 from securevqa_core.errors import ManifestError
 
-__all__ = ["MANIFEST_SUFFIXES", "decode_pieces", "decode_table", "piece_schemas", "suffix_of"]
+__all__ = [
+    "MANIFEST_SUFFIXES",
+    "as_numbers",
+    "decode_pieces",
+    "decode_table",
+    "number_types",
+    "piece_schemas",
+    "suffix_of",
+]
 
 READ_BYTES = 1 << 20  # of a column at once; else all of it in a row group
+# As numbers are written: `007` and `+49` are no numbers, nor is what 64 bits would not hold exactly.
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?")
+_MOST_DIGITS = 15  # that a float tells apart
 
 
 def suffix_of(location: str) -> str:
@@ -107,6 +120,46 @@ def _json_pieces(file: BinaryIO, name: str, num_rows: int) -> Iterator[pa.Table]
             yield _json_table([_json_object(line, f"manifest {name!r}") for line in piece], name)
 
 
+def number_types(tables: Iterable[pa.Table], *, texts: Collection[str]) -> dict[str, pa.DataType]:
+    """Return the types of columns of CSV whose cells are all written as numbers, empty ones left out.
+
+    Args:
+        tables: of texts, with all rows between them.
+        texts: columns that stay text whatever is in them.
+    """
+    fits: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for name in set(table.column_names) - set(texts):
+            cells = [cell for cell in table[name].to_pylist() if cell]
+            if cells and fits.get(name) != set():
+                fits[name] = fits.get(name, {pa.int64(), pa.float64()}) & _types_of(cells)
+    return {
+        name: pa.int64() if pa.int64() in types else pa.float64() for name, types in fits.items() if types
+    }
+
+
+def as_numbers(table: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return a table of texts with the columns that `number_types` found as numbers, null where empty."""
+    for place, name in enumerate(table.column_names):
+        if name in types:
+            number = int if types[name] == pa.int64() else float
+            cells = [number(cell) if cell else None for cell in table[name].to_pylist()]
+            table = table.set_column(place, name, pa.array(cells, types[name]))
+    return table
+
+
+def _types_of(cells: Iterable[str]) -> set[pa.DataType]:
+    are_integers, are_decimals = True, True
+    for cell in cells:
+        are_integers = are_integers and _INTEGER.fullmatch(cell) is not None
+        are_decimals = (
+            are_decimals
+            and _DECIMAL.fullmatch(cell) is not None
+            and sum(map(str.isdigit, cell)) <= _MOST_DIGITS
+        )
+    return {kind for kind, fits in ((pa.int64(), are_integers), (pa.float64(), are_decimals)) if fits}
+
+
 def _decode_parquet(content: bytes, name: str) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
@@ -117,7 +170,7 @@ def _decode_parquet(content: bytes, name: str) -> pa.Table:
 
 
 def _decode_csv(content: bytes, name: str) -> pa.Table:
-    """Every cell as the text it is: `007` stays `007`; python's reader numbers the lines it refuses."""
+    """Every cell as the text it is; python's reader numbers the lines it refuses."""
     reader = csv.reader(io.StringIO(_text(content, name), newline=""), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]

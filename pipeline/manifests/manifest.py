@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from operators import storage
-from pipeline.manifests.formats import decode_table, suffix_of
+from pipeline.manifests.formats import as_numbers, decode_table, number_types, suffix_of
 from pipeline.manifests.listing import list_videos
 from pipeline.manifests.parts import home_of_parts, joined, table_parts
 from pipeline.manifests.rows import (
@@ -63,7 +63,8 @@ def read_rows(
     Args:
         location: a `.parquet`, `.csv`, `.jsonl`, `.ndjson` or `.json` (lines) file, a directory (every video
             below it, recursively, hidden ones left out, sorted) or a glob, local or in any store; a file that
-            is there is never taken for a glob. CSV cells stay the text they are. Where all files of a
+            is there is never taken for a glob. A column of CSV is of numbers where all
+            its cells are written as such, else of text. Where all files of a
             directory or glob are such files, they are parts of one table (see `parts.py`).
         uri_column: the column that holds the videos' URIs. A relative one starts at the manifest's own
             folder; a local one becomes an absolute plain path. What follows `file://` is taken literally;
@@ -86,6 +87,8 @@ def read_rows(
     if listing is None or parts is not None:
         names = [location] if parts is None else parts
         table = joined([decode_table(_read_all(name), name) for name in names], names)
+        if all(suffix_of(name) == ".csv" for name in names):
+            table = as_numbers(table, number_types([table], texts={uri_column, "video_id"}))
         return rules.rows(table, folder_of(location if parts is None else home_of_parts(location)))
     if not listing.uris:
         raise no_video(location, listing.others)

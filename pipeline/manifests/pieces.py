@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators import storage
-from pipeline.manifests.formats import decode_pieces, piece_schemas, suffix_of
+from pipeline.manifests.formats import as_numbers, decode_pieces, number_types, piece_schemas, suffix_of
 from pipeline.manifests.listing import is_folder_of_videos, list_videos, walk_videos
 from pipeline.manifests.manifest import READ_SECONDS, read_failure, read_manifest
 from pipeline.manifests.parts import home_of_parts, table_parts, united
@@ -95,10 +95,17 @@ def _pieces(rules: RowRules, others: list[str]) -> Iterator[Manifest]:
         schema = united(
             found for copy, name in zip(copies, names, strict=True) for found in _schemas(copy, name)
         )
-        for copy, name in zip(copies, names, strict=True):
-            with copy.open("rb") as file:
-                for table in decode_pieces(file, name, num_rows=PIECE_ROWS):
-                    yield rules.rows(_with(table, schema), home)
+        numbers = {}
+        if all(suffix_of(name) == ".csv" for name in names):
+            numbers = number_types(_tables(copies, names), texts={rules.uri_column, "video_id"})
+        for table in _tables(copies, names):
+            yield rules.rows(as_numbers(_with(table, schema), numbers), home)
+
+
+def _tables(copies: Sequence[Path], names: Sequence[str]) -> Iterator[pa.Table]:
+    for copy, name in zip(copies, names, strict=True):
+        with copy.open("rb") as file:
+            yield from decode_pieces(file, name, num_rows=PIECE_ROWS)
 
 
 def _schemas(copy: Path, name: str) -> Iterator[tuple[pa.Schema, str]]:

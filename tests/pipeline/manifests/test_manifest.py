@@ -252,13 +252,44 @@ def test_a_row_that_breaks_a_rule_is_refused_alone_and_keeps_its_place(write: An
     assert found.refused[5].message.startswith("uri '/a.mp4' is that of row 1")
     assert "sig" not in found.refused[2].message
     assert all(one.code in ERROR_CODES for one in found.refused.values())
-    assert found.table["n"].to_pylist() == [str(n) for n in range(7)]
+    assert found.table["n"].to_pylist() == list(range(7))
     ids = found.table["video_id"].to_pylist()
     assert len(set(ids)) == 7
     alone = read_rows(write("one.csv", "uri\n/a.mp4\n")).table["video_id"].to_pylist()
     assert ids[0] == alone[0]
     again = read_rows(write("again.csv", "uri\n" + "\n".join([*lines[:1], *lines[4:]]) + "\n"))
     assert again.table["video_id"].to_pylist()[1:] == [*ids[4:]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["4.6", "5", ""], [4.6, 5.0, None]),
+        (["-3", "0", "1001"], [-3, 0, 1001]),
+        (["1e-3", "2.5"], [0.001, 2.5]),
+        (["007", "8"], ["007", "8"]),  # an identifier
+        (["+1", "2"], ["+1", "2"]),
+        (["1.0", "NA"], ["1.0", "NA"]),
+        (["nan", "1"], ["nan", "1"]),
+        (["12345678901234567890", "1"], ["12345678901234567890", "1"]),  # beyond what 64 bits hold
+        (["0.12345678901234567", "1"], ["0.12345678901234567", "1"]),
+        (["", ""], ["", ""]),
+    ],
+)
+def test_a_column_of_csv_is_of_numbers_where_all_its_cells_are(
+    cells: list[str], values: list[Any], write: Any
+) -> None:
+    text = "uri,video_id,x\n" + "".join(f"/{row}.mp4,{row},{cell}\n" for row, cell in enumerate(cells))
+    table = read_manifest(write("m.csv", text))
+    assert table["x"].to_pylist() == values
+    assert table["video_id"].to_pylist() == [str(row) for row in range(len(cells))]
+
+
+def test_parts_of_csv_are_numbers_together_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.csv").write_text("uri,x\n/a.mp4,4.60\n")
+    (tmp_path / "parts" / "b.csv").write_text("uri,x\n/b.mp4,unknown\n")
+    assert read_manifest(str(tmp_path / "parts"))["x"].to_pylist() == ["4.60", "unknown"]
 
 
 def test_given_ids_that_repeat_or_are_missing_are_refused_alone(write: Any) -> None:

@@ -65,7 +65,7 @@ def test_a_folder_of_tables_alone_is_one_table_whatever_its_name(place: str) -> 
     )
     table = read_manifest(folder)
     assert table["uri"].to_pylist() == [join(folder, "a.mp4"), join(folder, "b.mp4")]
-    assert table["x"].to_pylist() == ["1", "2"]
+    assert table["x"].to_pylist() == [1, 2]
     assert read_manifest(f"{folder}/*.csv")["uri"].to_pylist() == [join(folder, "a.mp4")]
 
 
