@@ -194,6 +194,14 @@ def test_it_is_bounded_in_time(large: Path) -> None:
     assert failed.value.code == "decode_timeout"
 
 
+def test_what_takes_too_long_is_the_failure_of_that_video_alone(large: Path, videos: dict[str, Path]) -> None:
+    limits = DecodeLimits(timeout_seconds=2)
+    with Scorer(key=KEY, draws=1, as_delivered="x265:1", limits=limits) as scorer:
+        late = scorer.score(large)
+        assert (late.failure and late.failure.code, late.score) == ("decode_timeout", None)
+        assert scorer.score(videos["bikes_h264.mp4"]).failure is None
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_it_is_bounded_in_memory(codec: str, large: Path) -> None:
     """An encoder that cannot do with what there is ends with its cell, and no other video does."""

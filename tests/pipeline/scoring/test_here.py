@@ -94,8 +94,19 @@ def as_rows(table: pa.Table) -> list[dict[str, object]]:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("model", ["secure-vqa-compact", "nss-svr", "videval", "uvq-1.5"])
-def test_rows_are_those_of_ray_to_the_last_bit(model: str, videos: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "delivered"),
+    [
+        ("secure-vqa-compact", None),
+        ("secure-vqa-compact", "x264:23"),
+        ("nss-svr", None),
+        ("videval", None),
+        ("uvq-1.5", None),
+    ],
+)
+def test_rows_are_those_of_ray_to_the_last_bit(
+    model: str, delivered: str | None, videos: dict[str, Path], tmp_path: Path
+) -> None:
     names = ["bikes_h264.mp4", "carphone_vp9.webm", "one_frame.mp4", "audio_only.mp4"]
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.mp4").touch()
@@ -107,12 +118,14 @@ def test_rows_are_those_of_ray_to_the_last_bit(model: str, videos: dict[str, Pat
     for where, env in (("here", ALONE), ("ray", {"RAY_ADDRESS": "local"})):
         output = str(tmp_path / where)
         call_ = ("score", str(manifest), "--seed", "5", "--draws", "2", "--model", model, "--output", output)
-        securevqa(*call_, env=env)
+        more = () if delivered is None else ("--as-delivered", delivered)
+        securevqa(*call_, *more, env=env)
         tables[where] = read_report(output)
     assert tables["here"].schema == tables["ray"].schema
     assert as_rows(tables["here"]) == as_rows(tables["ray"])
     statuses = tables["here"]["status"].to_pylist()
     assert statuses == ["scored"] * 3 + ["failed"] * 4
+    assert set(tables["here"]["as_delivered"].to_pylist()) == {delivered}
     for name in OF_THE_CLOCK:
         known = [[value is None for value in table[name].to_pylist()] for table in tables.values()]
         assert known[0] == known[1], name
@@ -158,6 +171,17 @@ def test_what_only_a_run_looks_at_needs_an_output(
 ) -> None:
     assert call("score", str(videos["bikes_h264.mp4"]), *option) == 2
     assert named in capsys.readouterr().err
+
+
+def test_a_rendition_that_is_not_in_the_table_is_refused(
+    videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = str(videos["bikes_h264.mp4"])
+    for text in ("copy:1", "x264:23:preset=placebo", "x264:52"):
+        assert call("score", clip, "--seed", "1", "--as-delivered", text) == 2
+        assert "x264" in capsys.readouterr().err
+    assert call("score", clip, "--seed", "1", "--draws", "1", "--as-delivered", "vp9:07", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["as_delivered"] == "vp9:7"
 
 
 def test_a_wrong_name_is_said_before_anything_is_scored(
