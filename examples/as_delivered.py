@@ -1,11 +1,14 @@
 """Says what it costs to judge what viewers get: agreement with labels, points and seconds, by rendition.
 
 python examples/as_delivered.py labelled.parquet --label label --every 8 --rendition x264:23
+
+Ctrl-C ends it with what it has so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -29,12 +32,13 @@ def main() -> None:
     kinds = [None, *(arguments.rendition or USUAL)]
     scorers = [Scorer(key=Key.public(1), as_delivered=kind) for kind in kinds]
     scores, seconds, labels = [], [], []
-    for row in table:
-        found = [scorer.score(row["uri"]) for scorer in scorers]
-        if all(one.score is not None for one in found) and row[arguments.label] is not None:
-            scores.append([one.score for one in found])
-            seconds.append([one.decode_seconds for one in found])
-            labels.append(row[arguments.label])
+    with contextlib.suppress(KeyboardInterrupt):
+        for row in table:
+            found = [scorer.score(row["uri"]) for scorer in scorers]
+            if all(one.score is not None for one in found) and row[arguments.label] is not None:
+                scores.append([one.score for one in found])
+                seconds.append([one.decode_seconds for one in found])
+                labels.append(row[arguments.label])
     for scorer in scorers:
         scorer.close()
     points, spent = np.array(scores, dtype=float), np.array(seconds, dtype=float)
