@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -11,8 +12,9 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from media import run_ffmpeg, spoil_packets
+from media import bundled_clip, run_ffmpeg, spoil_packets
 
+from securevqa_core import zoo
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import constant_clock
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
@@ -262,3 +264,24 @@ def test_nothing_is_left_behind() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     made("x264:23", num_frames=4, size=(64, 64))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.slow
+def test_what_it_costs(tmp_path: Path) -> None:
+    """Prints the processor's seconds that four seconds of 540p take; `-s` shows them."""
+    upload = tmp_path / "upload.mp4"
+    run_ffmpeg(
+        *("-stream_loop", "3", "-i", str(bundled_clip("bikes")), "-t", "4", "-vf", "scale=960:540", "-an"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", str(upload)),
+    )
+    sampling = zoo.spec(zoo.DEFAULT_MODEL).sampling
+    draws = keyed_draws(KEY, "0" * 64, 4)
+    spent = {}
+    for text in (None, *PROGRAM):
+        rendition = None if text is None else Rendition.parse(text)
+        wanted = decode_request(sampling, draws, limits=DecodeLimits(), rendition=rendition)
+        before = time.process_time()
+        extract_sample(str(upload), wanted)
+        spent[text] = time.process_time() - before
+        print(f"{text or 'the upload'}: {spent[text]:.2f} s")  # noqa: T201
+    assert spent[None] < spent["x264:23"] < 40 * spent[None]
