@@ -54,6 +54,21 @@ def test_every_warning_of_every_damaged_video_is_shown_what_is_in_doubt_first(tm
     assert section(page(run(tmp_path)), "damaged") == ""
 
 
+@pytest.mark.parametrize(
+    ("count", "heading"),
+    [
+        (20, "<details open><summary>One by one"),
+        (21, "<details><summary>One by one"),
+        (250, "<details><summary>The first 100 of 250"),
+    ],
+)
+def test_long_lists_are_folded(tmp_path: Path, count: int, heading: str) -> None:
+    rows = [ROWS[5] | {"video_id": f"f{number}"} for number in range(count)]
+    text = page(run(tmp_path, rows), group=None)
+    assert heading in " ".join(text.split()).replace("<details >", "<details>")
+    assert section(text, "failed").count(".mp4") == min(count, 100)
+
+
 def test_the_worst_and_the_best_are_shown_and_no_video_twice(tmp_path: Path) -> None:
     _, report = read_finished_run(run(tmp_path), columns=PAGE_COLUMNS)
     low, high = shown_videos(report, 2)
