@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PENDING = "pending"  # status of a video that no run has begun yet
-ROWS_PER_FILE = 25_000  # which memory holds
+ROWS_PER_FILE = 10_000  # which memory holds
 BYTES_PER_FILE = 256 << 20  # of embeddings
 STAGE_SECONDS = {"fetch": "fetch_seconds", "decode": "decode_seconds", "model": "model_seconds"}
 

@@ -27,6 +27,7 @@ PLAN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_PLAN", "100000,200
 NUM_SCORED = int(os.environ.get("SECUREVQA_SCORED", "10"))  # of a run; the others fail, and pass every stage
 SUPPORT = Path(__file__).parents[2] / "support"
 MAX_DRIVER_BYTES = 450  # a row more, from reading the manifest to run.json
+MAX_TIMES = 1.2  # as much memory for a hundred times the rows
 MAX_GROWTH_MEGABYTES = 200  # of a run
 # Two slots decode on two cores, and what waits between the stages is bounded by Ray, not by the manifest.
 MAX_STORE_MEGABYTES = 1000
@@ -159,6 +160,8 @@ def test_a_driver_s_memory_is_nearly_flat_while_its_manifest_grows(tmp_path: Pat
     first_size, last_size = PLAN_SIZES[0], PLAN_SIZES[-1]
     grown = (peaks[last_size] - peaks[first_size]) * 2**20
     assert grown / (last_size - first_size) < MAX_DRIVER_BYTES
+    if last_size >= 100 * first_size:
+        assert peaks[last_size] <= MAX_TIMES * peaks[first_size]
 
 
 @pytest.mark.timeout(86_400 if "SECUREVQA_SCALE" in os.environ else 300)
