@@ -1,6 +1,7 @@
 """Measures what fingerprints find and what they confuse, on a folder of unlike videos.
 
     python examples/near_copies.py FOLDER --keep ENCODINGS
+    python examples/near_copies.py --rows 10000000 --keep INDEX    # a lookup among so many, made up
 
 Every video's first eight seconds, and excerpts from later on, are compared with those of all others. Every
 fifth is encoded anew in many ways, each compared with what it was made of. Needs securevqa[train].
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from pipeline.runs.near_index import NearIndex
 from securevqa_core import zoo
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError
-from securevqa_core.fingerprints import MAX_DISTANCE, MIRROR, fingerprint, words
+from securevqa_core.fingerprints import MAX_DISTANCE, MIRROR, PARTS, fingerprint, words
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import Key
 from securevqa_core.types import DecodeLimits
@@ -117,21 +119,57 @@ def print_edits(edited: dict[str, list[tuple[int, bool]]]) -> None:
         print(f"| {meaning} | {len(bits)} | {near} | {found} | {np.median(bits):.0f} | {max(bits)} |")
 
 
+def print_lookups(folder: Path, num_rows: int) -> None:
+    """Print what an index of so many random fingerprints costs, and a lookup with nine bits turned."""
+    rng, size = np.random.default_rng(0), 100_000
+
+    def part(start: int) -> np.ndarray:
+        some = np.random.default_rng(start).integers(1 << 63, size=(size, PARTS), dtype=np.uint64)
+        return some[: num_rows - start]
+
+    started = time.perf_counter()
+    starts = range(0, num_rows, size)
+    parts = ((np.arange(one, min(one + size, num_rows)), part(one)) for one in starts)
+    index = NearIndex(folder, parts, num_rows)
+    built = time.perf_counter() - started
+    queries = part(int(rng.choice(starts)))[:2_000] ^ np.uint64(0b111000000111)
+    queries[:, 1:] ^= np.uint64(1 << 40)
+    index.near(queries[-100:], np.full(100, num_rows))
+    started = time.perf_counter()
+    places, _ = index.near(queries, np.full(len(queries), num_rows))
+    spent = (time.perf_counter() - started) / len(queries)
+    memory = Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]
+    print(
+        f"{num_rows} rows: built in {built:.1f} s, {1e3 * spent:.2f} ms a lookup, {len(places)} found of ",
+        end="",
+    )
+    print(f"{len(queries)}, {int(memory) >> 10} MB of memory that no file backs")
+
+
 def main() -> None:
     """Print two tables, in Markdown."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, help="videos, no two of which are alike")
+    parser.add_argument("folder", type=Path, nargs="?", help="videos, no two of which are alike")
+    parser.add_argument("--rows", type=int, default=0, help="measure lookups among so many instead")
     parser.add_argument("--keep", type=Path, required=True, help="folder for what is encoded")
     given = parser.parse_args()
     given.keep.mkdir(exist_ok=True)
+    if given.rows:
+        print_lookups(given.keep, given.rows)
+    if given.folder:
+        compare(given.folder, given.keep)
+
+
+def compare(folder: Path, keep: Path) -> None:
+    """Encode a folder's videos, and print how far what was made of them lies apart."""
     sandbox = DecodeSandbox(DecodeLimits())
     excerpts: dict[tuple[str, str], np.ndarray] = {}
     edited: dict[str, list[tuple[int, bool]]] = defaultdict(list)
-    sources = sorted(one for one in given.folder.iterdir() if one.suffix in {".mp4", ".mkv", ".webm"})
+    sources = sorted(one for one in folder.iterdir() if one.suffix in {".mp4", ".mkv", ".webm"})
     for place, source in enumerate(sources):
 
         def target(name: str, stem: str = source.stem) -> Path:
-            return given.keep / f"{stem}__{name}.mkv"
+            return keep / f"{stem}__{name}.mkv"
 
         for name, start in EXCERPTS.items():
             cut = f"-ss {start} -t {SECONDS} -crf 16"
@@ -142,7 +180,7 @@ def main() -> None:
         for name, (_, options, filters) in EDITS.items() if base is not None and place % 5 == 0 else ():
             video = encode(target("base"), target(name), options, filters)
             if (found := fingerprint_of(video, sandbox)) is not None:
-                edited[name].append((distance(base, found), is_found(given.keep / "index", base, found)))
+                edited[name].append((distance(base, found), is_found(keep / "index", base, found)))
     print_pairs(excerpts)
     print_edits(edited)
 

@@ -1,7 +1,7 @@
 """Owns fingerprints of what a video shows: 252 bits that it keeps when it is encoded anew.
 
-    16 moments, evenly spread      4 glances, 64 x 64      lowest frequencies        bits
-    |.|.|.|.|.|.|.|.|.|.|.|.|.|.|.|.|  -->  [mean of 4] x 4  -->  DCT, 8 x 8 less its mean  -->  63 signs x 4
+    64 moments, evenly spread      4 glances, 64 x 64       lowest frequencies           bits
+    |.|.|.|.|.|. ... |.|.|.|.  -->  [mean of 16] x 4  -->  DCT, 8 x 8 less its mean  -->  63 signs x 4
 
 Two videos are near copies where at most `MAX_DISTANCE` bits differ, as they are or with one of them mirrored:
 mirroring turns the signs of the odd columns, and no others. What it finds and misses is measured by

@@ -63,19 +63,17 @@ class NearCopies:
 
     def _number(self, checkpoint_id: str) -> None:
         """Number the contents by age."""
-        digests, order, scores = [], [], []
+        num_rows, start = self._rows.num_rows, 0
+        digest, score = np.empty(num_rows, np.uint64), np.empty(num_rows)
+        call, at, tie = np.empty((3, num_rows), np.int64)
         for part in self._rows.pieces():
-            digests.append(self._digests(part))
-            order.append(np.stack([_integers(part, CALL), _integers(part, "scored_at")]))
+            place = slice(start, start := start + part.num_rows)
+            digest[place] = self._digests(part)
+            call[place], at[place] = _integers(part, CALL), _integers(part, "scored_at")
+            tie[place] = _bytes(part).view(np.int64)[:, 0]
             is_ours = np.array([one == checkpoint_id for one in part["checkpoint_id"].to_pylist()])
-            own = part["score"].to_numpy().astype(np.float64)
-            scores.append(np.where(is_ours, own, np.nan))
-        digest, (call, at), score = (
-            np.concatenate(digests),
-            np.concatenate(order, axis=1),
-            np.concatenate(scores),
-        )
-        oldest = np.lexsort((digest, at, call))
+            score[place] = np.where(is_ours, part["score"].to_numpy().astype(np.float64), np.nan)
+        oldest = np.lexsort((tie, at, call))
         self._contents, first = np.unique(digest[oldest], return_index=True)
         by_age = np.argsort(first)
         self._firsts = oldest[first[by_age]]
@@ -128,8 +126,12 @@ class NearCopies:
 
     def _digests(self, rows: pa.Table) -> NDArray[np.uint64]:
         """Return 64 bits of each content's digest, of which nobody can know beforehand which are alike."""
-        whole = np.frombuffer(bytes.fromhex("".join(texts(rows, "content_sha256"))), np.uint64)
-        return np.asarray(whole.reshape(-1, 4) @ self._salt)
+        return np.asarray(_bytes(rows) @ self._salt)
+
+
+def _bytes(rows: pa.Table) -> NDArray[np.uint64]:
+    """Return the digests of contents, (rows, 4)."""
+    return np.frombuffer(bytes.fromhex("".join(texts(rows, "content_sha256"))), np.uint64).reshape(-1, 4)
 
 
 def _integers(rows: pa.Table, name: str) -> NDArray[np.int64]:

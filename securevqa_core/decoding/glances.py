@@ -1,6 +1,6 @@
 """Owns the glances that a fingerprint is made of: a few of the frames that come anyway, shrunk and averaged.
 
-No frame is decoded for them: of those a model looks at, the nearest to 16 evenly spread moments are taken.
+No frame is decoded for them: of those a model looks at, the nearest to 64 evenly spread moments are taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from securevqa_core.decoding.pixels import Scaler
 
 __all__ = ["GLANCES_SHAPE", "MOMENTS", "Glances", "glances_of"]
 
-MOMENTS = 16
+MOMENTS = 64
 _PARTS, _SIDE = 4, 64  # quarters of the time, and pixels
 GLANCES_SHAPE = (_PARTS, _SIDE, _SIDE)
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -24,7 +24,7 @@ class Glances:
     """Takes small pictures of a few frames as they come; `mean` is what they come to.
 
     Args:
-        frames: (16,) numbers of the frames in the middle of as many equal parts of the video's time.
+        frames: (64,) numbers of the frames in the middle of as many equal parts of the video's time.
         wanted: (k,) ascending, the frames that will come.
     """
 

@@ -102,6 +102,22 @@ def test_of_a_flood_the_oldest_are_looked_at(tmp_path: Path) -> None:
     assert numbers.tolist() == list(range(MOST_OF_A_PIECE))
 
 
+def test_a_lookup_compares_few_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, compared_with = np.random.default_rng(6), []
+    are_near = near_index.are_near
+
+    def counted(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        compared_with.append(len(others))
+        return are_near(some, others)
+
+    words = random_words(rng, 200_000)
+    index = NearIndex(tmp_path, [(np.arange(len(words)), words)], len(words))
+    monkeypatch.setattr(near_index, "are_near", counted)
+    places, _ = index.near(turned(words[:100], rng, 12), np.full(100, len(words)))
+    assert len(places) == 100
+    assert sum(compared_with) < 100 * len(words) / 2_000
+
+
 @pytest.mark.parametrize("num_queries", [0, 3])
 def test_nothing_is_near_where_nothing_is_known(num_queries: int, tmp_path: Path) -> None:
     queries = random_words(np.random.default_rng(5), num_queries)
