@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from securevqa_core import zoo
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
-from securevqa_core.decoding.glances import GLANCES_SHAPE, Glances, glances_of
+from securevqa_core.decoding.glances import GLANCES_SHAPE, MOMENTS, Glances, glances_of
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.fingerprints import (
     BITS_PER_PART,
@@ -151,22 +151,21 @@ def test_a_fingerprint_of_another_length_is_refused() -> None:
         words(["ab" * 32, "ab" * 31])
 
 
-def test_glances_are_of_the_frames_nearest_to_sixteen_moments() -> None:
-    frames = np.arange(160, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2).repeat(3, 3)
-    means = [
-        np.mean([frames[quarter * 40 + 5 + 10 * step, 0, 0, 0] for step in range(4)]) for quarter in range(4)
-    ]
+def test_glances_are_of_the_frames_nearest_to_evenly_spread_moments() -> None:
+    levels = np.arange(192, dtype=np.uint8)
+    frames = levels[:, None, None, None].repeat(64, 1).repeat(64, 2).repeat(3, 3)
+    means = (np.arange(MOMENTS) * 3 + 1).reshape(4, -1).mean(axis=1)
     assert np.abs(glances_of(frames).mean(axis=(1, 2)) - means).max() <= 1
 
 
 def test_a_frame_that_does_not_come_is_its_neighbours() -> None:
-    frames = np.random.default_rng(3).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8)
-    numbers = np.arange(16) * 2
+    frames = np.random.default_rng(3).integers(0, 255, (MOMENTS, 64, 64, 3), dtype=np.uint8)
+    numbers, last = np.arange(MOMENTS) * 2, MOMENTS - 1
     repeated = frames.copy()
-    repeated[2], repeated[15] = frames[1], frames[14]  # the earlier of two that are as near
+    repeated[2], repeated[last] = frames[1], frames[last - 1]  # the earlier of two that are as near
     expected, holed = Glances(numbers, numbers), Glances(numbers, numbers)
     for place, number in enumerate(numbers.tolist()):
         expected.add(number, VideoFrame.from_ndarray(repeated[place], format="rgb24"))
-        if place not in (2, 15):
+        if place not in (2, last):
             holed.add(number, VideoFrame.from_ndarray(frames[place], format="rgb24"))
     assert (expected.mean() == holed.mean()).all()
