@@ -24,6 +24,7 @@ __all__ = ["dataset_app"]
 
 _SPLITS = ("train", "val", "test")
 _DEFAULTS = BuildConfig()
+_OPINIONS = Opinions()
 
 dataset_app = typer.Typer(no_args_is_help=True)
 
@@ -59,10 +60,10 @@ def build_command(
         typer.Option(
             help=f"Clips that get people's opinion, as predicted: {', '.join(get_args(OpinionsOf))}."
         ),
-    ] = "all",
+    ] = _OPINIONS.of,
     teacher: Annotated[
         str, typer.Option(help=f"Who predicts it: {', '.join(VERSIONS)}; the later, the quicker.")
-    ] = "videval",
+    ] = _OPINIONS.teacher,
     val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
     test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
     workers: Annotated[int | None, typer.Option(help="Views made at a time; one for each processor.")] = None,

@@ -76,7 +76,7 @@ def test_a_data_set_that_is_there_is_given_opinions_and_no_clip_is_made_again(
     assert {row["uri"]: Path(row["uri"]).stat().st_mtime_ns for row in rows} == written
     for row, before in zip(rows, plain, strict=True):
         assert row["opinion"] == Path(row["uri"]).stat().st_size % 100
-        assert (row["opinion_sd"], row["teacher"]) == (1.5, teacher_id("videval"))
+        assert (row["opinion_sd"], row["teacher"]) == (1.5, teacher_id("videval-720p"))
         assert row["joined"] == of_source * row["label"] / 100
         assert row["label"] == before["label"] == row["vmaf_neg"] * (row["quality_factor"] or 1)
 
@@ -88,7 +88,7 @@ def test_another_teacher_is_asked_anew_and_damaged_opinions_are_made_again(
     build(footage, tmp_path / "set", opinions=Opinions(teacher="videval-480p"))
     assert len(teacher.asked) == 2 * len(first)
     (kept,) = (tmp_path / "set").glob("opinions/*.json")
-    for damage in ("{", "[3]", json.dumps({"teacher": teacher_id("videval"), "clips": {"a": {}}})):
+    for damage in ("{", "[3]", json.dumps({"teacher": teacher_id("videval-720p"), "clips": {"a": {}}})):
         kept.write_text(damage)
         teacher.asked.clear()
         assert build(footage, tmp_path / "set") == first
