@@ -196,11 +196,10 @@ def fingerprint_of(sample: DecodedSample) -> str | None:
 @functools.lru_cache(maxsize=1)
 def _model(checkpoint: Any) -> Any:
     """Return this worker's model, built once from a reference to its weights."""
-    import ray  # noqa: PLC0415 - whoever has no reference has no need of it
-
     from securevqa_core import weights  # noqa: PLC0415 - it needs torch
 
-    return weights.build(ray.get(checkpoint))
+    # Not ray.get, which lends this task's processor to another task for as long as it waits.
+    return weights.build(checkpoint.future().result(timeout=BEGIN_SECONDS))
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import hashlib
 import resource
@@ -14,10 +15,12 @@ import media
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from operators import decode as decode_module
 from operators.decode import Decode
 from operators.schema import MANIFEST, ROW_KEY, SAMPLED, Row, pixels_of, row_table, rows_of
+from securevqa_core import Scorer, weights, zoo
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.randomness import Key
 from securevqa_core.types import DecodeLimits, SamplingConfig
@@ -197,6 +200,32 @@ def test_a_scratch_file_that_cannot_be_closed_is_forgotten(
 
     monkeypatch.setattr(decode_module.tempfile, "TemporaryFile", lambda **options: Stubborn(make(**options)))
     assert _row(_stage(tmp_path), videos["bikes_h264.mp4"])["status"] is None
+
+
+@pytest.mark.slow
+def test_the_features_of_whole_pictures_are_those_of_the_weights_it_is_handed(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoint = weights.seeded("uvq-1.5", seed=3)
+    handed = concurrent.futures.Future[weights.Checkpoint]()
+    handed.set_result(checkpoint)
+
+    class Reference:
+        def future(self) -> concurrent.futures.Future[weights.Checkpoint]:
+            return handed
+
+    sampling = zoo.spec("uvq-1.5").sampling
+    before = torch.get_num_threads()
+    try:
+        row = _row(_stage(tmp_path, sampling=sampling, checkpoint=Reference()), videos["bikes_h264.mp4"])
+        with Scorer(checkpoint, key=KEY) as scorer:
+            expected = scorer.take(videos["bikes_h264.mp4"]).statistics
+    finally:
+        torch.set_num_threads(before)
+    found = pixels_of(row, "statistics", np.float32, -1)
+    assert expected is not None
+    assert len(found) == 2 * 4096  # a picture a second, of two
+    assert (found == expected).all()
 
 
 def test_a_bad_video_does_not_spoil_the_next(videos: dict[str, Path], tmp_path: Path) -> None:
