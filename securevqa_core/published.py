@@ -23,7 +23,7 @@ from securevqa_core.fitting import (
     read_safetensors,
     read_torch,
 )
-from securevqa_core.models.published_keys import PARTS, parts_of, route
+from securevqa_core.models.published_keys import PARTS, module_of, parts_of, route
 
 __all__ = ["Assembled", "PublishedFile", "assemble", "load_published", "read_published"]
 
@@ -92,9 +92,9 @@ def _load(
             "'content' or 'distortion' must be in the file's name, as in the published ones"
         )
     expected = {key: value for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
-    brought = {key.partition(".")[0] for key in routed.tensors}
+    brought = {module_of(key) for key in routed.tensors}
     parts = tuple(part for part in parts_of(model) if PARTS[part] in brought)
-    wanted = {key: value for key, value in expected.items() if key.partition(".")[0] in brought}
+    wanted = {key: value for key, value in expected.items() if module_of(key) in brought}
     check_fit(wanted or expected, routed.tensors, where=name, unexpected=routed.unexpected)
     check_finite(routed.tensors, where=name)
     copy_weights(model, routed.tensors)

@@ -194,6 +194,23 @@ _COMPACT = ModelSpec(
     make=_compact,
     num_draws=4,  # they cost about what decoding 540p once does, and order encodings of one video better
 )
+_SCNN = replace(
+    _COMPACT,
+    name="secure-vqa-scnn",
+    description="secure-vqa-compact on larger fragments, seen by S-CNN beside their statistics.",
+    # Of 224 pixels a side as before; each pair of frames has offsets of its own, to see more of the picture.
+    sampling=replace(_COMPACT.sampling, grid_size=4, patch_side=56, aligned_frames=2),
+    swin=Swin3dConfig(
+        stem="distortions",
+        embed_dim=96,
+        depths=(2,),
+        num_heads=(4,),
+        window_size=(4, 4, 4),
+        base_size=(8, 224, 224),
+        fragment_bias_stages=(0,),
+        fragment_grid=4,
+    ),
+)
 # Models of whole frames: name, frames, scale of an untrained one, network, what it is.
 _OF_WHOLE_FRAMES: tuple[
     tuple[str, SamplingConfig, Calibration, Callable[[ModelSpec], nn.Module], str], ...
@@ -293,6 +310,7 @@ _SPECS = (
         sampling=replace(_COMPACT.sampling, num_segments=0),
         make=functools.partial(_fast_vqa, dropout=0.2),
     ),
+    _SCNN,
     ModelSpec(
         name="nss-svr",
         description="The baseline: 42 natural scene statistics and support vector regression, no network.",

@@ -9,11 +9,17 @@ from typing import TypeGuard
 
 from torch import Tensor, nn, strided
 
-__all__ = ["PARTS", "RoutedKeys", "parts_of", "published_name", "route"]
+__all__ = ["PARTS", "RoutedKeys", "module_of", "parts_of", "published_name", "route"]
 
 # What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
-# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ.
-PARTS = {"intra": "fragments_backbone", "inter": "inter_backbone", "head": "vqa_head"} | {
+# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ. S-CNN
+# lies inside an intra branch whose other weights are files of their own.
+PARTS = {
+    "intra": "fragments_backbone",
+    "distortions": "fragments_backbone.patch_embed.distortions",
+    "inter": "inter_backbone",
+    "head": "vqa_head",
+} | {
     name: name
     for name in (
         *("technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
@@ -85,7 +91,7 @@ def route(model: nn.Module, state_dict: Mapping[str, object], *, name: str = "")
     if hasattr(model, PARTS["distortion_net"]):
         return _route_uvq(entries, name)
     is_torchvision = any(_TORCHVISION_SWIN.match(key) for key in entries)
-    routed = RoutedKeys()
+    parts, routed = parts_of(model), RoutedKeys()
     for key, value in entries.items():
         if _NOT_TRAINED.search(key):
             continue
@@ -95,6 +101,8 @@ def route(model: nn.Module, state_dict: Mapping[str, object], *, name: str = "")
         ours = _torchvision_name(key) if is_torchvision else _name(key)
         if ours is not None and hasattr(model, PARTS["technical_backbone"]):  # DOVER's name of the same Swin
             ours = ours.replace(f"{PARTS['intra']}.", f"{PARTS['technical_backbone']}.")
+        if ours is not None and "distortions" in parts:  # S-CNN's place
+            ours = ours.replace("frame_backbone.", f"{PARTS['distortions']}.scnn.")
         if ours is None or not hasattr(model, ours.partition(".")[0]) or not _is_plain(value):
             routed.unexpected.append(key)
         else:
@@ -122,7 +130,14 @@ def _route_uvq(entries: Mapping[str, object], name: str) -> RoutedKeys:
 
 def parts_of(model: nn.Module) -> tuple[str, ...]:
     """Return those of `PARTS` that a model has."""
-    return tuple(part for part, module in PARTS.items() if hasattr(model, module))
+    modules = {name for name, _ in model.named_modules()}
+    return tuple(part for part, module in PARTS.items() if module in modules)
+
+
+def module_of(key: str) -> str | None:
+    """Return the module of `PARTS`, the innermost, that a key of ours belongs to."""
+    around = (module for module in PARTS.values() if key.startswith(f"{module}."))
+    return max(around, key=len, default=None)
 
 
 def published_name(key: str) -> str:

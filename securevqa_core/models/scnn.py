@@ -6,10 +6,15 @@ network" (IEEE TCSVT, 2020): trained on types and levels of distortion of a grea
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
 
-__all__ = ["Scnn"]
+from securevqa_core.errors import ConfigurationError
 
+__all__ = ["Distortions", "Scnn"]
+
+_TINY = 1e-6  # of a variance
 # channels, stride of each 3 x 3 convolution
 _LAYERS = ((48, 1), (48, 2), (64, 1), (64, 2), (64, 1), (64, 2), (128, 1), (128, 1), (128, 2))
 
@@ -30,8 +35,54 @@ class Scnn(nn.Module):
             layers += [nn.Conv2d(dim, width, 3, stride=stride, padding=1), nn.ReLU()]
             dim = width
         self.features = nn.Sequential(*layers)
+        self.to(memory_format=torch.channels_last)  # twice as fast on a processor
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of each picture."""
-        maps: Tensor = self.features(x)
+        maps: Tensor = self.features(x.contiguous(memory_format=torch.channels_last))
         return maps
+
+
+class Distortions(nn.Module):
+    """What S-CNN makes of every fragment: (n, 3, t, g s, g s) normalised -> (n, 256, ceil(t / 2), g, g).
+
+    Each fragment of every second frame is a picture of its own, padded with the mean colour, so that nothing is
+    seen across a seam; of its map the mean and the standard deviation over places are kept. It is smoothed
+    first: S-CNN takes a guardian map for noise, and so does the finest detail that an attacker adds reach it
+    weakened.
+    """
+
+    out_dim = 2 * Scnn.out_dim
+
+    def __init__(self, *, grid_size: int) -> None:
+        super().__init__()
+        self.grid_size = grid_size
+        self.scnn = Scnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean and standard deviation of each channel for every fragment.
+
+        Raises:
+            ConfigurationError: the sides are not g times the same s.
+        """
+        n, _, _, h, w = x.shape
+        g = self.grid_size
+        if h != w or h % g:
+            raise ConfigurationError(f"x must be (n, 3, t, {g} s, {g} s) fragments, got {tuple(x.shape)}")
+        frames = x[:, :, ::2]
+        d = frames.shape[2]
+        split = frames.reshape(n, 3, d, g, h // g, g, h // g).permute(0, 2, 3, 5, 1, 4, 6)
+        maps = self.scnn(_smooth(split.reshape(-1, 3, h // g, h // g))).float().flatten(2)
+        mean = maps.mean(dim=-1)
+        # The root of zero has no finite gradient.
+        sd = (maps - mean[..., None]).square().mean(dim=-1).add(_TINY).sqrt()
+        return torch.cat([mean, sd], dim=1).view(n, d, g, g, -1).permute(0, 4, 1, 2, 3)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Convolve (k, c, h, w) with the binomial 1 2 1 along both sides, the border reflected."""
+    for axis in (2, 3):
+        padded = F.pad(x, (0, 0, 1, 1) if axis == 2 else (1, 1, 0, 0), mode="reflect")
+        ends = (padded.narrow(axis, start, x.shape[axis]) for start in (0, 2))
+        x = x / 2 + sum(ends) / 4
+    return x

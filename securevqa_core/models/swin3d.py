@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.scnn import Distortions
 from securevqa_core.models.statistics import NUM_STATISTICS, fragment_statistics
 from securevqa_core.models.window_attention import WindowAttention, pad_end
 from securevqa_core.models.windows import Size3
@@ -27,7 +28,8 @@ class Swin3dConfig:
         ConfigurationError: `depths` and `num_heads` differ in length, or heads do not divide the channels.
     """
 
-    stem: Literal["pixels", "statistics"] = "pixels"  # statistics: one token for each fragment of two frames
+    # pixels: a token for each patch_size; the others: one for each fragment of two frames
+    stem: Literal["pixels", "statistics", "distortions"] = "pixels"
     patch_size: Size3 = (2, 4, 4)  # frames, rows, columns of one token; of the pixels stem
     embed_dim: int = 96  # channels of the first stage; each later stage has twice as many
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
@@ -71,8 +73,7 @@ class VideoSwin3d(nn.Module):
         super().__init__()
         self.config = config
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
-        make_stem = _PatchEmbed if config.stem == "pixels" else _StatisticsEmbed
-        self.patch_embed = make_stem(config)
+        self.patch_embed = _STEMS[config.stem](config)
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(config.depths):
             self.layers.append(_Stage(config, stage, rates[:depth]))
@@ -98,17 +99,18 @@ class VideoSwin3d(nn.Module):
     @property
     def has_statistics(self) -> bool:
         """Whether the stem takes statistics, so that what comes before it can be computed once."""
-        return self.config.stem == "statistics"
+        return self.config.stem != "pixels"
 
     def statistics(self, x: Tensor) -> Tensor:
-        """Return what the statistics stem sees, (n, s, t / 2, g, g) of (n, 3, t, h, w); nothing is trained.
+        """Return what the rest of the stem is given, (n, s, t / 2, g, g) of (n, 3, t, h, w).
 
         Raises:
-            ConfigurationError: the stem is another one.
+            ConfigurationError: the stem sees pixels.
         """
         if not self.has_statistics:
-            raise ConfigurationError(f"stem must be 'statistics' for that, got {self.config.stem!r}")
-        return fragment_statistics(x, grid_size=self.config.fragment_grid)
+            raise ConfigurationError(f"stem must not be 'pixels' for that, got {self.config.stem!r}")
+        statistics: Tensor = self.patch_embed.statistics(x)
+        return statistics
 
     def from_statistics(self, statistics: Tensor) -> Tensor:
         """Return the feature map (n, out_dim, t / 2, g, g) of what `statistics` returned."""
@@ -147,17 +149,41 @@ class _PatchEmbed(nn.Module):
 class _StatisticsEmbed(nn.Module):
     """(n, s, d, g, g) -> (n, d, g, g, c): statistics of each fragment, standardised and mixed."""
 
+    num_statistics = NUM_STATISTICS
+
     def __init__(self, config: Swin3dConfig) -> None:
         super().__init__()
-        self.standardise = nn.BatchNorm1d(NUM_STATISTICS, affine=False)
-        self.mix = _Mlp(NUM_STATISTICS, 2 * config.embed_dim, config.embed_dim)
+        self.grid_size = config.fragment_grid
+        self.standardise = nn.BatchNorm1d(self.num_statistics, affine=False)
+        self.mix = _Mlp(self.num_statistics, 2 * config.embed_dim, config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return natural scene statistics of the fragments of (n, 3, t, h, w); nothing is trained."""
+        return fragment_statistics(x, grid_size=self.grid_size)
 
     def forward(self, statistics: Tensor) -> Tensor:
         n, _, d, g, _ = statistics.shape
         standard = self.standardise(statistics.flatten(2)).clamp(-_FAR, _FAR)
         mixed: Tensor = self.norm(self.mix(standard.transpose(1, 2)))
         return mixed.view(n, d, g, g, -1)
+
+
+class _DistortionsEmbed(_StatisticsEmbed):
+    """The same of what S-CNN makes of each fragment, beside its statistics."""
+
+    num_statistics = Distortions.out_dim + NUM_STATISTICS
+
+    def __init__(self, config: Swin3dConfig) -> None:
+        super().__init__(config)
+        self.distortions = Distortions(grid_size=config.fragment_grid)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return what S-CNN makes of the fragments of (n, 3, t, h, w), then their statistics."""
+        return torch.cat([self.distortions(x), super().statistics(x)], dim=1)
+
+
+_STEMS = {"pixels": _PatchEmbed, "statistics": _StatisticsEmbed, "distortions": _DistortionsEmbed}
 
 
 class _Stage(nn.Module):
