@@ -262,7 +262,8 @@ def _require_draws(name: str, num_draws: int, *, flip: bool) -> None:
 def _probe(stem: Stem, shape: tuple[int, ...]) -> bytes:
     """Return what the stem makes of one picture: it stands for its code, so that none of another is used."""
     size = int(np.prod(shape))
-    return stem(torch.linspace(-2, 2, size).sin().view(shape)).numpy().tobytes()
+    with torch.no_grad():
+        return stem(torch.linspace(-2, 2, size).sin().view(shape)).numpy().tobytes()
 
 
 def _of_segments(
