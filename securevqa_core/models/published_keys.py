@@ -12,8 +12,8 @@ from torch import Tensor, nn, strided
 __all__ = ["PARTS", "RoutedKeys", "module_of", "parts_of", "published_name", "route"]
 
 # What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
-# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ. S-CNN
-# lies inside an intra branch whose other weights are files of their own.
+# one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ.
+# S-CNN lies inside an intra branch whose other weights are files of their own.
 PARTS = {
     "intra": "fragments_backbone",
     "distortions": "fragments_backbone.patch_embed.distortions",

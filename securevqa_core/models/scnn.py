@@ -46,10 +46,10 @@ class Scnn(nn.Module):
 class Distortions(nn.Module):
     """What S-CNN makes of every fragment: (n, 3, t, g s, g s) normalised -> (n, 256, ceil(t / 2), g, g).
 
-    Each fragment of every second frame is a picture of its own, padded with the mean colour, so that nothing is
-    seen across a seam; of its map the mean and the standard deviation over places are kept. It is smoothed
-    first: S-CNN takes a guardian map for noise, and so does the finest detail that an attacker adds reach it
-    weakened.
+    Each fragment of every second frame is a picture of its own, padded with the mean colour, so that nothing
+    is seen across a seam; of its map the mean and the standard deviation over places are kept. It is smoothed
+    first: S-CNN takes a guardian map for noise, and so the finest detail that an attacker adds reaches it
+    weakened too.
     """
 
     out_dim = 2 * Scnn.out_dim
