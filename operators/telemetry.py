@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from operators.metrics import MetricSet, observations
 from operators.schema import Row
+from operators.stage import FAILED
 
 __all__ = ["Telemetry", "TelemetrySetup", "log_line"]
 
@@ -28,6 +29,7 @@ _SAID = (
     "decode_seconds",
     "model_seconds",
 )
+_NAMED = ("uri", "status", "error_code", "score", "verdict")  # what a person at a terminal is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class TelemetrySetup:
     run_id: str
     num_clips: int  # of one draw
     tally: Any  # actor that counts finished videos
+    tells_all: bool = False  # which videos are finished; else which failed
 
 
 class Telemetry:
@@ -47,11 +50,14 @@ class Telemetry:
         self._metrics = MetricSet()
         self._log = log or sys.stdout
         self._untold: Counter[str] = Counter()
+        self._rows: list[Row] = []
         self._told_at = time.monotonic()
 
     def tell(self, row: Row) -> None:
         """Tell of one row of `operators.schema.OUTCOME`; the tally is told within a second, or by `flush`."""
         self._untold[row["status"]] += 1
+        if row["status"] == FAILED or self._setup.tells_all:
+            self._rows.append({name: row.get(name) for name in _NAMED})
         if time.monotonic() - self._told_at > TALLY_SECONDS:
             self.flush()
         for observation in observations(row, num_clips=self._setup.num_clips):
@@ -61,8 +67,9 @@ class Telemetry:
     def flush(self) -> None:
         """Tell the tally what it has not been told."""
         if self._untold:
-            self._setup.tally.add.remote(dict(self._untold))
+            self._setup.tally.add.remote(dict(self._untold), self._rows)
         self._untold.clear()
+        self._rows = []
         self._told_at = time.monotonic()
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.lazy import LazyCommand, LazyGroup
+from pipeline.commands.lazy import ExamplesOf, LazyCommand, LazyGroup
+from pipeline.commands.terminal import complaints
 from securevqa_core.errors import CallError, SecureVqaError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -92,6 +93,45 @@ COMMANDS = (
             "securevqa weights show secure-vqa-compact",
             "securevqa weights import FAST_VQA_B_1_4.pth --arch fast-vqa --output fast-vqa.safetensors",
         ),
+        below=(
+            ExamplesOf(
+                "import",
+                "securevqa weights import FAST_VQA_B_1_4.pth --arch fast-vqa --output fast-vqa.safetensors",
+                "securevqa weights import VSFA.pt --arch vsfa --partial --output vsfa.safetensors",
+            ),
+            ExamplesOf(
+                "halve",
+                "securevqa weights halve trained/checkpoint.safetensors --output half.safetensors",
+                "securevqa weights halve secure-vqa-compact --output half.safetensors",
+            ),
+            ExamplesOf(
+                "mix",
+                "securevqa weights mix secure-vqa-compact mine.safetensors --output mixed.safetensors",
+                "securevqa weights mix a.safetensors b.safetensors --share 0.25 --output mixed.safetensors",
+            ),
+            ExamplesOf(
+                "show",
+                "securevqa weights show secure-vqa-compact",
+                "securevqa weights show trained/checkpoint.safetensors --json",
+            ),
+            ExamplesOf(
+                "verify",
+                "securevqa weights verify fast-vqa.safetensors",
+                "securevqa weights verify s3://models/mine.safetensors --sha256 fast-vqa-0123456789abcdef",
+            ),
+            ExamplesOf(
+                "calibrate",
+                "securevqa weights calibrate secure-vqa-compact labelled.csv --output mine.safetensors",
+                "securevqa weights calibrate secure-vqa-compact labels.csv --run scored -o mine.safetensors",
+            ),
+            ExamplesOf(
+                "describe",
+                "securevqa weights describe mine.safetensors --evaluation measured/evaluation.json "
+                "--output described.safetensors",
+                "securevqa weights describe mine.safetensors --evaluation measured/evaluation.json "
+                "--notes notes.toml --output described.safetensors",
+            ),
+        ),
     ),
     LazyCommand(
         name="dataset",
@@ -102,6 +142,18 @@ COMMANDS = (
             "securevqa dataset build footage --output clips",
             "securevqa dataset build footage --output clips --seed 7",
             "securevqa dataset build uploads --output labelled --as-is",
+        ),
+        below=(
+            ExamplesOf(
+                "build",
+                "securevqa dataset build footage --output clips",
+                "securevqa dataset build footage photographs --output clips --max-minutes 30",
+            ),
+            ExamplesOf(
+                "rebuild",
+                "securevqa dataset rebuild clips/manifest.parquet VIEW/blur-2.mp4 --output blur.mp4",
+                "securevqa dataset rebuild clips/manifest.parquet blur-2.mp4 --sources footage -o blur.mp4",
+            ),
         ),
     ),
     LazyCommand(
@@ -121,7 +173,7 @@ COMMANDS = (
         panel=_MODELS,
         examples=(
             "securevqa evaluate labelled.csv --output measured",
-            "securevqa evaluate labelled.csv --output measured --model nss-svr --model secure-vqa-compact",
+            "securevqa evaluate labels.csv --run scored --output measured",
         ),
     ),
     LazyCommand(
@@ -147,7 +199,11 @@ COMMANDS = (
         help="Measure this machine, and the key.",
         place="bench:bench_app",
         panel=_MODELS,
-        examples=("securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
+        examples=("securevqa bench decode", "securevqa bench draws --model secure-vqa"),
+        below=(
+            ExamplesOf("decode", "securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
+            ExamplesOf("draws", "securevqa bench draws", "securevqa bench draws --model secure-vqa"),
+        ),
     ),
 )
 
@@ -185,13 +241,11 @@ def _interrupt(_number: int, _frame: FrameType | None) -> Any:
 
 
 def main() -> None:
-    """Run the command line and exit with 0 (done), 1 (the run failed) or 2 (the call was wrong)."""
+    """Run the command line; exit with 0: done, 1: the run failed, 2: the call was wrong, 130: interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except SecureVqaError as error:
-        from pipeline.commands.terminal import complaints  # noqa: PLC0415 - Rich, which few calls need here
-
         complaints.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_CALL_WRONG if isinstance(error, CallError) else EXIT_RUN_FAILED)
 

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from pipeline.cli import main
+import os
+import signal
+import sys
 
 __all__ = ["main"]
+
+EXIT_INTERRUPTED = 130  # as `pipeline.commands.terminal`, which may not be imported yet
+
+
+def main() -> None:
+    """Run the command line; an interruption is a line and an exit code, also before and after it."""
+    try:
+        from pipeline.cli import main as run  # noqa: PLC0415 - an interruption may come while it is imported
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(EXIT_INTERRUPTED)
+    finally:  # all is said, and what is left is to end
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(EXIT_INTERRUPTED))
+
 
 if __name__ == "__main__":
     main()

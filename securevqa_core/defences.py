@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg, through_rendition
 from securevqa_core.attacks.differentiable import FrameScorer, Pooling, Transform
+from securevqa_core.attacks.names import DEFENCES
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.motion_pathway import MotionPathway
 from securevqa_core.randomness import VideoDraw, generator
@@ -28,21 +29,6 @@ from securevqa_core.rendition import Rendition
 from securevqa_core.types import SamplingConfig, require_range
 
 __all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]
-
-# name -> what its value is; a name in brackets takes none
-DEFENCES = {
-    "grid": "random, or fixed: the same frames and patches for every video",
-    "splice": "patches a side, 1..32: whole frames become that many random patches of 32 pixels, spliced",
-    "guardian": "amplitude of the guardian map, 0..127 levels; 0 is none",
-    "cells": "side in pixels, 1..64, of the squares that share a sign of the guardian map",
-    "temporal": "on, or off: the head gets the features of average motion",
-    "resize": "factor that frames are shrunk by and enlarged again, 1..16",
-    "jpeg": "quality that frames are encoded with, 1..100",
-    "h264": "constant rate factor that the video is encoded with, 0..51",
-    "delivered": "CODEC:QUALITY of the rendition that is judged, as of score --as-delivered: x264:23, say",
-    "noise": "standard deviation of Gaussian noise on every value, 0..255 levels",
-    "median": "no value: draws are pooled by their median, not their mean",
-}
 
 _MAX_SPLICED = 32  # patches a side
 _MAX_CELL = 64  # pixels a side

@@ -17,7 +17,7 @@ from securevqa_core.doubts import doubts
 from securevqa_core.errors import ScoreError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import generator
-from securevqa_core.types import SamplingConfig, require_range
+from securevqa_core.types import Precision, SamplingConfig, require_range
 
 __all__ = [
     "Precision",
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Precision = Literal["float32", "bfloat16"]
 Verdict = Literal["pass", "review", "reject"]
 
 # Of both branches, on 0..255 RGB.

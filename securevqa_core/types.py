@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["DecodeLimits", "SamplingConfig", "VideoInfo", "require_range"]
+__all__ = ["DecodeLimits", "Precision", "SamplingConfig", "VideoInfo", "require_range"]
+
+Precision = Literal["float32", "bfloat16"]  # of the backbones' arithmetic
 
 # Settings of `SamplingConfig` that are false until they are used.
 _ADDED_LATER = frozenset(

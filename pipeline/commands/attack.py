@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
-from pipeline.commands.terminal import console, resumable, say
-from pipeline.lab.attack import attack_videos
-from pipeline.lab.config import AttackRunConfig, TargetConfig, labels_asked
-from pipeline.lab.suite import read_suite, run_suite
-from pipeline.lab.work import runner
-from securevqa_core.attacks.attack import ATTACKS, AttackConfig
-from securevqa_core.defences import DEFENCES
+from operators.storage import redact, scheme_of
+from pipeline.commands.places import folder_option
+from pipeline.commands.terminal import console, events, print_json, resumable, say
+from securevqa_core.attacks.names import ATTACKS, DEFENCES
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["attack_command"]
 
-_BESIDE_A_SUITE = {"manifest", "output", "suite", "workers", "address"}
+_BESIDE_A_SUITE = {"manifest", "output", "suite", "workers", "address", "json"}
 _MEASURES = {
     "mean change": "signed",
     "mean size of the change": "absolute",
@@ -34,122 +31,270 @@ _MEASURES = {
 }
 
 
+_KIND, _SPENT = "The attack", "What it may spend"
+_TARGET, _SEEN, _RUN = "What is attacked", "Videos and what is measured", "Ray and the run"
+
+
 def attack_command(
     context: typer.Context,
     manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Local folder to write.")],
+    output: Annotated[Path, folder_option("--output", "-o", help="Local folder to write.")],
     suite: Annotated[
-        Path | None, typer.Option(help="TOML file of many attacks; it holds all the settings below.")
+        Path | None,
+        typer.Option(help="TOML file of many attacks, with all the settings below; default: one attack."),
     ] = None,
-    attack: Annotated[str, typer.Option(help=f"One of {', '.join(ATTACKS)}.")] = "pgd",
-    norm: Annotated[str, typer.Option(help="l2 or linf.")] = "linf",
-    epsilon: Annotated[float, typer.Option(help="8-bit levels; of l2, root mean square.")] = 3.0,
+    attack: Annotated[str, typer.Option(help=f"One of {', '.join(ATTACKS)}.", rich_help_panel=_KIND)] = "pgd",
+    norm: Annotated[str, typer.Option(help="l2 or linf.", rich_help_panel=_KIND)] = "linf",
+    epsilon: Annotated[
+        float, typer.Option(help="8-bit levels; of l2, root mean square.", rich_help_panel=_KIND)
+    ] = 3.0,
     direction: Annotated[
-        str, typer.Option(help="inflate, deflate, or boundary: away from each video's label.")
+        str,
+        typer.Option(
+            help="inflate, deflate, or boundary: away from each video's label.", rich_help_panel=_KIND
+        ),
     ] = "inflate",
     regime: Annotated[
         str,
         typer.Option(
-            help="What the attacker knows: key, no-key, or replay: no key, but draws follow content."
+            help="What the attacker knows: key, no-key, or replay: no key, but draws follow content.",
+            rich_help_panel=_KIND,
         ),
     ] = "no-key",
-    draws: Annotated[int, typer.Option(help="Draws that a score is pooled from.")] = 4,
-    steps: Annotated[int, typer.Option(help="Steps of gradients.")] = 10,
-    eot_draws: Annotated[int, typer.Option(help="Draws a gradient is averaged over, without the key.")] = 1,
-    queries: Annotated[int, typer.Option(help="Scores that a black box may ask for.")] = 100,
-    repeats: Annotated[int, typer.Option(help="Queries an estimate is averaged over.")] = 1,
-    remeasure: Annotated[bool, typer.Option(help="Measure what a black box keeps anew.")] = True,
-    patch_share: Annotated[float, typer.Option(help="Share of a frame that patch may change.")] = 0.05,
+    steps: Annotated[int, typer.Option(help="Steps of gradients.", rich_help_panel=_SPENT)] = 10,
+    eot_draws: Annotated[
+        int, typer.Option(help="Draws a gradient is averaged over, without the key.", rich_help_panel=_SPENT)
+    ] = 1,
+    queries: Annotated[
+        int, typer.Option(help="Scores that a black box may ask for.", rich_help_panel=_SPENT)
+    ] = 100,
+    repeats: Annotated[
+        int, typer.Option(help="Queries an estimate is averaged over.", rich_help_panel=_SPENT)
+    ] = 1,
+    remeasure: Annotated[
+        bool, typer.Option(help="Measure what a black box keeps anew.", rich_help_panel=_SPENT)
+    ] = True,
+    patch_share: Annotated[
+        float, typer.Option(help="Share of a frame that patch may change.", rich_help_panel=_SPENT)
+    ] = 0.05,
     held_from: Annotated[
-        int, typer.Option(help="Near copy among a black box's uploads that is the first without an answer.")
+        int,
+        typer.Option(
+            help="Near copy among a black box's uploads that is the first without an answer.",
+            rich_help_panel=_SPENT,
+        ),
     ] = 0,
+    fit_videos: Annotated[
+        int, typer.Option(help="Others, that universal is fitted to.", rich_help_panel=_SPENT)
+    ] = 4,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture, as in `securevqa models`; default: the checkpoint's.", rich_help_panel=_TARGET
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint: a local file, or a model's name for what ships; default: secure-vqa-compact.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Draws that a score is pooled from.", rich_help_panel=_TARGET)
+    ] = 4,
     defence: Annotated[
-        list[str] | None, typer.Option(help=f"NAME=VALUE of {', '.join(DEFENCES)}; repeat.")
+        list[str] | None,
+        typer.Option(
+            help=f"NAME=VALUE of {', '.join(DEFENCES)}; repeat; default: none.", rich_help_panel=_TARGET
+        ),
     ] = None,
-    surrogate: Annotated[str | None, typer.Option(help="Model that is attacked in its place.")] = None,
-    surrogate_checkpoint: Annotated[Path | None, typer.Option(help="Of the surrogate; local.")] = None,
-    surrogate_defence: Annotated[list[str] | None, typer.Option(help="Of the surrogate; repeat.")] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that is attacked in its place; default: the target.", rich_help_panel=_TARGET
+        ),
+    ] = None,
+    surrogate_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the surrogate: a local file, or a model's name; default: what ships.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    surrogate_defence: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the surrogate; repeat; default: the target's.", rich_help_panel=_TARGET),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Length attacked, from the start.", rich_help_panel=_SEEN)
+    ] = 1.0,
+    max_height: Annotated[
+        int, typer.Option(help="Higher videos are shrunk to it.", rich_help_panel=_SEEN)
+    ] = 360,
+    max_videos: Annotated[
+        int | None,
+        typer.Option(help="So many, chosen by the seed; default: all.", rich_help_panel=_SEEN),
+    ] = None,
     crf: Annotated[
-        list[int] | None, typer.Option(help="Score again after x264 at this rate; repeat.")
+        list[int] | None,
+        typer.Option(
+            help="Score again after x264 at this rate; repeat; default: none.", rich_help_panel=_SEEN
+        ),
     ] = None,
-    write_videos: Annotated[bool, typer.Option(help="Keep attacked videos, lossless.")] = False,
-    vmaf: Annotated[
-        bool, typer.Option(help="Measure VMAF of attacked videos too; needs securevqa[train].")
+    write_videos: Annotated[
+        bool, typer.Option(help="Keep attacked videos, lossless.", rich_help_panel=_SEEN)
     ] = False,
-    seconds: Annotated[float, typer.Option(help="Length attacked, from the start.")] = 1.0,
-    max_height: Annotated[int, typer.Option(help="Higher videos are shrunk to it.")] = 360,
-    max_videos: Annotated[int | None, typer.Option(help="So many, chosen by the seed.")] = None,
-    fit_videos: Annotated[int, typer.Option(help="Others, that universal is fitted to.")] = 4,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels, 0 to 100.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE that rows must have; repeat.")] = None,
-    seed: Annotated[int, typer.Option(help="Of draws and attacks.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Local checkpoint file.")] = None,
-    uri_column: Annotated[str, typer.Option(help="Column that holds the URIs.")] = "uri",
+    vmaf: Annotated[
+        bool,
+        typer.Option(
+            help="Measure VMAF of attacked videos too; needs securevqa[train].", rich_help_panel=_SEEN
+        ),
+    ] = False,
+    uri_column: Annotated[
+        str, typer.Option(help="Column that holds the URIs.", rich_help_panel=_SEEN)
+    ] = "uri",
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of labels; default: none.", rich_help_panel=_SEEN)
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="COLUMN=VALUE that rows must have; repeat; default: all rows.", rich_help_panel=_SEEN
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of draws and attacks.", rich_help_panel=_RUN)] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(help="Videos at a time; 1: here, without Ray; else as many as the cluster has CPUs."),
+        typer.Option(
+            help="Videos at a time; 1: here, without Ray; default: as many as the cluster has CPUs.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else start Ray.")] = (
-        None
-    ),
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster; default: RAY_ADDRESS, else Ray is started here.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print attack.json, or suite.json.")] = False,
 ) -> None:
     """Attack the first seconds of every video of MANIFEST and measure what became of its score."""
+    given = _given(context)
     if suite is not None:
-        _refuse_beside_a_suite(context)
-        rows = read_suite(suite, manifest=manifest, output=output)
-        with resumable(), runner(workers, address) as run:
-            run_suite(rows, tell=say, run=run)
-        for line in (output / "tables.md").read_text().splitlines():
-            say(line)
-        return
-    target = TargetConfig(model=model, checkpoint=checkpoint, defences=tuple(defence or ()))
-    config = AttackRunConfig(
-        manifest=manifest,
-        output=output,
-        attack=AttackConfig(
-            attack=attack,  # type: ignore[arg-type]  # validated by AttackConfig
-            norm=norm,  # type: ignore[arg-type]
-            epsilon=epsilon,
-            direction=direction,  # type: ignore[arg-type]
-            steps=steps,
-            eot_draws=eot_draws,
-            queries=queries,
-            repeats=repeats,
-            remeasures=remeasure,
-            patch_share=patch_share,
-            held_from=held_from,
-        ),
-        target=target,
-        surrogate=target.in_its_place(
-            model=surrogate, checkpoint=surrogate_checkpoint, defences=surrogate_defence
-        ),
-        regime=regime,  # type: ignore[arg-type]  # validated by AttackRunConfig
-        num_draws=draws,
-        seconds=seconds,
-        max_height=max_height,
-        max_videos=max_videos,
-        fit_videos=fit_videos,
-        codec_crfs=tuple(crf or ()),
-        keeps_videos=write_videos,
-        measures_vmaf=vmaf,
-        seed=seed,
-        uri_column=uri_column,
-        labels=labels_asked(label_column, where),
-    )
-    with resumable(), runner(workers, address) as run:
-        _show(attack_videos(config, tell=say, run=run), output)
+        if ignored := sorted(given - _BESIDE_A_SUITE):
+            raise ConfigurationError(f"suite holds all settings, got {', '.join(ignored)} besides")
+    else:
+        _require_used(given, attack, workers)
+    with resumable():
+        with events.doing("loading"):
+            from pipeline.lab.attack import attack_videos  # noqa: PLC0415 - seconds of imports
+            from pipeline.lab.config import AttackRunConfig, TargetConfig, labels_asked  # noqa: PLC0415
+            from pipeline.lab.suite import read_suite, run_suite  # noqa: PLC0415
+            from pipeline.lab.work import runner  # noqa: PLC0415
+            from securevqa_core.attacks.attack import AttackConfig  # noqa: PLC0415
+        if suite is not None:
+            rows = read_suite(suite, manifest=manifest, output=output)
+            with _started(runner, workers, address) as run:
+                suite_record = run_suite(rows, tell=events.note, run=run)
+            if json:
+                print_json(suite_record)
+                return
+            for line in (output / "tables.md").read_text().splitlines():
+                say(line)
+            return
+        target = TargetConfig(
+            model=model, checkpoint=_path(checkpoint, "checkpoint"), defences=tuple(defence or ())
+        )
+        config = AttackRunConfig(
+            manifest=manifest,
+            output=output,
+            attack=AttackConfig(
+                attack=attack,  # type: ignore[arg-type]  # validated by AttackConfig
+                norm=norm,  # type: ignore[arg-type]
+                epsilon=epsilon,
+                direction=direction,  # type: ignore[arg-type]
+                steps=steps,
+                eot_draws=eot_draws,
+                queries=queries,
+                repeats=repeats,
+                remeasures=remeasure,
+                patch_share=patch_share,
+                held_from=held_from,
+            ),
+            target=target,
+            surrogate=target.in_its_place(
+                model=surrogate,
+                checkpoint=_path(surrogate_checkpoint, "surrogate_checkpoint"),
+                defences=surrogate_defence,
+            ),
+            regime=regime,  # type: ignore[arg-type]  # validated by AttackRunConfig
+            num_draws=draws,
+            seconds=seconds,
+            max_height=max_height,
+            max_videos=max_videos,
+            fit_videos=fit_videos,
+            codec_crfs=tuple(crf or ()),
+            keeps_videos=write_videos,
+            measures_vmaf=vmaf,
+            seed=seed,
+            uri_column=uri_column,
+            labels=labels_asked(label_column, where),
+        )
+        with _started(runner, workers, address) as run:
+            record = attack_videos(config, tell=events.note, run=run)
+    if json:
+        print_json(record)
+    else:
+        _show(record, output)
 
 
-def _refuse_beside_a_suite(context: typer.Context) -> None:
-    """Refuse options that a suite would not look at."""
+@contextlib.contextmanager
+def _started(runner: Any, workers: int | None, address: str | None) -> Iterator[Any]:
+    with contextlib.ExitStack() as opened:
+        with events.doing("starting Ray") if workers != 1 else contextlib.nullcontext():
+            run = opened.enter_context(runner(workers, address))
+        yield run
+
+
+def _path(checkpoint: str | None, name: str) -> Path | None:
+    """Return where a checkpoint lies, or the name of one that ships, which no folder is."""
+    if checkpoint is not None and scheme_of(checkpoint) != "file":
+        raise ConfigurationError(f"{name} must be a local file, got {redact(checkpoint)!r}")
+    return None if checkpoint is None else Path(checkpoint)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Return the names of the options that were given."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    given_options = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    if ignored := sorted(given_options - _BESIDE_A_SUITE):
-        raise ConfigurationError(f"suite holds all settings, got {', '.join(ignored)} besides")
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return given - {"quiet", "verbose"}
+
+
+def _require_used(given: set[str], attack: str, workers: int | None) -> None:
+    """Refuse options that this attack would not look at."""
+    for names, attacks in _LOOKED_AT.items():
+        if attack in ATTACKS and attack not in attacks and (ignored := sorted(given.intersection(names))):
+            option = f"--{ignored[0].replace('_', '-')}"
+            raise ConfigurationError(f"{option} is of {', '.join(attacks)}, got --attack {attack}")
+    if workers == 1 and "address" in given:
+        raise ConfigurationError("--address is of Ray, and --workers 1 works without it")
+
+
+_GRADIENTS = ("pgd", "apgd", "patch", "universal")
+_QUERIES = ("square", "nes", "patches", "reroll", "drop", "repeat", "reorder")
+_LOOKED_AT = {
+    ("steps", "eot_draws"): _GRADIENTS,
+    ("queries", "repeats", "remeasure", "held_from"): _QUERIES,
+    ("patch_share",): ("patch",),
+    ("fit_videos",): ("universal",),
+}
 
 
 def _show(record: dict[str, Any], output: Path) -> None:
+    from rich import box  # noqa: PLC0415 - what help need not wait for
+    from rich.table import Table  # noqa: PLC0415
+
     if record["num_attacked"]:
         table = Table("points of 100", box=box.SIMPLE_HEAD)
         for heading in ("attack", "two clean scorings"):

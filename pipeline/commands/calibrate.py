@@ -10,10 +10,10 @@ import numpy as np
 import typer
 
 from operators.stage import SCORED
-from operators.storage import scheme_of
 from pipeline.commands.evaluate import LabelOptions
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import console, resumable, say
+from pipeline.commands.places import file_option
+from pipeline.commands.terminal import events, print_json, resumable, say
 from pipeline.evaluation.evaluate import Contestant, read_labelled, score_contestants
 from pipeline.evaluation.scored import Scored, read_scored
 from pipeline.manifests.labelled import EvaluationSettings
@@ -43,47 +43,61 @@ class Refit:
 @spread(LabelOptions)
 def calibrate_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="Checkpoint file to write, local.")],
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint file to write, local.")],
     labelled_manifest: Annotated[
-        str | None, typer.Argument(help="Manifest with a label column, or a label file.")
+        str | None,
+        typer.Argument(help="Manifest with a label column, or a label file; with --run, of its videos."),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="Finished run of the checkpoint over labelled rows.")
+        str | None,
+        typer.Option(help="Finished run of the checkpoint over labelled rows; default: videos are scored."),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print both calibrations, for programs.")] = False,
     *,
     options: LabelOptions,
 ) -> None:
     """Refit the calibration of CHECKPOINT to labels, and write it with the same weights as a new file."""
-    if (run is None) == (labelled_manifest is None):
-        raise ConfigurationError("give either LABELLED_MANIFEST or --run, not both and not neither")
-    target = _target(output)
+    if run is None and labelled_manifest is None:
+        raise ConfigurationError("give LABELLED_MANIFEST, --run, or both: labels of the videos of a run")
+    if run is not None:
+        options.require_no_scoring(but=("pass_at", "reject_below"))
+    if output.exists():
+        raise ConfigurationError(f"output must not be there yet, got {str(output)!r}")
     settings = options.settings()
     one = _named(checkpoint)
-    key = Key.public(0) if labelled_manifest is None else options.key()
+    key = Key.public(0) if run is not None else options.key()
 
     def configure(one: Contestant, manifest: str, output: str) -> ScoreConfig:
         return replace(options, uri_column="uri").config(
             manifest=manifest, output=output, key=key, model=one.model, checkpoint=one.checkpoint
         )
 
-    loaded = configure(one, labelled_manifest or "", output).load_checkpoint()
+    with events.doing("loading the model"):
+        loaded = configure(one, labelled_manifest or "", str(output)).load_checkpoint()
+    if loaded.status == "untrained":
+        events.note("checkpoint_status = untrained: its scores mean nothing, calibrated or not")
+    labels = None
     if run is not None:
         directory = RunDirectory(run)
+        labels = options.late_labels(labelled_manifest)
     else:
         assert labelled_manifest is not None
-        table = read_labelled(options.source(labelled_manifest), settings, tell=say)
+        table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
         # Beside the new file, so that the same command finishes an interrupted run.
         with resumable():
             runs = score_contestants(
-                table, [one], RunDirectory(f"{output}.run"), configure=configure, console=console
+                table, [one], RunDirectory(f"{output}.run"), configure=configure, events=events
             )
         directory = runs[one.name]
-    scored = read_scored(_CONTESTANT, directory, settings)
+    scored = read_scored(_CONTESTANT, directory, settings, labels=labels, tell=events.note)
     fitted = refit(scored, loaded)
     note = {"refit": _note(fitted, scored, loaded, settings)}
-    written = weights.rewrite(target, loaded, additions=note, calibration=fitted.calibration)
+    written = weights.rewrite(output, loaded, additions=note, calibration=fitted.calibration)
+    if json:
+        print_json(note | {"checkpoint_id": written, "calibration": fitted.calibration.as_dict()})
+        return
     _show(fitted, loaded, thresholds=(options.pass_at, options.reject_below))
-    say(f"written: {target}, checkpoint_id {written}")
+    say(f"written: {output}, checkpoint_id {written}")
 
 
 def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
@@ -108,15 +122,6 @@ def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
     return Refit(calibration=fit_calibration(raw, labels), raw=raw, labels=labels)
 
 
-def _target(output: str) -> Path:
-    if scheme_of(output) != "file":
-        raise ConfigurationError(f"output must be a local file, got {output!r}")
-    target = Path(output)
-    if target.exists():
-        raise ConfigurationError(f"output must not be there yet, got {output!r}")
-    return target
-
-
 def _named(checkpoint: str) -> Contestant:
     if checkpoint in zoo.names():
         return Contestant(name=_CONTESTANT, model=checkpoint)
@@ -131,7 +136,7 @@ def _note(
         "source_checkpoint_id": checkpoint.checkpoint_id,
         "previous_calibration": checkpoint.calibration.as_dict(),
         "num_rows": len(fitted.raw),
-        "label": {"column": scored.label_name, **asdict(settings.label_range)},
+        "label": {"column": scored.label_name, **asdict(scored.label_range)},
         "where": list(settings.where),
         "run_fingerprint": scored.run["fingerprint"],
         "rmse_points": rmse(fitted.calibration.to_score(fitted.raw), fitted.labels),

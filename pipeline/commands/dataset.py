@@ -9,15 +9,14 @@ from typing import Annotated, get_args
 import typer
 from rich.table import Table
 
-from pipeline.commands.terminal import complaints, console, resumable, say
+from pipeline.commands.places import file_option, folder_option
+from pipeline.commands.terminal import console, events, resumable, say
 from pipeline.datasets.build import Budget, Built, build_dataset
 from pipeline.datasets.manifest import read_row
 from pipeline.datasets.opinions import Opinions, OpinionsOf
 from pipeline.keys import forget_credentials
-from pipeline.text import literal
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.rebuild import rebuild_clip
-from securevqa_core.errors import ConfigurationError
 from securevqa_core.opinions.tables import VERSIONS
 
 __all__ = ["dataset_app"]
@@ -38,7 +37,7 @@ def _about() -> None:
 @dataset_app.command("build")
 def build_command(
     sources: Annotated[list[Path], typer.Argument(help="Folders or files of footage and photographs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set.")],
+    output: Annotated[Path, folder_option("--output", "-o", help="Folder of the data set, local.")],
     seed: Annotated[int, typer.Option(help="Decides views, recipes and splits.")] = _DEFAULTS.seed,
     views_per_source: Annotated[
         int, typer.Option(help="Most clips to take from one source.")
@@ -66,9 +65,15 @@ def build_command(
     ] = _OPINIONS.teacher,
     val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
     test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
-    workers: Annotated[int | None, typer.Option(help="Views made at a time; one for each processor.")] = None,
-    max_clips: Annotated[int | None, typer.Option(help="Begin no view once so many clips are there.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Begin no view after so many minutes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Views made at a time; default: one for each processor.")
+    ] = None,
+    max_clips: Annotated[
+        int | None, typer.Option(help="Begin no view once so many clips are there; default: no end.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Begin no view after so many minutes; default: no end.")
+    ] = None,
 ) -> None:
     """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
     config = BuildConfig(
@@ -85,7 +90,7 @@ def build_command(
     wanted = Opinions(of=opinions, teacher=teacher)  # type: ignore[arg-type]  # validated by Opinions
     with resumable():
         built = build_dataset(
-            sources, output, config, opinions=wanted, budget=budget, workers=workers, console=console
+            sources, output, config, opinions=wanted, budget=budget, workers=workers, events=events
         )
     _show(built)
 
@@ -94,17 +99,16 @@ def build_command(
 def rebuild_command(
     manifest: Annotated[Path, typer.Argument(help="manifest.parquet of a data set.")],
     row_uri: Annotated[str, typer.Argument(help="A clip's uri, or its end, as in VIEW/blur-2.mp4.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .mp4.")],
+    output: Annotated[Path, file_option("--output", "-o", help="File to write, .mp4, local.")],
     sources: Annotated[
-        list[Path] | None, typer.Option(help="Where the footage is now; it is known by its bytes.")
+        list[Path] | None,
+        typer.Option(help="Where the footage is now; it is known by its bytes; default: where it was."),
     ] = None,
     any_ffmpeg: Annotated[
         bool, typer.Option("--any-ffmpeg", help="Even if the pixels may differ a little.")
     ] = False,
 ) -> None:
     """Make the clip ROW_URI of MANIFEST again from its source: the same pixels."""
-    if not output.absolute().parent.is_dir():
-        raise ConfigurationError(f"output must be in a folder that is there, got {str(output)!r}")
     rebuild_clip(read_row(manifest, row_uri), output, roots=sources or [], any_ffmpeg=any_ffmpeg)
     say(f"written: {output}")
 
@@ -114,7 +118,7 @@ def _show(built: Built) -> None:
     for group in built.groups:
         say(f"one group, so one split: {', '.join(group)}")
     for item in built.left_out:
-        complaints.print(literal(f"left out {item.name}: {item.reason}", complaints), soft_wrap=True)
+        events.note(f"left out {item.name}: {item.reason}")
     if built.left_out:
         say(f"{len(built.left_out)} left out, named above")
     if built.num_views_left:

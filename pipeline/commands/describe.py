@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.places import file_option
 from pipeline.commands.terminal import say
 from pipeline.commands.weights import read_checkpoint
 from pipeline.toml_source import TomlSource
@@ -22,12 +23,13 @@ _OF_A_MODEL = ("overall", "ladders", "sd_over_draws", "num_draws")
 
 def describe_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
     evaluation: Annotated[
         Path, typer.Option(help="evaluation.json of an evaluation that CHECKPOINT took part in.")
     ],
     notes: Annotated[
-        Path | None, typer.Option(help="TOML of text: data, labels, limits, intended use, ...")
+        Path | None,
+        typer.Option(help="TOML of text: data, labels, limits, use, ...; default: none."),
     ] = None,
 ) -> None:
     """Write CHECKPOINT, its weights as they are, with results of an evaluation and notes in its card."""

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
-from operators.schema import Row
+from operators.storage import redact
 from pipeline.commands.options import ScoreOptions, spread
-from pipeline.commands.terminal import console, resumable, say
-from pipeline.evaluation.evaluate import (
-    Contestant,
-    LabelledSource,
-    contestants,
-    evaluate_runs,
-    named_runs,
-    read_labelled,
-    score_contestants,
-)
-from pipeline.manifests.labelled import EvaluationSettings
-from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
-from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
-from pipeline.runs.rundir import RunDirectory
-from pipeline.scoring.config import ScoreConfig
-from pipeline.text import literal
+from pipeline.commands.terminal import console, events, print_json, resumable, say
+from pipeline.manifests.labels import LABEL_FORMATS
 from securevqa_core.bootstrap import NUM_RESAMPLES
 from securevqa_core.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from operators.schema import Row
+    from pipeline.evaluation.evaluate import Contestant, LabelledSource
+    from pipeline.manifests.labelled import EvaluationSettings
+    from pipeline.runs.rundir import RunDirectory
+    from pipeline.scoring.config import ScoreConfig
+
 __all__ = ["LabelOptions", "evaluate_command"]
+
+LABELS, _MEASURED = "Labels", "What is measured"
 
 _MEASURES = {
     "SRCC": "srcc",
@@ -45,19 +41,33 @@ _MEASURES = {
 class LabelOptions(ScoreOptions):
     """Which rows count and what their labels are, besides how they are scored."""
 
-    label_column: Annotated[str | None, typer.Option(help="Column of the labels; default: mos or label.")] = (
-        None
-    )
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the labels; default: mos or label.", rich_help_panel=LABELS),
+    ] = None
     label_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Worst and best label there can be; default 0 100.")
+        tuple[float, float] | None,
+        typer.Option(
+            help="Worst and best label there can be; default: guessed, and said.", rich_help_panel=LABELS
+        ),
     ] = None
     labels_format: Annotated[
-        str | None, typer.Option(help=f"The argument is a label file: {', '.join(LABEL_FORMATS)}.")
+        str | None,
+        typer.Option(
+            help=f"The argument is a label file: {', '.join(LABEL_FORMATS)}; default: it is a table.",
+            rich_help_panel=LABELS,
+        ),
     ] = None
     video_root: Annotated[
-        str | None, typer.Option(help="Where a label file's paths start; default: its folder.")
+        str | None,
+        typer.Option(help="Where a label file's paths start; default: its folder.", rich_help_panel=LABELS),
     ] = None
-    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE that rows must have; repeat.")] = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="COLUMN=VALUE that rows must have; repeat; default: all rows.", rich_help_panel=LABELS
+        ),
+    ] = None
 
     def settings(self, **others: Any) -> EvaluationSettings:
         """Return the settings of an evaluation.
@@ -65,7 +75,10 @@ class LabelOptions(ScoreOptions):
         Raises:
             ConfigurationError: an option is out of range.
         """
-        scale = LABEL_FORMATS.get(self.labels_format or "", LabelRange())
+        from pipeline.manifests.labelled import EvaluationSettings  # noqa: PLC0415 - as below
+        from pipeline.manifests.labels import LabelRange  # noqa: PLC0415
+
+        scale = LABEL_FORMATS.get(self.labels_format or "")
         if self.label_range is not None:
             scale = LabelRange(low=self.label_range[0], high=self.label_range[1])
         return EvaluationSettings(
@@ -74,6 +87,10 @@ class LabelOptions(ScoreOptions):
 
     def source(self, location: str) -> LabelledSource:
         """Return where the labelled videos are listed."""
+        # Seconds of imports, which help need not wait for.
+        from pipeline.evaluation.evaluate import LabelledSource  # noqa: PLC0415
+        from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
+
         return LabelledSource(
             location=location,
             label_format=self.labels_format,
@@ -82,57 +99,150 @@ class LabelOptions(ScoreOptions):
             allow_schemes=frozenset(self.allow_scheme or DEFAULT_ALLOW_SCHEMES),
         )
 
+    def late_labels(self, location: str | None) -> pa.Table | None:
+        """Return the labels of videos that a finished run has scored; None: they are in its report."""
+        if location is None:
+            return None
+        from pipeline.manifests.late_labels import read_late_labels  # noqa: PLC0415 - as above
+
+        return read_late_labels(location, label_format=self.labels_format, uri_column=self.uri_column)
+
+    def require_no_scoring(self, *, but: Sequence[str] = ()) -> None:
+        """Refuse options that only scoring looks at, where finished runs are taken.
+
+        Raises:
+            ConfigurationError: one was given.
+        """
+        usual = type(self)()
+        looked_at = {"label_column", "label_range", "labels_format", "where", "uri_column", *but}
+        names = [one.name for one in fields(self) if one.name not in looked_at]
+        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            value = redact(str(getattr(self, given[0])))
+            raise ConfigurationError(f"{option} is of scoring, and --run is scored already; got {value!r}")
+
 
 @spread(LabelOptions)
 def evaluate_command(
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write, local or s3://.")],
     labelled_manifest: Annotated[
-        str | None, typer.Argument(help="Manifest with a label column, or a label file.")
+        str | None,
+        typer.Argument(help="Manifest with a label column, or a label file; with --run, of its videos."),
     ] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Finished run directory; repeat.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Architecture from the zoo; repeat.")] = None,
-    checkpoint: Annotated[list[str] | None, typer.Option(help="Checkpoint file; repeat.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Column to tell apart by value; repeat.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="Finished run directory; repeat; default: videos are scored.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Architecture, as in `securevqa models`; repeat; default: the checkpoint's."),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Checkpoint: a file, a URI, or a model's name for what ships; repeat; "
+            "default: secure-vqa-compact."
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to tell apart by value; repeat; default: none.", rich_help_panel=_MEASURED),
+    ] = None,
     cluster: Annotated[
-        str | None, typer.Option(help="Column whose values are resampled whole, the source for example.")
+        str | None,
+        typer.Option(
+            help="Column whose values are resampled whole, the source for example; default: none.",
+            rich_help_panel=_MEASURED,
+        ),
     ] = None,
-    ladder: Annotated[str | None, typer.Option(help="Column whose values are ladders of one fault.")] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = NUM_RESAMPLES,
-    resample_seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="Column whose values are ladders of one fault; default: none.", rich_help_panel=_MEASURED
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Bootstrap resamples.", rich_help_panel=_MEASURED)
+    ] = NUM_RESAMPLES,
+    resample_seed: Annotated[int, typer.Option(help="Of the resampling.", rich_help_panel=_MEASURED)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print evaluation.json, for programs.")] = False,
     *,
     options: LabelOptions,
 ) -> None:
     """Score the videos of LABELLED_MANIFEST, or take finished runs, and compare scores with labels."""
-    settings = options.settings(
-        groups=tuple(group or ()),
-        cluster=cluster,
-        ladder=ladder,
-        num_resamples=resamples,
-        seed=resample_seed,
-    )
     if labelled_manifest is None and (model or checkpoint or not run):
         raise ConfigurationError("LABELLED_MANIFEST must be given to score videos; --run takes finished runs")
-    if labelled_manifest is not None and run and not (model or checkpoint):
-        raise ConfigurationError("LABELLED_MANIFEST beside --run needs a --model or --checkpoint to score it")
-    directory = RunDirectory(output)
-    runs: dict[str, RunDirectory] = {}
-    if labelled_manifest is not None:
-        key = options.key()
+    scores = labelled_manifest is not None and bool(model or checkpoint or not run)
+    if not scores:
+        options.require_no_scoring()
+    with resumable():
+        with events.doing("loading"):
+            from pipeline.evaluation.evaluate import evaluate_runs, named_runs  # noqa: PLC0415 - seconds
+            from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
 
-        def configure(one: Contestant, manifest: str, output: str) -> ScoreConfig:
-            return replace(options, uri_column="uri").config(
-                manifest=manifest, output=output, key=key, model=one.model, checkpoint=one.checkpoint
+            settings = options.settings(
+                groups=tuple(group or ()),
+                cluster=cluster,
+                ladder=ladder,
+                num_resamples=resamples,
+                seed=resample_seed,
             )
+        directory = RunDirectory(output)
+        directory.require_writable()
+        finished = named_runs(run or [])
+        late = options.late_labels(labelled_manifest) if finished else None
+        runs: dict[str, RunDirectory] = {}
+        if scores:
+            assert labelled_manifest is not None
+            runs, settings = _scored(labelled_manifest, model, checkpoint, options, settings, directory)
+            finished = named_runs(run or [], taken=list(runs))
+        compared = evaluate_runs(
+            runs | finished,
+            settings,
+            directory,
+            late_labels={} if late is None else dict.fromkeys(finished, late),
+            tell=events.note,
+        )
+    if json:
+        print_json(compared.record)
+    else:
+        _show(compared.record, directory)
 
-        entered = contestants(model or [], checkpoint or [])
-        table = read_labelled(options.source(labelled_manifest), settings, tell=say)
-        with resumable():
-            runs = score_contestants(table, entered, directory, configure=configure, console=console)
-    runs |= named_runs(run or [], taken=list(runs))
-    _show(evaluate_runs(runs, settings, directory).record, directory)
+
+def _scored(
+    labelled_manifest: str,
+    models: list[str] | None,
+    checkpoints: list[str] | None,
+    options: LabelOptions,
+    settings: EvaluationSettings,
+    directory: RunDirectory,
+) -> tuple[dict[str, RunDirectory], EvaluationSettings]:
+    """Score the labelled videos with every model; return the runs, and settings with the labels' scale."""
+    from pipeline.evaluation.evaluate import (  # noqa: PLC0415 - seconds of imports
+        contestants,
+        read_labelled,
+        score_contestants,
+    )
+
+    key = options.key()
+
+    def configure(one: Contestant, manifest: str, output: str) -> ScoreConfig:
+        return replace(options, uri_column="uri").config(
+            manifest=manifest, output=output, key=key, model=one.model, checkpoint=one.checkpoint
+        )
+
+    entered = contestants(models or [], checkpoints or [])
+    with events.doing("looking for labelled videos"):
+        table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
+    return score_contestants(table, entered, directory, configure=configure, events=events), settings
 
 
 def _show(record: dict[str, Any], directory: RunDirectory) -> None:
+    from rich import box  # noqa: PLC0415 - what help need not wait for
+    from rich.table import Table  # noqa: PLC0415
+
+    from pipeline.text import literal  # noqa: PLC0415
+
     num_resamples, cluster = record["bootstrap"]["resamples"], record["bootstrap"]["cluster"]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("rows of", "model"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json as json_module
 from typing import Annotated
 
 import typer
@@ -10,9 +11,7 @@ import typer
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.score import show_outcome
-from pipeline.commands.terminal import console, resumable
-from pipeline.scoring.score import score
-from securevqa_core.embeddings import EmbeddingConfig
+from pipeline.commands.terminal import events, resumable, say
 
 __all__ = ["extract_command"]
 
@@ -28,19 +27,35 @@ def extract_command(
         str, typer.Option(help="mean: a vector a video; clip: one a clip of each draw.")
     ] = "mean",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float32",
-    model: Annotated[str | None, typer.Option(help="Architecture from the zoo.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Checkpoint file, local or remote.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint: a file, a URI, or a model's name for what ships; default: secure-vqa-compact."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object of the run.")] = False,
     *,
     options: NightlyOptions,
 ) -> None:
     """Score every video of MANIFEST and keep its embeddings beside the score, one row each."""
-    embeddings = EmbeddingConfig(
-        features=tuple(features.split(",")),  # type: ignore[arg-type]  # validated by EmbeddingConfig
-        pool=pool,  # type: ignore[arg-type]
-        dtype=dtype,  # type: ignore[arg-type]
-    )
-    config = options.config(
-        manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
-    )
     with resumable():
-        show_outcome(score(dataclasses.replace(config, embeddings=embeddings), console=console))
+        with events.doing("loading"):
+            from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
+            from securevqa_core.embeddings import EmbeddingConfig  # noqa: PLC0415
+
+            embeddings = EmbeddingConfig(
+                features=tuple(features.split(",")),  # type: ignore[arg-type]  # validated by EmbeddingConfig
+                pool=pool,  # type: ignore[arg-type]
+                dtype=dtype,  # type: ignore[arg-type]
+            )
+            config = options.config(
+                manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
+            )
+        outcome = score(dataclasses.replace(config, embeddings=embeddings), events=events)
+    if json:
+        say(json_module.dumps(outcome.run))
+    else:
+        show_outcome(outcome)

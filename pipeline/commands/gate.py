@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from operators.storage import join
-from pipeline.commands.terminal import complaints, console, print_json, say
+from pipeline.commands.terminal import console, events, print_json, say
 from pipeline.gate.decide import decide, what_if
 from pipeline.gate.lists import FORMATS, list_tables, require_formats, summary, write_lists
 from pipeline.gate.policy import read_policy, require_fit
@@ -42,17 +42,21 @@ def gate_command(
     report: Annotated[str, typer.Argument(help="Run directory of a finished run, local or s3://.")],
     policy: Annotated[str, typer.Option("--policy", "-p", help="TOML file with the rules.")],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder for the lists; default REPORT/gate.")
+        str | None, typer.Option("--output", "-o", help="Folder for the lists; default: REPORT/gate.")
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help=f"{', '.join(FORMATS)}; repeat. Default: parquet.")
+        list[str] | None, typer.Option("--format", help=f"{', '.join(FORMATS)}; repeat; default: parquet.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and say why; write nothing.")] = False,
     vary: Annotated[
-        str | None, typer.Option("--what-if", help="Name of a rule: count decisions over its threshold.")
+        str | None,
+        typer.Option("--what-if", help="Name of a rule: count decisions by threshold; default: decide."),
     ] = None,
     thresholds: Annotated[
-        str | None, typer.Option(help="Thresholds of --what-if, separated by commas.")
+        str | None,
+        typer.Option(
+            help="Thresholds of --what-if, separated by commas; default: 0, 5, ... 100, or deciles."
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a policy with groups or values that no row has.")
@@ -83,7 +87,7 @@ def gate_command(
     if writes:
         lists_place.require_writable()  # else it is missed after all the work
     for line in said:
-        complaints.print(literal(f"not understood: {line}", complaints), soft_wrap=True)
+        events.note(f"not understood: {line}")
     if vary is not None:
         counts = what_if(table, rules, rule=vary, thresholds=_numbers(thresholds))
         if as_json:

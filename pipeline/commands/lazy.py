@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,19 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["LazyCommand", "LazyGroup"]
+from pipeline.commands.loudness import with_loudness
+from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, events
+
+__all__ = ["ExamplesOf", "LazyCommand", "LazyGroup"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesOf:
+    """Two calls of a command of a group."""
+
+    name: str
+    first: str
+    second: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +36,7 @@ class LazyCommand:
     place: str  # module below `pipeline.commands`, and the function or the Typer app in it
     panel: str
     examples: tuple[str, ...]
+    below: tuple[ExamplesOf, ...] = ()  # of a group, its commands
 
     def listed(self) -> TyperCommand:
         """Return what a list shows of it."""
@@ -30,17 +45,26 @@ class LazyCommand:
     def load(self) -> Any:
         """Return the command itself; text in square brackets stays as it is in its help."""
         module, _, attribute = self.place.partition(":")
-        found = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        with events.doing("loading", is_logged=False):
+            found = getattr(importlib.import_module(f".{module}", __package__), attribute)
         parent = typer.Typer(add_completion=False)
         if isinstance(found, typer.Typer):
+            for registered in found.registered_commands:
+                registered.callback = registered.callback and with_loudness(registered.callback)
             parent.add_typer(found, name=self.name)
         else:
-            parent.command(self.name)(found)
+            parent.command(self.name)(with_loudness(found))
         command: Any = typer.main.get_command(parent)
         command = getattr(command, "commands", {}).get(self.name, command)
         _escape_all(command)
-        command.epilog = "\n\n".join(["Examples:", *(f"  {escape(example)}" for example in self.examples)])
+        command.epilog = _epilog(self.examples)
+        for one in self.below:
+            command.commands[one.name].epilog = _epilog((one.first, one.second))
         return command
+
+
+def _epilog(examples: tuple[str, ...]) -> str:
+    return "\n\n".join(["Examples:", *(f"  {escape(example)}" for example in examples)])
 
 
 class LazyGroup(TyperGroup):
@@ -52,6 +76,16 @@ class LazyGroup(TyperGroup):
         super().__init__(**options)
         self.commands = {one.name: one.listed() for one in self.lazy} | dict(self.commands)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read what stands before the command."""
+        with _interruptible():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _interruptible():
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name of the command that is called, the command, and what is left for it."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -60,6 +94,16 @@ class LazyGroup(TyperGroup):
     def loaded(self, name: str) -> Any:
         """Return the command of a name, imported."""
         return next((one.load() for one in self.lazy if one.name == name), self.commands[name])
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """End an interruption with a line and `EXIT_INTERRUPTED`, whenever it comes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complaints.print("interrupted")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _escape_all(command: Any) -> None:

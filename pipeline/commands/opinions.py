@@ -13,7 +13,8 @@ from rich import box
 from rich.progress import Progress
 from rich.table import Table
 
-from pipeline.commands.terminal import console, say
+from pipeline.commands.places import file_option
+from pipeline.commands.terminal import console, events, say
 from pipeline.toml_source import TomlSource
 from securevqa_core import weights
 from securevqa_core.calibration import fit_calibration
@@ -54,9 +55,12 @@ def opinions_command(
     splits: Annotated[int, typer.Option(help="Random splits into four fifths and one fifth.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Checkpoint to write, fitted to all videos.")
+        Path | None,
+        file_option(
+            "--output", "-o", help="Checkpoint to write, fitted to all videos, local; default: none."
+        ),
     ] = None,
-    notes: Annotated[Path | None, typer.Option(help="TOML of text for its card.")] = None,
+    notes: Annotated[Path | None, typer.Option(help="TOML of text for its card; default: none.")] = None,
 ) -> None:
     """Measure how well VIDEVAL's features predict opinions of real uploads, beside the paper's table."""
     if model not in VERSIONS:
@@ -99,7 +103,7 @@ def _notes(path: Path | None) -> dict[str, Any]:
 
 def _on_splits(data_sets: Sequence[Opinions], *, num_splits: int, seed: int) -> list[SplitAgreement]:
     found = []
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=events.console, transient=True) as progress:
         task = progress.add_task("random splits", total=num_splits * len(data_sets))
         advance: Callable[[], None] = lambda: progress.advance(task)  # noqa: E731 - a callback
         for one in data_sets:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from pipeline.commands.terminal import complaints
+from pipeline.commands.terminal import events
 from securevqa_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -208,10 +208,9 @@ class ScoreOptions:
             return Key.public(self.seed)
         key = given_key(self.key_file)
         if key is None:
-            complaints.print(
+            events.note(
                 "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, "
-                "scores cannot be reproduced",
-                soft_wrap=True,
+                "scores cannot be reproduced"
             )
             return Key.ephemeral()
         return key

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from operators.storage import redact, scheme_of
-from pipeline.commands.terminal import complaints, console, print_json, say, write_csv
+from operators.storage import redact
+from pipeline.commands.places import file_option
+from pipeline.commands.terminal import console, events, print_json, say, write_csv
 from pipeline.keys import given_key
 from pipeline.pages.table import (
     COLUMNS,
@@ -34,30 +35,34 @@ def report_command(
     run_dir: Annotated[str, typer.Argument(help="Run directory of a finished run, local or s3://.")],
     rows: Annotated[
         int | None,
-        typer.Option(help=f"Most rows to print; default {DEFAULT_ROWS}, with --json and --csv all."),
+        typer.Option(help=f"Most rows to print; default: {DEFAULT_ROWS}, with --json and --csv all."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Counts and rows as one JSON object.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Rows as CSV, for spreadsheets.")] = False,
-    html: Annotated[str | None, typer.Option(help="Write a page instead, to this local file.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column to count verdicts by, on the page.")] = None,
+    html: Annotated[
+        Path | None, file_option("--html", help="Write a page instead, to this local file; default: a table.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column to count verdicts by, on the page; default: none.")
+    ] = None,
     pictures: Annotated[
         int | None,
         typer.Option(
-            help="Worst and best videos on the page, with a frame of each; 0: none. "
-            f"Default: {DEFAULT_PICTURES}."
+            help="Worst and best videos on the page, with a frame of each; 0: none; "
+            f"default: {DEFAULT_PICTURES}."
         ),
     ] = None,
     video: Annotated[
         str | None,
         typer.Option(
-            help="One video, by name, id, the beginning of its id, or URI: all that is known of it."
+            help="One video, by name, id, the beginning of its id, or URI: all that is known; default: all."
         ),
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Checkpoint for --video on a page; default: the one that ships.")
     ] = None,
     key_file: Annotated[
-        str | None, typer.Option(help="Key for --video on a page; or set SECUREVQA_KEY.")
+        str | None, typer.Option(help="Key for --video on a page; default: SECUREVQA_KEY, else another draw.")
     ] = None,
 ) -> None:
     """Print the report of RUN_DIR, what failed and the worst videos first, or write it as a page."""
@@ -74,8 +79,7 @@ def report_command(
     pictures = DEFAULT_PICTURES if pictures is None else pictures
     if pictures < 0:
         raise ConfigurationError(f"pictures must be >= 0, got {pictures}")
-    path = _page_path(html)
-    _write(path, _page(directory, group, pictures, video, checkpoint, key_file))
+    _write(html, _page(directory, group, pictures, video, checkpoint, key_file))
     say(f"written: {html}")
 
 
@@ -88,7 +92,7 @@ def _page(
     key_file: str | None,
 ) -> str:
     """Make the page, and say meanwhile what is being done."""
-    with complaints.status("reading the report") as status:
+    with events.doing("reading the report"):
         # Seconds of imports that other commands need not wait for.
         from pipeline.pages.page import page_columns, render_page  # noqa: PLC0415
         from pipeline.pages.sections import shown_videos  # noqa: PLC0415
@@ -96,12 +100,12 @@ def _page(
 
         run, table = read_finished_run(directory, columns=None)
         report = table.select(page_columns(table, group))
-        status.update("looking closely at a video")  # first, as it may be refused
+        events.update("looking closely at a video")  # first, as it may be refused
         close_up = None if video is None else _close_up(report, run, video, checkpoint, key_file)
         chosen = [row for rows in shown_videos(report, pictures) for row in rows]
-        status.update(f"bringing frames of {len(chosen)} videos")
+        events.update(f"bringing frames of {len(chosen)} videos")
         frames = thumbnails(chosen)
-        status.update("drawing the page")
+        events.update("drawing the page")
         return render_page(
             run,
             report,
@@ -125,17 +129,6 @@ def _require_used(
     ignored = [name for name, value in of_page.items() if value is not None]
     if ignored and forms["--html"] is None:
         raise ConfigurationError(f"{ignored[0]} is of the page, so it needs --html FILE")
-
-
-def _page_path(html: str) -> Path:
-    """Return where a page can be written, before it is made."""
-    path = Path(html)
-    if scheme_of(html) != "file":
-        raise ConfigurationError(f"html must be a local file, got {redact(html)!r}")
-    if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else "is in no folder that exists"
-        raise ConfigurationError(f"html must be a file that can be written, got {html!r}, which {what}")
-    return path
 
 
 def _print(

@@ -103,7 +103,10 @@ def compare_command(
     at_least: Annotated[float, typer.Option(help="Points a score must have moved to be listed.")] = 1.0,
     rows: Annotated[int, typer.Option(help="Most changed videos to print.")] = 20,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help=f"Folder for all changed videos, {_CHANGES_NAME}.")
+        str | None,
+        typer.Option(
+            "--output", "-o", help=f"Folder for all changed videos, {_CHANGES_NAME}; default: none."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as one JSON object.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="All changed videos as CSV.")] = False,
@@ -112,6 +115,8 @@ def compare_command(
     _require_one_form(as_json=as_json, as_csv=as_csv)
     if rows < 0:
         raise ConfigurationError(f"rows must be >= 0, got {rows}")
+    if output is not None:
+        RunDirectory(output).require_writable()
     differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
     changed = differences.videos.filter(differences.videos["is_changed"])
     if output is not None:
@@ -125,7 +130,6 @@ def compare_command(
 
 
 def _write(directory: RunDirectory, changed: pa.Table) -> None:
-    directory.require_writable()
     sink = pa.BufferOutputStream()
     pq.write_table(changed, sink, compression="zstd")
     directory.write_file(sink.getvalue().to_pybytes(), _CHANGES_NAME)

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import complaints, console, resumable, say
+from pipeline.commands.terminal import console, events, resumable, say
 from securevqa_core.errors import may_pass
 
 if TYPE_CHECKING:
@@ -56,19 +56,20 @@ def score_command(
     """Score videos: printed, or with --output a report, one row each, whatever is in the files."""
     if output is None:
         options.require_no_run()
-        with resumable("interrupted"), _started_sandbox() as sandbox:
+        with resumable("interrupted"), events.doing("loading the model"), _started_sandbox() as sandbox:
             config = options.config(
                 manifest=videos[0], output="", key=options.key(), model=model, checkpoint=checkpoint
             )
             _print_scores(config.with_more_videos(videos[1:]), sandbox, as_json=json)
         return
     with resumable():
-        config = options.config(
-            manifest=videos[0], output=output, key=options.key(), model=model, checkpoint=checkpoint
-        )
-        from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
+        with events.doing("loading"):
+            config = options.config(
+                manifest=videos[0], output=output, key=options.key(), model=model, checkpoint=checkpoint
+            )
+            from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
-        outcome = score(config.with_more_videos(videos[1:]), console=complaints if json else console)
+        outcome = score(config.with_more_videos(videos[1:]), events=events)
     if json:
         say(json_module.dumps(outcome.run))
     else:
@@ -97,23 +98,22 @@ def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool)
         uri_column=config.uri_column,
         allow_schemes=config.allow_schemes,
     )
-    with complaints.status("loading the model") as status:
-        checkpoint = config.load_checkpoint()
-        config = config.settled(checkpoint)
-        if checkpoint.status == "untrained":
-            complaints.print("checkpoint_status = untrained: these scores mean nothing", soft_wrap=True)
-        scored = outcome_rows(
-            rows,
-            config,
-            checkpoint=checkpoint,
-            sandbox=sandbox,
-            begin=lambda row: status.update(f"scoring {_name(row)}"),
-        )
-        for row in scored:
-            if as_json:
-                say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
-            else:
-                _print_score(row)
+    checkpoint = config.load_checkpoint()
+    config = config.settled(checkpoint)
+    if checkpoint.status == "untrained":
+        events.note("checkpoint_status = untrained: these scores mean nothing")
+    scored = outcome_rows(
+        rows,
+        config,
+        checkpoint=checkpoint,
+        sandbox=sandbox,
+        begin=lambda row: events.update(f"scoring {_name(row)}"),
+    )
+    for row in scored:
+        if as_json:
+            say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
+        else:
+            _print_score(row)
 
 
 def _print_score(row: dict[str, Any]) -> None:

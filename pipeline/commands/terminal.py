@@ -10,22 +10,34 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from pipeline.events import Events
 from pipeline.text import literal, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXIT_INTERRUPTED", "complaints", "console", "print_json", "resumable", "say", "write_csv"]
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "complaints",
+    "console",
+    "events",
+    "print_json",
+    "resumable",
+    "say",
+    "write_csv",
+]
 
 EXIT_INTERRUPTED = 130
 
 console = Console()
-complaints = Console(stderr=True)
+complaints = Console(stderr=True)  # errors, which --quiet leaves
+events = Events(Console(stderr=True))
 
 
 def say(line: str) -> None:
     """Print a line as it is, however long, whatever names are in it."""
-    console.print(literal(line, console), soft_wrap=True)
+    with events.aside():
+        console.print(literal(line, console), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from operators.storage import redact
 from pipeline.checkpoints import checkpoint_bytes
+from pipeline.commands.places import file_option
 from pipeline.commands.terminal import console
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError
@@ -59,7 +60,7 @@ def read_checkpoint(uri: str) -> StoredCheckpoint:
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="Published files; several bring a part each.")],
     arch: Annotated[str, typer.Option("--arch", help="Architecture from the zoo.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave parts that no file brings seeded, and untrained.")
     ] = False,
@@ -85,7 +86,7 @@ def import_command(
 @weights_app.command("halve")
 def halve_command(
     checkpoint: _Checkpoint,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
 ) -> None:
     """Write CHECKPOINT with its weights rounded to 16 bits: half the size."""
     stored = read_checkpoint(checkpoint).checkpoint
@@ -110,7 +111,7 @@ def halve_command(
 def mix_command(
     checkpoint: _Checkpoint,
     other: Annotated[str, typer.Argument(help="Another of the same architecture, trained on from it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, .safetensors.")],
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
     share: Annotated[float, typer.Option(help="Of OTHER, 0..1.")] = 0.5,
 ) -> None:
     """Write the weights on the line from CHECKPOINT to OTHER: part of what a training gained and cost."""
@@ -138,7 +139,7 @@ def show_command(
 def verify_command(
     checkpoint: _Checkpoint,
     sha256: Annotated[
-        str | None, typer.Option(help="Expected digest, or a checkpoint_id from a report.")
+        str | None, typer.Option(help="Expected digest, or a checkpoint_id from a report; default: none.")
     ] = None,
 ) -> None:
     """Check that CHECKPOINT is whole, fits its architecture and scores a fixed input as where it was made."""

@@ -12,11 +12,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.datasets.manifest import Finished, write_manifest
 from pipeline.datasets.opinions import Opinions, Teacher, rate, read_rated
 from pipeline.datasets.progress import Progress, shown_progress
+from pipeline.events import Events
 from securevqa_core.datasets.build import BuildConfig, ClipRecord, build_view, read_records
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.sources import LeftOut, Source, find_sources
@@ -64,7 +63,7 @@ def build_dataset(
     opinions: Opinions | None = None,
     budget: Budget | None = None,
     workers: int | None = None,
-    console: Console,
+    events: Events,
 ) -> Built:
     """Make, label and list the clips of every source under `roots`.
 
@@ -78,7 +77,7 @@ def build_dataset(
         opinions: which clips get one, also of those that are there; None: all.
         budget: where to stop; None: when all is done.
         workers: views made at a time; None: one for each processor.
-        console: for progress.
+        events: say how far it is.
 
     Raises:
         ConfigurationError: a root is not there, `output` lies in one or was made with other settings, or
@@ -95,20 +94,19 @@ def build_dataset(
     workers = workers or os.cpu_count() or 1
     require_range("workers", workers, low=1, high=1024)
     _require_apart(roots, output)
-    sources_found = find_sources(roots)
-    planned, unfit = _plan(sources_found.sources, config)
+    with events.doing("probing the sources"):
+        sources_found = find_sources(roots)
+        planned, unfit = _plan(sources_found.sources, config)
     with opened(output, config.settings()) as folder:
         job = _Job(
             folder=folder, config=config, opinions=opinions, budget=budget or Budget(), workers=workers
         )
-        with shown_progress("views", total=len(planned), console=console) as progress:
+        with shown_progress("views", total=len(planned), events=events) as progress:
             job.build(planned, progress)
         if not job.finished:
             reasons = "; ".join(item.reason for item in [*sources_found.left_out, *unfit, *job.left_out][:3])
             raise DatasetError(f"none of {len(sources_found.sources)} sources gave a clip: {reasons}")
-        with shown_progress(
-            "sources compared", total=len(sources_found.sources), console=console
-        ) as progress:
+        with shown_progress("sources compared", total=len(sources_found.sources), events=events) as progress:
             listed = write_manifest(
                 folder,
                 sources_found.sources,

@@ -79,7 +79,7 @@ def compare(runs: Sequence[Scored], settings: EvaluationSettings) -> Comparison:
     ]
     record = {
         "format_version": FORMAT_VERSION,
-        "label": asdict(settings.label_range) | {"column": runs[0].label_name},
+        "label": asdict(runs[0].label_range) | {"column": runs[0].label_name},
         "unit": "points of 100, for labels too",
         "where": list(settings.where),
         "rows": counts,

@@ -10,21 +10,21 @@ OUTPUT/
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from operators.schema import REPORT, ROW_KEY
 from operators.storage import join
 from pipeline.evaluation.compare import Comparison, compare
 from pipeline.evaluation.plots import residuals_png, scatter_png
-from pipeline.evaluation.scored import read_scored
+from pipeline.evaluation.scored import Scored, read_scored
+from pipeline.events import Events
 from pipeline.manifests.label_files import read_label_file
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, labels_of, scale_doubt
+from pipeline.manifests.labels import label_column, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.runs.report import require_parquet
@@ -102,8 +102,10 @@ def read_labelled(
     settings: EvaluationSettings,
     *,
     tell: Callable[[str], None] = lambda _line: None,
-) -> pa.Table:
-    """Return the labelled rows to score; columns that the report has for itself become `listed_...`.
+) -> tuple[pa.Table, EvaluationSettings]:
+    """Return the labelled rows to score, and the settings with the scale of their labels.
+
+    Columns that the report has for itself become `listed_...`.
 
     `tell` is told of labelled videos that are not there, and of labels that are likely on another scale.
 
@@ -124,15 +126,13 @@ def read_labelled(
         )
     table = keep_rows(table, settings)
     column = label_column(table.column_names, settings.label_column)
-    labels = labels_of(table, column, settings.label_range)
-    if (doubt := scale_doubt(labels, settings.label_range)) is not None:
-        tell(doubt)
+    scale = settled_scale(table, column, settings.label_range, tell=tell)
     own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]
     )
     require_parquet(table.schema)
-    return table
+    return table, replace(settings, label_range=scale)
 
 
 def score_contestants(
@@ -141,7 +141,7 @@ def score_contestants(
     directory: RunDirectory,
     *,
     configure: Callable[[Contestant, str, str], ScoreConfig],
-    console: Console,
+    events: Events,
 ) -> dict[str, RunDirectory]:
     """Score a table with every contestant, each into its own run directory; what is finished is kept.
 
@@ -150,7 +150,7 @@ def score_contestants(
         entered: who scores.
         directory: of the evaluation.
         configure: (contestant, manifest, output) -> settings of its run.
-        console: for progress.
+        events: say what goes on.
 
     Returns:
         The finished runs by name.
@@ -162,16 +162,28 @@ def score_contestants(
     finished = {}
     for one in entered:
         output = join(directory.uri, f"runs/{one.name}")
-        console.print(f"scoring with {one.name}", highlight=False, markup=False)
-        score(configure(one, join(directory.uri, MANIFEST_NAME), output), console=console)
+        events.note(f"scoring with {one.name}")
+        score(configure(one, join(directory.uri, MANIFEST_NAME), output), events=events)
         finished[one.name] = RunDirectory(output)
     return finished
 
 
 def evaluate_runs(
-    runs: dict[str, RunDirectory], settings: EvaluationSettings, directory: RunDirectory
+    runs: dict[str, RunDirectory],
+    settings: EvaluationSettings,
+    directory: RunDirectory,
+    *,
+    late_labels: Mapping[str, pa.Table] | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Comparison:
     """Compare finished runs with their labels and write the evaluation's files.
+
+    Args:
+        runs: by name.
+        settings: which rows count, how they are grouped, and what their labels are.
+        directory: of the evaluation.
+        late_labels: by name of a run, where its report does not hold them: of `read_late_labels`.
+        tell: as of `read_scored`.
 
     Raises:
         OutputError: a run is not finished, or the files cannot be written.
@@ -179,7 +191,11 @@ def evaluate_runs(
         UndefinedError: no row is left to compare.
     """
     directory.require_writable()
-    scored = [read_scored(name, run, settings) for name, run in runs.items()]
+    scored: list[Scored] = []
+    for name, run in runs.items():
+        labels = (late_labels or {}).get(name)
+        scored.append(read_scored(name, run, settings, labels=labels, tell=tell))
+        settings = replace(settings, label_range=scored[0].label_range)  # one scale for all
     comparison = compare(scored, settings)
     name = scored[0].label_name
     for picture, draw in (("scatter.png", scatter_png), ("residuals.png", residuals_png)):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from operators.schema import Row
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, labels_of
+from pipeline.manifests.labels import LabelRange, label_column, labels_of, settled_scale
+from pipeline.manifests.late_labels import joined_labels
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 
@@ -22,25 +26,44 @@ class Scored:
     run: dict[str, Any]  # of run.json
     uri: str
     label_name: str
+    label_range: LabelRange  # given, or guessed
     rows: dict[str, Row]  # the report's columns, and `label_points` on 0..100 or None
 
 
-def read_scored(name: str, directory: RunDirectory, settings: EvaluationSettings) -> Scored:
+def read_scored(
+    name: str,
+    directory: RunDirectory,
+    settings: EvaluationSettings,
+    *,
+    labels: pa.Table | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Scored:
     """Read a finished run.
+
+    Args:
+        name: of the run among others.
+        directory: of the run.
+        settings: which rows count, and what their labels are.
+        labels: that came later, of `read_late_labels`; None: they are in the report.
+        tell: is told which scale was guessed, and which labels are of no video.
 
     Raises:
         OutputError: there is none.
         ManifestError: a column is missing, or a label breaks a rule.
     """
     run, report = read_finished_run(directory, columns=None)
+    if labels is not None:
+        report = joined_labels(report, labels, tell=tell)
     report = keep_rows(report, settings)
     column = label_column(report.column_names, settings.label_column)
-    labels = labels_of(report, column, settings.label_range)
-    rows = [row | {"label_points": label} for row, label in zip(report.to_pylist(), labels, strict=True)]
+    scale = settled_scale(report, column, settings.label_range, tell=tell)
+    points = labels_of(report, column, scale)
+    rows = [row | {"label_points": label} for row, label in zip(report.to_pylist(), points, strict=True)]
     return Scored(
         name=name,
         run=run,
         uri=directory.shown(),
         label_name=column,
+        label_range=scale,
         rows={row["video_id"]: row for row in rows},
     )

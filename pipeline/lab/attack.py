@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators.schema import Row
+from operators.stage import FAILED
 from operators.storage import redact
+from pipeline.events import duration
 from pipeline.files import write_json, write_rows
 from pipeline.lab.config import AttackRunConfig
 from pipeline.lab.video import VMAF_NAMES, KeptPictures, Lab
 from pipeline.lab.work import Runner, Task, lab_of, run_here
 from pipeline.manifests.labelled import keep_rows
-from pipeline.manifests.labels import label_column, labels_of
+from pipeline.manifests.labels import label_column, labels_of, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
+from pipeline.tables import file_names
 from securevqa_core.attacks.measures import ScoreChange, score_change
 from securevqa_core.attacks.universal import fit_universal
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample
@@ -53,7 +56,7 @@ def attack_videos(
         ManifestError: the manifest is none, or lacks videos to fit to.
         RunError: workers died over one video again and again.
     """
-    videos, fitted = _chosen(config)
+    videos, fitted = _chosen(config, tell=tell)
     lab = lab_of(config)
     settings = config.settings(lab.target, lab.surrogate)
     settings |= {"videos": _digest(videos), "fitted": _digest(fitted)}
@@ -66,7 +69,9 @@ def attack_videos(
         video = videos[number]
         return Task(config=config, uri=video["uri"], row=video | {"uri": redact(video["uri"])})
 
-    rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=lambda _line: None)
+    tell(f"scoring {len(videos)} videos as they are")
+    rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=tell, says_all=False)
+    tell(f"attacking {len(videos)} videos")
     goals = _goals(config, rows)
     tile = None
     if fitted and not all(_is_final(_row_path(folder, video, "attacked")) for video in videos):
@@ -146,14 +151,15 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def _chosen(config: AttackRunConfig) -> tuple[list[Row], list[Row]]:
+def _chosen(config: AttackRunConfig, *, tell: Callable[[str], None]) -> tuple[list[Row], list[Row]]:
     """Return the videos to attack, in the manifest's order, and those to fit to."""
     table = read_manifest(config.manifest, uri_column=config.uri_column, allow_schemes=DEFAULT_ALLOW_SCHEMES)
     labels: list[float | None] | None = None
     if config.labels is not None:
         table = keep_rows(table, config.labels)
         column = label_column(table.column_names, config.labels.label_column)
-        labels = labels_of(table, column, config.labels.label_range)
+        scale = settled_scale(table, column, config.labels.label_range, tell=tell)
+        labels = labels_of(table, column, scale)
     rows: list[Row] = [{name: str(row[name]) for name in ("video_id", "uri")} for row in table.to_pylist()]
     if labels is not None:
         labelled = zip(rows, labels, strict=True)
@@ -207,16 +213,20 @@ def _kept_rows(
     *,
     run: Runner,
     tell: Callable[[str], None],
+    says_all: bool = True,
 ) -> list[Row]:
-    """Return a row a video, those that are there already as they are, but for failures that may pass."""
+    """Return a row a video, those that are there already as they are, but for failures that may pass.
+
+    Told is how every video of this call ended, or which failed.
+    """
     paths = [_row_path(folder, video, phase) for video in videos]
     missing = [number for number, path in enumerate(paths) if not _is_final(path)]
     started = time.perf_counter()
     for done, (index, row) in enumerate(run([task(number) for number in missing]), start=1):
         write_json(paths[missing[index]], row)
-        left = (time.perf_counter() - started) / done * (len(missing) - done) / 60
-        num_there = len(videos) - len(missing) + done
-        tell(f"{num_there} of {len(videos)}, {left:.0f} min left: {_line(row)}")
+        left = (time.perf_counter() - started) / done * (len(missing) - done)
+        if says_all or row["status"] == FAILED:
+            tell(f"{done} of {len(missing)}, {duration(left)} left: {_line(row)}")
     return [json.loads(path.read_text()) for path in paths]
 
 
@@ -262,7 +272,8 @@ def _opened(output: Path, settings: dict[str, Any]) -> Path:
 
 
 def _line(row: Row) -> str:
+    (name,) = file_names([row["uri"]])
     if row["status"] != "attacked":
-        return f"{row['video_id']}: {row.get('error_code') or row['status']}"
+        return f"{name}: {row.get('error_code') or row['status']}"
     clean, after = row["score_clean"], row["score_attacked"]
-    return f"{row['video_id']}: {clean:.1f} -> {after:.1f} in {row['seconds']:.0f} s"
+    return f"{name}: {clean:.1f} -> {after:.1f} in {row['seconds']:.0f} s"

@@ -25,12 +25,13 @@ from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
 from pipeline.manifests.listing import list_videos
 from securevqa_core.errors import ConfigurationError, ManifestError
 
-__all__ = ["read_label_file"]
+__all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows"]
 
 READ_SECONDS = 600.0
 NAMED_AT_MOST = 5  # missing videos
 _UNKNOWN = -1.0
-_NAMES = ("name", "flickr_id", "vid", "file", "filename", "file_name", "video", "video_name", "path")
+# Columns that hold what a video is called.
+VIDEO_NAMES = ("name", "flickr_id", "vid", "file", "filename", "file_name", "video", "video_name", "path")
 _FIELDS = {"mos": "mos", "mosfull": "mos", "duration": "duration", "fps": "fps", "framerate": "fps"}
 # What follows the name where no header says it, by how many numbers there are.
 _LAYOUTS = {
@@ -38,7 +39,7 @@ _LAYOUTS = {
     3: ("duration", "fps", "MOS"),
     4: ("height", "width", "mos", "frame_number"),
 }
-_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".y4m"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".y4m"})
 _ENCODED = "_crf_"  # before what YouTube-UGC's encodings have behind the name
 
 
@@ -75,16 +76,8 @@ def read_label_file(
         ManifestError: the file cannot be read, or breaks a rule, which is named with its line; a name fits
             two videos; or no video is there.
     """
-    if label_format not in LABEL_FORMATS:
-        raise ConfigurationError(
-            f"labels_format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
-        )
     where = f"label file {redact(location)!r}"
-    content = _content(location, where)
-    read = _matlab if content.startswith(b"MATLAB") else _text
-    labels = read(content, where, LABEL_FORMATS[label_format])
-    if not labels:
-        raise ManifestError(f"{where} is empty")
+    labels = _labels(location, where, label_format)
     uris = _found([one.name for one in labels], video_root or join(location, ".."), where)
     missing = [one.name for one, uri in zip(labels, uris, strict=True) if uri is None]
     if len(missing) == len(labels):
@@ -100,6 +93,34 @@ def read_label_file(
             "listed_fps": pa.array([one.fps for _, one in kept], pa.float64()),
         }
     )
+
+
+def read_label_rows(location: str, *, label_format: str) -> pa.Table:
+    """Return what a label file says, whether its videos are there or not: name and mos, null where unknown.
+
+    Raises:
+        ConfigurationError, ManifestError: as `read_label_file`, but for what is said of videos.
+    """
+    labels = _labels(location, f"label file {redact(location)!r}", label_format)
+    return pa.table(
+        {
+            "name": [one.name for one in labels],
+            "mos": pa.array([one.mos for one in labels], pa.float64()),
+        }
+    )
+
+
+def _labels(location: str, where: str, label_format: str) -> list[_Label]:
+    if label_format not in LABEL_FORMATS:
+        raise ConfigurationError(
+            f"labels_format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
+        )
+    content = _content(location, where)
+    read = _matlab if content.startswith(b"MATLAB") else _text
+    labels = read(content, where, LABEL_FORMATS[label_format])
+    if not labels:
+        raise ManifestError(f"{where} is empty")
+    return labels
 
 
 def _content(location: str, where: str) -> bytes:
@@ -172,12 +193,13 @@ def _header(line: str, where: str) -> tuple[str, ...] | None:
     cells = [cell.lower() for cell in _cells(line)]
     if any(map(_is_number, cells)):
         return None
-    named = [cell for cell in _NAMES if cell in cells]
+    named = [cell for cell in VIDEO_NAMES if cell in cells]
     labelled = [cell for cell, field in _FIELDS.items() if field == "mos" and cell in cells]
     if not named and not labelled:
         return None
     if not named or not labelled:
-        raise ManifestError(f"{where}: the header must have one of {', '.join(_NAMES)} and MOS, got {line!r}")
+        known = ", ".join(VIDEO_NAMES)
+        raise ManifestError(f"{where}: the header must have one of {known} and MOS, got {line!r}")
     chosen = {named[0]: "name", labelled[-1]: "mos"} | {
         cell: field for cell, field in _FIELDS.items() if field != "mos"
     }
@@ -255,7 +277,7 @@ def _places(uris: Sequence[str], root: str) -> dict[str, set[str]]:
         path = PurePosixPath(uri.removeprefix(root).lstrip("/"))
         for name in {str(path), path.name}:
             whole[name].add(uri)
-        if path.suffix.lower() in _SUFFIXES:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
             for one in {path.with_suffix(""), path.with_name(path.stem.partition(_ENCODED)[0])}:
                 for name in {str(one), one.name}:
                     short[name].add(uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -23,7 +23,7 @@ class EvaluationSettings:
     """
 
     label_column: str | None = None  # None: whichever of `labels.LABEL_COLUMNS` is there
-    label_range: LabelRange = field(default_factory=LabelRange)
+    label_range: LabelRange | None = None  # None: guessed from the labels, by `labels.settled_scale`
     where: tuple[str, ...] = ()  # COLUMN=VALUE that rows must have to be looked at, all of them
     groups: tuple[str, ...] = ()  # columns whose values are also looked at one by one
     cluster: str | None = None  # column whose values are resampled as a whole, the source for example
@@ -60,8 +60,20 @@ def keep_rows(table: pa.Table, settings: EvaluationSettings) -> pa.Table:
     for condition in settings.where:
         name, _, wanted = condition.partition("=")
         if name in names:
-            chosen = [str(value) == wanted for value in table[name].to_pylist()]
+            chosen = [_is(value, wanted) for value in table[name].to_pylist()]
             table = table.filter(pa.array(chosen, pa.bool_()))
     if not table.num_rows:
         raise ManifestError(f"no row is left where {' and '.join(settings.where) or 'no condition is set'}")
     return table
+
+
+def _is(value: object, wanted: str) -> bool:
+    """Tell whether a value is what was typed: as text, or as the same number."""
+    if str(value) == wanted:
+        return True
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(wanted) == value
+    except ValueError:
+        return False

@@ -18,9 +18,10 @@ from operators.schema import CALL, MANIFEST, OUTCOME, ROW_KEY
 from operators.telemetry import TelemetrySetup
 from pipeline.runs.backlog import Plan
 from pipeline.runs.states import RowState
-from pipeline.scoring.progress import Ledger, new_ledger, shown_progress
+from pipeline.scoring.progress import Ledger, TallyGauge, new_ledger
 from pipeline.scoring.run import build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
+from pipeline.scoring.shown import shown_progress
 from pipeline.scoring.work import Work
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core.errors import RunError
@@ -48,7 +49,7 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
     times_begun = np.zeros(len(work.index), np.int8)
     left, passes_in_vain, started = planned.now, 0, time.time()
     with contextlib.ExitStack() as opened:
-        with work.console.status("starting Ray"):
+        with work.events.doing("starting Ray"):
             opened.enter_context(ray_session(job.config.address))
             seeds = opened.enter_context(answered_seeds(job.config.key))
         cluster = cluster_resources()
@@ -93,7 +94,7 @@ def _one_pass(work: Work, places: NDArray[np.int64], seeds: DrawSource, *, call:
     except (ray.exceptions.RayError, RuntimeError) as error:  # once Ray is gone
         work.ran.broke = f"{type(error).__name__}: {error}"
     if work.ran.broke:
-        work.console.print(work.ran.broke, markup=False, highlight=False, soft_wrap=True)
+        work.events.note(work.ran.broke)
     return begun
 
 
@@ -107,14 +108,17 @@ def _pipe(work: Work, places: NDArray[np.int64], seeds: DrawSource, ledger: Ledg
         checkpoint=job.checkpoint,
         sampling=job.sampling,
         provenance=job.provenance | {CALL: call},
-        telemetry=TelemetrySetup(run_id=run_id, num_clips=job.sampling.num_clips, tally=ledger.tally),
+        telemetry=TelemetrySetup(
+            run_id=run_id,
+            num_clips=job.sampling.num_clips,
+            tally=ledger.tally,
+            tells_all=work.events.is_verbose,
+        ),
         deadline=work.ran.deadline,
         more_columns=list(job.state.outcome)[len(OUTCOME) :],
     )
-    total = work.manifest.num_rows
-    with shown_progress(
-        ledger.tally, run_id=run_id, total=total, done_before=total - num_rows, console=work.console
-    ):
+    gauge = TallyGauge(ledger.tally, total=num_rows)
+    with shown_progress(gauge, run_id=run_id, total=num_rows, events=work.events):
         execute(pipeline, job.state, num_rows=num_rows)
 
 

@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from operators.metrics import MetricSet, Observation
+from operators.schema import Row
+from pipeline.scoring.shown import Reading
 
-__all__ = ["Ledger", "Reading", "Tally", "log_line", "new_ledger", "shown_progress"]
+__all__ = ["Ledger", "Tally", "TallyGauge", "new_ledger"]
 
-TERMINAL_SECONDS = 0.5
-LOG_SECONDS = 15.0
 KEYS_AT_ONCE = 100_000
+MAX_TOLD = 10_000  # videos that a person is told of, one by one
 
 
 class Tally:
@@ -48,16 +38,22 @@ class Tally:
 
     def __init__(self, begun: str) -> None:
         self._counts: Counter[str] = Counter()
+        self._rows: list[Row] = []
         self._begun = Path(begun)
         self._write("")  # ends a line that another left half written
 
-    def add(self, statuses: dict[str, int]) -> None:
-        """Count finished videos, by status."""
+    def add(self, statuses: dict[str, int], rows: Sequence[Row] = ()) -> None:
+        """Count finished videos, by status; of some it is said which."""
         self._counts.update(statuses)
+        self._rows += rows[: MAX_TOLD - len(self._rows)]
 
     def counts(self) -> dict[str, int]:
         """Return finished videos by status."""
         return dict(self._counts)
+
+    def finished(self, after: int) -> list[Row]:
+        """Return what was said of finished videos, but the first `after` of them."""
+        return self._rows[after:]
 
     def begin(self, row_key: str) -> None:
         """Write down that a video is begun; who asks begins it once this has come back."""
@@ -99,88 +95,36 @@ def new_ledger() -> Iterator[Ledger]:
         yield Ledger(tally=ray.remote(**options)(Tally).remote(str(begun)), begun=begun)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How far a run is."""
+class TallyGauge:
+    """Asks the tally that workers tell."""
 
-    total: int
-    done: int
-    failed: int
-    videos_per_second: float
-
-
-class _Gauge:
-    """Asks the tally, again and again, how far a run is."""
-
-    def __init__(self, tally: Any, *, total: int, done_before: int) -> None:
+    def __init__(self, tally: Any, *, total: int) -> None:
         self.total = total
         self._tally = tally
-        self._done_before = done_before
+        self._num_told = 0
         self._started = time.monotonic()
         self._metrics = MetricSet()
 
     def read(self) -> Reading:
-        try:
-            counts = ray.get(self._tally.counts.remote(), timeout=5)
-        except (ray.exceptions.RayError, TimeoutError):
-            counts = {}
+        """Return how far the call is; nothing is finished where the tally does not answer."""
+        counts: dict[str, int] = self._asked("counts") or {}
         finished = sum(counts.values())
-        left = self.total - self._done_before - finished
-        self._metrics.record(Observation("securevqa_videos_left", max(0, left)))
+        self._metrics.record(Observation("securevqa_videos_left", max(0, self.total - finished)))
         return Reading(
             total=self.total,
-            done=min(self._done_before + finished, self.total),
+            done=min(finished, self.total),
             failed=counts.get("failed", 0),
             videos_per_second=finished / (time.monotonic() - self._started),
         )
 
+    def finished(self) -> list[Row]:
+        """Return the videos that workers said more of since the last time."""
+        rows: list[Row] = self._asked("finished", self._num_told) or []
+        self._num_told += len(rows)
+        return rows
 
-@contextlib.contextmanager
-def shown_progress(
-    tally: Any, *, run_id: str, total: int, done_before: int, console: Console
-) -> Iterator[None]:
-    """Show how many of `total` videos are finished for as long as the block runs."""
-    stop = threading.Event()
-    gauge = _Gauge(tally, total=total, done_before=done_before)
-    if console.is_terminal:
-        thread = threading.Thread(target=_terminal, args=(gauge, console, stop), daemon=True)
-    else:
-        thread = threading.Thread(target=_log_lines, args=(gauge, console, stop, run_id), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=10)
-        gauge.read()  # so that the last word to Prometheus is of the end
-
-
-def _terminal(gauge: _Gauge, console: Console, stop: threading.Event) -> None:
-    columns = (
-        SpinnerColumn(),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        TextColumn("{task.fields[rate]:.2f} videos/s"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("videos", total=gauge.total, failed=0, rate=0.0)
-        while not stop.wait(TERMINAL_SECONDS):
-            now = gauge.read()
-            progress.update(task, completed=now.done, failed=now.failed, rate=now.videos_per_second)
-
-
-def _log_lines(gauge: _Gauge, console: Console, stop: threading.Event, run_id: str) -> None:
-    while not stop.wait(LOG_SECONDS):
-        line = log_line(gauge.read(), run_id=run_id)
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def log_line(now: Reading, *, run_id: str) -> str:
-    """Return one line of JSON with the run's id, as the workers' lines of finished videos have it."""
-    rate = now.videos_per_second
-    left = round((now.total - now.done) / rate) if rate else None
-    known = {"total": now.total, "done": now.done, "failed": now.failed, "videos_per_second": round(rate, 3)}
-    return json.dumps({"event": "run_progress", "run_id": run_id} | known | {"seconds_left": left})
+    def _asked(self, question: str, *arguments: int) -> Any:
+        try:
+            return ray.get(getattr(self._tally, question).remote(*arguments), timeout=5)
+        except (ray.exceptions.RayError, TimeoutError):
+            return None

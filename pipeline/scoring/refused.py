@@ -9,15 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
+from pipeline.events import Events
 from pipeline.manifests.rows import Refusal
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import file_names
-from pipeline.text import literal
 from securevqa_core.errors import ERROR_CODES
 
 __all__ = ["keyed_rows", "say_left_out"]
@@ -66,12 +65,12 @@ def _accepted(pieces: Iterable[pa.Table], refused: Mapping[int, Refusal]) -> Ite
         start += piece.num_rows
 
 
-def say_left_out(others: list[str], console: Console) -> None:
+def say_left_out(others: list[str], events: Events) -> None:
     """Say which files of a folder are no videos."""
     if others:
         names = ", ".join(file_names(others[:MOST_NAMED]))
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        console.print(literal(f"no videos, so left out: {names}{more}", console), soft_wrap=True)
+        events.note(f"no videos, so left out: {names}{more}")
 
 
 def _key(row: Row, refusal: Refusal, provenance: Row) -> str:

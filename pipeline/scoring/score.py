@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
-from rich.console import Console
 
 from operators.schema import CALL, MANIFEST, REPORT, ROW_KEY, Row, rows_of, texts
 from operators.stage import finished_table
 from operators.storage import join, redact, scheme_of
+from pipeline.events import Events
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.given import is_video, read_given_rows
 from pipeline.manifests.pieces import read_pieces
@@ -41,6 +41,7 @@ from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import outcome_rows, runs_here
 from pipeline.scoring.refused import keyed_rows, say_left_out
+from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
@@ -72,7 +73,7 @@ class _AllBut:
         return key not in self.others
 
 
-def score(config: ScoreConfig, *, console: Console) -> Outcome:
+def score(config: ScoreConfig, *, events: Events) -> Outcome:
     """Score a manifest, or what an interrupted run left of it.
 
     Raises:
@@ -83,9 +84,12 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
     _require_apart(config)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
-        listed, refused = _listed(config, folder, console)
+        with events.doing("looking for videos"):
+            listed, refused = _listed(config, folder, events)
         require_parquet(listed.schema)
-        job = _prepare(config)
+        with events.doing("loading the model"):
+            job = _prepare(config)
+        _require_key(job, events)
         for place in _places(job):
             held.enter_context(locked(place))
         started = time.time()
@@ -94,12 +98,13 @@ def score(config: ScoreConfig, *, console: Console) -> Outcome:
         if config.backlog.since_run is not None:
             video_ids = [one for piece in listed.pieces(["video_id"]) for one in texts(piece, "video_id")]
             adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
-        keyed = keyed_rows(job.state, listed.pieces(), refused, provenance=job.provenance)
-        manifest = Spool(folder / "keyed", keyed)
-        return _score(job, manifest, console, started=started)
+        with events.doing(f"looking up the versions of {listed.num_rows} videos"):
+            keyed = keyed_rows(job.state, listed.pieces(), refused, provenance=job.provenance)
+            manifest = Spool(folder / "keyed", keyed)
+        return _score(job, manifest, events, started=started)
 
 
-def _listed(config: ScoreConfig, folder: Path, console: Console) -> tuple[Spool, Mapping[int, Refusal]]:
+def _listed(config: ScoreConfig, folder: Path, events: Events) -> tuple[Spool, Mapping[int, Refusal]]:
     """Return the videos that are asked for, and what is refused; a sound manifest by pieces."""
     embedding_names = config.embeddings.features if config.embeddings else ()
     options: dict[str, Any] = {
@@ -115,16 +120,16 @@ def _listed(config: ScoreConfig, folder: Path, console: Console) -> tuple[Spool,
             if config.strict:
                 raise
         else:
-            say_left_out(others, console)
+            say_left_out(others, events)
             return listed, {}
     given = read_given_rows([config.manifest, *config.more_videos], **options)
     if config.strict:
         require_all(given, config.manifest)
-    say_left_out(given.others, console)
+    say_left_out(given.others, events)
     return Spool(folder / "given", [given.table]), given.refused
 
 
-def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Outcome:
+def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outcome:
     config, backlog = job.config, job.config.backlog
     previous = job.directory.read_run()
     index = KeyIndex(manifest.row_keys())
@@ -142,7 +147,7 @@ def _score(job: Job, manifest: Spool, console: Console, *, started: float) -> Ou
     ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
     mark_begun(job.directory, job.state, run_id=ran.run_id)
     if len(planned.now):
-        work = Work(job=job, manifest=manifest, index=index, ran=ran, console=console)
+        work = Work(job=job, manifest=manifest, index=index, ran=ran, events=events)
         failure = _fill(work, planned, after_call=tries.last_call)
         if failure is not None and ((is_finished and is_current) or not tries.counts.any()):
             raise failure  # there is nothing new to report, or nothing at all
@@ -226,13 +231,15 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
         deadline=ran.deadline,
         begin=lambda row: begun.append(row[ROW_KEY]),
     )
-    with work.console.status(f"scoring {len(rows)} videos") as status:
-        for number, row in enumerate(scored, start=1):
+    gauge = GaugeHere(total=len(rows))
+    work.events.detail(f"scoring {len(rows)} videos in this process, without Ray")
+    with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
+        for row in scored:
             numbered = row | {CALL: ran.first_call}
             job.state.commit(
                 finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
             )
-            status.update(f"scored {number} of {len(rows)} videos")
+            gauge.rows.append(row)
     is_done = np.zeros(len(work.index), np.bool_)
     is_done[work.index.places(begun)] = True
     planned.states.move("begin", is_done)
@@ -243,6 +250,30 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
 def _places(job: Job) -> list[RunDirectory]:
     """Return what has one writer at a time, the shared one first, in the same order for all."""
     return [job.directory] if job.state is job.directory else [job.state, job.directory]
+
+
+def _require_key(job: Job, events: Events) -> None:
+    """Say what is wrong with what the run is made with, before anything is done with it.
+
+    Raises:
+        ConfigurationError: no key was given, and a run lies there that was made with one.
+    """
+    if job.provenance["checkpoint_status"] == "untrained":
+        events.note("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
+    if job.config.key.randomness != "ephemeral":
+        return
+    for name, place in (("output", job.config.output), ("since_run", job.config.backlog.since_run)):
+        run = None if place is None else RunDirectory(place).read_run()
+        made_with = {} if run is None else run["provenance"]
+        if made_with.get("randomness", "ephemeral") != "ephemeral":
+            raise ConfigurationError(
+                f"{name} {redact(str(place))!r} holds a run with key_id {made_with['key_id']}: give its key "
+                f"({_HOW[made_with['randomness']]}), as without it every video would be scored once more, "
+                "or name another output"
+            )
+
+
+_HOW = {"keyed": "--key-file or SECUREVQA_KEY", "public": "--seed"}
 
 
 def _shared(job: Job) -> Row:

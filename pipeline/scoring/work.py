@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
 from operators.schema import Row
+from pipeline.events import Events
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
@@ -56,4 +55,4 @@ class Work:
     manifest: Spool  # has row_key, video_id and uri
     index: KeyIndex  # of its row keys
     ran: Ran
-    console: Console  # shows how far the run is
+    events: Events  # say how far the run is

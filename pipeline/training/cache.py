@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import ray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from operators.decode import FetchLimits
 from operators.fetch import fetch
 from operators.storage import local_path, scheme_of
+from pipeline.events import Events
 from securevqa_core.training.cache import (
     CacheConfig,
     CachedVideo,
@@ -37,7 +35,7 @@ def fill_cache(
     config: CacheConfig,
     *,
     fetch_limits: FetchLimits,
-    console: Console,
+    events: Events,
 ) -> tuple[list[CachedVideo], list[Failure]]:
     """Cache videos with tasks all over the cluster, inside a Ray session.
 
@@ -46,7 +44,7 @@ def fill_cache(
         folder: that every node can write to.
         config: what to keep.
         fetch_limits: for remote videos.
-        console: shows the progress.
+        events: say how far it is.
 
     Returns:
         What is cached now, and what failed, both in the order of `videos`.
@@ -58,13 +56,14 @@ def fill_cache(
     parts = [videos[start : start + VIDEOS_PER_TASK] for start in range(0, len(videos), VIDEOS_PER_TASK)]
     refs = [task.remote(part, folder, config, fetch_limits) for part in parts]
     sizes = {ref: len(part) for ref, part in zip(refs, parts, strict=True)}
-    with _progress(len(videos), console) as advance:
-        waiting = list(refs)
+    with events.counting("videos cached", total=len(videos)) as count:
+        waiting, num_done, num_failed = list(refs), 0, 0
         while waiting:
             done, waiting = ray.wait(waiting)
             for ref in done:
-                ray.get(ref)  # a cache that cannot be written is said at once
-                advance(sizes[ref])
+                _, bad = ray.get(ref)  # a cache that cannot be written is said at once
+                num_done, num_failed = num_done + sizes[ref], num_failed + len(bad)
+                count(num_done, num_failed)
     outcomes = [ray.get(ref) for ref in refs]
     return [one for cached, _ in outcomes for one in cached], [one for _, bad in outcomes for one in bad]
 
@@ -89,11 +88,3 @@ def _fill(
             yield f"/proc/{os.getpid()}/fd/{target.fileno()}"
 
     return build_cache(videos, folder, config, num_workers=1, opener=opener)
-
-
-@contextlib.contextmanager
-def _progress(total: int, console: Console) -> Iterator[Callable[[int], Any]]:
-    columns = (TextColumn("videos cached"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=total)
-        yield lambda count: progress.advance(bar, count)

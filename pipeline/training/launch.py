@@ -15,10 +15,9 @@ import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
-from rich.console import Console
 
+from pipeline.events import Events
 from pipeline.session import available_cores, cluster_resources
-from pipeline.text import literal
 from pipeline.training.config import TrainRun
 from pipeline.training.worker import RESULT_FILE, Job, Plan, work
 from securevqa_core import weights
@@ -64,7 +63,7 @@ def placement(run: TrainRun, resources: Mapping[str, float], *, cores: int) -> P
 
 
 def launch(
-    run: TrainRun, init: weights.Checkpoint, jobs: Sequence[Job], *, output: Path, console: Console
+    run: TrainRun, init: weights.Checkpoint, jobs: Sequence[Job], *, output: Path, events: Events
 ) -> None:
     """Train what is left of `jobs`, inside a Ray session; after the death of a worker, from the last state.
 
@@ -76,7 +75,7 @@ def launch(
         return
     place = placement(run, cluster_resources(), cores=available_cores())
     plan = Plan(init=ray.put(init), config=run.train, output=output, jobs=tuple(jobs), threads=place.threads)
-    with _told([job.output for job in jobs], console):
+    with _told([job.output for job in jobs], events):
         for failure in range(MAX_FAILURES + 1):
             try:
                 _fit(plan, place)
@@ -128,10 +127,10 @@ def our_error(error: TrainingFailedError) -> SecureVqaError | None:
 
 
 @contextlib.contextmanager
-def _told(folders: Sequence[Path], console: Console) -> Iterator[None]:
+def _told(folders: Sequence[Path], events: Events) -> Iterator[None]:
     """Print the metrics of every epoch as they are written."""
     is_over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(folders, console, is_over), daemon=True)
+    teller = threading.Thread(target=_tell, args=(folders, events, is_over), daemon=True)
     teller.start()
     try:
         yield
@@ -140,14 +139,13 @@ def _told(folders: Sequence[Path], console: Console) -> Iterator[None]:
         teller.join()
 
 
-def _tell(folders: Sequence[Path], console: Console, is_over: threading.Event) -> None:
+def _tell(folders: Sequence[Path], events: Events, is_over: threading.Event) -> None:
     told = {folder: len(_lines(folder)) for folder in folders}
     while True:
         is_last = is_over.wait(POLL_SECONDS)
         for folder in folders:
             for line in _lines(folder)[told[folder] :]:
-                text = f"{folder.name} {_shown(json.loads(line))}"
-                console.print(literal(text, console), soft_wrap=True)
+                events.note(f"{folder.name} {_shown(json.loads(line))}")
                 told[folder] += 1
         if is_last:
             return

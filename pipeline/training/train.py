@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shlex
@@ -15,13 +16,12 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-from rich.console import Console
 
 from operators.storage import local_path, redact
 from pipeline.checkpoints import read_checkpoint
+from pipeline.events import Events
 from pipeline.files import write_json
 from pipeline.session import ray_session
-from pipeline.text import literal
 from pipeline.training.cache import fill_cache
 from pipeline.training.config import TrainRun
 from pipeline.training.launch import launch
@@ -45,13 +45,13 @@ FINETUNE_FILE = "finetune.json"
 NAMED_AT_MOST = 10
 
 
-def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]:
+def train(run: TrainRun, table: pa.Table, *, events: Events) -> dict[str, Any]:
     """Train, or go on where an interrupted call was; return what `result.json` or `finetune.json` holds.
 
     Args:
         run: the settings.
         table: of `read_labelled`.
-        console: for progress.
+        events: say what goes on.
 
     Raises:
         ManifestError, ConfigurationError: the call is wrong; nothing was started.
@@ -67,15 +67,18 @@ def train(run: TrainRun, table: pa.Table, *, console: Console) -> dict[str, Any]
         reference_column=run.reference_column,
     )
     splits = _splits(run, training_set)
-    init = _load(run)
+    with events.doing("loading the model"):
+        init = _load(run)
     _require_fragments(run, training_set, init)
     output = Path(local_path(run.output)).absolute()
     _record_settings(output, run, init)
     for split, folder in zip(splits, _folders(run, output), strict=True):
         _record_split(folder, split)
-    with ray_session(run.address):
-        jobs = _jobs(run, training_set, splits, init, output=output, console=console)
-        launch(run, init, jobs, output=output, console=console)
+    with contextlib.ExitStack() as session:
+        with events.doing("starting Ray"):
+            session.enter_context(ray_session(run.address))
+        jobs = _jobs(run, training_set, splits, init, output=output, events=events)
+        launch(run, init, jobs, output=output, events=events)
     results = [json.loads((job.output / RESULT_FILE).read_text()) for job in jobs]
     return _summary(output, results) if run.finetune else results[0]
 
@@ -151,7 +154,7 @@ def _jobs(
     init: weights.Checkpoint,
     *,
     output: Path,
-    console: Console,
+    events: Events,
 ) -> list[Job]:
     """Cache every video that is needed, as training sees it and as scoring does, and share the videos out."""
     scoring = run.sampling or zoo.spec(init.architecture).sampling
@@ -176,10 +179,10 @@ def _jobs(
             limits=run.decode_limits,
         )
         folder = Path(run.cache_dir or output / "cache").absolute()
-        done, bad = fill_cache(videos, folder, config, fetch_limits=run.fetch_limits, console=console)
+        done, bad = fill_cache(videos, folder, config, fetch_limits=run.fetch_limits, events=events)
         cached.append({video.uri: video for video in done})
         failures += bad
-    _report_failures(output, failures, console)
+    _report_failures(output, failures, events)
     contents = {uri: video.content_sha256 for done in cached for uri, video in done.items()}
     for split in splits:
         require_copies_together(split, contents, is_given=split is training_set.given)
@@ -219,12 +222,12 @@ def _kept(videos: Sequence[LabelledVideo], cached: dict[str, CachedVideo]) -> li
     return [cached[video.uri] for video in videos if video.uri in cached]
 
 
-def _report_failures(output: Path, failures: Sequence[Failure], console: Console) -> None:
+def _report_failures(output: Path, failures: Sequence[Failure], events: Events) -> None:
     write_json(output / LEFT_OUT_FILE, [asdict(failure) for failure in failures])
     if failures:
-        _say(f"{len(failures)} videos cannot be read and are left out, see {LEFT_OUT_FILE}:", console)
+        events.note(f"{len(failures)} videos cannot be read and are left out, see {LEFT_OUT_FILE}:")
     for failure in failures[:NAMED_AT_MOST]:
-        _say(f"  {redact(failure.uri)}: {failure.error_code}, {failure.message}", console)
+        events.note(f"  {redact(failure.uri)}: {failure.error_code}, {failure.message}")
 
 
 def _facts(
@@ -258,7 +261,3 @@ def _summary(output: Path, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     summary = {"test": measures, "splits": list(results)}
     write_json(output / FINETUNE_FILE, summary)
     return summary
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(literal(line, console), soft_wrap=True)

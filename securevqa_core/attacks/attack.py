@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from securevqa_core.attacks.differentiable import FrameScorer
+from securevqa_core.attacks.names import ATTACKS, AttackName, Direction
 from securevqa_core.attacks.norms import Norm, norm_named
 from securevqa_core.decoding.glances import glances_of
 from securevqa_core.errors import ConfigurationError
@@ -32,33 +33,6 @@ __all__ = [
     "Victim",
     "eight_bit",
 ]
-
-AttackName = Literal[
-    "none",  # the video as it is
-    "pgd",  # gradients
-    "apgd",
-    "patch",
-    "universal",
-    "square",  # queries
-    "nes",
-    "patches",
-    "reroll",
-    "noise",  # filters
-    "sharpen",
-    "blur",
-    "contrast",
-    "local-contrast",
-    "saturate",
-    "gamma",
-    "flicker",
-    "drop",  # edits in time
-    "repeat",
-    "reorder",
-    "fast",
-    "slow",
-]
-Direction = Literal["inflate", "deflate", "boundary"]
-ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.scoring import Precision
-from securevqa_core.types import require_range
+from securevqa_core.types import Precision, require_range
 
 __all__ = ["InterMode", "Losses", "Optimiser", "TrainConfig"]
 

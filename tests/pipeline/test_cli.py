@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli import call
@@ -110,17 +111,43 @@ def test_commands_and_options_complete() -> None:
     assert "--key-file" in completed("securevqa score --key", 2).split()
 
 
-def test_every_option_of_score_shows_its_default() -> None:
-    command = next(one for one in cli.COMMANDS if one.name == "score").load()
-    silent = [
-        one.name
-        for one in command.params
-        if one.param_type_name == "option"
-        and one.default is None
-        and not one.required
-        and "default:" not in one.help
-    ]
-    assert silent == []
+def leaves(command: Any) -> list[Any]:
+    below = getattr(command, "commands", {}).values()
+    return [leaf for one in below for leaf in leaves(one)] or [command]
+
+
+@pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
+def test_every_option_shows_its_default_and_every_command_two_examples(one: LazyCommand) -> None:
+    for command in leaves(one.load()):
+        silent = [
+            parameter.name
+            for parameter in command.params
+            if parameter.param_type_name == "option"
+            and parameter.default is None
+            and not parameter.required
+            and "default:" not in parameter.help
+        ]
+        assert (command.name, silent) == (command.name, [])
+        assert command.epilog.count("securevqa ") == 2, command.name
+        assert {"quiet", "verbose"} <= {parameter.name for parameter in command.params}
+
+
+@pytest.mark.parametrize("command", [one for one in cli.COMMANDS if one.below], ids=lambda one: one.name)
+def test_examples_of_groups_can_be_called(command: LazyCommand) -> None:
+    loaded = command.load()
+    for one in command.below:
+        for example in (one.first, one.second):
+            program, group, name, *rest = shlex.split(example)
+            assert (program, group, name) == ("securevqa", command.name, one.name)
+            if not any(place in rest for place in ("--evaluation",)):  # which must be there
+                loaded.commands[name].make_context("securevqa", rest)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "attack", "extract"])
+def test_long_help_has_panels_and_waits_for_no_library_of_tensors(name: str) -> None:
+    printed, _, heavy = loaded(name, "-h")
+    assert {"torch", "ray", "scipy", "av"}.isdisjoint(heavy)
+    assert printed.count("╭─") >= 5
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from operators.schema import CALL, MANIFEST, ROW_KEY, texts
+from pipeline.events import Events
 from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.backlog import BacklogConfig, Plan
 from pipeline.runs.row_keys import keyed
@@ -66,7 +67,7 @@ class Nights:
         """Score what a night has to do; `incremental` is the state that all share, unless it is given."""
         for module in ("pipeline.scoring.passes.run_passes", "pipeline.scoring.score._run_here"):
             self.patch.setattr(module, self._run)
-        return scoring.score(self.config(night, **backlog), console=Console(file=io.StringIO()))
+        return scoring.score(self.config(night, **backlog), events=Events(Console(file=io.StringIO())))
 
     def _run(self, work: Work, planned: Plan, *, after_call: int) -> None:
         job, ran = work.job, work.ran

@@ -14,10 +14,11 @@ from footage import make_photo, make_video, read_pixels
 from media import run_ffmpeg
 from rich.console import Console
 
-from pipeline.datasets import progress as build_progress
+from pipeline import events as shown_events
 from pipeline.datasets.build import build_dataset
 from pipeline.datasets.manifest import MANIFEST
 from pipeline.datasets.opinions import Opinions
+from pipeline.events import Events
 from securevqa_core.datasets.build import BuildConfig, split_of
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
@@ -120,7 +121,7 @@ class Interrupting(io.StringIO):
     """Output at which a person presses Ctrl-C when two of the views are done, of which the first is flat."""
 
     def write(self, text: str) -> int:
-        if text.startswith("2/"):
+        if "2 of " in text:
             raise KeyboardInterrupt
         return super().write(text)
 
@@ -142,10 +143,10 @@ def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
     assert not list(output.glob("records/*"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_progress, "LOG_SECONDS", 0.0)  # a line for each view
-        screen = Console(file=Interrupting())
+        patch.setattr(shown_events, "LOG_SECONDS", 0.0)  # a line for each view
+        screen = Events(Console(file=Interrupting()))
         with pytest.raises(KeyboardInterrupt):
-            build_dataset([footage], output, CONFIG, opinions=NO_OPINIONS, workers=1, console=screen)
+            build_dataset([footage], output, CONFIG, opinions=NO_OPINIONS, workers=1, events=screen)
     (record,) = output.glob("records/*")
     assert not (output / "manifest.parquet").exists()
 
@@ -189,7 +190,7 @@ def test_a_clip_cannot_be_written_where_no_folder_is(
 ) -> None:
     output = tmp_path / "nowhere" / "x.mp4"
     assert call("dataset", "rebuild", str(data / "manifest.parquet"), "x", "--output", str(output)) == 2
-    assert f"output must be in a folder that is there, got '{output}'" in capsys.readouterr().err
+    assert f"got '{output}', which is in no folder that exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ import pytest
 from footage import make_video
 from rich.console import Console
 
-from pipeline.datasets import progress as build_progress
+from pipeline import events as shown_events
 from pipeline.datasets.build import Budget, build_dataset
 from pipeline.datasets.manifest import _hash, read_row
 from pipeline.datasets.opinions import Opinions
 from pipeline.datasets.progress import shown_progress
+from pipeline.events import Events
 from securevqa_core.datasets.build import BuildConfig
 from securevqa_core.datasets.duplicates import HASH_BITS, hash_pictures
 from securevqa_core.datasets.folder import opened
@@ -29,8 +30,8 @@ CONFIG = BuildConfig(views_per_source=1, ladders_per_view=0, mixtures_per_view=0
 
 
 def build(roots: list[Path], output: Path, **settings: Any) -> Any:
-    screen = Console(file=io.StringIO())
-    return build_dataset(roots, output, CONFIG, opinions=Opinions(of="none"), console=screen, **settings)
+    screen = Events(Console(file=io.StringIO()))
+    return build_dataset(roots, output, CONFIG, opinions=Opinions(of="none"), events=screen, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -138,24 +139,26 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_row(tmp_path / name, "a")
 
 
-@pytest.mark.parametrize(("every_seconds", "lines"), [(1e9, ["3/3 views"]), (0.0, ["1/3", "2/3", "3/3"])])
+@pytest.mark.parametrize(
+    ("every_seconds", "lines"), [(1e9, ["3 of 3"]), (0.0, ["1 of 3", "2 of 3", "3 of 3"])]
+)
 def test_progress_is_lines_where_there_is_no_terminal(
     every_seconds: float, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_progress, "LOG_SECONDS", every_seconds)
+    monkeypatch.setattr(shown_events, "LOG_SECONDS", every_seconds)
     console = Console(file=io.StringIO())
-    with shown_progress("views", total=3, console=console) as progress:
+    with shown_progress("views", total=3, events=Events(console)) as progress:
         for _ in range(3):
             progress.advance()
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue().splitlines()
     assert len(said) == len(lines)
-    assert all(line.startswith(expected) for line, expected in zip(said, lines, strict=True))
+    assert all(line.startswith(f"views: {expected}, ") for line, expected in zip(said, lines, strict=True))
 
 
 def test_progress_is_a_bar_on_a_terminal() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with shown_progress("views", total=3, console=console) as progress:
+    with shown_progress("views", total=3, events=Events(console)) as progress:
         progress.advance()
         assert progress.done == 1
     assert isinstance(console.file, io.StringIO)

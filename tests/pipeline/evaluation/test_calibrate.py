@@ -83,7 +83,8 @@ def test_a_threshold_that_no_score_reaches_is_said(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--run", finished_run(tmp_path, checkpoint), "--output", str(tmp_path / "new.safetensors"))
-    assert call("weights", "calibrate", str(checkpoint), *arguments, "--pass-at", "99") == 0
+    scale = ("--label-range", "0", "100", "--pass-at", "99")
+    assert call("weights", "calibrate", str(checkpoint), *arguments, *scale) == 0
     printed = capsys.readouterr().out  # labels of 1..5 taken for 0..100
     assert (
         "--pass-at: no score is worth a label of 99, the fit spans 1.2..4.9; no row lies beyond it" in printed
@@ -104,12 +105,12 @@ def test_a_run_of_other_weights_is_refused(
 @pytest.mark.parametrize(
     ("extra", "ending"),
     [
-        ([], (2, "either LABELLED_MANIFEST or --run")),
-        (["m.csv", "--run", "r"], (2, "either LABELLED_MANIFEST or --run")),
+        ([], (2, "give LABELLED_MANIFEST, --run, or both")),
+        (["m.csv", "--run", "r"], (2, "labels 'm.csv' cannot be read")),
         (["--run", "r", "--output", "s3://bucket/new.safetensors"], (2, "'s3://bucket/new.safetensors'")),
-        (["--run", "r", "--output", "/"], (2, "output must not be there yet, got '/'")),
+        (["--run", "r", "--output", "/"], (2, "got '/', which is a folder")),
         (["--run", "/absent/run"], (1, "/absent/run")),
-        (["--run", "RUN"], (2, "in 0..100, got 101")),
+        (["--run", "RUN"], (2, "101, which no usual scale holds")),
         (["--run", "RUN", "--where", "video_id=v3"], (1, "at least 5 points, got 1")),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.manifests.labels import LabelRange, label_column, labels_of, scale_doubt
+from pipeline.manifests.labels import LabelRange, label_column, labels_of, scale_doubt, settled_scale
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 
@@ -19,7 +19,7 @@ def test_labels_are_mapped_to_points_and_missing_ones_stay_missing() -> None:
     [
         ("five", "row 2: column 'mos' must be a number, got 'five'"),
         (5.5, r"row 2: column 'mos' must be in 1\.\.5, got 5\.5"),
-        (float("nan"), r"row 2: column 'mos' must be in 1\.\.5, got nan"),
+        (float("nan"), "row 2: column 'mos' must be finite, got nan"),
     ],
 )
 def test_a_label_out_of_its_range_is_named(value: object, message: str) -> None:
@@ -71,3 +71,43 @@ def test_labels_that_cover_little_of_their_scale_are_doubted(
 ) -> None:
     points = labels_of(pa.table({"mos": pa.array(labels, pa.float64())}), "mos", scale)
     assert scale_doubt(points, scale) == doubt
+
+
+@pytest.mark.parametrize(
+    ("labels", "scale", "said"),
+    [
+        (
+            [1.2, None, 4.8],
+            (1, 5),
+            "span 1.2..4.8: taken to be on 1..5; --label-range LOW HIGH says",
+        ),
+        ([0.1, 0.9], (0, 1), "taken to be on 0..1"),
+        ([0.5, 4.0], (0, 5), "taken to be on 0..5"),
+        ([2, 9], (0, 10), "taken to be on 0..10"),
+        ([3, 70], (0, 100), None),
+        ([70, 75], (0, 100), "labels span 70..75 of 0..100"),
+        ([3, 3], (0, 100), None),
+        ([None, None], (0, 100), None),
+    ],
+)
+def test_the_scale_of_labels_is_guessed_and_said(
+    labels: list[float | None], scale: tuple[float, float], said: str | None
+) -> None:
+    told: list[str] = []
+    table = pa.table({"mos": pa.array(labels, pa.float64())})
+    found = settled_scale(table, "mos", None, tell=told.append)
+    assert (found.low, found.high) == scale
+    assert len(told) == (said is not None)
+    assert all(said is not None and said in line for line in told)
+
+
+def test_a_scale_that_was_given_stands_and_is_doubted_aloud() -> None:
+    told: list[str] = []
+    table = pa.table({"mos": [3.0, 4.5]})
+    assert settled_scale(table, "mos", LabelRange(), tell=told.append) == LabelRange()
+    assert told == ["labels span 3..4.5 of 0..100: if they are on 1..5, say --label-range 1 5"]
+
+
+def test_labels_that_no_usual_scale_holds_need_one() -> None:
+    with pytest.raises(ManifestError, match=r"span -2..140, which no usual scale holds: say --label-range"):
+        settled_scale(pa.table({"mos": [-2.0, 140.0]}), "mos", None, tell=lambda _line: None)

@@ -23,6 +23,7 @@ from cli import read_json, read_report
 from rich.console import Console
 
 from operators.schema import OUTCOME
+from pipeline.events import Events
 from pipeline.runs.backlog import BacklogConfig
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring import passes
@@ -112,7 +113,7 @@ def night(tmp_path: Path, name: str, *videos: str, **backlog: Any) -> Outcome:
         allow_schemes=frozenset({"file"}),
         backlog=BacklogConfig(incremental=str(tmp_path / "state"), **backlog),
     )
-    return score(config, console=Console(file=io.StringIO()))
+    return score(config, events=Events(Console(file=io.StringIO())))
 
 
 def statuses(tmp_path: Path, name: str) -> list[str]:
@@ -256,7 +257,7 @@ def test_few_videos_are_numbered_and_counted_without_ray_too(
         key=Key(b"0" * 32, randomness="keyed"),
         allow_schemes=frozenset({"file"}),
     )
-    done = score(config, console=Console(file=io.StringIO()))
+    done = score(config, events=Events(Console(file=io.StringIO())))
     assert (done.run["num_scored_now"], done.run["num_left"]) == (2, 0)
     rows = RunDirectory(str(tmp_path / "run")).committed_rows(["call"]).to_pylist()
     assert [row["call"] for row in rows] == [1, 1]
@@ -267,7 +268,7 @@ def test_few_videos_are_numbered_and_counted_without_ray_too(
         allow_schemes=frozenset({"file"}),
         backlog=BacklogConfig(time_budget_seconds=1e-6),
     )
-    assert score(over, console=Console(file=io.StringIO())).run["num_left"] == 2
+    assert score(over, events=Events(Console(file=io.StringIO()))).run["num_left"] == 2
 
 
 def test_a_line_that_was_left_half_written_is_no_video_that_was_begun(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.scoring.progress import Reading, log_line
+from pipeline.scoring.shown import Reading, log_line
 
 
 def test_a_line_of_the_log_is_json_with_the_run_s_id() -> None:

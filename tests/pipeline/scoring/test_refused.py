@@ -12,6 +12,7 @@ from cli import call, read_json, read_report, securevqa
 from media import make_copies
 from rich.console import Console
 
+from pipeline.events import Events
 from pipeline.scoring.refused import say_left_out
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
@@ -71,10 +72,10 @@ def test_a_row_that_was_mended_is_a_new_one(tmp_path: Path) -> None:
 
 def test_files_that_are_no_videos_are_named_and_printed_only(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["/clips/README.md", "/clips/[red]\x1b.txt", *(f"/clips/{n}.csv" for n in range(9))]
-    say_left_out(names, Console(width=40))
+    say_left_out(names, Events(Console(width=40)))
     said = capsys.readouterr().out
     assert said == "no videos, so left out: README.md, [red]\\x1b.txt, 0.csv, 1.csv, 2.csv and 6 more\n"
-    say_left_out([], Console(width=40))
+    say_left_out([], Events(Console(width=40)))
     assert capsys.readouterr().out == ""
 
 

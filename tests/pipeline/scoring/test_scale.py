@@ -37,6 +37,7 @@ import io, json, os, subprocess, sys, time
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 import ray.data
 from rich.console import Console
+from pipeline.events import Events
 from operators.read import ReadManifest
 from operators.schema import CALL, MANIFEST
 from pipeline.runs.backlog import BacklogConfig
@@ -70,7 +71,7 @@ config = ScoreConfig(
     allow_schemes=frozenset({"file"}), backlog=BacklogConfig(incremental=f"{folder}/state"),
 )
 began = time.time()
-done = scoring.score(config, console=Console(file=io.StringIO()))
+done = scoring.score(config, events=Events(Console(file=io.StringIO())))
 said["report" if done.is_new else "resume"] = time.time() - said.pop("committed", began)
 said |= {"megabytes": peak_megabytes(os.getpid()), "rows": done.run["rows"], "is_new": done.is_new}
 print(json.dumps(said))

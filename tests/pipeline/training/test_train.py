@@ -55,8 +55,9 @@ sys.path[:0] = {paths!r}
 from test_train import RUN
 from pipeline.training.train import train
 from rich.console import Console
+from pipeline.events import Events
 run = replace(RUN, manifest={manifest!r}, output={output!r}, **{settings!r})
-print(train(run, pq.read_table({manifest!r}), console=Console()))
+print(train(run, pq.read_table({manifest!r}), events=Events(Console())))
 """
 
 
@@ -301,7 +302,7 @@ def test_settings_out_of_range_are_refused(setting: str, value: Any, message: st
             "does not fit the model; missing keys",
         ),
         (["--epochs", "0"], "epochs must be in"),
-        (["--output", "s3://bucket/out"], "output must be a folder"),
+        (["--output", "s3://bucket/out"], "output must be a local folder"),
         (
             ["--model", "vsfa-lite", "--reference-column", "uri"],
             "difference_weight > 0 needs a model with fragments where videos have references",

@@ -1,0 +1,117 @@
+"""Owns what a person sees of a call while it goes on: how far it is, which videos failed, what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from operators.schema import Row
+from operators.stage import FAILED
+from pipeline.events import LOG_SECONDS, Events
+from pipeline.tables import file_names
+
+__all__ = ["Gauge", "GaugeHere", "Reading", "log_line", "shown_progress", "tell_finished"]
+
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far this call is."""
+
+    total: int  # videos of this call
+    done: int
+    failed: int
+    videos_per_second: float
+
+
+class Gauge(Protocol):
+    """What knows how far this call is."""
+
+    def read(self) -> Reading:
+        """Return how far it is now."""
+
+    def finished(self) -> list[Row]:
+        """Return the videos finished since the last time that a person is told of: failures, or all."""
+
+
+@dataclass(slots=True)
+class GaugeHere:
+    """Knows how far scoring in this process is."""
+
+    total: int
+    rows: list[Row] = field(default_factory=list)  # finished
+    _num_told: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def read(self) -> Reading:
+        """Return how far it is now."""
+        return Reading(
+            total=self.total,
+            done=len(self.rows),
+            failed=sum(row["status"] == FAILED for row in self.rows),
+            videos_per_second=len(self.rows) / (time.monotonic() - self._started),
+        )
+
+    def finished(self) -> list[Row]:
+        """Return the videos finished since the last time."""
+        rows = self.rows[self._num_told :]
+        self._num_told += len(rows)
+        return rows
+
+
+@contextlib.contextmanager
+def shown_progress(gauge: Gauge, *, run_id: str, total: int, events: Events) -> Iterator[None]:
+    """Show how many of `total` videos are finished, and which failed, for as long as the block runs."""
+    stop = threading.Event()
+    show = _terminal if events.is_shown_live else _log_lines
+    thread = threading.Thread(target=show, args=(gauge, events, stop, run_id, total), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+        gauge.read()  # so that the last word to Prometheus is of the end
+
+
+def _terminal(gauge: Gauge, events: Events, stop: threading.Event, _run_id: str, total: int) -> None:
+    with events.counting("videos", total=total) as count:
+        while not stop.wait(LOOK_SECONDS):
+            now = gauge.read()
+            tell_finished(gauge.finished(), events)
+            count(now.done, now.failed)
+        tell_finished(gauge.finished(), events)
+
+
+def _log_lines(gauge: Gauge, events: Events, stop: threading.Event, run_id: str, _total: int) -> None:
+    said = time.monotonic()
+    while not stop.wait(LOOK_SECONDS):
+        tell_finished(gauge.finished(), events)
+        if time.monotonic() - said >= LOG_SECONDS:
+            said = time.monotonic()
+            events.note(log_line(gauge.read(), run_id=run_id))
+    tell_finished(gauge.finished(), events)
+
+
+def tell_finished(rows: Iterable[Row], events: Events) -> None:
+    """Say of videos how they ended: of those that failed, and of all where more is asked for."""
+    for row in rows:
+        name = file_names([row["uri"]])[0]
+        if row["status"] == FAILED:
+            events.note(f"failed: {name}, {row['error_code']}")
+        else:
+            events.detail(f"{name}: {row['score']:.1f}, {row['verdict']}")
+
+
+def log_line(now: Reading, *, run_id: str) -> str:
+    """Return one line of JSON with the run's id, as the workers' lines of finished videos have it."""
+    rate = now.videos_per_second
+    left = round((now.total - now.done) / rate) if rate else None
+    known = {"total": now.total, "done": now.done, "failed": now.failed, "videos_per_second": round(rate, 3)}
+    return json.dumps({"event": "run_progress", "run_id": run_id} | known | {"seconds_left": left})

@@ -1,0 +1,184 @@
+"""What is wrong with a call is said before any work: nothing is scored, nothing is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import call
+from runs import make_run
+
+from pipeline.commands.places import file_option, folder_option
+from pipeline.scoring import score as scoring
+from securevqa_core.errors import ConfigurationError
+
+MANIFEST = "uri,mos\na.mp4,3\nb.mp4,4.5\n"
+
+LOCAL_ALONE = {
+    "attack": ("attack", "m.csv"),
+    "dataset build": ("dataset", "build", "footage"),
+    "dataset rebuild": ("dataset", "rebuild", "m.parquet", "a/b.mp4"),
+    "train": ("train", "m.csv"),
+    "weights import": ("weights", "import", "a.pth", "--arch", "fast-vqa"),
+    "weights halve": ("weights", "halve", "nss-svr"),
+    "weights mix": ("weights", "mix", "nss-svr", "nss-svr"),
+    "weights calibrate": ("weights", "calibrate", "nss-svr", "m.csv"),
+    "weights describe": ("weights", "describe", "nss-svr", "--evaluation", "e.json"),
+    "opinions": ("opinions",),
+}
+
+
+@pytest.mark.parametrize("command", LOCAL_ALONE.values(), ids=LOCAL_ALONE)
+def test_a_local_place_is_no_uri(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text(MANIFEST)
+    Path("footage").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert call(*command, "--output", "s3://bucket/out") == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: output must be a local f")
+    assert "'s3://bucket/out'" in said.err
+    assert said.out == ""
+    assert sorted(tmp_path.rglob("*")) == before  # no folder that is called s3:
+
+
+def test_a_page_is_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("report", str(tmp_path), "--html", "https://host/r.html") == 2
+    assert "html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err
+
+
+def parsed(option: Any, text: str) -> Path:
+    place: Path = option.parser(text)
+    return place
+
+
+def test_a_file_is_written_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    option = file_option("--html", help="")
+    assert parsed(option, str(tmp_path / "a.html")) == tmp_path / "a.html"
+    with pytest.raises(ConfigurationError, match=r"html .*which is in no folder that exists"):
+        parsed(option, str(tmp_path / "absent" / "a.html"))
+    with pytest.raises(ConfigurationError, match=r"html .*which is a folder"):
+        parsed(option, str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"html must be a local file, got ''"):
+        parsed(option, "")
+
+
+def test_a_folder_is_there_or_can_be_made(tmp_path: Path) -> None:
+    option = folder_option("--output", "-o", help="")
+    assert parsed(option, str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"must be a folder, got '.*file', which is a file"):
+        parsed(option, str(tmp_path / "file"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)  # root may write anywhere
+    for option in (folder_option("--output", help=""), file_option("--output", help="")):
+        with pytest.raises(ConfigurationError, match=f"as '{tmp_path}' allows no writing"):
+            parsed(option, str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize(
+    ("randomness", "hint"), [("keyed", "--key-file or SECUREVQA_KEY"), ("public", "--seed")]
+)
+def test_a_finished_run_is_not_scored_once_more_for_want_of_its_key(
+    randomness: str,
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SECUREVQA_KEY", raising=False)
+    monkeypatch.setattr(scoring, "_fill", _never)
+    (tmp_path / "m.csv").write_text(MANIFEST)
+    make_run(str(tmp_path / "run"), [{"video_id": "a", "score": 50.0}], randomness=randomness)
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    assert call("score", str(tmp_path / "m.csv"), "--output", str(tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert "holds a run with key_id k" in said
+    assert hint in said
+    since = ("--output", str(tmp_path / "new"), "--since-run", str(tmp_path / "run"))
+    assert call("score", str(tmp_path / "m.csv"), *since) == 2
+    assert "since_run" in capsys.readouterr().err
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def _never(*_given: Any, **_named: Any) -> None:
+    raise AssertionError("work was begun")
+
+
+IGNORED = {
+    "--steps is of pgd, apgd, patch, universal": ("attack", "m.csv", "--attack", "square", "--steps", "3"),
+    "--queries is of square, nes": ("attack", "m.csv", "--queries", "30"),
+    "--patch-share is of patch": ("attack", "m.csv", "--patch-share", "0.1"),
+    "--fit-videos is of universal": ("attack", "m.csv", "--fit-videos", "2"),
+    "--address is of Ray": ("attack", "m.csv", "--workers", "1", "--address", "auto"),
+    "--splits needs --finetune": ("train", "m.csv", "--splits", "3"),
+    "--test-share needs --finetune": ("train", "m.csv", "--test-share", "0.3"),
+    "--adversarial-steps needs --adversarial-epsilon": ("train", "m.csv", "--adversarial-steps", "3"),
+    "--num-feature-draws needs --inter cached": ("train", "m.csv", "--num-feature-draws", "2"),
+    "--difference-weight needs --reference-column": ("train", "m.csv", "--difference-weight", "2"),
+    "--seed is of scoring": ("evaluate", "--run", "run", "--seed", "1"),
+    "--pass-at is of scoring": ("evaluate", "--run", "run", "--pass-at", "70"),
+}
+
+
+@pytest.mark.parametrize(("said", "command"), IGNORED.items(), ids=IGNORED)
+def test_an_option_that_would_be_ignored_is_refused(
+    said: str, command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*command, "--output", str(tmp_path / "out")) == 2
+    assert said in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_untrained_model_is_said_before_it_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scoring, "_fill", _never)
+    (tmp_path / "m.csv").write_text(MANIFEST)
+    given = ("score", str(tmp_path / "m.csv"), "--output", str(tmp_path / "run"), "--model", "fast-vqa-m")
+    with pytest.raises(AssertionError, match="work was begun"):
+        call(*given, "--seed", "0")
+    assert "checkpoint_status = untrained: these scores mean nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--label-range", "0", "100"], "labels span 3..4.5 of 0..100: if they are on 1..5, say"),
+        ([], "span 3..4.5: taken to be on 1..5; --label-range LOW HIGH says otherwise"),
+    ],
+)
+def test_the_scale_of_labels_is_doubted_before_anything_is_scored(
+    given: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(scoring, "_fill", _never)
+    (tmp_path / "m.csv").write_text(MANIFEST)
+    with pytest.raises(AssertionError, match="work was begun"):
+        call("evaluate", str(tmp_path / "m.csv"), "--output", str(tmp_path / "out"), "--seed", "0", *given)
+    assert said in capsys.readouterr().err
+
+
+def test_the_scale_of_labels_in_a_finished_run_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"video_id": f"v{n}", "score": 10.0 * n, "mos": 3 + n / 4} for n in range(8)]
+    make_run(str(tmp_path / "run"), rows)
+    given = ("--run", str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--label-range", "0", "100")
+    assert call("evaluate", *given, "--json") == 0
+    said = capsys.readouterr()
+    assert "labels span 3..4.75 of 0..100: if they are on 1..5" in said.err
+    assert json.loads(said.out)["label"] == {"column": "mos", "low": 0, "high": 100}

@@ -1,0 +1,144 @@
+"""Labels that come later than the scores are joined to a finished run; their scale is guessed and said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from cli import call, read_json
+from runs import make_run
+
+from pipeline.manifests.late_labels import joined_labels
+from securevqa_core.errors import ManifestError
+
+SCORES = [10.0, 30.0, 42.0, 55.0, 71.0, 80.0, 86.0, 95.0]
+MOS = [1.4, 1.2, 2.6, 3.0, 3.4, 4.2, 4.1, 4.8]
+
+
+def uri(row: int) -> str:
+    return f"s3://uploads/day/c{row}.mp4"
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> str:
+    """A run of videos that nobody had an opinion of yet."""
+    rows = [{"video_id": f"id{row}", "uri": uri(row), "score": score} for row, score in enumerate(SCORES)]
+    make_run(str(tmp_path / "scored"), rows)
+    return str(tmp_path / "scored")
+
+
+def labels(folder: Path, header: str, name: Any, extra: str = "") -> str:
+    lines = [header, *(f"{name(row)},{mos}" for row, mos in enumerate(MOS))]
+    (folder / "labels.csv").write_text("\n".join(lines) + f"\n{extra}")
+    return str(folder / "labels.csv")
+
+
+NAMINGS = {
+    "uri": ("uri,mos", uri),
+    "the end of a uri": ("uri,mos", lambda row: f"day/c{row}.mp4"),
+    "a file elsewhere": ("uri,mos", lambda row: f"/data/konvid/c{row}.mp4"),
+    "video_id": ("video_id,mos", lambda row: f"id{row}"),
+    "name": ("name,mos", lambda row: f"c{row}.mp4"),
+    "name without extension": ("flickr_id,mos", lambda row: f"c{row}"),
+}
+
+
+@pytest.mark.parametrize(("header", "name"), NAMINGS.values(), ids=NAMINGS)
+def test_labels_join_a_finished_run(
+    header: str, name: Any, scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = labels(tmp_path, header, name)
+    assert call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out")) == 0
+    record = read_json(str(tmp_path / "out" / "evaluation.json"))
+    assert record["rows"]["compared"] == len(MOS)
+    assert record["label"] == {"low": 1, "high": 5, "column": "mos"}
+    assert record["models"][0]["overall"]["srcc"]["value"] == pytest.approx(1 - 6 * 4 / (8 * 63))
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "8 of 8 videos have a label" in said
+    assert "span 1.2..4.8: taken to be on 1..5; --label-range LOW HIGH says otherwise" in said
+
+
+def test_a_label_file_joins_without_its_videos(scored: str, tmp_path: Path) -> None:
+    (tmp_path / "mos.csv").write_text("".join(f"c{row}.mp4, 8, 25, {mos}\n" for row, mos in enumerate(MOS)))
+    given = (str(tmp_path / "mos.csv"), "--labels-format", "konvid-1k", "--run", scored)
+    assert call("evaluate", *given, "--output", str(tmp_path / "out")) == 0
+    assert read_json(str(tmp_path / "out" / "evaluation.json"))["rows"]["compared"] == len(MOS)
+
+
+def test_labels_of_no_video_and_videos_without_one_are_counted_and_named(
+    scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = labels(tmp_path, "name,mos", lambda row: f"c{row}.mp4" if row else "gone.mp4")
+    assert call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out")) == 0
+    said = capsys.readouterr()
+    assert "7 of 8 videos have a label; 1 labels are of no video: 'gone.mp4'" in said.err
+    assert "7 of 8 rows compared; left out: 0 failed, 1 without label" in said.out
+
+
+def test_a_finished_run_is_calibrated_to_labels_that_came_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from securevqa_core import weights
+
+    raw = [score / 100 for score in SCORES]
+    rows = [
+        {"video_id": f"id{row}", "uri": uri(row), "score": score, "raw_score": raw[row]}
+        for row, score in enumerate(SCORES)
+    ]
+    make_run(str(tmp_path / "scored"), rows, checkpoint_id=weights.find("nss-svr").checkpoint_id)
+    table = labels(tmp_path, "name,mos", lambda row: f"c{row}.mp4")
+    given = ("nss-svr", table, "--run", str(tmp_path / "scored"), "-o", str(tmp_path / "new.safetensors"))
+    assert call("weights", "calibrate", *given, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["refit"]["num_rows"] == len(MOS)
+    assert said["refit"]["label"] == {"column": "mos", "low": 1, "high": 5}
+    assert (tmp_path / "new.safetensors").is_file()
+
+
+def report(*uris: str) -> pa.Table:
+    return pa.table({"video_id": [f"id{row}" for row in range(len(uris))], "uri": list(uris)})
+
+
+def told(report: pa.Table, labels: pa.Table) -> tuple[pa.Table, list[str]]:
+    said: list[str] = []
+    return joined_labels(report, labels, tell=said.append), said
+
+
+def test_as_much_of_a_path_as_is_given_tells_files_of_one_name_apart() -> None:
+    videos = report("/a/x/1.mp4", "/a/y/1.mp4", "/a/y/2.mp4")
+    joined, _ = told(videos, pa.table({"path": ["y/1", "x/1.mp4"], "mos": [3.0, 4.0]}))
+    assert joined["mos"].to_pylist() == [4.0, 3.0, None]
+    with pytest.raises(ManifestError, match=r"'1.mp4' fits 2 videos, '/a/x/1.mp4', '/a/y/1.mp4'"):
+        told(videos, pa.table({"path": ["1.mp4"], "mos": [3.0]}))
+
+
+def test_a_name_with_an_extension_is_no_other_file() -> None:
+    with pytest.raises(ManifestError, match=r"none of 1 labels is of a video of the run.*'c.avi'.*'c.mp4'"):
+        told(report("/a/c.mp4"), pa.table({"name": ["c.avi"], "mos": [3.0]}))
+
+
+def test_two_labels_of_a_video_are_refused() -> None:
+    with pytest.raises(ManifestError, match=r"rows 1 and 2: both of 'c'"):
+        told(report("/a/c.mp4"), pa.table({"name": ["c.mp4", "c"], "mos": [3.0, 4.0]}))
+
+
+def test_columns_of_the_labels_take_the_place_of_the_report_s_but_for_its_own() -> None:
+    videos = report("/a/c.mp4").append_column("mos", pa.array([9.0])).append_column("score", pa.array([50.0]))
+    late = pa.table({"video_id": ["id0"], "mos": [3.0], "score": [1.0], "group": ["film"]})
+    joined, said = told(videos, late)
+    assert joined.to_pylist() == [
+        {"video_id": "id0", "uri": "/a/c.mp4", "mos": 3.0, "score": 50.0, "group": "film"}
+    ]
+    assert said == ["1 of 1 videos have a label"]
+
+
+def test_labels_that_name_no_videos_are_refused(
+    scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.csv").write_text("clip,mos\nc1.mp4,3\n")
+    given = (str(tmp_path / "labels.csv"), "--run", scored, "--output", str(tmp_path / "out"))
+    assert call("evaluate", *given) == 2
+    assert "must name their videos in one of the columns video_id, uri, name" in capsys.readouterr().err
