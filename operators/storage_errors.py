@@ -34,6 +34,10 @@ _DENIED_NAMES = frozenset(
         "SSOError",
     }
 )
+_CREDENTIALS_NAMES = frozenset({"NoCredentialsError", "PartialCredentialsError"})
+_CREDENTIALS_HINT = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL where the store is not Amazon's"
+)
 
 
 class StorageError(Exception):
@@ -69,6 +73,8 @@ def storage_error(error: Exception) -> StorageError:
         reason = f"HTTP {status}"
     elif number is not None:
         reason = f"{reason}: {os.strerror(number)}"
+    elif names & _CREDENTIALS_NAMES:
+        reason = f"{reason}: {_CREDENTIALS_HINT}"
     if names & _DENIED_NAMES or status in {401, 403}:
         return StorageError("denied", reason)
     if isinstance(error, FileNotFoundError) or status in {404, 410} or number in _NOT_FOUND_ERRNOS:

@@ -27,7 +27,7 @@ def executable() -> str:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         raise DatasetError(
-            f"a data set needs FFmpeg from imageio-ffmpeg: install securevqa[train] ({error})"
+            f"FFmpeg from imageio-ffmpeg is needed: install securevqa[train] ({error})"
         ) from error
 
 

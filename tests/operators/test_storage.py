@@ -172,6 +172,14 @@ def test_foreign_errors_are_sorted_and_not_quoted(error: Exception, kind: str, t
     assert type(error).__name__ in str(caught.value)
 
 
+def test_missing_credentials_are_named_by_their_variables() -> None:
+    with pytest.raises(
+        storage.StorageError, match=r"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_"
+    ):
+        with storage.translated():
+            raise NoCredentialsError
+
+
 def test_a_whole_bucket_is_refused() -> None:
     with pytest.raises(storage.StorageError, match="a whole bucket"):
         read("s3://bucket")
