@@ -202,6 +202,8 @@ COMMANDS = (
         examples=("securevqa bench decode", "securevqa bench draws --model secure-vqa"),
         below=(
             ExamplesOf("decode", "securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
+            ExamplesOf("peers", "securevqa bench peers", "securevqa bench peers videval --max-height 540"),
+            ExamplesOf("memory", "securevqa bench memory", "securevqa bench memory --minutes 1 --ray"),
             ExamplesOf("draws", "securevqa bench draws", "securevqa bench draws --model secure-vqa"),
         ),
     ),

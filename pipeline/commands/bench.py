@@ -16,7 +16,7 @@ from pipeline.bench.memory import HEIGHTS, LIMIT_BYTES, MINUTES, peak_memory
 from pipeline.bench.model import forwards
 from pipeline.bench.peers import CLIPS as PEER_CLIPS
 from pipeline.bench.peers import PEERS, compare_peers
-from pipeline.commands.terminal import console
+from pipeline.commands.terminal import console, events
 from securevqa_core import zoo
 from securevqa_core.decoding.benchmark import CLIPS, BenchConfig, Timing, benchmark
 from securevqa_core.errors import ConfigurationError
@@ -99,7 +99,7 @@ def peers_command(
         typer.Argument(help="Models to compare, and libvmaf; the first is what others are by."),
     ] = None,
     footage: Annotated[
-        Path | None, typer.Option(help="Video to make the clips of; else one is drawn.")
+        Path | None, typer.Option(help="Video to make the clips of; default: one is drawn.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Times each is measured, in turn; the best counts.")
@@ -113,9 +113,9 @@ def peers_command(
     """
     names = tuple(peers or PEERS)
     clips = tuple(clip for clip in PEER_CLIPS if clip.height <= max_height)
-    with tempfile.TemporaryDirectory() as folder, console.status("") as status:
+    with tempfile.TemporaryDirectory() as folder, events.doing("making the clips"):
         costs = compare_peers(
-            clips, names, Path(folder), footage=footage, num_repeats=repeats, told=status.update
+            clips, names, Path(folder), footage=footage, num_repeats=repeats, told=events.update
         )
     table = Table("", *(f"{clip.name}: {what}" for clip in clips for what in ("s", "x", "MB")))
     for name in names:
@@ -172,8 +172,12 @@ def model_command(
 @bench_app.command("memory")
 def memory_command(
     model: Annotated[str, typer.Option(help="Model that scores.")] = zoo.DEFAULT_MODEL,
-    minutes: Annotated[list[float] | None, typer.Option(help="Lengths of the videos.")] = None,
-    footage: Annotated[Path | None, typer.Option(help="Video to make them of; else one is drawn.")] = None,
+    minutes: Annotated[
+        list[float] | None, typer.Option(help="Lengths of the videos; default: several.")
+    ] = None,
+    footage: Annotated[
+        Path | None, typer.Option(help="Video to make them of; default: one is drawn.")
+    ] = None,
     max_height: Annotated[int, typer.Option(help="Leave out larger videos.")] = 2160,
     with_ray: Annotated[bool, typer.Option("--ray", help="Measure a run on Ray, started here, too.")] = False,
 ) -> None:
@@ -185,7 +189,7 @@ def memory_command(
     videos = [(height, length) for height in HEIGHTS if height <= max_height for length in minutes or MINUTES]
     ways = (False, True) if with_ray else (False,)
     peaks: dict[str, dict[tuple[int, float], int]] = {}
-    with tempfile.TemporaryDirectory() as folder, console.status("") as status:
+    with tempfile.TemporaryDirectory() as folder, events.doing("making the clips"):
         for height, length in videos:
             for on_ray in ways:
                 cost = peak_memory(
@@ -193,7 +197,7 @@ def memory_command(
                     model=model,
                     with_ray=on_ray,
                     footage=footage,
-                    told=status.update,
+                    told=events.update,
                 )
                 for kind, peak in cost.peak_bytes.items():
                     way = "Ray" if on_ray else "one process"

@@ -112,15 +112,18 @@ class StoredFolder:
         """Write and remove a small object.
 
         Raises:
+            ConfigurationError: web servers take no files.
             OutputError: that fails.
         """
+        if scheme_of(self.uri) in {"http", "https"}:
+            raise ConfigurationError(f"output must be a folder or a store's, got {self.shown()!r}")
         probe = self.path(f".probe-{uuid.uuid4().hex}")
         try:
             self._make_folder()
             self._fs.pipe_file(probe, b"securevqa")
             self._fs.rm_file(probe)
         except Exception as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(storage_error(error))
             raise OutputError(f"output {self.shown()!r} cannot be written: {reason}") from error
 
     @asked_again

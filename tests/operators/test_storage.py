@@ -173,11 +173,13 @@ def test_foreign_errors_are_sorted_and_not_quoted(error: Exception, kind: str, t
 
 
 def test_missing_credentials_are_named_by_their_variables() -> None:
-    with pytest.raises(
-        storage.StorageError, match=r"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_"
+    with (
+        pytest.raises(
+            storage.StorageError, match=r"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_"
+        ),
+        storage.translated(),
     ):
-        with storage.translated():
-            raise NoCredentialsError
+        raise NoCredentialsError
 
 
 def test_a_whole_bucket_is_refused() -> None:

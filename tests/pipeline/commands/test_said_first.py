@@ -55,6 +55,19 @@ def test_a_page_is_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [("score", "m.csv", "--seed", "0"), ("evaluate", "m.csv", "--seed", "0")])
+def test_a_web_server_takes_no_output(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text(MANIFEST)
+    assert call(*command, "--output", "https://host/out") == 2
+    assert "output must be a folder or a store's, got 'https://host/out'" in capsys.readouterr().err
+
+
 def parsed(option: Any, text: str) -> Path:
     place: Path = option.parser(text)
     return place

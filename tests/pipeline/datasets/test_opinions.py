@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pipeline.datasets.build import build_dataset
 from pipeline.datasets.opinions import Opinions, rate
+from pipeline.events import Events
 from securevqa_core import teacher as teaching
 from securevqa_core.datasets.build import BuildConfig, read_records, split_of
 from securevqa_core.datasets.folder import opened
@@ -51,7 +52,9 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(root: Path, output: Path, config: BuildConfig = CONFIG, **settings: Any) -> list[dict[str, Any]]:
-    built = build_dataset([root], output, config, console=Console(file=io.StringIO()), workers=1, **settings)
+    built = build_dataset(
+        [root], output, config, events=Events(Console(file=io.StringIO())), workers=1, **settings
+    )
     rows: list[dict[str, Any]] = pq.read_table(built.manifest).to_pylist()
     return rows
 
@@ -149,7 +152,7 @@ def test_a_photograph_and_a_video_that_has_no_opinion_are_left_out_by_name(
 
     monkeypatch.setattr(teacher, "opinion_of", refuse)
     built = build_dataset(
-        [uploads], tmp_path / "set", BuildConfig(as_is=True), console=Console(file=io.StringIO())
+        [uploads], tmp_path / "set", BuildConfig(as_is=True), events=Events(Console(file=io.StringIO()))
     )
     assert [Path(one.uri).name for one in built.records] == ["copy.mp4"]
     assert [one.reason for one in built.left_out] == [
