@@ -140,7 +140,6 @@ COMMANDS = (
         panel=_MODELS,
         examples=(
             "securevqa dataset build footage --output clips",
-            "securevqa dataset build footage --output clips --seed 7",
             "securevqa dataset build uploads --output labelled --as-is",
         ),
         below=(
@@ -204,6 +203,7 @@ COMMANDS = (
             ExamplesOf("decode", "securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
             ExamplesOf("peers", "securevqa bench peers", "securevqa bench peers videval --max-height 540"),
             ExamplesOf("memory", "securevqa bench memory", "securevqa bench memory --minutes 1 --ray"),
+            ExamplesOf("model", "securevqa bench model", "securevqa bench model --precision bfloat16"),
             ExamplesOf("draws", "securevqa bench draws", "securevqa bench draws --model secure-vqa"),
         ),
     ),

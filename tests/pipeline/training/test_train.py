@@ -348,4 +348,4 @@ def test_a_copy_on_the_other_side_of_the_split_is_refused_before_anything_is_lea
     )
     init = weights.seeded(MODEL, seed=0)
     with pytest.raises(ManifestError, match=r"one part .*mp4' \(train\), .*copy\.mp4' \(validation\)"):
-        _jobs(RUN, known, [split], init, output=tmp_path / "out", console=Console())
+        _jobs(RUN, known, [split], init, output=tmp_path / "out", events=Events(Console()))
