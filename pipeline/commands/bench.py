@@ -139,9 +139,7 @@ def model_command(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, of which one thread counts, or cuda.")] = "cpu",
     precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; default: both.")] = None,
-    batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Clips in a forward pass; default: several.")
-    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Clips in a pass; default: several.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Times each is measured; the best counts.")] = 1,
 ) -> None:
     """Measure the forward pass of a video with all its draws, on noise: speed, share of the peak, memory.

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from operators.decode import FetchLimits
 from pipeline.commands.train import TrainOptions
+from pipeline.events import Events
 from pipeline.training import worker
 from pipeline.training.config import TrainRun
 from pipeline.training.launch import Placement, our_error, placement
