@@ -107,10 +107,9 @@ class VideoSwin3d(nn.Module):
         Raises:
             ConfigurationError: the stem sees pixels.
         """
-        if not self.has_statistics:
+        if not isinstance(self.patch_embed, _StatisticsEmbed):
             raise ConfigurationError(f"stem must not be 'pixels' for that, got {self.config.stem!r}")
-        statistics: Tensor = self.patch_embed.statistics(x)
-        return statistics
+        return self.patch_embed.statistics(x)
 
     def from_statistics(self, statistics: Tensor) -> Tensor:
         """Return the feature map (n, out_dim, t / 2, g, g) of what `statistics` returned."""

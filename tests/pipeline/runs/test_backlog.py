@@ -274,14 +274,15 @@ def test_rows_that_are_old_and_in_no_manifest_are_forgotten(tmp_path: Path) -> N
     state.commit(table(row("old", 1), row("old and listed", 2), row("new", 30)), "mixed")
     state.commit(table(row("old too", 3)), "old")
     state.commit(table(row("newer", 40)), "new")
-    untouched_file = (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat()
+    untouched = tmp_path / "checkpoint" / "rows" / "new-0.parquet"
+    as_written = (untouched.stat().st_ino, untouched.stat().st_mtime_ns)  # reading it is no change
     before = datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC)
     for _ in range(2):
         state.forget_commits(before=before, keep=["old and listed"])
         left = state.committed_rows(OUTCOME.names, newest_only=False)
         assert left["row_key"].to_pylist() == ["old and listed", "new", "newer"]
     assert len(list(tmp_path.glob("checkpoint/*/*"))) == 4
-    assert (tmp_path / "checkpoint" / "rows" / "new-0.parquet").stat() == untouched_file
+    assert (untouched.stat().st_ino, untouched.stat().st_mtime_ns) == as_written
 
 
 def test_a_commit_of_several_files_is_compacted_and_forgotten_as_one(tmp_path: Path) -> None:
