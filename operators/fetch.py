@@ -21,6 +21,8 @@ FIRST_PAUSE_SECONDS = 0.2  # doubled after every attempt
 VERSION_SECONDS = 10.0  # for one question about one object
 VERSION_HEX_DIGITS = 24
 SHARE = 64  # URIs handed to a thread at once, as handing over costs more than a local disk's answer
+FEW = 8  # URIs asked about first, one after another
+QUICK_SECONDS = 1e-4  # an answer, as from a local disk
 ABSENT = "absent"  # the version of what the store says is not there
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -104,7 +106,8 @@ def content_versions(uris: Iterable[str], *, max_workers: int = 32) -> list[str 
 
     Made of the version id and ETag, or else of size and modification time in nanoseconds; `ABSENT` where the
     store says that there is nothing. None where it cannot be known: denied, unreachable, not a file. Once a
-    bucket or host has not answered, the rest of its URIs are None without asking.
+    bucket or host has not answered, the rest of its URIs are None without asking. As long as answers come as
+    from a local disk, one thread asks: more would wait for one another.
 
     Raises:
         ConfigurationError: `max_workers` is below 1.
@@ -114,10 +117,20 @@ def content_versions(uris: Iterable[str], *, max_workers: int = 32) -> list[str 
     silent: set[tuple[str, str]] = set()
     asked = list(uris)
     size = max(1, min(SHARE, len(asked) // (4 * max_workers)))
-    shares = [asked[start : start + size] for start in range(0, len(asked), size)]
+    shares = iter([asked[:FEW], *(asked[at : at + size] for at in range(FEW, len(asked), size))])
+
+    def ask(share: list[str]) -> list[str | None]:
+        return [_content_version(uri, silent) for uri in share]
+
+    answers = []
+    for share in shares:
+        started = time.perf_counter()
+        answers.append(ask(share))
+        if time.perf_counter() - started > QUICK_SECONDS * len(share):
+            break
     with ThreadPoolExecutor(max_workers) as pool:
-        versions = pool.map(lambda share: [_content_version(uri, silent) for uri in share], shares)
-        return [version for share in versions for version in share]
+        answers += pool.map(ask, shares)
+    return [version for answer in answers for version in answer]
 
 
 def _content_version(uri: str, silent: set[tuple[str, str]]) -> str | None:

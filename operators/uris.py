@@ -101,7 +101,9 @@ def _climbed(folders: list[str], name: str) -> list[str]:
 
 def absolute(path: str) -> str:
     """The absolute form of a local path, without `.`, `..` and repeated slashes."""
-    path = posixpath.normpath(posixpath.join(os.getcwd(), path))  # noqa: PTH109
+    if not path.startswith("/"):
+        path = posixpath.join(os.getcwd(), path)  # noqa: PTH109
+    path = posixpath.normpath(path)
     return "/" + path.lstrip("/")  # normpath keeps two slashes at the front, which name the same file here
 
 

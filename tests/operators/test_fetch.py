@@ -325,6 +325,26 @@ def test_versions_change_with_the_content_and_only_then(s3: Any, tmp_path: Path)
     assert all(before != after for before, after in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize(("quick_seconds", "is_alone"), [(60.0, True), (1e-4, False)])
+def test_one_thread_asks_what_answers_at_once_and_many_what_does_not(
+    monkeypatch: pytest.MonkeyPatch, quick_seconds: float, is_alone: bool
+) -> None:
+    threads = set()
+
+    def version_parts(uri: str, **_: Any) -> tuple[str]:
+        threads.add(threading.get_ident())
+        time.sleep(1e-3)
+        return (uri,)
+
+    monkeypatch.setattr("operators.fetch.storage.version_parts", version_parts)
+    monkeypatch.setattr("operators.fetch.QUICK_SECONDS", quick_seconds)
+    uris = [f"/{number}" for number in range(300)]
+    versions = content_versions(uris)
+    assert (threads == {threading.get_ident()}) == is_alone
+    assert len(set(versions)) == len(uris)
+    assert versions[::100] == [version for uri in uris[::100] for version in content_versions([uri])]
+
+
 def test_versions_that_cannot_be_known_are_none(s3: Any, tmp_path: Path, web: str) -> None:
     (tmp_path / "a").touch()
     uris = [
