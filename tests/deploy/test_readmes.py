@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -74,8 +75,15 @@ def test_securevqa_has_every_command_and_option_that_a_page_names(page: Path) ->
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_a_whole_command_of_a_page_can_be_called_as_it_stands(page: Path) -> None:
+def test_a_whole_command_of_a_page_can_be_called_as_it_stands(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for words in calls(page, "securevqa", in_blocks_alone=True):
+        for option, value in itertools.pairwise(words):
+            if option == "--output" and not re.match(r"/|\w+://", value):
+                # The page has made its folder before.
+                Path(value).parent.mkdir(parents=True, exist_ok=True)
         command, rest = found_command(words)
         command.make_context("securevqa", rest)  # raises where an argument lacks or a value is no value
 
