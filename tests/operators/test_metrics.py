@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,13 @@ def test_the_log_has_both_ids_and_neither_uri_nor_message() -> None:
 
 def test_the_tally_is_told_of_every_video_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, int]] = []
-    tally = SimpleNamespace(add=SimpleNamespace(remote=told.append))
+    named: list[str] = []
+
+    def add(statuses: dict[str, int], rows: list[dict[str, Any]]) -> None:
+        told.append(statuses)
+        named.extend(row["error_code"] for row in rows)
+
+    tally = SimpleNamespace(add=SimpleNamespace(remote=add))
     setup = TelemetrySetup(run_id="r", num_clips=2, tally=tally)
     telemetry = Telemetry(setup, log=io.StringIO())
     monkeypatch.setattr("operators.telemetry.TALLY_SECONDS", 3600)
@@ -105,6 +112,7 @@ def test_the_tally_is_told_of_every_video_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("operators.telemetry.TALLY_SECONDS", 0)
     telemetry.tell(FAILED)  # a second has passed: it does not wait for the end of its block
     assert told[1:] == [{"failed": 1}]
+    assert named == [FAILED["error_code"]] * 2
 
 
 def test_the_runbook_names_every_metric() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from securevqa_core.models.videval.planes import filtered, halved, resized
@@ -114,11 +113,11 @@ def _patches(luma: Tensor, *, is_bright: bool) -> tuple[tuple[float, float], NDA
         return (0.0, 0.0), nowhere
     extreme = y > y.max() - _MARGIN if is_bright else y < y.min() + _MARGIN
     square, corner = np.ones((3, 3), dtype=np.bool_), np.ones((2, 2), dtype=np.bool_)
-    middles = ndimage.binary_erosion(extreme, square)
+    middles = scipy.ndimage.binary_erosion(extreme, square)
     # Squares overlap where their middles are two apart: with 2 x 2 places each, such middles touch.
-    labels, count = ndimage.label(ndimage.binary_dilation(middles, corner), square)
+    labels, count = scipy.ndimage.label(scipy.ndimage.binary_dilation(middles, corner), square)
     of_middle = np.where(middles, labels, 0)
-    patches = ndimage.grey_dilation(of_middle, footprint=square)
+    patches = scipy.ndimage.grey_dilation(of_middle, footprint=square)
     sizes = np.bincount(patches.ravel(), minlength=count + 1)
     sizes[0] = 0
     is_kept = sizes >= _LEAST_PATCH

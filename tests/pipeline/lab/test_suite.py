@@ -64,7 +64,7 @@ def test_a_suite_is_run_once_and_leaves_tables_and_plots(
     arguments = ["attack", str(manifest), "-o", str(output), "--suite", str(_write(tmp_path, SUITE))]
     arguments += ["--workers", "1"]
     assert call(*arguments) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "row 2 of 3, Noise, four, 3 of 3" in said
     assert "2 of 3 rows, about" in said
 
