@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
 
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.statistics import split_pairs
 
 __all__ = ["Distortions", "Scnn"]
 
@@ -44,7 +44,7 @@ class Scnn(nn.Module):
 
 
 class Distortions(nn.Module):
-    """What S-CNN makes of every fragment: (n, 3, t, g s, g s) normalised -> (n, 256, ceil(t / 2), g, g).
+    """What S-CNN makes of every fragment: (n, 3, t, g s, g s) normalised -> (n, 256, t / 2, g, g).
 
     Each fragment of every second frame is a picture of its own, padded with the mean colour, so that nothing
     is seen across a seam; of its map the mean and the standard deviation over places are kept. It is smoothed
@@ -63,16 +63,11 @@ class Distortions(nn.Module):
         """Return the mean and standard deviation of each channel for every fragment.
 
         Raises:
-            ConfigurationError: the sides are not g times the same s.
+            ConfigurationError: t is odd, or the sides are not g times the same s.
         """
-        n, _, _, h, w = x.shape
-        g = self.grid_size
-        if h != w or h % g:
-            raise ConfigurationError(f"x must be (n, 3, t, {g} s, {g} s) fragments, got {tuple(x.shape)}")
-        frames = x[:, :, ::2]
-        d = frames.shape[2]
-        split = frames.reshape(n, 3, d, g, h // g, g, h // g).permute(0, 2, 3, 5, 1, 4, 6)
-        maps = self.scnn(_smooth(split.reshape(-1, 3, h // g, h // g))).float().flatten(2)
+        first = split_pairs(x, grid_size=self.grid_size)[:, :, :, :, 0]
+        n, d, g, _, _, s, _ = first.shape
+        maps = self.scnn(_smooth(first.reshape(-1, 3, s, s))).float().flatten(2)
         mean = maps.mean(dim=-1)
         # The root of zero has no finite gradient.
         sd = (maps - mean[..., None]).square().mean(dim=-1).add(_TINY).sqrt()

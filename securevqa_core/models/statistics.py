@@ -25,6 +25,7 @@ __all__ = [
     "luma_of",
     "mscn",
     "neighbour_products",
+    "split_pairs",
 ]
 
 NUM_SCALES = 3  # full size, half, quarter
@@ -67,14 +68,23 @@ def fragment_pairs(x: Tensor, *, grid_size: int) -> Tensor:
     Raises:
         ConfigurationError: t is odd, or the sides are not g times the same s.
     """
+    pixels = x.float() * _channels(x, PIXEL_SD) + _channels(x, PIXEL_MEAN)
+    return split_pairs(pixels, grid_size=grid_size)
+
+
+def split_pairs(x: Tensor, *, grid_size: int) -> Tensor:
+    """Return fragments (n, 3, t, g s, g s) one by one, as (n, t / 2, g, g, 2, 3, s, s).
+
+    Raises:
+        ConfigurationError: t is odd, or the sides are not g times the same s.
+    """
     n, _, t, h, w = x.shape
     if t % 2 or h != w or h % grid_size:
         raise ConfigurationError(
             f"x must be (n, 3, even t, {grid_size} s, {grid_size} s) fragments, got {tuple(x.shape)}"
         )
     s = h // grid_size
-    pixels = x.float() * _channels(x, PIXEL_SD) + _channels(x, PIXEL_MEAN)
-    split = pixels.reshape(n, 3, t // 2, 2, grid_size, s, grid_size, s)
+    split = x.reshape(n, 3, t // 2, 2, grid_size, s, grid_size, s)
     return split.permute(0, 2, 4, 6, 3, 1, 5, 7)
 
 
