@@ -11,16 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securevqa_core.models.videval.key_points import (
-    Motion,
-    corner_strength,
-    corners,
-    edges,
-    key_points,
-    matched,
-    shares_motion,
-    still_places,
-)
+from securevqa_core.models.videval.key_points import Motion, corners, edges, motions, shares_motion
 from securevqa_core.models.videval.planes import filtered
 from securevqa_core.models.videval.tlvqm_low import change, detail, flicker
 
@@ -68,15 +59,10 @@ def tlvqm_low_features(full: Tensor, before: Tensor, y: Tensor, after: Tensor, *
     """
     steep = [edges(frames) for frames in (before, y, after)]
     strongest, spread = corners(y)
-    strengths = corner_strength(spread, border=reach + 3).cpu().numpy()
     found = []
-    for index, strength in enumerate(strengths):
-        motion = matched(key_points(strength, reach), [edge[:, index] for edge in steep], reach)
-        still = still_places(motion, strength.shape, reach).to(y.device)
+    for index, (motion, size, still) in enumerate(motions(spread, steep, reach)):
         frames = before[index], y[index], after[index]
-        found.append(
-            [*_of_motion(motion, strength.shape, reach), _unrest(*frames, still), flicker(*frames, still)]
-        )
+        found.append([*_of_motion(motion, size, reach), _unrest(*frames, still), flicker(*frames, still)])
     moving = torch.tensor(found, device=y.device, dtype=y.dtype)
     glances = [_blur(full), detail(steep[1]), _interlacing(full), _evenness(strongest)]
     blur, details, interlacing, evenness = (one[:, None] for one in glances)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +25,10 @@ from securevqa_core.models.videval.planes import filtered
 __all__ = [
     "SIZE_SHARE",
     "Motion",
-    "corner_strength",
     "corners",
     "edges",
-    "key_points",
-    "matched",
+    "motions",
     "shares_motion",
-    "still_places",
 ]
 
 SIZE_SHARE = 40  # of the width of the whole frame: a block, and how far motion is looked for
@@ -196,6 +194,21 @@ def shares_motion(motion: Motion) -> NDArray[np.bool_]:
     deviation = middle.std(axis=0, ddof=1) if len(middle) > 1 else np.zeros(2)
     near: NDArray[np.bool_] = (np.abs(middle - middle.mean(axis=0)) < deviation).all(axis=1)
     return near
+
+
+def motions(
+    spread: Tensor, steep: Sequence[Tensor], reach: int
+) -> Iterator[tuple[Motion, tuple[int, ...], Tensor]]:
+    """Yield for each frame how its key points move, its size, and where nothing moves, (h, w).
+
+    Args:
+        spread: of corners (k, h, w), as `corners` returns it second.
+        steep: edges (2, k, h, w) of the frames before, of the frames themselves, and of those after.
+        reach: pixels that motion is looked for on every side, and a block's.
+    """
+    for index, strength in enumerate(corner_strength(spread, border=reach + 3).cpu().numpy()):
+        motion = matched(key_points(strength, reach), [edge[:, index] for edge in steep], reach)
+        yield motion, strength.shape, still_places(motion, strength.shape, reach).to(spread.device)
 
 
 def still_places(motion: Motion, size: tuple[int, ...], reach: int) -> Tensor:

@@ -12,16 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securevqa_core.models.videval.key_points import (
-    Motion,
-    corner_strength,
-    corners,
-    edges,
-    key_points,
-    matched,
-    shares_motion,
-    still_places,
-)
+from securevqa_core.models.videval.key_points import Motion, corners, edges, motions, shares_motion
 
 __all__ = ["change", "detail", "flicker", "tlvqm_low"]
 
@@ -38,13 +29,10 @@ def tlvqm_low(before: Tensor, y: Tensor, after: Tensor, *, reach: int) -> list[T
         reach: pixels that motion is looked for on every side, and a block's.
     """
     steep = [edges(frames) for frames in (before, y, after)]
-    strengths = corner_strength(corners(y)[1], border=reach + 3).cpu().numpy()
     found = []
-    for index, strength in enumerate(strengths):
-        motion = matched(key_points(strength, reach), [edge[:, index] for edge in steep], reach)
-        still = still_places(motion, strength.shape, reach)
-        unrest = flicker(before[index], y[index], after[index], still.to(y.device))
-        found.append([*_of_motion(motion, strength.shape, reach), unrest])
+    for index, (motion, size, still) in enumerate(motions(corners(y)[1], steep, reach)):
+        unrest = flicker(before[index], y[index], after[index], still)
+        found.append([*_of_motion(motion, size, reach), unrest])
     moved, shared, jerk, vertical, unrests = torch.tensor(found, device=y.device, dtype=y.dtype).T
     return [moved, shared, detail(steep[1]), jerk, change(before, y, after), vertical, unrests]
 

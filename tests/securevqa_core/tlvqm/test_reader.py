@@ -9,6 +9,7 @@ import pytest
 from labelled import labelled_videos
 from media import run_ffmpeg
 from numpy.typing import NDArray
+from sinks import KeptFrames
 from torch import Tensor
 
 from securevqa_core import zoo
@@ -60,21 +61,10 @@ def test_the_decoding_process_and_this_one_find_the_same_every_time(clip: Path) 
     np.testing.assert_array_equal(features(clip), found)
 
 
-class _Kept:
-    def __init__(self) -> None:
-        self.frames: dict[int, Planes] = {}
-
-    def begin(self, num_moments: int, fps: float | None) -> None:
-        self.length = (num_moments, fps)
-
-    def add(self, number: int, planes: Planes) -> None:
-        self.frames[number] = planes
-
-
 def test_a_block_is_looked_at_closely_in_the_frame_that_is_nearest_to_its_mean_and_then_let_go(
     clip: Path,
 ) -> None:
-    kept = _Kept()
+    kept = KeptFrames()
     extract_sample(str(clip), REQUEST, kept)
     plan = whole_plan(*kept.length, SAMPLING)
     assert plan is not None

@@ -10,6 +10,7 @@ import media
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sinks import KeptFrames
 
 from securevqa_core import zoo
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
@@ -17,7 +18,7 @@ from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.decoding.wire import BadAnswerError, PictureWriter, read_answer
 from securevqa_core.models.videval.reader import FeatureReader, FeatureSink
 from securevqa_core.types import DecodeLimits
-from securevqa_core.whole_frames import Planes, whole_plan
+from securevqa_core.whole_frames import whole_plan
 
 SAMPLING = zoo.spec("videval").sampling
 DRAW = DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32))
@@ -32,46 +33,35 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class _Kept:
-    def __init__(self) -> None:
-        self.frames: dict[int, Planes] = {}
-
-    def begin(self, num_moments: int, fps: float | None) -> None:
-        self.length = (num_moments, fps)
-
-    def add(self, number: int, planes: Planes) -> None:
-        self.frames[number] = planes
-
-
 @pytest.fixture(scope="module")
-def kept(clip: Path) -> _Kept:
-    sink = _Kept()
+def kept(clip: Path) -> KeptFrames:
+    sink = KeptFrames()
     extract_sample(str(clip), REQUEST, sink)
     return sink
 
 
-def _features(kept: _Kept, numbers: list[int]) -> NDArray[np.float32]:
+def _features(kept: KeptFrames, numbers: list[int]) -> NDArray[np.float32]:
     reader = FeatureReader(whole_plan(*kept.length, SAMPLING))
     for number in numbers:
         reader.add(number, kept.frames[number])
     return reader.features()
 
 
-def test_the_decoding_process_gives_the_frames_that_decoding_here_does(clip: Path, kept: _Kept) -> None:
+def test_the_decoding_process_gives_the_frames_that_decoding_here_does(clip: Path, kept: KeptFrames) -> None:
     there = FeatureSink(SAMPLING)
     with DecodeSandbox(REQUEST.limits) as sandbox:
         sandbox.decode(str(clip), REQUEST, there)
     np.testing.assert_array_equal(there.features(), _features(kept, sorted(kept.frames)))
 
 
-def test_all_frames_of_the_plan_come_and_no_others(kept: _Kept) -> None:
+def test_all_frames_of_the_plan_come_and_no_others(kept: KeptFrames) -> None:
     assert sorted(kept.frames) == whole_plan(*kept.length, SAMPLING).wanted.tolist()
     assert {tuple(plane.shape for plane in planes) for planes in kept.frames.values()} == {
         ((108, 192), (54, 96), (54, 96))
     }
 
 
-def test_a_missing_frame_is_taken_from_its_neighbour(kept: _Kept) -> None:
+def test_a_missing_frame_is_taken_from_its_neighbour(kept: KeptFrames) -> None:
     whole, numbers = _features(kept, sorted(kept.frames)), sorted(kept.frames)
     found = _features(kept, [number for number in numbers if number != 15])
     assert np.isfinite(found).sum() == np.isfinite(whole).sum()
@@ -109,7 +99,7 @@ def _sent(*frames: tuple[int, tuple[int, int]], begun: tuple[float, float | None
 )
 def test_a_frame_that_nobody_asked_for_breaks_the_rules(stream: io.BytesIO, what: str) -> None:
     with pytest.raises(BadAnswerError, match=what):
-        read_answer(stream, REQUEST, _Kept())
+        read_answer(stream, REQUEST, KeptFrames())
 
 
 def test_a_frame_larger_than_allowed_is_not_read() -> None:
@@ -119,7 +109,7 @@ def test_a_frame_larger_than_allowed_is_not_read() -> None:
     stream.write(len(header).to_bytes(8, "little") + header)
     stream.seek(0)
     with pytest.raises(BadAnswerError, match="frame 1 of"):
-        read_answer(stream, REQUEST, _Kept())
+        read_answer(stream, REQUEST, KeptFrames())
 
 
 def test_a_frame_is_refused_where_no_sink_takes_any() -> None:
