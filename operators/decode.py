@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -25,7 +25,7 @@ from securevqa_core.fingerprints import fingerprint
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import DrawSource
 from securevqa_core.rendition import Rendition
-from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+from securevqa_core.types import DecodeLimits, Precision, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits", "fetch_into", "fingerprint_of", "scratch_file"]
@@ -65,10 +65,8 @@ class Decode:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     decoder: Decoder = "auto"
-    checkpoint: Any = (
-        None  # reference to the weights of a network that sees whole frames; None: there is none
-    )
-    precision: Literal["float32", "bfloat16"] = "float32"  # of its arithmetic
+    checkpoint: Any = None  # reference to the weights of a network that sees whole frames; None: none does
+    precision: Precision = "float32"  # of its arithmetic
     takes_fingerprints: bool = False
     rendition: Rendition | None = None  # of the file, that is sampled in its place
     deadline: float | None = None  # seconds since the epoch; None: no end

@@ -27,15 +27,6 @@ def extract_command(
         str, typer.Option(help="mean: a vector a video; clip: one a clip of each draw.")
     ] = "mean",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float32",
-    model: Annotated[
-        str | None, typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's.")
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="Checkpoint: a file, a URI, or a model's name for what ships; default: secure-vqa-compact."
-        ),
-    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object of the run.")] = False,
     *,
     options: NightlyOptions,
@@ -52,7 +43,11 @@ def extract_command(
                 dtype=dtype,  # type: ignore[arg-type]
             )
             config = options.config(
-                manifest=manifest, output=output, key=options.key(), model=model, checkpoint=checkpoint
+                manifest=manifest,
+                output=output,
+                key=options.key(),
+                model=options.model,
+                checkpoint=options.checkpoint,
             )
         outcome = score(dataclasses.replace(config, embeddings=embeddings), events=events)
     if json:

@@ -22,8 +22,18 @@ _NIGHT = "Every night"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightlyOptions(ScoreOptions):
-    """How videos are scored, what earlier runs count for, and when a run ends."""
+    """How videos are scored and by what, what earlier runs count for, and when a run ends."""
 
+    model: Annotated[
+        str | None,
+        typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's."),
+    ] = None
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint: a file, a URI, or a model's name for what ships; default: secure-vqa-compact."
+        ),
+    ] = None
     incremental: Annotated[
         str | None,
         typer.Option(

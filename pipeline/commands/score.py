@@ -37,16 +37,6 @@ def score_command(
             help="Run directory, local or s3://; default: scores are printed, and not kept.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="Checkpoint: a file, a URI, or a model's name for what ships; default: secure-vqa-compact."
-        ),
-    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a video, or of the run.")
     ] = False,
@@ -58,14 +48,22 @@ def score_command(
         options.require_no_run()
         with resumable("interrupted"), events.doing("loading the model"), _started_sandbox() as sandbox:
             config = options.config(
-                manifest=videos[0], output="", key=options.key(), model=model, checkpoint=checkpoint
+                manifest=videos[0],
+                output="",
+                key=options.key(),
+                model=options.model,
+                checkpoint=options.checkpoint,
             )
             _print_scores(config.with_more_videos(videos[1:]), sandbox, as_json=json)
         return
     with resumable():
         with events.doing("loading"):
             config = options.config(
-                manifest=videos[0], output=output, key=options.key(), model=model, checkpoint=checkpoint
+                manifest=videos[0],
+                output=output,
+                key=options.key(),
+                model=options.model,
+                checkpoint=options.checkpoint,
             )
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
