@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,14 +199,14 @@ def test_two_hours_cost_less_than_one_and_a_half_minutes(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker
 ) -> None:
     request = make_request(SamplingConfig())
-    # In turns, and the best of each: what else the machine does costs both.
-    turns_of_both = [[_cost(path, request) for path in minute_and_film] for _ in range(12)]
-    minutes, films = zip(*turns_of_both, strict=True)
-    (short, of_minute), (long, of_film) = (min(turns, key=lambda turn: turn[0]) for turns in (minutes, films))
+    # In turns, and the ratio of each: a processor that others use is half as fast from one second to the next.
+    turns = [[_cost(path, request) for path in minute_and_film] for _ in range(9)]
+    ratio = statistics.median(of_film[0] / of_minute[0] for of_minute, of_film in turns)
+    (_, of_minute), (_, of_film) = turns[-1]
     assert (of_minute.info.num_frames, of_film.info.num_frames) == (1800, 216_000)
     assert of_film.info.duration_seconds == pytest.approx(7200, abs=0.1)
     assert of_film.warnings == ()
-    assert long < 1.5 * short, f"a minute: {short:.2f} s, two hours: {long:.2f} s"
+    assert ratio < 1.5
 
 
 @pytest.mark.slow
