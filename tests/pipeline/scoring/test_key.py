@@ -96,7 +96,7 @@ def spilling(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             {"type": "filesystem", "params": {"directory_path": str(spilled)}}
         ),
         "min_spilling_size": 1,
-        "local_fs_capacity_threshold": 1,  # a disk that is nearly full, whoever filled it, still takes what is spilled
+        "local_fs_capacity_threshold": 1,  # a disk that others have nearly filled takes it too
     }
     head = {"num_cpus": 3, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     started = Cluster(initialize_head=True, head_node_args=head | {"_system_config": settings})

@@ -199,7 +199,7 @@ def test_two_hours_cost_less_than_one_and_a_half_minutes(
     minute_and_film: tuple[Path, Path], make_request: RequestMaker
 ) -> None:
     request = make_request(SamplingConfig())
-    # In turns, and the ratio of each: a processor that others use is half as fast from one second to the next.
+    # In turns, and the ratio of each: a shared processor changes its speed between turns.
     turns = [[_cost(path, request) for path in minute_and_film] for _ in range(9)]
     ratio = statistics.median(of_film[0] / of_minute[0] for of_minute, of_film in turns)
     (_, of_minute), (_, of_film) = turns[-1]
