@@ -128,6 +128,7 @@ def _parts(line: str, width: int) -> Iterator[str]:
 
 def readable(column: Any) -> list[Any]:
     """Return the values of a column for people; moments that Python has no object for as text."""
+    column = _of_known_zone(column)
     try:
         return cast(list[Any], column.to_pylist())
     except (OverflowError, ValueError):
@@ -149,11 +150,25 @@ def _csv_column(column: Any) -> Any:
     if pa.types.is_float16(kind):
         return column.cast(pa.float32())
     if any(is_so(kind) for is_so in (*_AT_ONCE, *_TIMES)):
-        return column.cast(kind)
+        return _of_known_zone(column.cast(kind))
     as_text = json_text if pa.types.is_nested(kind) else str
     texts = [None if value is None else as_text(value) for value in readable(column)]
     guarded = [f"'{text}" if text and text[0] in _FORMULA_STARTS else text for text in texts]
     return pa.array(guarded, pa.string())
+
+
+def _of_known_zone(column: Any) -> Any:
+    """Return a column; moments of a zone that this machine does not know are those of UTC."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        return column
+    moment: Any = pa.array([0], pa.int64()).cast(kind)
+    try:
+        moment.to_pylist()
+        moment.cast(pa.string())
+    except (ValueError, LookupError):
+        return column.cast(kind).cast(pa.timestamp(kind.unit, "UTC"))
+    return column
 
 
 def json_lines(table: pa.Table) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -111,10 +112,14 @@ def gate_command(
 
 
 def _numbers(text: str | None) -> list[float]:
+    wrong = ConfigurationError(f"thresholds must be numbers separated by commas, got {text!r}")
     try:
-        return [] if text is None else [float(one) for one in text.split(",")]
+        numbers = [] if text is None else [float(one) for one in text.split(",")]
     except ValueError as error:
-        raise ConfigurationError(f"thresholds must be numbers separated by commas, got {text!r}") from error
+        raise wrong from error
+    if not all(map(math.isfinite, numbers)):
+        raise wrong
+    return numbers
 
 
 def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:

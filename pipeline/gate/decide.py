@@ -335,6 +335,7 @@ def _steps(answers: Answers, condition: Condition) -> list[float]:
     if condition.column.startswith("score"):
         return [float(one) for one in np.linspace(0, 100, WHAT_IF_STEPS + 1)]
     values = np.array([one for one in answers.values(condition.column) if one is not None], dtype=float)
+    values = values[np.isfinite(values)]
     if not values.size:
         raise ConfigurationError(f"thresholds must be given: no row has a {condition.column}")
     return [float(one) for one in np.unique(np.percentile(values, range(0, 101, 10)))]

@@ -25,7 +25,16 @@ import pyarrow as pa
 from operators.stage import FAILED, SCORED
 from securevqa_core.errors import ERROR_CODES
 
-__all__ = ["CLOSED", "NOTHING", "Scalar", "comparable", "group_key", "kind_of_column", "operand"]
+__all__ = [
+    "CLOSED",
+    "NOTHING",
+    "Scalar",
+    "comparable",
+    "group_key",
+    "is_told_apart",
+    "kind_of_column",
+    "operand",
+]
 
 Scalar = str | int | float | bool | datetime.datetime | datetime.date
 Column = Any  # pa.ChunkedArray of any type
@@ -99,6 +108,18 @@ def operand(value: Scalar, kind: pa.DataType) -> Any:
     return value
 
 
+def is_told_apart(value: Scalar, kind: pa.DataType) -> bool:
+    """Tell whether a column holds a whole number as itself, and no other as that.
+
+    A column of floats that was made of integers has several of them in one value, once they are large: ids
+    of 64 bits, of which pandas makes floats where one is missing.
+    """
+    kind = _without_dictionary(kind)
+    if not isinstance(value, int) or not pa.types.is_floating(kind):
+        return True
+    return abs(value) < _first_alike(kind)
+
+
 def group_key(text: str, kind: pa.DataType) -> Any:
     """Return the value of a column that a key of `values` stands for: TOML has no keys but text.
 
@@ -113,13 +134,15 @@ def group_key(text: str, kind: pa.DataType) -> Any:
         return _TRUTHS[text]
     try:
         if name == "number":
-            return operand(_number(text), kind)
+            number = _number(text)
+            if is_told_apart(number, kind):
+                return operand(number, kind)
         if name == "time":
             return operand(_time(text, kind), kind)
     except (ValueError, OverflowError):
         pass
-    wanted = {"truth": "true or false", "number": "a number", "time": _time_in_words(kind)}
-    raise ValueError(f"must be {wanted[name]}" if name in wanted else f"{name} has no groups")
+    words = {"truth": "true or false", "number": _number_in_words(kind), "time": _time_in_words(kind)}
+    raise ValueError(f"must be {words[name]}" if name in words else f"{name} has no groups")
 
 
 def _without_dictionary(kind: Any) -> Any:
@@ -139,6 +162,15 @@ def _number(text: str) -> int | float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _first_alike(kind: Any) -> int:
+    """Return the least whole number that floats cannot tell from the next."""
+    return int(2 ** (np.finfo(_FLOATS[kind.bit_width]).nmant + 1))
+
+
+def _number_in_words(kind: Any) -> str:
+    return f"a number, a whole one below {_first_alike(kind)}" if pa.types.is_floating(kind) else "a number"
 
 
 def _time(text: str, kind: Any) -> datetime.date:

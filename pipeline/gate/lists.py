@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from operators.storage import scheme_of
 from pipeline.gate.decide import Gated
-from pipeline.gate.policy import Decision, Policy
+from pipeline.gate.policy import DECIDED_COLUMNS, Decision, Policy
 from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import csv_bytes, json_lines
@@ -47,9 +47,9 @@ def list_tables(report: pa.Table, gated: Gated, policy: Policy) -> dict[Decision
     """Return the rows of each decision with decision, rule and reason, then columns of the report."""
     names = list(dict.fromkeys([*COLUMNS, *policy.columns]))
     table = report.select(names)
-    table = table.add_column(2, "decision", pa.array(gated.decisions, pa.string()))
-    table = table.add_column(3, "rule", pa.array(gated.rules, pa.string()))
-    table = table.add_column(4, "reason", pa.array(gated.reasons, pa.string()))
+    columns: list[list[Any]] = [gated.decisions, gated.rules, gated.reasons]
+    for place, (name, values) in enumerate(zip(DECIDED_COLUMNS, columns, strict=True), start=2):
+        table = table.add_column(place, name, pa.array(values, pa.string()))
     decided = table["decision"]
     return {one: table.filter(pa.compute.equal(decided, one)) for one in get_args(Decision)}
 

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold
-from pipeline.gate.kinds import CLOSED, NOTHING, Scalar, group_key, kind_of_column
+from pipeline.gate.kinds import CLOSED, NOTHING, Scalar, group_key, is_told_apart, kind_of_column
 from pipeline.toml_source import Path, TomlSource
 from securevqa_core.errors import ConfigurationError
 
 __all__ = [
     "ALLOWANCES",
+    "DECIDED_COLUMNS",
     "LIMITS",
     "Decision",
     "Policy",
@@ -43,6 +44,8 @@ ALLOWANCES = {
     "unknown_checkpoint": "publish on scores of any checkpoint",
     "doubtful_picture": "publish videos of whose picture there is doubt",
 }
+# What the lists say of every video before its columns.
+DECIDED_COLUMNS = ("decision", "rule", "reason")
 LIMITS = ("min_rows", "min_publish_share", "max_hold_share", "max_review_share", "max_unscored_share")
 
 _KEYS = frozenset({"version", "default", "checkpoints", "columns", "allow", "limits", "rules"})
@@ -126,7 +129,7 @@ def parse_policy(content: bytes, *, name: str) -> Policy:
         rules=_rules(document.get("rules", []), source),
         default=_decision(document.get("default", "review"), ("default",), source),
         checkpoints=frozenset(_names(document, "checkpoints", source)),
-        columns=_names(document, "columns", source),
+        columns=_columns(document, source),
         allowed=_allowed(document.get("allow", {}), source),
         limits=_limits(document.get("limits", {}), source),
         source=source,
@@ -195,6 +198,9 @@ def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
         return f"{words}: it cannot be {comparison.replace('_', ' ')} anything{hint}"
     wrong = [one for one in condition.operands if _KINDS[type(one)] != kind or not _converts(one, type_)]
     if not wrong:
+        alike = [one for one in condition.operands if not is_told_apart(one, type_)]
+        if alike and comparison not in ORDERED:
+            return f"{condition.column} is {type_}, which cannot tell {alike[0]} from its neighbours"
         return None
     hint = f" ({_FROM_CSV})" if kind == "text" and _KINDS[type(wrong[0])] == "number" else ""
     return f"{words} and cannot be compared with {wrong[0]!r}{hint}"
@@ -341,6 +347,14 @@ def _names(document: Mapping[str, Any], key: str, source: TomlSource) -> tuple[s
     if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
         raise _error(source, (key,), f"{key} must be a list of texts, got {values!r}")
     return tuple(dict.fromkeys(values))
+
+
+def _columns(document: Mapping[str, Any], source: TomlSource) -> tuple[str, ...]:
+    columns = _names(document, "columns", source)
+    for name in columns:
+        if name in DECIDED_COLUMNS:
+            raise _error(source, ("columns",), f"columns must not be named as the lists' own, got {name!r}")
+    return columns
 
 
 def _allowed(table: Any, source: TomlSource) -> frozenset[str]:

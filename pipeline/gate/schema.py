@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pipeline.gate.conditions import ORDERED
 from pipeline.gate.kinds import CLOSED
-from pipeline.gate.policy import ALLOWANCES, LIMITS, POLICY_VERSION, Decision
+from pipeline.gate.policy import ALLOWANCES, DECIDED_COLUMNS, LIMITS, POLICY_VERSION, Decision
 
 __all__ = ["policy_schema"]
 
@@ -47,7 +47,8 @@ def policy_schema() -> _Schema:
                 "checkpoints": _texts(
                     "the checkpoint_ids that may publish; while it is empty nothing is published"
                 ),
-                "columns": _texts("columns of the report that the lists have besides their own"),
+                "columns": _texts("columns of the report that the lists have besides their own")
+                | {"items": {"type": "string", "minLength": 1, "not": {"enum": list(DECIDED_COLUMNS)}}},
                 "allow": _allow(),
                 "limits": _limits(),
                 "rules": {

@@ -38,6 +38,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "unknown key of a rule": ('decision = "hold"', 'decisions = "hold"', 14, "rule 'second': 'decisions'"),
     "unknown default": ("version = 1", 'version = 1\ndefault = "pass"', 2, "default must be .* got 'pass'"),
     "columns of numbers": ('"channel",', "7,", 2, r"columns must be a list of texts, got \[7\]"),
+    "columns of the lists' own": ('"channel",', '"reason",', 2, "columns must not .* got 'reason'"),
     "rules in no list": ("version = 1", "version = 1\nrules = 5", 2, "rules must be written as .* got 5"),
     "no name": ('name = "second"', "", 11, "rule number 2: name must be text, got None"),
     "a name twice": ('name = "second"', 'name = "first"', 12, "unique, got 'first' again"),

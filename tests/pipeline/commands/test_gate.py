@@ -303,10 +303,21 @@ def test_columns_that_csv_and_json_have_no_place_for_are_text(tmp_path: Path) ->
     assert '"[""=x""]"' in row
 
 
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_moments_of_a_zone_that_the_machine_does_not_know_are_those_of_utc(is_encoded: bool) -> None:
+    at: Any = pa.array([0, None], pa.timestamp("ms", tz="Mars/Olympus"))
+    table = pa.table({"at": at.dictionary_encode() if is_encoded else at})
+    lines = [json.loads(one)["at"] for one in FORMATS["jsonl"](table).splitlines()]
+    assert lines == ["1970-01-01 00:00:00+00:00", None]
+    assert FORMATS["csv"](table).decode().splitlines()[1:] == ["1970-01-01 00:00:00.000Z", ""]
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         (("--thresholds", "1,two", "--what-if", "good"), "1,two"),
+        (("--thresholds", "1,nan", "--what-if", "good"), "1,nan"),
+        (("--thresholds", "1,inf", "--what-if", "good"), "1,inf"),
         (("--what-if", "best"), "best"),
         (("--format", "xml"), "xml"),
         (("--format", "xml", "--dry-run"), "xml"),

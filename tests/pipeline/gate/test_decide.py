@@ -376,11 +376,13 @@ def test_what_if_of_no_rows_counts_none() -> None:
 
 
 def test_what_if_tries_the_values_that_a_column_without_a_range_has() -> None:
-    table = report(*({"duration_seconds": float(seconds)} for seconds in range(101)))
+    table = report(
+        *({"duration_seconds": float(seconds)} for seconds in (*range(101), math.inf, -math.inf, math.nan))
+    )
     rules = policy(rule('{ column = "duration_seconds", below = 1 }', name="short"))
     found = what_if(table, rules, rule="short")
     assert [one.threshold for one in found] == sorted([1, *range(0, 101, 10)])
-    assert [one.hold for one in found] == sorted([1, *range(0, 101, 10)])
+    assert [one.hold for one in found] == sorted([2, *range(1, 102, 10)])
     with pytest.raises(ConfigurationError, match="duration_seconds"):
         what_if(report({"duration_seconds": None}), rules, rule="short")
 

@@ -35,6 +35,10 @@ MISFITS = {
     "a group twice": (LIMIT, BY.format("width", "1 = 2, '1.0'"), 15, "'1' and '1.0' are one"),
     "groups by a list": (LIMIT, BY.format("warnings", "x"), 15, "warnings is list of text"),
     "groups by a duration": (LIMIT, BY.format("took", "x"), 15, r"took is duration\[s\]"),
+    "an id in floats": ('"width", below = 320', '"ratio", one_of = [9007199254740993]', 15, "ratio is double, .* tell 9007199254740993 from"),  # noqa: E501
+    "no id in floats": ('"width", below = 320', '"ratio", is_not = -9007199254740992', 15, "ratio is double, .* -9007199254740992"),  # noqa: E501
+    "a group of ids in floats": (LIMIT, BY.format("ratio", "1800000000000000001"), 15, "ratio is number: .* below 9007199254740992, got '18"),  # noqa: E501
+    "a group of ids in short floats": (LIMIT, BY.format("half", "16777216"), 15, "half is number: .* below 16777216, got '16777216'"),  # noqa: E501
     "a duration": ('"width", below = 320', '"took", above = 3', 15, r"took is duration\[s\]"),
 }  # fmt: skip
 SCHEMA = pa.schema(
@@ -46,6 +50,8 @@ SCHEMA = pa.schema(
         "day": pa.date32(),
         "paid": pa.bool_(),
         "took": pa.duration("s"),
+        "ratio": pa.float64(),
+        "half": pa.dictionary(pa.int8(), pa.float32()),
     }
 )
 
