@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -211,7 +211,16 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
         raise ManifestError(f"{where}: not readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise ManifestError(f"{where}: must be one JSON object, got {type(value).__name__}")
-    return value
+    return cast("dict[str, Any]", _encodable(value)) if "\\u" in line else value
+
+
+def _encodable(value: Any) -> Any:
+    """Write halves of characters, which JSON names of a title cut short and no text holds, as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
-from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
+from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError, SecureVqaError
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
@@ -234,13 +234,19 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
     )
     gauge = GaugeHere(total=len(rows))
     work.events.detail(f"scoring {len(rows)} videos in this process, without Ray")
-    with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
-        for row in scored:
-            numbered = row | {CALL: ran.first_call}
-            job.state.commit(
-                finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
-            )
-            gauge.rows.append(row)
+    try:
+        with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
+            for row in scored:
+                numbered = row | {CALL: ran.first_call}
+                job.state.commit(
+                    finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
+                )
+                gauge.rows.append(row)
+    except Exception as error:
+        if begun or isinstance(error, SecureVqaError):
+            raise
+        reason = f"{type(error).__name__}: {error}"  # of making the model, on a GPU that is full or gone
+        raise RunError(f"none of {len(rows)} videos could be begun: {reason}") from error
     is_done = np.zeros(len(work.index), np.bool_)
     is_done[work.index.places(begun)] = True
     planned.states.move("begin", is_done)
@@ -307,7 +313,7 @@ def _require_outside(location: str, config: ScoreConfig) -> None:
 def _is_same(one: str, other: str) -> bool:
     if scheme_of(one) == scheme_of(other) == "file":
         return Path(join(one, "")).resolve() == Path(join(other, "")).resolve()
-    return join(one, "").rstrip("/") == join(other, "").rstrip("/")
+    return scheme_of(one) == scheme_of(other) and RunDirectory(one).path() == RunDirectory(other).path()
 
 
 def _prepare(config: ScoreConfig) -> Job:

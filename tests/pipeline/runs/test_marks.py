@@ -88,11 +88,14 @@ def test_an_output_is_not_the_folder_of_the_rows_that_runs_share(
     assert not (tmp_path / "X").exists(), "refused before anything is written"
 
 
-def test_nor_is_it_in_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path, silent_store: str) -> None:
+@pytest.mark.parametrize("incremental", ["s3://bucket/run/", "S3://bucket/run", "s3://user@bucket/run"])
+def test_nor_is_it_in_a_store(
+    incremental: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, silent_store: str
+) -> None:
     (tmp_path / "manifest.csv").write_text("uri\na.mp4\n")
-    options = ("--output", silent_store, "--incremental", f"{silent_store}/", "--seed", "0")
+    options = ("--output", silent_store, "--incremental", incremental, "--seed", "0")
     assert call("score", str(tmp_path / "manifest.csv"), *options) == 2
-    assert silent_store in capsys.readouterr().err.replace("\n", " ")
+    assert "incremental must be another folder than output" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_the_lock_of_a_folder_is_no_run_where_others_are(nights: Nights) -> None:
