@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clock", "Jumps", "clock_of", "constant_clock", "jumps_of"]
+__all__ = ["NO_REPEATS", "Clock", "Jumps", "Rhythm", "clock_of", "constant_clock", "jumps_of"]
 
 _MAX_STRAY = 0.5  # of a frame's time, to either side of its place at constant rate
 _LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen longer counts for that long
@@ -29,6 +29,21 @@ _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
 _MAX_MOMENTS = 1 << 53
 # Seconds, to either side, that FFmpeg's programs take for a clock that was set anew.
 _MAX_BACK, _MAX_AHEAD = 0.1, 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """How many frames show one picture, all along.
+
+        frames     |0 1|2|3 4|5|6 7|8|         three frames for two pictures, phase 0
+        pictures   | a |b| c |d| e |f|
+    """
+
+    frames_per_picture: Fraction
+    phase: int | None = None  # frame 0 is as if so many had gone before it; None: pictures stay unevenly
+
+
+NO_REPEATS = Rhythm(frames_per_picture=Fraction(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,13 +80,26 @@ class Clock:
         frames = np.searchsorted(self.starts, runs + phases, side="right") - 1
         return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
 
-    def coarser(self, num_frames: Fraction) -> Clock:
-        """Return a clock whose moments are each as long as `num_frames` moments of this one."""
-        if num_frames == 1:
+    def coarser(self, rhythm: Rhythm) -> Clock:
+        """Return a clock of which a moment is a picture, however many moments of this one show it."""
+        size = rhythm.frames_per_picture
+        if size == 1:
             return self
-        starts = np.arange(self.num_frames, dtype=np.float64) if self.starts is None else self.starts
-        num_moments = max(1, round(self.num_moments / num_frames))
-        return replace(self, num_moments=num_moments, starts=starts / float(num_frames))
+        if self.starts is None and rhythm.phase is not None:
+            starts = _places_in_pictures(np.arange(self.num_frames) + rhythm.phase, size)
+        else:
+            frames = np.arange(self.num_frames, dtype=np.float64)
+            starts = (frames if self.starts is None else self.starts) / float(size)
+        return replace(self, num_moments=max(1, round(self.num_moments / size)), starts=starts)
+
+
+def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.float64]:
+    """Return when frames begin, in pictures: k to k + 1 for all that show picture k, the first of them 0."""
+    pictures = frames * size.denominator // size.numerator
+    first = -(-pictures * size.numerator // size.denominator)
+    end = -(-(pictures + 1) * size.numerator // size.denominator)
+    starts: NDArray[np.float64] = pictures - pictures[0] + (frames - first) / (end - first)
+    return starts
 
 
 def constant_clock(num_frames: int, seconds: float | None = None) -> Clock:

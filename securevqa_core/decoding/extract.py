@@ -6,7 +6,6 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
 import numpy as np
 from av.container import InputContainer
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
 from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
-from securevqa_core.decoding.clock import Clock
+from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm
 from securevqa_core.decoding.collect import (
     INTERLACED,
     MAX_DAMAGED_SHARE,
@@ -46,7 +45,6 @@ __all__ = [
     "patches_shape",
 ]
 
-_NO_REPEATS = Fraction(1)
 _MAX_MISSING = 0.02  # of the frames asked for; past it, whether packets are frames is looked at again
 _BACKENDS: dict[BackendName, Backend] = {
     "pyav": pyav_backend.read_frames,
@@ -138,10 +136,10 @@ def _index(
     container: InputContainer,
     stream: VideoStream,
     descriptor: int,
-    frames_per_picture: Fraction = _NO_REPEATS,
+    rhythm: Rhythm = NO_REPEATS,
 ) -> FrameIndex:
     def choose(clock: Clock) -> NDArray[np.int64]:
-        wanted = wanted_frames(clock.coarser(frames_per_picture), request.sampling, request.draws)
+        wanted = wanted_frames(clock.coarser(rhythm), request.sampling, request.draws)
         return wanted if request.rendition is None else whole_segments(wanted, clock)
 
     if request.sampling.has_statistics:  # which look at nearly all frames
@@ -167,19 +165,19 @@ def _extract(
         if counted is not None:
             video = replace(video, index=counted)
             collector, watch = _collect(video, request, sink, read_frames)
-    frames_per_picture = watch.frames_per_picture(video_info(video.stream, video.index).fps)
-    if frames_per_picture != _NO_REPEATS:
-        video = _with_pictures(video, request, frames_per_picture)
+    rhythm = watch.rhythm(video_info(video.stream, video.index).fps)
+    if rhythm != NO_REPEATS:
+        video = _with_pictures(video, request, rhythm)
         collector, _ = _collect(video, request, sink, read_frames)
     return _finished(video, collector, name)
 
 
-def _with_pictures(video: OpenVideo, request: DecodeRequest, frames_per_picture: Fraction) -> OpenVideo:
+def _with_pictures(video: OpenVideo, request: DecodeRequest, rhythm: Rhythm) -> OpenVideo:
     """Return the video with a clock whose moments are pictures, however many frames show each."""
     index = video.index
     if index.numbers is not None:  # of a film, other frames have to be known
-        index = _index(request, video.container, video.stream, video.descriptor, frames_per_picture)
-    return replace(video, index=replace(index, clock=index.moments.coarser(frames_per_picture)))
+        index = _index(request, video.container, video.stream, video.descriptor, rhythm)
+    return replace(video, index=replace(index, clock=index.moments.coarser(rhythm)))
 
 
 def _collect(

@@ -8,14 +8,13 @@ No decoder has a part in it: whoever has the pixels trusts them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame
-from securevqa_core.decoding.clock import Clock, constant_clock
+from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm, constant_clock
 from securevqa_core.decoding.collect import Collector
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
 from securevqa_core.decoding.rendered import encoded, whole_segments
@@ -46,10 +45,10 @@ def sample_frames(
     num_frames, height, width, _ = frames.shape
     seconds = None if fps is None else num_frames / fps
     clock = constant_clock(num_frames, seconds)
-    collector, frames_per_picture = _collect(frames, fps, clock, request, sink)
-    if frames_per_picture != 1:
-        clock = clock.coarser(frames_per_picture)
-        fps = None if fps is None else fps / float(frames_per_picture)
+    collector, rhythm = _collect(frames, fps, clock, request, sink)
+    if rhythm != NO_REPEATS:
+        clock = clock.coarser(rhythm)
+        fps = None if fps is None else fps / float(rhythm.frames_per_picture)
         collector, _ = _collect(frames, fps, clock, request, sink)
     warnings = collector.finish()
     info = VideoInfo(
@@ -76,8 +75,8 @@ def _collect(
     clock: Clock,
     request: DecodeRequest,
     sink: WholeSink | None,
-) -> tuple[Collector, Fraction]:
-    """Return what was taken, and how many frames show one picture."""
+) -> tuple[Collector, Rhythm]:
+    """Return what was taken, and in which rhythm pictures repeat."""
     whole = None if sink is None else whole_plan(clock.num_moments, fps, request.sampling)
     collector = Collector(clock, request.sampling, request.draws, request.limits, None, whole=whole)
     watch = RepeatWatch()
@@ -89,7 +88,7 @@ def _collect(
         for moment in collector.whole_moments(found.number):
             assert sink is not None
             sink.add(moment, collector.planes(found.picture))
-    return collector, watch.frames_per_picture(fps)
+    return collector, watch.rhythm(fps)
 
 
 def _found(

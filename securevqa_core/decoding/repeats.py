@@ -2,6 +2,7 @@
 
     differences   0 0 0 5 0 0 0 6 0 0 0 5    four frames a picture
     differences   0 5 0 0 6 0 5 0 0 5 0 6    five frames for two pictures: film at 60 frames a second
+    differences   0 5 6 0 5 7 0 6 5 0 5 6    three frames for two pictures: every third frame repeats
 
 Only what repeats all along and in one rhythm counts. A picture that is held in moving content is a freeze to
 whoever watches, and stays one; so does content that was drawn at an uneven rate.
@@ -16,17 +17,19 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.clock import NO_REPEATS, Rhythm
+
 __all__ = ["RepeatWatch"]
 
-# Frames a picture: multiples, and film of 24 or 25 pictures a second in 60 or 120. Below two, as in
-# film at 30 frames a second, a repeated picture is a stumble that a viewer can see.
-_RHYTHMS = tuple(map(Fraction, ("2", "12/5", "5/2", "3", "4", "24/5", "5", "6", "8", "10")))
+# Frames a picture: multiples, film of 24 or 25 pictures a second in 60 or 120, and every third or fourth
+# frame a repeated one. Rarer ones, as in film at 30 frames a second, are stumbles of real footage.
+_RHYTHMS = tuple(map(Fraction, ("4/3", "3/2", "2", "12/5", "5/2", "3", "4", "24/5", "5", "6", "8", "10")))
 _MAX_STEP = 4  # frames from one that was looked at to the next
 _NUM_ROWS = 16  # of a picture that are compared
 # A repeated frame is coded anew: it may differ from the last by this share of what the next picture does.
 _LIKE = 0.25
 _MIN_SHARE = 0.97  # of the frames that the rhythm calls repeated
-_MIN_REPEATED = 0.3  # of the pairs that were compared are of one picture: fewer prove no rhythm
+_MIN_REPEATED = 0.2  # of the pairs that were compared are of one picture: fewer prove no rhythm
 _MIN_CHANGES = 6  # that stand out,
 _MIN_MOVING = 0.5  # of the changes that the rhythm asks for, and
 _MIN_CHANGED = 0.6  # grey levels, their mean: less is how encoders refresh what does not move
@@ -56,21 +59,21 @@ class RepeatWatch:
             self._pairs.append((self._number, number, int(difference.sum(dtype=np.uint32)) / difference.size))
         self._number, self._luma = number, luma
 
-    def frames_per_picture(self, frames_per_second: float | None) -> Fraction:
-        """Return how many frames show one picture, all along; 1 where they do not repeat."""
-        rhythm = self._rhythm()
-        if rhythm == 1 and frames_per_second is not None and frames_per_second >= _MIN_UNEVEN_FPS:
+    def rhythm(self, frames_per_second: float | None) -> Rhythm:
+        """Return how many frames show one picture, all along; `NO_REPEATS` where they do not repeat."""
+        rhythm = self._even()
+        if rhythm == NO_REPEATS and frames_per_second is not None and frames_per_second >= _MIN_UNEVEN_FPS:
             return self._uneven()
         return rhythm
 
-    def _uneven(self) -> Fraction:
-        """Return the mean number of frames a picture of what was drawn at an uneven rate and made constant.
+    def _uneven(self) -> Rhythm:
+        """Return the mean number of frames a picture, of what was drawn at an uneven rate and made constant.
 
         At such rates nobody sees for how many frames a picture stays. One that stays for long is held.
         """
         pairs = [(place, difference) for place, after, difference in self._pairs if after == place + 1]
         if len(pairs) < 2 * _MIN_CHANGES:
-            return Fraction(1)
+            return NO_REPEATS
         places, differences = (np.array(column) for column in zip(*pairs, strict=True))
         near = np.abs(places[:, None] - places) <= _UNEVEN_REACH
         levels = np.where(near, differences, 0.0).max(axis=1)
@@ -79,28 +82,28 @@ class RepeatWatch:
         stays = np.diff(changed)
         stays = stays[stays <= _MAX_UNEVEN]
         if is_clear.mean() < _MIN_CLEAR or len(stays) < _MIN_CHANGES or stays.mean() < _MIN_STAY:
-            return Fraction(1)
-        return Fraction(float(stays.mean())).limit_denominator(100)
+            return NO_REPEATS
+        return Rhythm(frames_per_picture=Fraction(float(stays.mean())).limit_denominator(100))
 
-    def _rhythm(self) -> Fraction:
+    def _even(self) -> Rhythm:
         if len(self._pairs) < _MIN_CHANGES:
-            return Fraction(1)
+            return NO_REPEATS
         before, after, differences = (np.array(column) for column in zip(*sorted(self._pairs), strict=True))
         low, high = np.quantile(differences, _QUANTILES)
-        best, most = Fraction(1), 0.0
+        best, most = NO_REPEATS, 0.0
         if low > _LIKE * high:
             return best
-        for rhythm in _RHYTHMS:
-            for phase in range(rhythm.numerator):
-                is_next = _picture(before + phase, rhythm) != _picture(after + phase, rhythm)
-                share = _share_kept(before, differences, is_next, reach=int(2 * rhythm) + _MAX_STEP)
+        for size in _RHYTHMS:
+            for phase in range(size.numerator):
+                is_next = _picture(before + phase, size) != _picture(after + phase, size)
+                share = _share_kept(before, differences, is_next, reach=int(2 * size) + _MAX_STEP)
                 if share > most:  # of two rhythms the evidence cannot tell apart, the one that looks at more
-                    best, most = rhythm, share
+                    best, most = Rhythm(frames_per_picture=size, phase=phase), share
         return best
 
 
-def _picture(frames: NDArray[np.int64], rhythm: Fraction) -> NDArray[np.int64]:
-    pictures: NDArray[np.int64] = frames * rhythm.denominator // rhythm.numerator
+def _picture(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.int64]:
+    pictures: NDArray[np.int64] = frames * size.denominator // size.numerator
     return pictures
 
 

@@ -7,12 +7,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from securevqa_core.decoding.clock import Clock, clock_of, constant_clock, jumps_of
+from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm, clock_of, constant_clock, jumps_of
 
 
 def _every_moment(clock: Clock) -> list[int]:
     moments = np.arange(clock.num_moments)
     return clock.frames_at(moments, np.random.default_rng(0), num_runs=1).tolist()
+
+
+def _rhythm(size: int | str, phase: int = 0) -> Rhythm:
+    return Rhythm(frames_per_picture=Fraction(size), phase=phase)
 
 
 @pytest.mark.parametrize("fps", ["25", "30000/1001", "24000/1001", "15", "1/60", "1000"])
@@ -61,7 +65,7 @@ def test_the_last_frame_stays_for_as_long_as_it_is_told_to() -> None:
 
 def test_where_a_moment_is_looked_at_cannot_be_known_and_is_the_same_for_a_run() -> None:
     times = np.concatenate([np.arange(0, 8000, 10), 8000 + np.arange(100) * 77])
-    clock = clock_of(times, time_base=0.001).coarser(Fraction(16))
+    clock = clock_of(times, time_base=0.001).coarser(_rhythm(16))
     moments = np.tile(np.arange(40), (2, 1))
     first, again, other = (
         clock.frames_at(moments, np.random.default_rng(seed), num_runs=2) for seed in (1, 1, 2)
@@ -72,10 +76,19 @@ def test_where_a_moment_is_looked_at_cannot_be_known_and_is_the_same_for_a_run()
 
 
 def test_coarser_moments_show_every_so_manieth_frame() -> None:
-    clock = constant_clock(120, 4.0).coarser(Fraction(4))
+    clock = constant_clock(120, 4.0).coarser(_rhythm(4))
     assert clock.num_moments == 30
     assert {frame // 4 for frame in _every_moment(clock)} == set(range(30))
-    assert constant_clock(120, 4.0).coarser(Fraction(1)).starts is None
+    assert constant_clock(120, 4.0).coarser(NO_REPEATS).starts is None
+
+
+@pytest.mark.parametrize("size", ["4/3", "3/2", "2", "12/5", "5/2", "24/5"])
+def test_a_rhythm_shows_every_picture_once_whatever_it_begins_with(size: str) -> None:
+    for phase in range(Fraction(size).numerator):
+        pictures = ((np.arange(240) + phase) / Fraction(size)).astype(int)
+        shown = pictures[_every_moment(constant_clock(240, 4.0).coarser(_rhythm(size, phase)))]
+        assert (np.diff(shown) == 1).all()
+        assert len(shown) == round(240 / Fraction(size))
 
 
 @pytest.mark.parametrize("times", [[7], [7, 7, 7]])

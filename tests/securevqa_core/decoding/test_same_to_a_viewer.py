@@ -18,6 +18,7 @@ from told import X264, Made, ffmpeg, remuxed
 from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
+COARSE = "scale=48:-2,scale=320:-2"
 FREEZE = "loop=20:1:30,setpts=N/25/TB"
 UNEVEN = "settb=1/1000,setpts='PTS+12*sin(N*0.7)+if(gt(N,40),(N-40)*9,0)'"
 GOOD_AND_BAD = (
@@ -169,6 +170,10 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "24 in 60": lambda made: (
         made.encode("film60.mp4", f"-vf fps=24,fps=60 {X264}"),
         made.encode("film24.mp4", f"-vf fps=24 {X264}"),
+    ),
+    "every third picture twice": lambda made: (
+        made.encode("rep20in30.mp4", f"-vf {COARSE},fps=20,fps=30 {X264}"),
+        made.encode("rep20.mp4", f"-vf {COARSE},fps=20 {X264}"),
     ),
     "a freeze in 25 in 50": lambda made: (
         made.encode("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
