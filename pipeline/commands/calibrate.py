@@ -17,6 +17,7 @@ from pipeline.commands.terminal import events, print_json, resumable, say
 from pipeline.evaluation.evaluate import Contestant, read_labelled, score_contestants
 from pipeline.evaluation.scored import Scored, read_scored
 from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.runs.lock import alone
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core import weights, zoo
@@ -84,10 +85,10 @@ def calibrate_command(
         assert labelled_manifest is not None
         table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
         # Beside the new file, so that the same command finishes an interrupted run.
-        with resumable():
-            runs = score_contestants(
-                table, [one], RunDirectory(f"{output}.run"), configure=configure, events=events
-            )
+        directory = RunDirectory(f"{output}.run")
+        directory.require_writable()
+        with resumable(), alone(directory):
+            runs = score_contestants(table, [one], directory, configure=configure, events=events)
         directory = runs[one.name]
     scored = read_scored(_CONTESTANT, directory, settings, labels=labels, tell=events.note)
     fitted = refit(scored, loaded)

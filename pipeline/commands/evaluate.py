@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,9 +176,11 @@ def evaluate_command(
     scores = labelled_manifest is not None and bool(model or checkpoint or not run)
     if not scores:
         options.require_no_scoring()
-    with resumable():
+    with contextlib.ExitStack() as held:
+        held.enter_context(resumable())
         with events.doing("loading"):
             from pipeline.evaluation.evaluate import evaluate_runs, named_runs  # noqa: PLC0415 - seconds
+            from pipeline.runs.lock import alone  # noqa: PLC0415
             from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
 
             settings = options.settings(
@@ -189,6 +192,7 @@ def evaluate_command(
             )
         directory = RunDirectory(output)
         directory.require_writable()
+        held.enter_context(alone(directory))
         finished = named_runs(run or [])
         late = options.late_labels(labelled_manifest) if finished else None
         runs: dict[str, RunDirectory] = {}

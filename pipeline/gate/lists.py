@@ -7,7 +7,6 @@ OUTPUT/
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import io
@@ -19,10 +18,9 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.storage import scheme_of
 from pipeline.gate.decide import Gated
 from pipeline.gate.policy import DECIDED_COLUMNS, Decision, Policy
-from pipeline.runs.lock import locked
+from pipeline.runs.lock import alone
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import csv_bytes, json_lines
 from securevqa_core.errors import ConfigurationError
@@ -89,7 +87,7 @@ def write_lists(
     """
     require_formats(formats)
     directory.require_writable()
-    with _alone(directory):
+    with alone(directory):
         directory.remove_file(SUMMARY_NAME)  # until the next one there are no lists to trust
         digests = {}
         for decision, table in tables.items():
@@ -115,11 +113,6 @@ def require_formats(formats: Collection[str]) -> None:
     for one in formats:
         if one not in FORMATS:
             raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
-
-
-def _alone(directory: RunDirectory) -> contextlib.AbstractContextManager[object]:
-    """Keep another gate from writing among these lists, where the place can be locked."""
-    return locked(directory) if scheme_of(directory.uri) in {"file", "s3"} else contextlib.nullcontext()
 
 
 def _parquet(table: pa.Table) -> bytes:

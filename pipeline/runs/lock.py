@@ -35,7 +35,9 @@ from operators.storage import StorageError, join, scheme_of
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
-__all__ = ["Lease", "Lock", "locked"]
+__all__ = ["Lease", "Lock", "alone", "locked"]
+
+_LOCKABLE = ("file", "s3")
 
 LOCK_NAME = ".lock"
 LOOK_SECONDS = 0.1  # between two looks whether a local lock is still the file that others would lock
@@ -111,12 +113,17 @@ def locked(directory: RunDirectory, *, lease: Lease | None = None) -> Iterator[L
         OutputError: another writer holds it, the store failed, or it is neither a disk nor S3.
     """
     scheme = scheme_of(directory.uri)
-    if scheme not in {"file", "s3"}:
+    if scheme not in _LOCKABLE:
         shown = directory.shown()
         raise OutputError(f"output must be a local path or s3://, where it can be locked, got {shown!r}")
     held = _held_by_kernel(directory) if scheme == "file" else _held_by_lease(directory, lease or Lease())
     with held as lock, directory.fenced(lock.require_held):
         yield lock
+
+
+def alone(directory: RunDirectory) -> contextlib.AbstractContextManager[object]:
+    """Keep another writer from among the files of a folder that is no run's, where it can be locked."""
+    return locked(directory) if scheme_of(directory.uri) in _LOCKABLE else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

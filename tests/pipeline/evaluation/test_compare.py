@@ -16,6 +16,8 @@ from scipy import stats
 from pipeline.evaluation.compare import compare
 from pipeline.evaluation.scored import read_scored
 from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.runs.lock import locked
+from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, ManifestError, UndefinedError
 
 RNG = np.random.default_rng(17)
@@ -217,6 +219,18 @@ def test_finished_runs_are_evaluated_where_they_lie(
     assert "SRCC of good minus good-2: 0." in printed
     assert "x264" in printed
     assert f"{record['models'][0]['overall']['srcc']['value']:.3f}" in printed
+
+
+def test_two_evaluations_do_not_write_into_one_folder_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(str(tmp_path / "good"), rows(GOOD))
+    given = ("evaluate", "--run", str(tmp_path / "good"), "--output", str(tmp_path / "out"))
+    (tmp_path / "out").mkdir()
+    with locked(RunDirectory(str(tmp_path / "out"))):
+        assert call(*given) == 1
+    assert "one writer at a time" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "out" / "evaluation.json").exists()
 
 
 def test_pictures_can_be_looked_at_even_without_a_fit(tmp_path: Path) -> None:
