@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
-import re
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute
 
 from operators import storage
+from pipeline.manifests.bucket import MAGIC, BucketFolder, is_hidden, root_of
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.sorting import HEAD_BYTES, is_named_as_video, may_be_video
 from securevqa_core.errors import ManifestError
 
 __all__ = ["Listing", "is_folder_of_videos", "list_videos", "walk_videos"]
 
-_MAGIC = re.compile(r"[*?\[]")
 STAT_SECONDS = 30.0
 _NAMES_AT_ONCE = 10_000
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
@@ -45,8 +47,15 @@ def list_videos(location: str, *, has_manifest_suffix: bool) -> Listing | None:
     """
     if storage.scheme_of(location) == "file":
         return _list_local(storage.join(".", storage.local_path(location)))
-    try:
+    with _refused(location):
         return _list_remote(location, has_manifest_suffix=has_manifest_suffix)
+
+
+@contextlib.contextmanager
+def _refused(location: str) -> Iterator[None]:
+    """Say which location a store does not list."""
+    try:
+        yield
     except storage.StorageError as error:
         message = (
             f"manifest {storage.redact(location)!r} cannot be listed: {error.kind.replace('_', ' ')}, {error}"
@@ -55,33 +64,50 @@ def list_videos(location: str, *, has_manifest_suffix: bool) -> Listing | None:
 
 
 def is_folder_of_videos(location: str) -> bool:
-    """Tell whether a location is a folder on a disk that can be no table in parts, by the names in it."""
-    if storage.scheme_of(location) != "file" or suffix_of(location.rstrip("/")):
+    """Tell whether a location is a folder, on a disk or on S3, that can be no table in parts, by its names.
+
+    Raises:
+        ManifestError: it cannot be listed.
+    """
+    if suffix_of(location.rstrip("/")):
         return False
+    with _refused(location):
+        if (below := _bucket_folder(location)) is not None:
+            return _hold_videos(below.names(), root_of(below.path))
     path = storage.join(".", storage.local_path(location))
-    return (
-        os.path.isdir(path)  # noqa: PTH112  # Path would not keep every name as it is
-        and any(not suffix_of(one) and "/_" not in one[len(path) :] for one in _in_order(path))
-    )
+    is_folder = storage.scheme_of(location) == "file" and os.path.isdir(path)  # noqa: PTH112  # as it is
+    return is_folder and _hold_videos(_in_order(path), path)
+
+
+def _hold_videos(names: Iterator[str], root: str) -> bool:
+    return any(not suffix_of(one) and "/_" not in one[len(root) :] for one in names)
+
+
+def _bucket_folder(location: str) -> BucketFolder | None:
+    return BucketFolder.of(location) if storage.scheme_of(location) == "s3" else None
 
 
 def walk_videos(location: str, *, others: list[str], num_uris: int) -> Iterator[list[str]]:
-    """Yield what `list_videos` finds in a folder on a disk, `num_uris` at a time.
+    """Yield what `list_videos` finds in a folder on a disk or on S3, `num_uris` at a time.
 
     Args:
-        location: of the folder.
+        location: for which `is_folder_of_videos` holds.
         others: is given the files that are something else.
         num_uris: held in memory.
 
     Raises:
         ManifestError: it cannot be listed.
     """
-    paths = _in_order(storage.join(".", storage.local_path(location)))
-    while piece := list(itertools.islice(paths, num_uris)):
-        found = _sorted_local(piece)
-        others += found.others
-        if found.uris:
-            yield found.uris
+    with tempfile.TemporaryDirectory(prefix="securevqa-listing-") as folder, _refused(location):
+        if (below := _bucket_folder(location)) is None:
+            paths = _in_order(storage.join(".", storage.local_path(location)))
+        else:
+            paths = below.sorted_names(Path(folder))
+        while piece := list(itertools.islice(paths, num_uris)):
+            found = _sorted_local(piece) if below is None else _sorted_remote(below.filesystem, "s3", piece)
+            others += found.others
+            if found.uris:
+                yield found.uris
 
 
 def _in_order(folder: str) -> Iterator[str]:
@@ -137,7 +163,7 @@ def _list_local(path: str) -> Listing | None:
         return _sorted_local(list(_in_order(path)))
     if os.path.lexists(path):
         return None
-    if not _MAGIC.search(path):
+    if not MAGIC.search(path):
         raise ManifestError(f"no such manifest: {path!r}")
     paths = glob.glob(path, recursive=True)  # noqa: PTH207
     return _sorted_local([one for one in paths if not os.path.isdir(one)])  # noqa: PTH112
@@ -166,7 +192,7 @@ def _refuse_folder(error: OSError) -> NoReturn:
 def _list_remote(location: str, *, has_manifest_suffix: bool) -> Listing | None:
     scheme, public_location = storage.scheme_of(location), storage.redact(location)
     is_web = scheme in {"http", "https"}
-    is_glob = not is_web and _MAGIC.search(location) is not None
+    is_glob = not is_web and MAGIC.search(location) is not None
     if has_manifest_suffix and (is_web or _is_there(location)):
         return None
     if is_web:
@@ -179,11 +205,14 @@ def _list_remote(location: str, *, has_manifest_suffix: bool) -> Listing | None:
     names = [name for name, info in entries.items() if info["type"] == "file" and not name.endswith("/")]
     if names == [path] or (has_manifest_suffix and not names and not is_glob):
         return None
-    root = _MAGIC.split(path)[0].rpartition("/")[0] if is_glob else path
-    shown = [name for name in names if not _is_hidden(name[len(root) :], path)]
-    asked = [name for name in shown if not is_named_as_video(name)]
+    root = root_of(path)
+    return _sorted_remote(fs, scheme, [name for name in names if not is_hidden(name[len(root) :], path)])
+
+
+def _sorted_remote(fs: Any, scheme: str, names: list[str]) -> Listing:
+    asked = [name for name in names if not is_named_as_video(name)]
     heads = dict(zip(asked, _remote_heads(fs, asked), strict=True))
-    found = _sorted(shown, heads)
+    found = _sorted(names, heads)
     uris, others = ([f"{scheme}://{name}" for name in part] for part in (found.uris, found.others))
     return Listing(uris=uris, others=others)
 
@@ -204,8 +233,3 @@ def _is_there(location: str) -> bool:
             return False
         raise
     return True
-
-
-def _is_hidden(below: str, pattern: str) -> bool:
-    """Whether a part starts with a dot, unless the pattern itself asks for such parts, as in a shell."""
-    return "/." in f"/{below}" and "/." not in pattern

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3server import S3Server
 
 from pipeline.manifests.listing import list_videos
 from pipeline.manifests.manifest import read_manifest, read_rows
@@ -48,6 +49,8 @@ WRITERS: dict[str, Callable[[Path, Rows], None]] = {
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.manifests.pieces.PIECE_ROWS", 5)
     monkeypatch.setattr("pipeline.manifests.listing._NAMES_AT_ONCE", 5)
+    monkeypatch.setattr("pipeline.manifests.bucket.NAMES_AT_ONCE", 4)
+    monkeypatch.setattr("pipeline.manifests.bucket.KEYS_AT_ONCE", 3)
 
 
 def pieces_of(location: Path | str, **options: Any) -> tuple[list[pa.Table], list[str]]:
@@ -111,6 +114,95 @@ def test_a_folder_is_walked_in_the_order_of_its_sorted_paths(tmp_path: Path) -> 
     assert sorted([*listing.uris, *listing.others]) == shown
     assert listing.uris == [one for one in shown if not one.endswith(".txt")]
     assert (others, whole.others) == ([f"{tmp_path}/notes.txt"], [f"{tmp_path}/notes.txt"])
+
+
+IN_A_BUCKET = (
+    *(
+        "a.mp4",
+        "a/b.mp4",
+        "a0.mp4",
+        "a/_b.mp4",
+        "z/é\n.mp4",
+        "z/deep/er.mp4",
+        "notes.txt",
+        "a/c.txt",
+        "folder/",
+    ),
+    *(".hidden.mp4", "a/.hidden/c.mp4", *(f"n{number:02d}.mkv" for number in range(8))),
+)
+BUCKET = ("", "/", "/*", "/a*", "/n0?.mkv", "/**", "/**/*.mp4", "/[az]/*.mp4", "/.*", "/a/*")
+
+
+@pytest.fixture
+def bucket(s3: S3Server, tmp_path: Path) -> str:
+    folder = f"{s3.bucket}/{tmp_path.name}"
+    for name in IN_A_BUCKET:
+        s3.fs.pipe_file(f"{folder}/{name}", b"" if name.endswith("/") else b"not a video, by its text\n")
+    return f"s3://{folder}"
+
+
+@pytest.mark.parametrize("asked", BUCKET)
+def test_the_pieces_of_a_bucket_are_its_listing(
+    asked: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_rows(f"{bucket}{asked}")
+    if asked != "/[az]/*.mp4":  # a glob over folders is looked for in each of them
+        monkeypatch.setattr("pipeline.manifests.listing._list_remote", pytest.fail)
+    pieces, others = pieces_of(f"{bucket}{asked}")
+    assert pa.concat_tables(pieces).equals(whole.table)
+    assert others == whole.others
+
+
+def test_a_table_in_parts_is_no_folder_of_videos_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+    folder = f"{s3.bucket}/{tmp_path.name}"
+    for name, content in (
+        ("part-0.csv", b"uri\n/a.mp4\n"),
+        ("part-1.csv", b"uri\n/b.mp4\n"),
+        ("_SUCCESS", b""),
+    ):
+        s3.fs.pipe_file(f"{folder}/{name}", content)
+    for asked in ("", "/*"):
+        pieces, _ = pieces_of(f"s3://{folder}{asked}")
+        assert pa.concat_tables(pieces)["uri"].to_pylist() == ["/a.mp4", "/b.mp4"]
+
+
+def test_a_bucket_that_does_not_answer_is_named(silent_store: str) -> None:
+    with pytest.raises(ManifestError, match=f"{silent_store}.*unreachable"):
+        pieces_of(silent_store)
+
+
+class Millions:
+    """Stands for a store: as many objects as one likes."""
+
+    def __init__(self, num_objects: int) -> None:
+        self.num_objects = num_objects
+
+    def call_s3(self, _method: str, **asked: Any) -> dict[str, Any]:
+        start = int(asked.get("ContinuationToken", 0))
+        end = min(start + asked["MaxKeys"], self.num_objects)
+        keys = [{"Key": f"night/{number:030d}.mp4", "ETag": "e" * 34} for number in range(start, end)]
+        return {"Contents": keys, "IsTruncated": end < self.num_objects, "NextContinuationToken": str(end)}
+
+
+@pytest.mark.slow
+def test_of_a_bucket_of_many_objects_memory_holds_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (
+        ("pieces.PIECE_ROWS", 500),
+        ("bucket.NAMES_AT_ONCE", 2_000),
+        ("bucket.KEYS_AT_ONCE", 1_000),
+    ):
+        monkeypatch.setattr(f"pipeline.manifests.{name}", size)
+    peaks = []
+    for num_objects in (5_000, 50_000):
+        store = Millions(num_objects)
+        monkeypatch.setattr(
+            "operators.storage.open_filesystem", lambda _, store=store: (store, "bucket/night")
+        )
+        tracemalloc.start()
+        assert sum(piece.num_rows for piece in read_pieces("s3://bucket/night", others=[])) == num_objects
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 40 * 45_000, peaks  # the digest of each id, and files that are open
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
