@@ -199,12 +199,13 @@ class ScoreOptions:
         Raises:
             ConfigurationError: two were given, or one that is no key.
         """
-        from pipeline.keys import given_key  # noqa: PLC0415 - as above
+        from pipeline.keys import forget_key_variable, given_key  # noqa: PLC0415 - as above
         from securevqa_core.randomness import Key  # noqa: PLC0415
 
         if self.key_file is not None and self.seed is not None:
             raise ConfigurationError("--key-file and --seed exclude each other")
         if self.seed is not None:
+            forget_key_variable()
             return Key.public(self.seed)
         key = given_key(self.key_file)
         if key is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from securevqa_core.errors import ConfigurationError
 __all__ = ["DEFAULT_MAX_TRIES", "BacklogConfig", "seconds_of"]
 
 DEFAULT_MAX_TRIES = 3
+MAX_KEEP_DAYS = 36_500  # a hundred years; before the year 1 there are no dates
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -41,10 +43,10 @@ class BacklogConfig:
             raise ConfigurationError(f"max_tries must be >= 1, got {self.max_tries}")
         if self.max_videos is not None and self.max_videos < 1:
             raise ConfigurationError(f"max_videos must be >= 1, got {self.max_videos}")
-        if self.time_budget_seconds is not None and not self.time_budget_seconds > 0:
-            raise ConfigurationError(f"time_budget must be > 0 s, got {self.time_budget_seconds}")
-        if self.keep_days is not None and not self.keep_days > 0:
-            raise ConfigurationError(f"keep_days must be > 0, got {self.keep_days:g}")
+        if self.time_budget_seconds is not None and not 0 < self.time_budget_seconds < math.inf:
+            raise ConfigurationError(f"time_budget must be > 0 s and finite, got {self.time_budget_seconds}")
+        if self.keep_days is not None and not 0 < self.keep_days <= MAX_KEEP_DAYS:
+            raise ConfigurationError(f"keep_days must be > 0 and <= {MAX_KEEP_DAYS}, got {self.keep_days:g}")
 
     @property
     def is_nightly(self) -> bool:

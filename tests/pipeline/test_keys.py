@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.options import ScoreOptions
 from pipeline.keys import forget_credentials, forget_key_variable, given_key
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import KEY_VARIABLE, Key
@@ -49,6 +50,12 @@ def test_a_key_of_a_file_comes_first_and_the_variable_goes_all_the_same(
     key = given_key(str(tmp_path / "key"))
     assert key is not None
     assert key.key_id == Key.from_file(tmp_path / "key").key_id
+    assert KEY_VARIABLE not in os.environ
+
+
+def test_with_a_public_seed_the_variable_goes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    assert ScoreOptions(seed=7).key().randomness == "public"
     assert KEY_VARIABLE not in os.environ
 
 

@@ -416,9 +416,12 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
         ({"incremental": "s3://me:word@b/a", "since_run": "/x"}, "'/x'"),
         ({"max_tries": 0}, "max_tries must be >= 1, got 0"),
         ({"max_videos": 0}, "max_videos must be >= 1, got 0"),
-        ({"time_budget_seconds": 0.0}, r"time_budget must be > 0 s, got 0\.0"),
+        ({"time_budget_seconds": 0.0}, r"time_budget must be > 0 s and finite, got 0\.0"),
+        ({"time_budget_seconds": float("inf")}, "got inf"),
         ({"time_budget_seconds": float("nan")}, "got nan"),
-        ({"keep_days": 0.0}, "keep_days must be > 0, got 0"),
+        ({"keep_days": 0.0}, "keep_days must be > 0 and <= 36500, got 0"),
+        ({"keep_days": 1e6}, "got 1e\\+06"),
+        ({"keep_days": float("inf")}, "got inf"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], named: str) -> None:
