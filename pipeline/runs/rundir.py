@@ -192,8 +192,11 @@ class RunDirectory(StoredFolder):
 
     @asked_again
     def forget_commits(self, *, before: datetime.datetime, keep: Collection[str]) -> None:
-        """Remove rows that were finished before a moment, save those of some row keys."""
-        at, kept = pads.field("scored_at"), pads.field(ROW_KEY).isin(pa.array(list(keep), pa.string()))
+        """Remove rows that were finished before a moment, save those of some videos, by their `video_id`.
+
+        What runs of other settings know of these is theirs: it stays too.
+        """
+        at, kept = pads.field("scored_at"), pads.field("video_id").isin(pa.array(list(keep), pa.string()))
         is_old: Any = at.is_valid()
         is_old = is_old & (at < before) & ~kept
         for stem, paths in self._commits().items():

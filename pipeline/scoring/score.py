@@ -97,8 +97,7 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
         if job.state is not job.directory:
             mark_shared(job.state)
         if config.backlog.since_run is not None:
-            video_ids = [one for piece in listed.pieces(["video_id"]) for one in texts(piece, "video_id")]
-            adopt(job.state, config.backlog.since_run, video_ids, shared=_shared(job))
+            adopt(job.state, config.backlog.since_run, _video_ids(listed), shared=_shared(job))
         with events.doing(f"looking up the versions of {listed.num_rows} videos"):
             keyed = keyed_rows(job.state, listed.pieces(), refused, provenance=job.provenance)
             manifest = Spool(folder / "keyed", keyed)
@@ -195,9 +194,8 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
     clear_report(job.directory, run)
     unmark_begun(job.directory)
     if backlog.keep_days is not None:
-        everything = np.ones(manifest.num_rows, np.bool_)
         oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=backlog.keep_days)
-        job.state.forget_commits(before=oldest, keep=list(manifest.keys_at(everything)))
+        job.state.forget_commits(before=oldest, keep=_video_ids(manifest))
     if failure is not None:
         raise failure
     return Outcome(run=run, is_new=True, report_uri=report_uri)
@@ -281,6 +279,10 @@ def _require_key(job: Job, events: Events) -> None:
 
 
 _HOW = {"keyed": "--key-file or SECUREVQA_KEY", "public": "--seed"}
+
+
+def _video_ids(manifest: Spool) -> list[str]:
+    return [one for piece in manifest.pieces(["video_id"]) for one in texts(piece, "video_id")]
 
 
 def _shared(job: Job) -> Row:

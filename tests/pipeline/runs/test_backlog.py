@@ -271,16 +271,17 @@ def test_compacting_holds_a_part_of_the_rows_at_a_time_and_loses_none(
 
 def test_rows_that_are_old_and_in_no_manifest_are_forgotten(tmp_path: Path) -> None:
     state = RunDirectory(str(tmp_path))
-    state.commit(table(row("old", 1), row("old and listed", 2), row("new", 30)), "mixed")
+    old, other = (row(key, 2) | {"video_id": "listed"} for key in ("old and listed", "of another run"))
+    state.commit(table(row("old", 1), old, other, row("new", 30)), "mixed")
     state.commit(table(row("old too", 3)), "old")
     state.commit(table(row("newer", 40)), "new")
     untouched = tmp_path / "checkpoint" / "rows" / "new-0.parquet"
     as_written = (untouched.stat().st_ino, untouched.stat().st_mtime_ns)  # reading it is no change
     before = datetime.datetime(2026, 11, 22, 3, 20, tzinfo=datetime.UTC)
     for _ in range(2):
-        state.forget_commits(before=before, keep=["old and listed"])
+        state.forget_commits(before=before, keep=["listed"])
         left = state.committed_rows(OUTCOME.names, newest_only=False)
-        assert left["row_key"].to_pylist() == ["old and listed", "new", "newer"]
+        assert left["row_key"].to_pylist() == ["old and listed", "of another run", "new", "newer"]
     assert len(list(tmp_path.glob("checkpoint/*/*"))) == 4
     assert (untouched.stat().st_ino, untouched.stat().st_mtime_ns) == as_written
 

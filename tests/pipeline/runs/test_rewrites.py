@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from nightly import Nights
 
 from operators.schema import OUTCOME, ROW_KEY
 from pipeline.runs.backlog import adopt
@@ -107,9 +108,9 @@ def test_no_rewriting_of_any_mixture_loses_a_value(seed: int, tmp_path: Path) ->
             opened(uri, kind).compact_commits(min_files=1)
         else:
             before = rng.randint(0, minute)
-            keep = [f"{one} {key}" for one in KINDS for key in "abc" if rng.random() < 0.5]
+            keep = [key for key in "abc" if rng.random() < 0.5]
             opened(uri, kind).forget_commits(before=START + datetime.timedelta(minutes=before), keep=keep)
-            rows = [one for one in rows if one.minute >= before or f"{one.kind} {one.key}" in keep]
+            rows = [one for one in rows if one.minute >= before or one.key in keep]
         require_all(uri, rows)
     RunDirectory(uri).compact_commits(min_files=1)
     require_all(uri, rows)
@@ -123,8 +124,26 @@ def test_a_scoring_run_leaves_the_embeddings_that_it_shares_rows_with(place: str
     assert len(RunDirectory(place).files("checkpoint", "rows")) == len(KINDS)
     assert len(RunDirectory(place).files("checkpoint", "ids")) == 1
     require_all(place, rows)
-    RunDirectory(place).forget_commits(before=START + datetime.timedelta(minutes=11), keep=["score b"])
-    require_all(place, [one for one in rows if one.minute >= 11 or (one.kind, one.key) == ("score", "b")])
+    RunDirectory(place).forget_commits(before=START + datetime.timedelta(minutes=11), keep=["b"])
+    require_all(place, [one for one in rows if one.minute >= 11 or one.key == "b"])
+
+
+def test_what_another_run_knows_of_a_listed_video_outlives_the_days_of_this_one(nights: Nights) -> None:
+    nights.upload("a", "b")
+    nights.score("night")
+    state, old = RunDirectory(f"{nights.place}/state"), START - datetime.timedelta(days=400)
+    known = state.committed_rows(["video_id"]).to_pylist()
+    others = [
+        {"row_key": f"other {n}", "video_id": one["video_id"], "scored_at": old}
+        for n, one in enumerate(known)
+    ]
+    gone = {"row_key": "gone", "video_id": "listed nowhere", "scored_at": old}
+    state.commit(pa.Table.from_pylist([*others, gone], schema=state.outcome), "of an extraction")
+    nights.upload("c")
+    nights.score("night", keep_days=180)
+    keys = set(state.committed_rows([])[ROW_KEY].to_pylist())
+    assert {"other 0", "other 1"} < keys
+    assert "gone" not in keys
 
 
 def test_rows_without_a_moment_are_not_forgotten(place: str) -> None:
