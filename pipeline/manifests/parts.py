@@ -21,7 +21,7 @@ __all__ = ["home_of_parts", "joined", "table_parts", "united"]
 
 NAMED_AT_MOST = 3
 _MAGIC = re.compile(r"[*?\[]")
-_DONE, _WRITING = "_SUCCESS", "_temporary"
+_DONE, _WRITING, _DELTA = "_SUCCESS", "_temporary", "_delta_log"
 
 
 def table_parts(uris: list[str], location: str) -> list[str] | None:
@@ -30,7 +30,7 @@ def table_parts(uris: list[str], location: str) -> list[str] | None:
     They are parts where all have a suffix of a manifest. A folder that has one itself holds nothing else.
 
     Raises:
-        ManifestError: it does, or its writer was not done, or it has folders of partitions.
+        ManifestError: it does, its writer was not done, it has folders of partitions, or it is a Delta table.
     """
     root = _root(uris, location)
     below = {uri: uri.removeprefix(root).split("/") for uri in uris}
@@ -44,6 +44,8 @@ def table_parts(uris: list[str], location: str) -> list[str] | None:
     fault = None
     if _WRITING in marks and _DONE not in marks:
         fault = f"is not whole: it holds {_WRITING} and no {_DONE}"
+    elif _DELTA in marks:
+        fault = "is a Delta table, in whose folder rows lie that were removed: export it"
     elif not parts:
         fault = "is empty: it holds no part of a table"
     elif others:

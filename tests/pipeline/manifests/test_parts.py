@@ -77,6 +77,7 @@ def test_a_folder_with_a_video_is_a_folder_of_videos(place: str) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        ({"_delta_log/0.json": b"{}", "part-0.parquet": part("a.mp4")}, "is a Delta table"),
         ({"_temporary/0/part-0.parquet": part("a.mp4"), "part-1.parquet": part("b.mp4")}, "no _SUCCESS"),
         ({"part-0.parquet": part("a.mp4"), "clip.mp4": b"1"}, "clip.mp4"),
         ({"day=1/part-0.parquet": part("a.mp4")}, "day=1"),
@@ -87,7 +88,7 @@ def test_a_folder_with_a_video_is_a_folder_of_videos(place: str) -> None:
         ),
         ({"part-0.parquet": b"PAR1"}, r"part-0\.parquet"),
     ],
-    ids=["being written", "a video too", "partitions", "empty", "another type", "torn"],
+    ids=["Delta", "being written", "a video too", "partitions", "empty", "another type", "torn"],
 )
 def test_what_is_no_whole_table_is_refused_by_name(files: Any, said: str, place: str) -> None:
     folder = put(f"{place}/backlog.parquet", files)
