@@ -93,7 +93,8 @@ class BucketFolder:
 
     def sorted_names(self, folder: Path) -> Iterator[str]:
         """Yield the same in order, through files in a folder that the caller removes."""
-        names, paths = self.names(), []
+        names = self.names()
+        paths: list[Path] = []
         while piece := sorted(itertools.islice(names, NAMES_AT_ONCE)):
             paths.append(folder / str(len(paths)))
             paths[-1].write_text("".join(f"{json.dumps(one)}\n" for one in piece))

@@ -45,7 +45,7 @@ from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
-from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError, SecureVqaError
+from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import SamplingConfig
 
@@ -202,7 +202,7 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
 
 
 def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:
-    """Work on what is planned; return why nothing could be begun, None where something was."""
+    """Work on what is planned; return why nothing could be begun, or what broke; None where it went well."""
     try:
         if runs_here(work.job.config, len(planned.now)):
             _run_here(work, planned, after_call=after_call)
@@ -214,6 +214,10 @@ def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:
         raise
     except RunError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - a GPU that is full, say; the rows that are known are reported
+        broke = RunError(f"scoring broke: {type(error).__name__}: {error}")
+        broke.__cause__ = error
+        return broke
     return None
 
 
@@ -232,19 +236,13 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
     )
     gauge = GaugeHere(total=len(rows))
     work.events.detail(f"scoring {len(rows)} videos in this process, without Ray")
-    try:
-        with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
-            for row in scored:
-                numbered = row | {CALL: ran.first_call}
-                job.state.commit(
-                    finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
-                )
-                gauge.rows.append(row)
-    except Exception as error:
-        if begun or isinstance(error, SecureVqaError):
-            raise
-        reason = f"{type(error).__name__}: {error}"  # of making the model, on a GPU that is full or gone
-        raise RunError(f"none of {len(rows)} videos could be begun: {reason}") from error
+    with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
+        for row in scored:
+            numbered = row | {CALL: ran.first_call}
+            job.state.commit(
+                finished_table(numbered, stage="score", schema=job.state.outcome), uuid.uuid4().hex
+            )
+            gauge.rows.append(row)
     is_done = np.zeros(len(work.index), np.bool_)
     is_done[work.index.places(begun)] = True
     planned.states.move("begin", is_done)

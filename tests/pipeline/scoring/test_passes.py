@@ -222,17 +222,19 @@ def test_a_cluster_that_cannot_be_reached_withholds_no_report(
     assert statuses(tmp_path, "night-2") == ["scored", "pending"]
 
 
-def test_a_model_that_cannot_be_made_here_withholds_no_report(
-    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_here", [False, True])
+def test_what_nobody_expected_withholds_no_report(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_here: bool
 ) -> None:
     night(tmp_path, "night-1", "a")
 
     def full(*_: object, **__: object) -> None:
-        raise RuntimeError("CUDA out of memory")
+        raise ValueError("CUDA out of memory")
 
-    monkeypatch.setattr("pipeline.scoring.score.runs_here", lambda *_: True)
+    monkeypatch.setattr("pipeline.scoring.score.runs_here", lambda *_: is_here)
     monkeypatch.setattr("pipeline.scoring.here.Scorer", full)
-    with pytest.raises(RunError, match="none of 1 videos could be begun: RuntimeError: CUDA out of memory"):
+    monkeypatch.setattr(passes, "build_pipeline", full)
+    with pytest.raises(RunError, match="scoring broke: ValueError: CUDA out of memory"):
         night(tmp_path, "night-2", *"ab")
     assert statuses(tmp_path, "night-2") == ["scored", "pending"]
 
