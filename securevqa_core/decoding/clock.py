@@ -23,6 +23,7 @@ _LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen long
 _FLASH_SHARE = 0.1  # of the time; what takes less of it does not set the length of a moment
 _ALIKE = 0.25  # of their time; pictures that are shown for lengths so close are of one rate
 _MIN_MOMENT_SECONDS = 1 / 120  # of variable rate; screens show few pictures faster
+_MIN_FRAME_SECONDS = 1 / 1100  # of constant rate; cameras give a thousand frames a second at most
 # A moment shows the picture on screen at one point of its middle: at its edges rounded time stamps would
 # double one picture and miss the next.
 _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
@@ -35,8 +36,8 @@ _MAX_BACK, _MAX_AHEAD = 0.1, 10.0
 class Rhythm:
     """How many frames show one picture, all along.
 
-        frames     |0 1|2|3 4|5|6 7|8|         three frames for two pictures, phase 0
-        pictures   | a |b| c |d| e |f|
+    frames     |0 1|2|3 4|5|6 7|8|         three frames for two pictures, phase 0
+    pictures   | a |b| c |d| e |f|
     """
 
     frames_per_picture: Fraction
@@ -117,13 +118,15 @@ def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int |
     """
     shown = times.astype(np.float64)  # absurd time stamps would overflow integers
     shown -= shown[0]
-    if len(shown) == 1 or shown[-1] <= 0:
-        return constant_clock(len(shown), float(last_duration or 0) * time_base or None)
+    if shown[-1] <= 0:  # all but the last are gone at once
+        seconds = float(last_duration or 0) * time_base or None
+        return replace(constant_clock(len(shown), seconds), num_moments=1, starts=shown)
     durations = np.append(np.diff(shown), np.median(np.diff(shown)))
     if last_duration is not None and last_duration > _LONG_LAST * durations[-1]:
         durations[-1] = last_duration
     total = float(shown[-1] + durations[-1])
-    if _is_constant(shown, durations[-1]):
+    is_visible = total * time_base >= _MIN_FRAME_SECONDS * len(shown)
+    if is_visible and _is_constant(shown, durations[-1]):
         return constant_clock(len(shown), total * time_base)
     moment = max(_moment(durations), _MIN_MOMENT_SECONDS / time_base)
     return Clock(

@@ -50,7 +50,8 @@ def index_film(
     table = _table(stream, formats, descriptor)
     if table is None:
         return None
-    clock = clock_of(table.times, time_base=float(stream.time_base or 1))
+    last_duration = _last_duration(stream, table) if "mov" in formats else None
+    clock = clock_of(table.times, time_base=float(stream.time_base or 1), last_duration=last_duration)
     wanted = np.union1d(choose(clock), table.doubtful)
     index = _read_index(container, stream, table, wanted, clock)
     if index is None:
@@ -67,6 +68,12 @@ def _table(stream: VideoStream, formats: list[str], descriptor: int) -> FilmTabl
     table = transport_table(descriptor, stream.id, stream.start_time)
     min_frames = min(MIN_FILM_FRAMES, _MIN_TRANSPORT_FRAMES)
     return table if table is not None and len(table.dts) >= min_frames else None
+
+
+def _last_duration(stream: VideoStream, table: FilmTable) -> int | None:
+    """Return for how long the last frame stays, by the sum of all durations, which FFmpeg tells of MP4."""
+    shown = int(table.times[-1] - table.times[0])
+    return None if stream.duration is None else stream.duration - shown
 
 
 def _may_be_long(container: InputContainer, stream: VideoStream) -> bool:

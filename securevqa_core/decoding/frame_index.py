@@ -41,6 +41,7 @@ class FrameIndex:
     positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
     clock: Clock | None = None  # None: nothing tells when frames are shown
     order: NDArray[np.int64] | None = None  # (num_frames,) ascending, to decode at, where `pts` is None
+    last_duration: int | None = None  # for which the last frame stays, in stream time base; None: not told
     end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
     seconds_ahead: float = 0.0  # that the clock jumped, which nobody is taken to watch
 
@@ -84,7 +85,15 @@ class _Packets:
             self.durations.append(packet.duration)
             self.keyframes.append(packet.is_keyframe)
 
-    def end_at(self, row: int) -> int:
+    def last_duration(self) -> int | None:
+        """Return for how long the frame that is shown last stays; None where nothing says when any is."""
+        shown = [(time, row) for row, time in enumerate(self.pts) if time is not None]
+        if not shown:
+            return None
+        last, row = max(shown)
+        return max(self._end_at(row), self._end_at(len(self.pts) - 1)) - last
+
+    def _end_at(self, row: int) -> int:
         """Return when what one packet shows is over: that of the last is when the stream is."""
         return (self.pts[row] or 0) + (self.durations[row] or 0)
 
@@ -129,7 +138,7 @@ def jumps_in(container: InputContainer, stream: VideoStream, times: NDArray[np.i
 
 
 def _index(container: InputContainer, stream: VideoStream, packets: _Packets) -> FrameIndex:
-    flags, num_frames = np.array(packets.keyframes), len(packets.pts)
+    flags, last_duration = np.array(packets.keyframes), packets.last_duration()
     times = trusted_times(packets.pts, reorders=stream.codec_context.has_b_frames)
     clock = order = jumps = None
     if None not in packets.dts:
@@ -141,15 +150,15 @@ def _index(container: InputContainer, stream: VideoStream, packets: _Packets) ->
     if times is not None:
         rows = np.argsort(times)
         flags, times = flags[rows], times[rows]
-        last = max(packets.end_at(int(row)) for row in (rows[-1], num_frames - 1)) - int(times[-1])
-        clock = clock_of(times, time_base=_time_base(stream), last_duration=last)
+        clock = clock_of(times, time_base=_time_base(stream), last_duration=last_duration)
     return FrameIndex(
         pts=times,
         is_keyframe=flags,
-        num_frames=num_frames,
+        num_frames=len(packets.pts),
         num_packets=packets.num_packets,
         clock=clock,
         order=order,
+        last_duration=last_duration,
         seconds_ahead=0.0 if jumps is None else jumps.seconds_ahead,
         end_of_others=packets.end_of_others,
     )

@@ -30,17 +30,19 @@ def index_matroska(stream: VideoStream, descriptor: int) -> FrameIndex | None:
     try:
         with _another_look(descriptor) as container:
             same = next(other for other in container.streams.video if other.index == stream.index)
-            frames = _checked_frames(container, same, descriptor)
+            checked = _checked_frames(container, same, descriptor)
     except av.error.FFmpegError:
         return None
-    if frames is None:
+    if checked is None:
         return None
+    frames, end = checked
     times = trusted_times(frames.pts.tolist(), reorders=stream.codec_context.has_b_frames)
     if times is None:
         return None
     order = np.argsort(times)
     num_frames = len(order)
-    clock = clock_of(times[order], time_base=float(stream.time_base or 1))
+    last_duration = end - int(times[order[-1]])
+    clock = clock_of(times[order], time_base=float(stream.time_base or 1), last_duration=last_duration)
     return FrameIndex(
         pts=times[order],
         is_keyframe=frames.is_keyframe[order],
@@ -62,29 +64,36 @@ def _another_look(descriptor: int) -> Iterator[InputContainer]:
         os.lseek(descriptor, place, os.SEEK_SET)
 
 
-def _checked_frames(container: InputContainer, stream: VideoStream, descriptor: int) -> MatroskaFrames | None:
-    head = _packets(container, stream, _NUM_CHECKED)
+def _checked_frames(
+    container: InputContainer, stream: VideoStream, descriptor: int
+) -> tuple[MatroskaFrames, int] | None:
+    """Return the frames, and when the last of them is over."""
+    head, _ = _packets(container, stream, _NUM_CHECKED)
     frames = matroska_frames(descriptor, head[0][0]) if head else None
     if frames is None or not frames.is_keyframe[0] or _rows(frames, 0, len(head)) != head:
         return None
     last = int(np.flatnonzero(frames.is_keyframe)[-1])
     container.seek(int(frames.pts[last]), stream=stream)
-    tail = _packets(container, stream, len(frames.pts))
+    tail, end = _packets(container, stream, len(frames.pts))
     first = len(frames.pts) - len(tail)
     if first > last or _rows(frames, first, len(frames.pts)) != tail:
         return None
-    return frames if _has_honest_cues(stream, frames) else None
+    return (frames, end) if _has_honest_cues(stream, frames) else None
 
 
-def _packets(container: InputContainer, stream: VideoStream, number: int) -> list[tuple[int, int]]:
-    """Return where the next packets are and when they are shown."""
+def _packets(
+    container: InputContainer, stream: VideoStream, number: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return where the next packets are and when they are shown, and when all of them are over."""
     packets: list[tuple[int, int]] = []
+    end = 0
     for packet in demuxed(container, [stream]):
         if packet.size:
             packets.append((_known(packet.pos), _known(packet.pts)))
+            end = max(end, _known(packet.pts) + (packet.duration or 0))
         if len(packets) == number:
             break
-    return packets
+    return packets, end
 
 
 def _known(value: int | None) -> int:

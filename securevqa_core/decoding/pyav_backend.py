@@ -97,7 +97,7 @@ def _counted_clock(times: list[int | None], video: OpenVideo) -> Clock | None:
         known = np.zeros(0, dtype=np.int64) if video.index.order is None else video.index.order
     if not len(times) or len(known) != len(times) or video.stream.time_base is None:
         return None
-    return clock_of(known, time_base=float(video.stream.time_base))
+    return clock_of(known, time_base=float(video.stream.time_base), last_duration=video.index.last_duration)
 
 
 def read_frames(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:

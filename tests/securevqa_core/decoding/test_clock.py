@@ -92,9 +92,16 @@ def test_a_rhythm_shows_every_picture_once_whatever_it_begins_with(size: str) ->
 
 
 @pytest.mark.parametrize("times", [[7], [7, 7, 7]])
-def test_no_time_at_all_is_constant_rate(times: list[int]) -> None:
+def test_of_frames_that_are_shown_at_once_the_last_is_seen(times: list[int]) -> None:
     clock = clock_of(np.array(times), time_base=0.04, last_duration=1)
-    assert (clock.num_moments, clock.seconds) == (len(times), pytest.approx(0.04))
+    assert (clock.num_frames, clock.seconds) == (len(times), pytest.approx(0.04))
+    assert _every_moment(clock) == [len(times) - 1]
+
+
+def test_frames_that_are_gone_before_a_screen_shows_them_are_not_seen_each() -> None:
+    clock = clock_of(np.arange(640), time_base=1 / 12_800)
+    assert clock.seconds == pytest.approx(0.05)
+    assert len(_every_moment(clock)) == 6
 
 
 def test_absurd_time_stamps_have_a_clock() -> None:

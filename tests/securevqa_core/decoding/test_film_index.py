@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import media
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from told import remuxed
 
 from securevqa_core.decoding import film_index, pyav_backend
 from securevqa_core.decoding.backend import FoundFrame, OpenVideo
@@ -126,6 +128,22 @@ def test_files_without_a_whole_table_are_read_to_the_end(
 ) -> None:
     with _opened(numbered(f"film_{name}", WITHOUT_TABLE[name]), [50]) as (video, is_film):
         assert (video.index.num_frames, is_film) == (100, False)
+
+
+@pytest.mark.usefixtures("short_films")
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_last_frame_of_a_film_stays_for_as_long_as_it_is_told_to(
+    numbered: Callable[[str, str], Path], tmp_path: Path, suffix: str
+) -> None:
+    def hold(number: int, packet: av.Packet) -> None:
+        if number == 99:
+            assert packet.time_base is not None
+            packet.duration = int(600 / packet.time_base)
+
+    source = numbered("film_in_order.mp4", "-c:v libx264 -pix_fmt yuv420p -bf 0 -g 12")
+    with _opened(remuxed(source, tmp_path / f"held.{suffix}", hold), [50]) as (video, is_film):
+        assert is_film
+        assert video.index.moments.seconds == pytest.approx(603.96)
 
 
 @pytest.mark.usefixtures("short_films")

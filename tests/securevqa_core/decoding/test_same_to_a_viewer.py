@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -42,15 +43,19 @@ def _flash_of_good(made: Made) -> tuple[Path, Path]:
     return mixed, alone
 
 
-def _held_last(suffix: str) -> Callable[[Made], tuple[Path, Path]]:
+def _held_last(suffix: str, *, repeats: bool = False) -> Callable[[Made], tuple[Path, Path]]:
     def make(made: Made) -> tuple[Path, Path]:
         with av.open(str(made.in_order)) as container:
             num_frames = container.streams.video[0].frames
 
         def hold(number: int, packet: av.Packet) -> None:
+            assert packet.pts is not None
+            assert packet.duration is not None
+            assert packet.time_base is not None
             if number == num_frames - 1:
-                assert packet.time_base is not None
                 packet.duration = int(600 / packet.time_base)
+            if repeats and number == 30:
+                packet.pts = packet.dts = packet.pts - packet.duration
 
         held = remuxed(made.in_order, made.folder / f"held.{suffix}", hold)
         still = f"-vf select=eq(n\\,{num_frames - 1}),loop=50:1 {X264}"
@@ -68,6 +73,18 @@ def _same_stamp_twice(made: Made) -> tuple[Path, Path]:
             packet.dts = packet.pts
 
     return remuxed(made.in_order, made.folder / "twice.mkv", repeat), made.in_order
+
+
+def _all_at_once(made: Made) -> tuple[Path, Path]:
+    """An MP4 whose samples all last for no time: the last is on screen for as long as the track is."""
+    content = bytearray(made.in_order.read_bytes())
+    at = content.index(b"stts") + 8
+    number, count, _ = struct.unpack_from(">3I", content, at)
+    assert number == 1
+    struct.pack_into(">I", content, at + 8, 0)
+    still = f"-vf select=eq(n\\,{count - 1}),loop=50:1 {X264}"
+    at_once = made.edited("at_once.mp4", bytes(content))
+    return at_once, made.encode("last.mp4", still, source=made.in_order)
 
 
 def _first_not_sync(made: Made) -> tuple[Path, Path]:
@@ -152,6 +169,8 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "the last frame stays, MP4": _held_last("mp4"),
     "the last frame stays, Matroska": _held_last("mkv"),
     "a time stamp twice": _same_stamp_twice,
+    "a time stamp twice, and the last frame stays": _held_last("mkv", repeats=True),
+    "all frames at once": _all_at_once,
     "an empty edit first": lambda made: (
         made.encode("empty_edit.mp4", "-c copy -output_ts_offset 2 -avoid_negative_ts disabled"),
         made.plain,
