@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,9 @@ def read_frames(
             max_frames = min(max_frames, math.ceil(max_seconds * (info.fps or DEFAULT_FPS)))
         wanted = np.arange(min(max_frames, info.num_frames), dtype=np.int64)
         pixels = _read(video, wanted, max_height=max_height, limits=limits)
+        if len(pixels) < len(wanted) and (counted := pyav_backend.recount_frames(video)) is not None:
+            info, paired = video_info(video.stream, counted), replace(video, index=counted)
+            pixels = _read(paired, wanted[: info.num_frames], max_height=max_height, limits=limits)
     return WholeFrames(pixels=pixels, fps=info.fps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -68,6 +69,7 @@ class FoundFrame:
     is_interlaced: bool
     geometry: Geometry = UPRIGHT  # what is left to do to `picture`
     guessed: str | None = None  # of its colours
+    pixel_aspect: Fraction | None = None  # that the codec tells; None where it does not
 
 
 # Yields those of the frames asked for, (k,) ascending unique numbers, that can be decoded, each at most once.

@@ -27,6 +27,7 @@ from securevqa_core.whole_frames import Planes, WholePlan
 __all__ = ["INTERLACED", "MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
 INTERLACED = "interlaced:"  # how the warning begins
+_SQUARE = Fraction(1)
 MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
 
 
@@ -234,7 +235,7 @@ class _Tally:
         self.found: set[int] = set()
         self.num_damaged = 0
         self._num_interlaced = 0
-        self._sizes: set[tuple[int, int]] = set()
+        self._sizes: set[tuple[int, int, Fraction]] = set()
         self._transfers: set[str] = set()
         self._guesses: set[str] = set()
 
@@ -243,7 +244,7 @@ class _Tally:
         self.found.add(found.number)
         self.num_damaged += found.is_damaged
         self._num_interlaced += found.is_interlaced
-        self._sizes.add((picture.width, picture.height))
+        self._sizes.add((picture.width, picture.height, found.pixel_aspect or _SQUARE))
         name = transfer_name(picture)
         if name is not None:
             self._transfers.add(name)
@@ -254,7 +255,7 @@ class _Tally:
         """Return what is odd, but no damage."""
         warnings = []
         if len(self._sizes) > 1:
-            sizes = sorted(f"{width}x{height}" for width, height in self._sizes)
+            sizes = sorted(map(_size_name, self._sizes))
             warnings.append(f"{SIZE_CHANGES} frames of {', '.join(sizes[:4])}, all scaled to one size")
         if self._num_interlaced:
             warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
@@ -263,6 +264,12 @@ class _Tally:
             warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")
         warnings += [f"colours_guessed: {guess}" for guess in sorted(self._guesses)]
         return warnings
+
+
+def _size_name(size: tuple[int, int, Fraction]) -> str:
+    width, height, aspect = size
+    pixels = "" if aspect == 1 else f" in pixels of {aspect.numerator}:{aspect.denominator}"
+    return f"{width}x{height}{pixels}"
 
 
 def _copy_nearest(rows: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:

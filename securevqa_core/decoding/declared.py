@@ -25,6 +25,7 @@ _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut 
 _SHORT_SECONDS = 0.5  # containers round
 _SHORT_FRAMES = 1.5  # likewise
 _MAX_HIDDEN_SHARE = 0.5  # of the pictures; trims that leave less than they cut out are a doubt
+_COUNTED_IN = frozenset({"mov", "matroska"})
 _UNASKED = Disposition.default | Disposition.forced
 # Subtitles that are pictures or can be drawings. Others are words.
 _DRAWN = frozenset({"ass", "hdmv_pgs_subtitle", "dvb_subtitle", "dvd_subtitle", "xsub"})
@@ -75,8 +76,12 @@ def _is_mp4(container: InputContainer) -> bool:
 
 
 def _empty_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Return for how long nothing is shown at first, which MP4 counts among a track's duration."""
-    if not _is_mp4(container) or stream.start_time is None or stream.time_base is None:
+    """Return for how long nothing is shown at first, which MP4 and Matroska count in a track's duration."""
+    if (
+        _COUNTED_IN.isdisjoint(container.format.name.split(","))
+        or stream.start_time is None
+        or stream.time_base is None
+    ):
         return 0.0
     return max(float(stream.start_time * stream.time_base), 0.0)
 

@@ -41,7 +41,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.colours import Colours
-from securevqa_core.decoding.geometry import MAX_PIXEL_ASPECT, Geometry, geometry_of
+from securevqa_core.decoding.geometry import MAX_PIXEL_ASPECT, Geometry, geometry_of, stretch_of
 from securevqa_core.decoding.header import NO_CROP, Crop, Header, not_understood
 from securevqa_core.decoding.matroska_header import matroska_header
 from securevqa_core.decoding.mp4_header import mp4_header
@@ -52,6 +52,7 @@ from securevqa_core.decoding.tone_mapping import HDR_TRANSFERS, is_hdr
 __all__ = ["Display", "ShownPicture", "read_display"]
 
 _NO_TRANSFERS = frozenset([0, 2])  # reserved and unspecified
+_MAX_STRETCH = 0.01  # that FFmpeg passes over
 _STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
 
 
@@ -85,6 +86,8 @@ class Display:
         geometry = geometry_of(matrix)
         if geometry is None:
             raise not_understood(f"a display matrix that is no mirror and no quarter turn ({matrix})")
+        if not self._is_square_under(stretch_of(matrix)):
+            raise not_understood(f"a display matrix that stretches, and pixels of another shape ({matrix})")
         if self._geometry not in (None, geometry):
             raise not_understood("pictures of one stream that are turned differently")
         self._geometry = geometry
@@ -95,6 +98,12 @@ class Display:
         if (problem := unplain(cropped, held)) is not None:
             raise not_understood(problem)
         return ShownPicture(picture=cropped, geometry=geometry, guessed=guessed)
+
+    def _is_square_under(self, stretch: float) -> bool:
+        """Tell whether a matrix leaves pixels as they are, or to the shape that the stream says they have."""
+        return any(
+            abs(stretch - aspect) <= _MAX_STRETCH * aspect for aspect in (1.0, float(self.pixel_aspect or 1))
+        )
 
     def _is_contradicted(self, picture: VideoFrame) -> bool:
         """Tell whether container and stream disagree on the range: players believe the one or the other."""
@@ -173,5 +182,8 @@ class _Cropper:
         self._sink = graph.add("buffersink")
         self._source.link_to(cut)
         cut.link_to(self._sink)
-        graph.configure()
+        try:
+            graph.configure()
+        except av.error.ArgumentError as error:  # of whole chroma samples
+            raise not_understood(f"a crop ({crop}) that leaves nothing of a picture") from error
         self._graph = graph  # filters do not keep it alive

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_PIXEL_ASPECT", "UPRIGHT", "Geometry", "geometry_of", "square_pixels"]
+__all__ = ["MAX_PIXEL_ASPECT", "UPRIGHT", "Geometry", "geometry_of", "square_pixels", "stretch_of"]
 
 # Encoders that round to even sizes mark pixels as nearly square; stretching those would blur for nothing.
 _SQUARE_TOLERANCE = 0.02
@@ -62,20 +62,31 @@ UPRIGHT = Geometry()
 def geometry_of(matrix: list[int] | None) -> Geometry | None:
     """Return what a display matrix does to a picture, None where it is more than a mirror and quarter turns.
 
+    How large it makes the picture is left to `stretch_of`.
+
     Args:
-        matrix: nine numbers, of which (x', y') = (a x + c y, b x + d y); None and zeros do nothing.
+        matrix: nine numbers, of which (x', y') = (a x + c y, b x + d y) where the others have no perspective;
+            None and zeros do nothing.
     """
     if matrix is None or not any(matrix[:5]):
         return UPRIGHT
-    a, b, _, c, d = matrix[:5]
+    a, b, u, c, d, v = matrix[:6]
     is_mirrored = a * d - b * c < 0
     if is_mirrored:
         a, b = -a, -b
     quarter_turns = round(math.atan2(c - b, a + d) / (math.pi / 2)) % 4
     along, across = ((a, d), (b, c)) if quarter_turns % 2 == 0 else ((b, c), (a, d))
-    if max(map(abs, across)) > _MAX_SLANT * min(map(abs, along)):
+    if u or v or not all(along) or max(map(abs, across)) > _MAX_SLANT * min(map(abs, along)):
         return None
     return Geometry(is_mirrored=is_mirrored, quarter_turns=quarter_turns)
+
+
+def stretch_of(matrix: list[int] | None) -> float:
+    """Return how many times wider than higher a display matrix makes pixels, before it turns them."""
+    if matrix is None or not any(matrix[:5]):
+        return 1.0
+    a, b, _, c, d = matrix[:5]
+    return math.hypot(a, b) / math.hypot(c, d)
 
 
 def square_pixels(

@@ -18,8 +18,9 @@ _TRACK_ENTRY, _TRACK_TYPE, _CODEC_ID, _VIDEO, _OPERATION = 0xAE, 0x83, 0x86, 0xE
 _CROP_BOTTOM, _CROP_TOP, _CROP_LEFT, _CROP_RIGHT, _ALPHA_MODE = 0x54AA, 0x54BB, 0x54CC, 0x54DD, 0x53C0
 _MAPPING, _MAPPED_TYPE, _MAPPED_RECORD = 0x41E4, 0x41E7, 0x41ED
 _COLOUR, _TRANSFER = 0x55B0, 0x55BA
+_STEREO_MODE, _PROJECTION, _PROJECTION_TYPE = 0x53B8, 0x7670, 0x7671
 _LISTS = frozenset([_TRACKS, _CHAPTERS])
-_NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _COLOUR, _MAPPING, _SEEK])
+_NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _COLOUR, _PROJECTION, _MAPPING, _SEEK])
 _STREAM_TYPES = frozenset([0x01, 0x02, 0x11, 0x21])  # of tracks that FFmpeg makes streams of
 _VIDEO_TYPE = 0x01
 _KIND_BYTES = 8
@@ -73,6 +74,10 @@ def _number(fields: _Fields, name: int) -> int:
 
 
 def _problems(fields: _Fields) -> Iterator[str]:
+    if _number(fields, _STEREO_MODE):
+        yield "a stereoscopic picture (StereoMode)"
+    if _number(fields, _PROJECTION_TYPE):
+        yield "a spherical picture (ProjectionType)"
     if _number(fields, _ALPHA_MODE):
         yield "alpha kept beside the picture (AlphaMode)"
     for mapping in fields.get(_MAPPING, []):

@@ -22,11 +22,13 @@ _IN_ENTRY = {
     b"vexu": "several views or a projection (vexu)",
     b"mvcC": "several views (mvcC)",
     b"svcC": "further layers (svcC)",
+    b"sv3d": "a spherical picture (sv3d)",
     b"lvcC": "an LCEVC enhancement (lvcC)",
 }
+_STEREO_AT, _MONO = 4, b"\0"  # in st3d, after version and flags
 _DOLBY_VISION_BOXES = frozenset([b"dvcC", b"dvvC", b"dvwC"])
 _DOLBY_VISION_ENTRIES = frozenset([b"dvh1", b"dvhe", b"dav1", b"dva1", b"dvav"])
-_SHOWN = frozenset([b"clap", b"pasp", b"colr", b"st3d", b"sv3d", *_IN_ENTRY, *_DOLBY_VISION_BOXES])
+_SHOWN = frozenset([b"clap", b"pasp", b"colr", b"st3d", *_IN_ENTRY, *_DOLBY_VISION_BOXES])
 _CODED_COLOURS = frozenset([b"nclx", b"nclc"])  # kinds of `colr` that give numbers of ITU-T H.273
 _IS_ENABLED = 1  # flag of a track
 _EMPTY_EDIT, _NORMAL_RATE = -1, 1 << 16  # of an edit list
@@ -150,9 +152,11 @@ def _is_tiled(descriptor: int, entry: Box) -> bool:
 
 def _problems(kind: bytes, orders: list[tuple[bytes, bytes]]) -> Iterator[str]:
     records = [held for name, held in orders if name in _DOLBY_VISION_BOXES]
-    for name, _ in orders:
+    for name, held in orders:
         if name in _IN_ENTRY:
             yield _IN_ENTRY[name]
+        if name == b"st3d" and held[_STEREO_AT:] != _MONO:
+            yield "a stereoscopic picture (st3d)"
     for record in records:
         if (problem := dolby_vision(record)) is not None:
             yield problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -44,6 +45,7 @@ _FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame 
 class _Decoded:
     picture: VideoFrame
     is_damaged: bool
+    pixel_aspect: Fraction | None  # by the headers of the codec that were read last
 
 
 def count_frames(video: OpenVideo) -> FrameIndex:
@@ -196,6 +198,7 @@ def _found(number: int, decoded: _Decoded) -> FoundFrame:
         picture=decoded.picture,
         is_damaged=decoded.is_damaged,
         is_interlaced=decoded.picture.interlaced_frame,
+        pixel_aspect=decoded.pixel_aspect,
     )
 
 
@@ -239,7 +242,7 @@ def _decode(
             mark.strike()
         for picture in pictures:
             if not _is_before(picture.pts, entry_time):
-                yield _Decoded(picture, mark.covers(picture))
+                yield _Decoded(picture, mark.covers(picture), context.sample_aspect_ratio)
 
 
 def _is_before(time: int | None, entry_time: int | None) -> bool:

@@ -146,6 +146,7 @@ class _Run:
                 is_interlaced=found.is_interlaced,
                 geometry=found.geometry,
                 guessed=found.guessed,
+                pixel_aspect=found.pixel_aspect,
             )
             self._waiting[self._num_frames] = (make, {name: getattr(picture, name) for name in _TAGS})
         padded = self._padded(picture)

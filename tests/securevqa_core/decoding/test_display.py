@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import fields
 import media
+import numpy as np
 import pytest
 import shown
 from mp4boxes import add_to_entry, clap
@@ -140,6 +142,20 @@ def test_a_window_of_rejected_content_is_all_that_is_seen(
     assert around.std(axis=-2).mean() < 40
 
 
+def test_fields_with_a_packet_each_are_whole_to_attacks(tmp_path: Path) -> None:
+    levels = np.linspace(20, 230, 256, dtype=np.uint8)
+    pictures = [np.roll(np.tile(levels, (160, 1)), 9 * number, axis=1) for number in range(10)]
+    frames = read_frames(fields.write_fields(tmp_path / "fields.mp4", pictures))
+    assert (frames.fps, len(frames.pixels)) == (25.0, 10)
+    assert (
+        shown.psnr(
+            frames.pixels[:, 10:-10, 10:-10],
+            shown.by_ffmpeg(tmp_path / "fields.mp4", 160, 256)[:, 10:-10, 10:-10],
+        )
+        >= 40
+    )
+
+
 def test_decord_refuses_what_it_would_show_uncropped(
     source: Path, make_request: RequestMaker, tmp_path: Path
 ) -> None:
@@ -147,6 +163,17 @@ def test_decord_refuses_what_it_would_show_uncropped(
     with pytest.raises(DecodeError, match="to be cropped, which decord does not do") as caught:
         extract_sample(str(path), make_request(decoder="decord"))
     assert caught.value.code == "decode_failed"
+
+
+def test_a_crop_to_less_than_a_chroma_sample_is_refused(
+    source: Path, make_request: RequestMaker, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.mp4"
+    media.run_ffmpeg(*f"-i {source} {X264} {plain}".split())
+    path = add_to_entry(plain, tmp_path / "path.mp4", clap((1, 1), (1, 1), WHOLE, WHOLE))
+    with pytest.raises(DecodeError, match="leaves nothing") as caught:
+        extract_sample(str(path), make_request())
+    assert caught.value.code == "display_not_understood"
 
 
 def test_pictures_that_a_crop_leaves_nothing_of_are_refused(

@@ -11,7 +11,7 @@ import dovi
 import media
 import numpy as np
 import pytest
-from mp4boxes import add_to_entry, box, dolby_vision, full_box
+from mp4boxes import add_to_entry, box, dolby_vision, find, full_box
 from PIL import Image
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
@@ -87,6 +87,31 @@ def _with_rpu(*, profile: int, is_full_range: bool) -> Make:
     return make
 
 
+def _matrix(*rows: float, keeps_aspect: bool = True) -> Make:
+    """Say in the track's header how the picture is transformed (ISO/IEC 14496-12, section 8.3.2)."""
+
+    def make(plain: Path, folder: Path) -> Path:
+        content = bytearray(plain.read_bytes())
+        head = find(bytes(content), b"moov", b"trak", b"tkhd")[-1]
+        units = [1 << 30 if column == 2 else 1 << 16 for _ in range(3) for column in range(3)]
+        numbers = [round(number * unit) for number, unit in zip(rows, units, strict=True)]
+        struct.pack_into(">9i", content, head + 8 + 40, *numbers)
+        made = folder / "made.mp4"
+        made.write_bytes(content if keeps_aspect else content.replace(b"pasp", b"free"))
+        return made
+
+    return make
+
+
+def _mesh(plain: Path, folder: Path) -> Path:
+    """A projection of Matroska that FFmpeg does not know."""
+    path = _boxed(SPHERE, name="made.mkv", options=COPY)(plain, folder)
+    content, equirectangular = path.read_bytes(), b"\x76\x71\x81\x01"
+    assert content.count(equirectangular) == 1
+    path.write_bytes(content.replace(equirectangular, b"\x76\x71\x81\x03"))
+    return path
+
+
 def _jpeg(mark: bytes) -> Make:
     def make(_: Path, folder: Path) -> Path:
         file = io.BytesIO()
@@ -134,11 +159,27 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "stereo, H.264": (_copied("made.ts", "-c:v libx264 -x264-params frame-packing=3"), "stereoscopic"),
     "sphere, MP4": (_boxed(SPHERE), "spherical"),
     "sphere, Matroska": (_boxed(SPHERE, name="made.mkv", options=COPY), "spherical"),
+    "sphere of an unknown kind, MP4": (
+        _boxed(box(b"sv3d", box(b"proj", full_box(b"prhd", bytes(12)), full_box(b"mshp", bytes(16))))),
+        "spherical",
+    ),
+    "sphere of an unknown kind, Matroska": (_mesh, "spherical"),
+    "stereo, anaglyph": (
+        _copied("made.mkv", f"-metadata:s:v stereo_mode=anaglyph_cyan_red {COPY}"),
+        "stereoscopic",
+    ),
     "views, Apple": (_hevc(_boxed(box(b"vexu", box(b"eyes", full_box(b"stri", b"\3"))))), "vexu"),
     "layers, H.264": (_sliced("made.h264", "-c copy", b"\x74\x80\x01\x02\x03"), "further layers"),
     "gain map, Adobe": (_jpeg(b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'), "a gain map"),
     "gain map, Apple": (_jpeg(b"urn:com:apple:photo:2020:aux:hdrgainmap"), "a gain map"),
     "a slanted picture": (_copied("made.mp4", "-c copy", "-display_rotation 30"), "no quarter turn"),
+    "a picture in perspective": (_matrix(1, 0, 0.001, 0, 1, 0, 0, 0, 1), "no quarter turn"),
+    "a picture without height": (_matrix(1, 0, 0, 0, 0, 0, 0, 0, 1), "no quarter turn"),
+    "a stretched picture of square pixels": (_matrix(3, 0, 0, 0, 1, 0, 0, 0, 1), "stretches"),
+    "a picture that is turned and stretched": (
+        _matrix(0, 1, 0, -2, 0, 0, 0, 0, 1, keeps_aspect=False),
+        "stretches",
+    ),
     "needles for pixels": (_copied("made.mkv", "-c copy -aspect 30:1"), "as wide as high"),
     "YCgCo": (_copied("made.mp4", "-c copy -bsf:v h264_metadata=matrix_coefficients=8"), "colour matrix .*8"),
     "linear light": (
@@ -160,6 +201,8 @@ SCORED: dict[str, Make] = {
     "mono, MP4": _boxed(full_box(b"st3d", b"\0")),
     "JPEG": _jpeg(b"http://ns.adobe.com/photoshop/1.0/"),
     "AVIF": _copied("made.avif", "-frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1"),
+    "a large picture": _matrix(2, 0, 0, 0, 2, 0, 40, 30, 1),
+    "a stretch for the shape of pixels": _matrix(2, 0, 0, 0, 1, 0, 0, 0, 1, keeps_aspect=False),
     "a terminator": _boxed(bytes(4)),
 }
 

@@ -145,6 +145,13 @@ def _late_picture(made: Made) -> tuple[Path, Path]:
     return late, made.plain
 
 
+def _late_in_matroska(made: Made) -> tuple[Path, Path]:
+    """Matroska's tag of a track's duration tells when it ends."""
+    late = made.folder / "late.mkv"
+    ffmpeg(f"-itsoffset 5 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a aac {late}")
+    return late, made.plain
+
+
 def _long_sound(made: Made) -> tuple[Path, Path]:
     long = made.folder / "long.mkv"
     ffmpeg(f"-i {made.plain} {LATE_SOUND} -c:v copy -c:a aac {long}")
@@ -218,6 +225,7 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     ),
     "AVI with B-frames": _copy("reordered.avi", "-c copy"),
     "a picture that begins after eight seconds of sound": _late_picture,
+    "a picture that begins after five seconds of sound, Matroska": _late_in_matroska,
 }
 
 

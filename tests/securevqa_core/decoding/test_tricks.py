@@ -54,6 +54,20 @@ def _small_first(suffix: str) -> Callable[[Made], Path]:
     return make
 
 
+def _other_pixels_later(suffix: str) -> Callable[[Made], Path]:
+    """Two seconds of square pixels, then a broadcaster's wide ones."""
+
+    def make(made: Made) -> Path:
+        parts = [
+            made.encode(f"{place}.ts", f"-t 2 -vf setsar={aspect} {IN_ORDER} -output_ts_offset {2 * place}")
+            for place, aspect in enumerate(["1", "64/45"])
+        ]
+        both = made.edited("pixels.ts", b"".join(part.read_bytes() for part in parts))
+        return both if suffix == "ts" else made.encode(f"pixels.{suffix}", "-c copy", source=both)
+
+    return make
+
+
 def _held_by_a_jump(made: Made) -> Path:
     """One good picture, five hours by the clock, then the rest."""
     first = made.encode("one.ts", "-frames:v 1 -c:v libx264 -bf 0")
@@ -98,6 +112,8 @@ DOUBTED: dict[str, tuple[Callable[[Made], Path], str]] = {
     "small pictures first, TS": (_small_first("ts"), SIZE_CHANGES),
     "small pictures first, MP4": (_small_first("mp4"), SIZE_CHANGES),
     "small pictures first, Matroska": (_small_first("mkv"), SIZE_CHANGES),
+    "pixels of another shape later, TS": (_other_pixels_later("ts"), SIZE_CHANGES),
+    "pixels of another shape later, Matroska": (_other_pixels_later("mkv"), SIZE_CHANGES),
     "a picture that a jump of the clock holds": (_held_by_a_jump, CLOCK_JUMPS),
     "more is cut out than shown": (_cut_out, EDITS_HIDE),
     "a track that is called chapters": (_called_chapters, SEVERAL_VIDEO_STREAMS),
