@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 
 from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
 from securevqa_core.decoding.probe import shown_streams, thumbnail_streams
-from securevqa_core.decoding.transport_tracks import video_pids
+from securevqa_core.decoding.transport_tracks import video_tracks
 from securevqa_core.doubts import (
     CLOCK_JUMPS,
     EDITS_HIDE,
@@ -46,12 +46,28 @@ def header_warnings(
     num_videos = len(shown_streams(container)) + len(thumbnail_streams(container))
     if num_videos > 1:
         warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")
-    elif "mpegts" in container.format.name.split(",") and (others := video_pids(descriptor) - {stream.id}):
-        ids = ", ".join(map(str, sorted(others)))
-        warnings.append(f"{TRACK_CHANGES} packet id {stream.id} was read, and not {ids}")
+    else:
+        warnings += _track_changes(container, stream, index, descriptor)
     if index.seconds_ahead:
         warnings.append(f"{CLOCK_JUMPS} {index.seconds_ahead:.0f} s ahead, of which no picture is shown")
     return warnings + _covers(container)
+
+
+def _track_changes(
+    container: InputContainer, stream: VideoStream, index: FrameIndex, descriptor: int
+) -> list[str]:
+    """Say where the picture may go on in a track that was not there when the file was opened."""
+    if "mpegts" not in container.format.name.split(","):
+        late = "a stream begins on the way, which was not read"
+        return [f"{TRACK_CHANGES} {late}"] if index.has_late_streams else []
+    tracks = video_tracks(descriptor)
+    if others := {pid for pid, _ in tracks} - {stream.id}:
+        ids = ", ".join(map(str, sorted(others)))
+        return [f"{TRACK_CHANGES} packet id {stream.id} was read, and not {ids}"]
+    if len(tracks) > 1:
+        kinds = ", ".join(f"{kind:#04x}" for _, kind in sorted(tracks))
+        return [f"{TRACK_CHANGES} packet id {stream.id} is of kinds {kinds}, of which one was read"]
+    return []
 
 
 def _covers(container: InputContainer) -> list[str]:

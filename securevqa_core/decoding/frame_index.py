@@ -43,6 +43,7 @@ class FrameIndex:
     order: NDArray[np.int64] | None = None  # (num_frames,) ascending, to decode at, where `pts` is None
     last_duration: int | None = None  # for which the last frame stays, in stream time base; None: not told
     end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
+    has_late_streams: bool = False  # some begin after what was looked at as the file was opened
     seconds_ahead: float = 0.0  # that the clock jumped, which nobody is taken to watch
 
     @property
@@ -75,6 +76,25 @@ class _Packets:
     keyframes: list[bool] = field(default_factory=list)
     num_packets: int = 0
     end_of_others: float = 0.0
+    has_late_streams: bool = False
+
+    def read(self, container: InputContainer, stream: VideoStream) -> None:
+        """Read all packets; of a still picture's file those up to the first picture."""
+        is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
+        is_still = container.format.name in _STILLS
+        # Where a stream does not say how long it is, its container does, which counts sound as well.
+        wanted = [stream] if stream_seconds(stream) else list(container.streams)
+        packets = demuxed(container, wanted)
+        while not (is_still and self.pts):
+            try:
+                packet = next(packets)
+            except StopIteration as end:
+                self.has_late_streams = end.value
+                return
+            if packet.stream_index == stream.index:
+                self.add(packet, is_vp8=is_vp8)
+            else:
+                self.add_other(packet)
 
     def add(self, packet: Packet[Any], *, is_vp8: bool) -> None:
         self.num_packets += packet.size > 0
@@ -110,17 +130,8 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
         DecodeError: no_frames.
     """
     packets = _Packets()
-    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
-    # Where a stream does not say how long it is, its container does, which counts sound as well.
-    wanted = [stream] if stream_seconds(stream) else list(container.streams)
     try:
-        for packet in demuxed(container, wanted):
-            if packet.stream_index == stream.index:
-                packets.add(packet, is_vp8=is_vp8)
-            else:
-                packets.add_other(packet)
-            if container.format.name in _STILLS and packets.pts:
-                break
+        packets.read(container, stream)
     except MemoryError:
         raise
     except av.error.FFmpegError as error:
@@ -161,6 +172,7 @@ def _index(container: InputContainer, stream: VideoStream, packets: _Packets) ->
         last_duration=last_duration,
         seconds_ahead=0.0 if jumps is None else jumps.seconds_ahead,
         end_of_others=packets.end_of_others,
+        has_late_streams=packets.has_late_streams,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import av
@@ -202,14 +202,18 @@ def thumbnail_streams(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if stream.disposition & Disposition.timed_thumbnails]
 
 
-def demuxed(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
+def demuxed(container: InputContainer, streams: list[Any]) -> Generator[Packet[Any], None, bool]:
     """Yield the packets of some streams, and then one without content for each.
 
-    Where a stream appears on the way that was not there when the file was opened, PyAV ends with an
-    IndexError: it looks for all streams to yield a last packet for. Those asked for have theirs by then.
+    Returns:
+        Whether a stream begins on the way that was not there when the file was opened. PyAV then ends with an
+        IndexError: it looks for all streams to yield a last packet for. Those asked for have theirs by then.
     """
-    with contextlib.suppress(IndexError):
+    try:
         yield from container.demux(streams)
+    except IndexError:
+        return True
+    return False
 
 
 def reason_of(error: Exception) -> str:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding.film_table import FilmTable
 
-__all__ = ["CHUNK_BYTES", "PACKET_BYTES", "SYNC", "transport_table"]
+__all__ = ["PACKET_BYTES", "SYNC", "transport_table"]
 
 # ISO/IEC 13818-1, sections 2.4.3.2 (packets), 2.4.3.4 (adaptation fields) and 2.4.3.6 (PES headers).
 PACKET_BYTES = 188
 SYNC = 0x47
-CHUNK_BYTES = (1 << 13) * PACKET_BYTES
+_CHUNK_BYTES = (1 << 13) * PACKET_BYTES
 _CLOCK = 1 << 33  # ticks after which time stamps begin anew
 _PES_STAMPS_BYTES = 19  # a PES header up to the end of both time stamps
 _DAMAGED, _SCRAMBLED, _DISCONTINUOUS = 0x80, 0xC0, 0x80
@@ -40,9 +40,9 @@ def transport_table(descriptor: int, pid: int, start_time: int | None) -> FilmTa
     if size_bytes % PACKET_BYTES or start_time is None:
         return None
     parts = []
-    for start in range(0, size_bytes, CHUNK_BYTES):
-        content = os.pread(descriptor, CHUNK_BYTES, start)
-        if len(content) != min(CHUNK_BYTES, size_bytes - start):
+    for start in range(0, size_bytes, _CHUNK_BYTES):
+        content = os.pread(descriptor, _CHUNK_BYTES, start)
+        if len(content) != min(_CHUNK_BYTES, size_bytes - start):
             return None
         part = _rows(np.frombuffer(content, dtype=np.uint8).reshape(-1, PACKET_BYTES), pid, start)
         if part is None:
