@@ -100,6 +100,8 @@ def _track_header(descriptor: int, track: _Track) -> Header:
         problems.append("an edit list that plays backwards, at another pace or holds a picture")
     if any(other != orders[0] for other in orders[1:]):
         problems.append("descriptions of the same track that disagree on how it is shown")
+    if any(entry.kind != entries[0].kind for entry in entries[1:]):
+        problems.append("descriptions of the same track that are of several codecs, of which one is decoded")
     if not all(_is_tiled(descriptor, entry) for entry in entries):
         problems.append(MISPLACED)
     crop: Crop | None = NO_CROP

@@ -131,6 +131,7 @@ PROBLEMS: dict[str, tuple[bytes, str]] = {
     "no entry": (movie(track()), MISPLACED),
     "an entry that is not all boxes": (movie(track(entry(bytes(20), CENTRED))), MISPLACED),
     "entries that disagree": (movie(track(entry(), entry(CENTRED))), "disagree"),
+    "entries of several codecs": (movie(track(entry(), entry(kind=b"hvc1"))), "of several codecs"),
     "a short record": (movie(track(entry(box(b"dvcC", b"\1\0")))), "cut short"),
     "a record without compatibility": (movie(track(entry(box(b"dvcC", b"\1\0\x10\x08")))), "profile 8"),
     "a second record": (
