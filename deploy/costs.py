@@ -18,7 +18,8 @@ import torch
 
 from operators.fetch import fetch
 from securevqa_core import weights, zoo
-from securevqa_core.decoding.benchmark import CLIPS, BenchConfig, make_clip
+from securevqa_core.decoding.bench_config import CLIPS, BenchConfig
+from securevqa_core.decoding.benchmark import make_clip
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.fragments import splice
 from securevqa_core.guardian import add_guardian_map

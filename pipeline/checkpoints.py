@@ -1,14 +1,46 @@
-"""Owns reading the checkpoint that people name: a model's name for what ships of it, a file, or a URI."""
+"""Owns the checkpoints that people name: what ships of a model, a file, a URI; and what is said of them."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
 from operators.storage import StorageError, read_bytes, redact
+from pipeline.results import Result
 from securevqa_core import weights, zoo
 from securevqa_core.errors import CheckpointError
+from securevqa_core.published import assemble, read_published
+from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
-__all__ = ["checkpoint_bytes", "read_checkpoint"]
+__all__ = [
+    "StoredCheckpoint",
+    "checkpoint_bytes",
+    "halve",
+    "import_published",
+    "mix",
+    "model_facts",
+    "read_checkpoint",
+    "read_stored",
+    "stored_result",
+    "verified",
+]
 
 PIECE_SECONDS = 60.0  # for each piece of the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredCheckpoint:
+    """A checkpoint, and the file it was read from."""
+
+    checkpoint: weights.Checkpoint
+    sha256: str  # of the file
+    size_bytes: int
 
 
 def checkpoint_bytes(name: str) -> bytes:
@@ -37,3 +69,178 @@ def read_checkpoint(name: str, *, architecture: str | None = None) -> weights.Ch
     checkpoint = weights.read(checkpoint_bytes(name), architecture=architecture, name=redact(name))
     weights.build(checkpoint)  # what does not fit is said here, not in a worker
     return checkpoint
+
+
+def read_stored(name: str) -> StoredCheckpoint:
+    """Return a checkpoint and its file's digest and size.
+
+    Raises:
+        CheckpointError: it cannot be read or is not one.
+    """
+    content = checkpoint_bytes(name)
+    return StoredCheckpoint(
+        checkpoint=weights.read(content, name=redact(name)),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+    )
+
+
+def import_published(files: Sequence[Path], *, architecture: str, partial: bool, output: Path) -> str:
+    """Make a checkpoint from published weights, and return its status.
+
+    Raises:
+        CheckpointError: a file is none of published weights, or they do not fit the architecture.
+    """
+    assembled = assemble([read_published(file) for file in files], architecture=architecture, partial=partial)
+    scores = fingerprint(assembled.model, zoo.spec(architecture).sampling)
+    weights.save(
+        output,
+        assembled.model,
+        architecture=architecture,
+        calibration=assembled.calibration,
+        status=assembled.status,
+        card=assembled.card | {FINGERPRINT: list(scores)},
+    )
+    return assembled.status
+
+
+def halve(checkpoint: weights.Checkpoint, output: Path) -> None:
+    """Write a checkpoint with its weights rounded to 16 bits."""
+    rounded = weights.build(checkpoint).half().float()
+    seen = fingerprint(rounded, zoo.spec(checkpoint.architecture).sampling)
+    weights.save(
+        output,
+        rounded,
+        architecture=checkpoint.architecture,
+        calibration=checkpoint.calibration,
+        status=checkpoint.status,
+        card=checkpoint.card | {"halved": checkpoint.checkpoint_id, FINGERPRINT: list(seen)},
+        is_half=True,
+    )
+
+
+def mix(one: weights.Checkpoint, other: weights.Checkpoint, *, share: float, output: Path) -> None:
+    """Write the weights on the line from `one` to `other`, of which `share` is 0..1.
+
+    Raises:
+        CheckpointError: they are of different architectures.
+        ConfigurationError: `share` is out of range.
+    """
+    mixture = weights.mixed(one, other, share=share)
+    seen = fingerprint(weights.build(mixture), zoo.spec(mixture.architecture).sampling)
+    weights.rewrite(output, mixture, additions={FINGERPRINT: list(seen)})
+
+
+def verified(name: str, *, digest: str | None) -> Result:
+    """Check that a checkpoint is whole, fits, and scores a fixed input as where it was made.
+
+    Raises:
+        CheckpointError: it is not so.
+    """
+    verification = verify(checkpoint_bytes(name), name=redact(name), digest=digest)
+    found = verification.checkpoint
+    record = {
+        "checkpoint_id": found.checkpoint_id,
+        "status": found.status,
+        "sha256": verification.sha256,
+        "num_tensors": len(found.tensors),
+        "has_digest": found.has_digest,
+        "fingerprint": list(verification.scores),
+        "difference": verification.difference,
+    }
+    state = "as they were written" if found.has_digest else "with no digest in the file to check them by"
+    compared = "with nothing: the card has no fingerprint"
+    if verification.difference is not None:
+        compared = f"with the card: {verification.difference:.1e} of the largest score apart"
+    shown = [
+        f"checkpoint   {found.checkpoint_id}, {found.status}",
+        f"sha256       {verification.sha256}{'' if digest is None else ', as expected'}",
+        f"weights      {len(found.tensors)} tensors, all there, all finite, {state}",
+        f"fingerprint  {' '.join(f'{score:g}' for score in verification.scores)}",
+        f"compared     {compared}",
+    ]
+    return Result(record=record, shown=shown)
+
+
+def stored_result(name: str) -> Result:
+    """Return what a checkpoint is: architecture, status, calibration, sampling, size and card.
+
+    Raises:
+        CheckpointError: it cannot be read or is not one.
+    """
+    facts = _facts(read_stored(name))
+    shown = list(_lines(facts))
+    if facts["status"] == "untrained":
+        shown.append("untrained: its scores mean nothing, and every verdict is review")
+    return Result(record=facts, shown=shown)
+
+
+def _facts(stored: StoredCheckpoint) -> dict[str, Any]:
+    checkpoint = stored.checkpoint
+    spec, model = zoo.spec(checkpoint.architecture), weights.build(checkpoint)
+    return {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "architecture": checkpoint.architecture,
+        "description": spec.description,
+        "status": checkpoint.status,
+        "sha256": stored.sha256,
+        "size_bytes": stored.size_bytes,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "calibration": checkpoint.calibration.as_dict(),
+        "sampling": spec.sampling.as_dict(),
+        "card": checkpoint.card,
+    }
+
+
+def _lines(value: Any, indent: str = "") -> Iterator[str]:
+    """Yield an object as lines for a person; scalars as JSON, which lets no control character through."""
+    for name, inner in value.items():
+        label = f"{indent}{json.dumps(name)[1:-1]}"
+        if isinstance(inner, dict) and inner:
+            yield f"{label}:"
+            yield from _lines(inner, indent + "  ")
+        elif isinstance(inner, list) and any(isinstance(item, dict) for item in inner):
+            for number, item in enumerate(inner, start=1):
+                yield from _lines({f"{name} {number}": item}, indent)
+        elif isinstance(inner, list):
+            yield f"{label:26} {' '.join(map(json.dumps, inner))}"
+        else:
+            yield f"{label:26} {json.dumps(inner)}"
+
+
+def model_facts(name: str) -> dict[str, Any]:
+    """Return what there is to know of a model of the zoo before it is chosen."""
+    spec = zoo.spec(name)
+    path = weights.shipped(name)
+    return {
+        "model": name,
+        "is_default": name == zoo.DEFAULT_MODEL,
+        "weights": "ships" if path.exists() else "bring",
+        "checkpoint_bytes": path.stat().st_size if path.exists() else None,
+        "num_weights": _num_weights(spec),
+        "description": spec.description,
+        "looks_at": _looks_at(spec),
+        "draws": spec.num_draws,
+        "sampling": spec.sampling.as_dict(),
+    }
+
+
+def _num_weights(spec: zoo.ModelSpec) -> int:
+    """Count the values of a model's weights without making them."""
+    with torch.device("meta"):
+        return sum(one.numel() for one in spec.make(spec).state_dict().values())
+
+
+def _looks_at(spec: zoo.ModelSpec) -> str:
+    """Say what of a video is looked at in one draw."""
+    sampling = spec.sampling
+    if sampling.picture_rate:
+        size = f"{sampling.picture_width} x {sampling.picture_height}"
+        return f"Per second: {sampling.picture_rate} whole frame in {size}."
+    if sampling.has_statistics:
+        return "Needs every frame decoded, at its own size."
+    clips = f"{sampling.num_clips} x {sampling.clip_frames} frames in {sampling.fragment_side} pixels"
+    segments = f"{sampling.num_segments} x {sampling.segment_frames} whole frames in {sampling.segment_side}"
+    looked = [clips] if sampling.fragment_side > 32 else []
+    looked += [segments] if sampling.num_segments else []
+    return f"Per draw: {', '.join(looked)}."

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 from rich import box
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
@@ -29,6 +30,7 @@ __all__ = [
     "fitted",
     "json_lines",
     "json_text",
+    "parquet_bytes",
     "readable",
     "short_ids",
 ]
@@ -169,6 +171,13 @@ def _of_known_zone(column: Any) -> Any:
     except (ValueError, LookupError):
         return column.cast(kind).cast(pa.timestamp(kind.unit, "UTC"))
     return column
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Encode as compressed Parquet."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def json_lines(table: pa.Table) -> bytes:

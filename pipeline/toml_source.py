@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Path", "TomlSource"]
+from securevqa_core.errors import ConfigurationError
+
+__all__ = ["Path", "TomlSource", "read_notes"]
 
 Path = tuple[str | int, ...]  # of a value in the document: names of tables, places in arrays
 
@@ -59,6 +62,22 @@ class TomlSource:
         if place is None:
             return f"line 1: not readable TOML: {message}"
         return f"line {place[2] or len(self.text.splitlines()) or 1}: not readable TOML: {place[1]}"
+
+
+def read_notes(path: pathlib.Path) -> dict[str, Any]:
+    """Return text by name.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds anything but text by name.
+    """
+    try:
+        found = TomlSource(name=str(path), text=path.read_text()).document()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"notes {str(path)!r} cannot be read: {error}") from error
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(f"notes {str(path)!r} must hold text, got {name} = {value!r}")
+    return found
 
 
 def _has(document: Any, path: Path) -> bool:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securevqa_core.errors import UndefinedError
-from securevqa_core.types import require_range
+from securevqa_core.types import NUM_RESAMPLES, require_range
 
 __all__ = [
     "CONFIDENCE",
-    "NUM_RESAMPLES",
     "Estimate",
     "Resamples",
     "Rows",
@@ -24,7 +23,6 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-NUM_RESAMPLES = 1000
 Rows = NDArray[np.intp]  # row numbers
 
 _MOST_UNDEFINED = 0.05  # share of resamples; with more, what is left is no picture of the spread

@@ -7,9 +7,11 @@ from typing import Literal
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["DecodeLimits", "Precision", "SamplingConfig", "VideoInfo", "require_range"]
+__all__ = ["NUM_RESAMPLES", "DecodeLimits", "Precision", "SamplingConfig", "VideoInfo", "require_range"]
 
 Precision = Literal["float32", "bfloat16"]  # of the backbones' arithmetic
+
+NUM_RESAMPLES = 1000  # of a bootstrap, where nobody says how many
 
 # Settings of `SamplingConfig` that are false until they are used.
 _ADDED_LATER = frozenset(

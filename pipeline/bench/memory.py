@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.bench.processes import Cost, measured, securevqa_command
-from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, make_clip
+from securevqa_core.decoding.bench_config import BenchClip, BenchConfig
+from securevqa_core.decoding.benchmark import make_clip
 
 __all__ = ["HEIGHTS", "LIMIT_BYTES", "MINUTES", "peak_memory"]
 

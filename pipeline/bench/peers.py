@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.bench.processes import Cost, measured, securevqa_command
 from securevqa_core import ffmpeg, weights, zoo
-from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, make_clip
+from securevqa_core.decoding.bench_config import BenchClip, BenchConfig
+from securevqa_core.decoding.benchmark import make_clip
 
 __all__ = ["CLIPS", "PEERS", "VMAF", "PeerClip", "compare_peers"]
 

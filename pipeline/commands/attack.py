@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operators.storage import redact, scheme_of
+from operators.uris import redact, scheme_of
 from pipeline.commands.places import folder_option
-from pipeline.commands.terminal import console, events, print_json, resumable, say
+from pipeline.commands.terminal import events, resumable
+from pipeline.results import Result
 from securevqa_core.attacks.names import ATTACKS, DEFENCES
 from securevqa_core.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ["attack_command"]
 
-_BESIDE_A_SUITE = {"manifest", "output", "suite", "workers", "address", "json"}
+_BESIDE_A_SUITE = {"manifest", "output", "suite", "workers", "address"}
 _MEASURES = {
     "mean change": "signed",
     "mean size of the change": "absolute",
@@ -177,8 +181,7 @@ def attack_command(
             help="Ray cluster; default: RAY_ADDRESS, else Ray is started here.", rich_help_panel=_RUN
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print attack.json, or suite.json.")] = False,
-) -> None:
+) -> Result:
     """Attack the first seconds of every video of MANIFEST and measure what became of its score."""
     given = _given(context)
     if suite is not None:
@@ -197,12 +200,7 @@ def attack_command(
             rows = read_suite(suite, manifest=manifest, output=output)
             with _started(runner, workers, address) as run:
                 suite_record = run_suite(rows, tell=events.note, run=run)
-            if json:
-                print_json(suite_record)
-                return
-            for line in (output / "tables.md").read_text().splitlines():
-                say(line)
-            return
+            return Result(record=suite_record, shown=(output / "tables.md").read_text().splitlines())
         target = TargetConfig(
             model=model, checkpoint=_path(checkpoint, "checkpoint"), defences=tuple(defence or ())
         )
@@ -243,10 +241,7 @@ def attack_command(
         )
         with _started(runner, workers, address) as run:
             record = attack_videos(config, tell=events.note, run=run)
-    if json:
-        print_json(record)
-    else:
-        _show(record, output)
+    return Result(record=record, shown=list(_lines(record, output)))
 
 
 @contextlib.contextmanager
@@ -268,7 +263,7 @@ def _given(context: typer.Context) -> set[str]:
     """Return the names of the options that were given."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    return given - {"quiet", "verbose"}
+    return given - {"quiet", "verbose", "json"}
 
 
 def _require_used(given: set[str], attack: str, workers: int | None) -> None:
@@ -291,7 +286,7 @@ _LOOKED_AT = {
 }
 
 
-def _show(record: dict[str, Any], output: Path) -> None:
+def _lines(record: dict[str, Any], output: Path) -> Iterator[RenderableType]:
     from rich import box  # noqa: PLC0415 - what help need not wait for
     from rich.table import Table  # noqa: PLC0415
 
@@ -303,13 +298,13 @@ def _show(record: dict[str, Any], output: Path) -> None:
             table.add_row(name, *(_cell(record[one][key]) for one in ("attack", "noise_floor")))
         for crf, measures in record["codec"].items():
             table.add_row(f"mean change after x264, CRF {crf}", _cell(measures["signed"]), "")
-        console.print(table)
+        yield table
         for name, measures in (record["agreement"] or {}).items():
-            say(f"{name.replace('_', ' ')}: {_cell(measures)}")
+            yield f"{name.replace('_', ' ')}: {_cell(measures)}"
     spent = record["spent"] or {}
     columns = ("linf", "psnr", "ssim", "vmaf", "vmaf_neg")
-    say(", ".join(f"{name} {spent[name]:.2f}" for name in columns if spent.get(name) is not None))
-    say(f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json")
+    yield ", ".join(f"{name} {spent[name]:.2f}" for name in columns if spent.get(name) is not None)
+    yield f"{record['num_attacked']} attacked, {record['num_failed']} failed; written: {output}/attack.json"
 
 
 def _cell(measures: dict[str, Any]) -> str:

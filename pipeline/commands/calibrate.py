@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from operators.stage import SCORED
 from pipeline.commands.evaluate import LabelOptions
 from pipeline.commands.options import spread
 from pipeline.commands.places import file_option
-from pipeline.commands.terminal import events, print_json, resumable, say
-from pipeline.evaluation.evaluate import Contestant, read_labelled, score_contestants
-from pipeline.evaluation.scored import Scored, read_scored
-from pipeline.manifests.labelled import EvaluationSettings
-from pipeline.runs.lock import alone
-from pipeline.runs.rundir import RunDirectory
-from pipeline.scoring.config import ScoreConfig
-from securevqa_core import weights, zoo
-from securevqa_core.calibration import Calibration, fit_calibration
-from securevqa_core.errors import CheckpointError, ConfigurationError
-from securevqa_core.logistic import Floats
-from securevqa_core.metrics import rmse
-from securevqa_core.randomness import Key
+from pipeline.commands.terminal import events, resumable
+from pipeline.results import Result
+from securevqa_core.errors import ConfigurationError
 
-__all__ = ["Refit", "calibrate_command", "refit"]
+if TYPE_CHECKING:
+    from pipeline.evaluation.evaluate import Contestant
+    from pipeline.scoring.config import ScoreConfig
 
-_CONTESTANT = "run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refit:
-    """A refitted calibration and the n points that it was fitted to."""
-
-    calibration: Calibration
-    raw: Floats  # (n,) on the model's own scale
-    labels: Floats  # (n,) on 0..100
+__all__ = ["calibrate_command"]
 
 
 @spread(LabelOptions)
@@ -53,10 +34,9 @@ def calibrate_command(
         str | None,
         typer.Option(help="Finished run of the checkpoint over labelled rows; default: videos are scored."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print both calibrations, for programs.")] = False,
     *,
     options: LabelOptions,
-) -> None:
+) -> Result:
     """Refit the calibration of CHECKPOINT to labels, and write it with the same weights as a new file."""
     if run is None and labelled_manifest is None:
         raise ConfigurationError("give LABELLED_MANIFEST, --run, or both: labels of the videos of a run")
@@ -64,9 +44,19 @@ def calibrate_command(
         options.require_no_scoring(but=("pass_at", "reject_below"))
     if output.exists():
         raise ConfigurationError(f"output must not be there yet, got {str(output)!r}")
-    settings = options.settings()
-    one = _named(checkpoint)
-    key = Key.public(0) if run is not None else options.key()
+    with events.doing("loading", is_logged=False):
+        # Seconds of imports, which help need not wait for.
+        from pipeline.evaluation.calibrate import contestant, refit, refit_lines, refit_note  # noqa: PLC0415
+        from pipeline.evaluation.evaluate import read_labelled, score_contestants  # noqa: PLC0415
+        from pipeline.evaluation.scored import read_scored  # noqa: PLC0415
+        from pipeline.runs.lock import alone  # noqa: PLC0415
+        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
+        from securevqa_core import weights  # noqa: PLC0415
+        from securevqa_core.randomness import Key  # noqa: PLC0415
+
+        settings = options.settings()
+        one = contestant(checkpoint)
+        key = Key.public(0) if run is not None else options.key()
 
     def configure(one: Contestant, manifest: str, output: str) -> ScoreConfig:
         return replace(options, uri_column="uri").config(
@@ -90,91 +80,13 @@ def calibrate_command(
         with resumable(), alone(directory):
             runs = score_contestants(table, [one], directory, configure=configure, events=events)
         directory = runs[one.name]
-    scored = read_scored(_CONTESTANT, directory, settings, labels=labels, tell=events.note)
+    scored = read_scored(one.name, directory, settings, labels=labels, tell=events.note)
     fitted = refit(scored, loaded)
-    note = {"refit": _note(fitted, scored, loaded, settings)}
+    note = {"refit": refit_note(fitted, scored, loaded, settings)}
     written = weights.rewrite(output, loaded, additions=note, calibration=fitted.calibration)
-    if json:
-        print_json(note | {"checkpoint_id": written, "calibration": fitted.calibration.as_dict()})
-        return
-    _show(fitted, loaded, thresholds=(options.pass_at, options.reject_below))
-    say(f"written: {output}, checkpoint_id {written}")
-
-
-def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
-    """Fit a calibration to the labelled rows that a checkpoint scored.
-
-    Raises:
-        CheckpointError: the run is of other weights.
-        UndefinedError: the labels fix no calibration (`fit_calibration`).
-    """
-    scored_by = scored.run["provenance"]["checkpoint_id"]
-    if scored_by != checkpoint.checkpoint_id:
-        raise CheckpointError(
-            f"run {scored.uri} must be of {checkpoint.checkpoint_id}, as raw scores of other weights are on "
-            f"another scale; got {scored_by}"
-        )
-    rows = [
-        (row["raw_score"], row["label_points"])
-        for row in scored.rows.values()
-        if row["status"] == SCORED and row["label_points"] is not None
-    ]
-    raw, labels = np.array(rows, dtype=np.float64).reshape(-1, 2).T
-    return Refit(calibration=fit_calibration(raw, labels), raw=raw, labels=labels)
-
-
-def _named(checkpoint: str) -> Contestant:
-    if checkpoint in zoo.names():
-        return Contestant(name=_CONTESTANT, model=checkpoint)
-    return Contestant(name=_CONTESTANT, checkpoint=checkpoint)
-
-
-def _note(
-    fitted: Refit, scored: Scored, checkpoint: weights.Checkpoint, settings: EvaluationSettings
-) -> dict[str, object]:
-    """Return what the card says of the refit: enough to undo it and to do it again."""
-    return {
-        "source_checkpoint_id": checkpoint.checkpoint_id,
-        "previous_calibration": checkpoint.calibration.as_dict(),
-        "num_rows": len(fitted.raw),
-        "label": {"column": scored.label_name, **asdict(scored.label_range)},
-        "where": list(settings.where),
-        "run_fingerprint": scored.run["fingerprint"],
-        "rmse_points": rmse(fitted.calibration.to_score(fitted.raw), fitted.labels),
-    }
-
-
-def _show(fitted: Refit, checkpoint: weights.Checkpoint, *, thresholds: tuple[float, float]) -> None:
-    old, new = checkpoint.calibration, fitted.calibration
-    say(f"{len(fitted.raw)} labelled rows; calibration low, high, midpoint, scale:")
-    for name, one in (("before", old), ("after", new)):
-        figures = ", ".join(f"{value:.6g}" for value in one.as_dict().values())
-        error = rmse(one.to_score(fitted.raw), fitted.labels)
-        say(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
-    scores = np.asarray(new.to_score(fitted.raw))
-    for option, label in zip(("--pass-at", "--reject-below"), thresholds, strict=True):
-        say(f"  {_suggestion(option, label, old, new)}{_shares(option, label, scores, fitted.labels)}")
-
-
-def _suggestion(option: str, label: float, old: Calibration, new: Calibration) -> str:
-    """Say at which score the fit expects a label."""
-    if not new.low < label < new.high:
-        return (
-            f"{option}: no score is worth a label of {label:g}, the fit spans {new.low:.1f}..{new.high:.1f}"
-        )
-    before = old.to_score(new.to_raw(label))
-    return (
-        f"{option} {label:g}: where a label of {label:g} is expected (it was {before:.1f} before the refit)"
+    lines = refit_lines(fitted, loaded, thresholds=(options.pass_at, options.reject_below))
+    calibration = fitted.calibration.as_dict()
+    return Result(
+        record=note | {"output": str(output), "checkpoint_id": written, "calibration": calibration},
+        shown=[*lines, f"written: {output}, checkpoint_id {written}"],
     )
-
-
-def _shares(option: str, label: float, scores: Floats, labels: Floats) -> str:
-    """Say how often rows beyond a threshold have a label beyond it."""
-    is_pass = option == "--pass-at"
-    beyond = scores >= label if is_pass else scores < label
-    right = labels >= label if is_pass else labels < label
-    if not beyond.any():
-        return "; no row lies beyond it"
-    side = f"{label:g} or more" if is_pass else f"below {label:g}"
-    share = float(right[beyond].mean())
-    return f"; {share:.0%} of the {int(beyond.sum())} rows that score {side} are labelled {side}"

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from pipeline.commands.places import file_option, folder_option
-from pipeline.commands.terminal import console, events, resumable, say
-from pipeline.datasets.build import Budget, Built, build_dataset
-from pipeline.datasets.manifest import read_row
-from pipeline.datasets.opinions import Opinions, OpinionsOf
-from pipeline.keys import forget_credentials
-from securevqa_core.datasets.build import BuildConfig
-from securevqa_core.datasets.rebuild import rebuild_clip
-from securevqa_core.opinions.tables import VERSIONS
+from pipeline.commands.terminal import events, resumable
+from pipeline.environment import forget_credentials
+from pipeline.results import Result
+from securevqa_core.datasets.config import BuildConfig
+from securevqa_core.opinions.versions import DEFAULT_TEACHER, VERSIONS
 
 __all__ = ["dataset_app"]
 
-_SPLITS = ("train", "val", "test")
 _DEFAULTS = BuildConfig()
-_OPINIONS = Opinions()
 
 dataset_app = typer.Typer(no_args_is_help=True)
 
@@ -56,13 +49,11 @@ def build_command(
     ] = False,
     opinions: Annotated[
         str,
-        typer.Option(
-            help=f"Clips that get people's opinion, as predicted: {', '.join(get_args(OpinionsOf))}."
-        ),
-    ] = _OPINIONS.of,
+        typer.Option(help="Clips that get people's opinion, as predicted: none, pristine, all."),
+    ] = "all",
     teacher: Annotated[
         str, typer.Option(help=f"Who predicts it: {', '.join(VERSIONS)}; the later, the quicker.")
-    ] = _OPINIONS.teacher,
+    ] = DEFAULT_TEACHER,
     val_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.val_share,
     test_share: Annotated[float, typer.Option(help="Of the sources, 0..1.")] = _DEFAULTS.test_share,
     workers: Annotated[
@@ -74,8 +65,13 @@ def build_command(
     max_minutes: Annotated[
         float | None, typer.Option(help="Begin no view after so many minutes; default: no end.")
     ] = None,
-) -> None:
+) -> Result:
     """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
+    with events.doing("loading", is_logged=False):
+        from pipeline.datasets.build import Budget, build_dataset  # noqa: PLC0415 - seconds, as below
+        from pipeline.datasets.opinions import Opinions  # noqa: PLC0415
+        from pipeline.datasets.summary import summary  # noqa: PLC0415
+
     config = BuildConfig(
         seed=seed,
         views_per_source=views_per_source,
@@ -92,7 +88,9 @@ def build_command(
         built = build_dataset(
             sources, output, config, opinions=wanted, budget=budget, workers=workers, events=events
         )
-    _show(built)
+    for item in built.left_out:
+        events.note(f"left out {item.name}: {item.reason}")
+    return summary(built)
 
 
 @dataset_app.command("rebuild")
@@ -107,38 +105,13 @@ def rebuild_command(
     any_ffmpeg: Annotated[
         bool, typer.Option("--any-ffmpeg", help="Even if the pixels may differ a little.")
     ] = False,
-) -> None:
+) -> Result:
     """Make the clip ROW_URI of MANIFEST again from its source: the same pixels."""
-    rebuild_clip(read_row(manifest, row_uri), output, roots=sources or [], any_ffmpeg=any_ffmpeg)
-    say(f"written: {output}")
+    with events.doing("loading", is_logged=False):
+        from pipeline.datasets.manifest import read_row  # noqa: PLC0415 - as above
+        from securevqa_core.datasets.rebuild import rebuild_clip  # noqa: PLC0415
 
-
-def _show(built: Built) -> None:
-    console.print(_table(built))
-    for group in built.groups:
-        say(f"one group, so one split: {', '.join(group)}")
-    for item in built.left_out:
-        events.note(f"left out {item.name}: {item.reason}")
-    if built.left_out:
-        say(f"{len(built.left_out)} left out, named above")
-    if built.num_views_left:
-        say(f"{built.num_views_left} views left: the same command without its budget makes the rest")
-    say(f"manifest: {built.manifest}")
-
-
-def _table(built: Built) -> Table:
-    """Count clips of each family in each split, and sources."""
-    clips = Counter((record.family, record.split) for record in built.records)
-    sources = Counter(split for _, split in {(record.source, record.split) for record in built.records})
-    table = Table(title=f"{len(built.records)} clips of {sources.total()} sources")
-    table.add_column("family")
-    for name in (*_SPLITS, "all"):
-        table.add_column(name, justify="right")
-    for family in sorted({record.family for record in built.records}):
-        counts = [clips[family, split] for split in _SPLITS]
-        table.add_row(family, *map(str, (*counts, sum(counts))))
-    table.add_section()
-    of_splits = Counter(record.split for record in built.records)
-    table.add_row("clips", *(str(of_splits[split]) for split in _SPLITS), str(of_splits.total()))
-    table.add_row("sources", *(str(sources[split]) for split in _SPLITS), str(sources.total()))
-    return table
+    with events.doing(f"making {row_uri}", is_logged=False):
+        row = read_row(manifest, row_uri)
+        rebuild_clip(row, output, roots=sources or [], any_ffmpeg=any_ffmpeg)
+    return Result(record={"uri": row["uri"], "output": str(output)}, shown=[f"written: {output}"])

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.places import file_option
-from pipeline.commands.terminal import say
-from pipeline.commands.weights import read_checkpoint
-from pipeline.toml_source import TomlSource
-from securevqa_core import weights
+from pipeline.commands.terminal import events
+from pipeline.results import Result
+from pipeline.toml_source import read_notes
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["describe_command"]
@@ -31,16 +30,23 @@ def describe_command(
         Path | None,
         typer.Option(help="TOML of text: data, labels, limits, use, ...; default: none."),
     ] = None,
-) -> None:
+) -> Result:
     """Write CHECKPOINT, its weights as they are, with results of an evaluation and notes in its card."""
-    stored = read_checkpoint(checkpoint).checkpoint
+    with events.doing("loading", is_logged=False):
+        from pipeline.checkpoints import read_stored  # noqa: PLC0415 - seconds of imports
+        from securevqa_core import weights  # noqa: PLC0415
+
+        stored = read_stored(checkpoint).checkpoint
     entries = {
         "described": stored.checkpoint_id,
         "evaluation": _results(evaluation, stored.checkpoint_id),
-        "notes": {} if notes is None else _notes(notes),
+        "notes": {} if notes is None else read_notes(notes),
     }
     written = weights.rewrite(output, stored, additions=entries)
-    say(f"written: {output}, checkpoint_id {written}")
+    return Result(
+        record=entries | {"output": str(output), "checkpoint_id": written},
+        shown=[f"written: {output}, checkpoint_id {written}"],
+    )
 
 
 def _results(path: Path, checkpoint_id: str) -> dict[str, Any]:
@@ -60,19 +66,3 @@ def _results(path: Path, checkpoint_id: str) -> dict[str, Any]:
             f"evaluation {str(path)!r} must be of {checkpoint_id}, got {', '.join(sorted(by_id))}"
         )
     return facts | {name: by_id[checkpoint_id][name] for name in _OF_A_MODEL}
-
-
-def _notes(path: Path) -> dict[str, Any]:
-    """Return text by name.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or holds anything but text by name.
-    """
-    try:
-        found = TomlSource(name=str(path), text=path.read_text()).document()
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"notes {str(path)!r} cannot be read: {error}") from error
-    for name, value in found.items():
-        if not isinstance(value, str):
-            raise ConfigurationError(f"notes {str(path)!r} must hold text, got {name} = {value!r}")
-    return found

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operators.storage import redact
+from operators.uris import redact
 from pipeline.commands.options import ScoreOptions, spread
-from pipeline.commands.terminal import console, events, print_json, resumable, say
-from pipeline.manifests.labels import LABEL_FORMATS
-from securevqa_core.bootstrap import NUM_RESAMPLES
+from pipeline.commands.terminal import console, events, resumable
+from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
+from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.types import NUM_RESAMPLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.console import RenderableType
 
     from operators.schema import Row
     from pipeline.evaluation.evaluate import Contestant, LabelledSource
@@ -77,7 +79,6 @@ class LabelOptions(ScoreOptions):
             ConfigurationError: an option is out of range.
         """
         from pipeline.manifests.labelled import EvaluationSettings  # noqa: PLC0415 - as below
-        from pipeline.manifests.labels import LabelRange  # noqa: PLC0415
 
         scale = LABEL_FORMATS.get(self.labels_format or "")
         if self.label_range is not None:
@@ -166,10 +167,9 @@ def evaluate_command(
         int, typer.Option(help="Bootstrap resamples.", rich_help_panel=_MEASURED)
     ] = NUM_RESAMPLES,
     resample_seed: Annotated[int, typer.Option(help="Of the resampling.", rich_help_panel=_MEASURED)] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print evaluation.json, for programs.")] = False,
     *,
     options: LabelOptions,
-) -> None:
+) -> Result:
     """Score the videos of LABELLED_MANIFEST, or take finished runs, and compare scores with labels."""
     if labelled_manifest is None and (model or checkpoint or not run):
         raise ConfigurationError("LABELLED_MANIFEST must be given to score videos; --run takes finished runs")
@@ -207,10 +207,7 @@ def evaluate_command(
             late_labels={} if late is None else dict.fromkeys(finished, late),
             tell=events.note,
         )
-    if json:
-        print_json(compared.record)
-    else:
-        _show(compared.record, directory)
+    return Result(record=compared.record, shown=list(_lines(compared.record, directory)))
 
 
 def _scored(
@@ -241,7 +238,7 @@ def _scored(
     return score_contestants(table, entered, directory, configure=configure, events=events), settings
 
 
-def _show(record: dict[str, Any], directory: RunDirectory) -> None:
+def _lines(record: dict[str, Any], directory: RunDirectory) -> Iterator[RenderableType]:
     from rich import box  # noqa: PLC0415 - what help need not wait for
     from rich.table import Table  # noqa: PLC0415
 
@@ -257,20 +254,20 @@ def _show(record: dict[str, Any], directory: RunDirectory) -> None:
     for rows, name, measures in _measured(record):
         cells = [_cell(measures[key]) for key in _MEASURES.values()]
         table.add_row(literal(rows, console), literal(name, console), str(measures["num_rows"]), *cells)
-    console.print(table)
+    yield table
     for model in record["models"]:
         for line in _remarks(model):
-            say(f"{model['name']}: {line}")
+            yield f"{model['name']}: {line}"
     for one in record["differences"]:
-        say(f"SRCC of {one['name']} minus {one['minus']}: {_interval(one['srcc'])}, on the same resamples")
+        yield f"SRCC of {one['name']} minus {one['minus']}: {_interval(one['srcc'])}, on the same resamples"
     counts = record["rows"]
     left = ", ".join(
         f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in _KEPT
     )
-    say(f"{counts['compared']} of {counts['total']} rows compared; left out: {left}")
+    yield f"{counts['compared']} of {counts['total']} rows compared; left out: {left}"
     drawn = f"whole {cluster} values" if cluster else "rows"
-    say(f"labels and RMSE in points of 100; 95% intervals from {num_resamples} resamples of {drawn}")
-    say(f"written: {directory.shown('evaluation.json')}, scatter.png, residuals.png")
+    yield f"labels and RMSE in points of 100; 95% intervals from {num_resamples} resamples of {drawn}"
+    yield f"written: {directory.shown('evaluation.json')}, scatter.png, residuals.png"
 
 
 _KEPT = ("total", "compared")

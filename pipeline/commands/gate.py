@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow as pa
 import typer
-from rich import box
-from rich.table import Table
 
-from operators.storage import join
-from pipeline.commands.terminal import console, events, print_json, say
-from pipeline.gate.decide import decide, what_if
-from pipeline.gate.lists import FORMATS, list_tables, require_formats, summary, write_lists
-from pipeline.gate.policy import read_policy, require_fit
-from pipeline.gate.schema import policy_schema
-from pipeline.gate.unmatched import unmatched
-from pipeline.gate.what_if_table import share, show_what_if
-from pipeline.runs.finished import read_finished_run
-from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import file_names
-from pipeline.text import literal
+from operators.uris import join
+from pipeline.commands.terminal import console, events, print_json, show
+from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["EXIT_LIMIT_BROKEN", "gate_command"]
 
 EXIT_LIMIT_BROKEN = 3  # the lists are written, and nothing is published
-SHOWN_REASONS = 20  # of each list, in a dry run
 
 
 def print_schema(is_asked: bool) -> None:
     """Print what editors check policies with, and end, where that is asked."""
     if is_asked:
+        from pipeline.gate.schema import policy_schema  # noqa: PLC0415 - imports that help need not wait for
+
         print_json(policy_schema())
         raise typer.Exit
 
@@ -46,7 +34,8 @@ def gate_command(
         str | None, typer.Option("--output", "-o", help="Folder for the lists; default: REPORT/gate.")
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help=f"{', '.join(FORMATS)}; repeat; default: parquet.")
+        list[str] | None,
+        typer.Option("--format", help="parquet, csv or jsonl; repeat; default: parquet."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and say why; write nothing.")] = False,
     vary: Annotated[
@@ -76,6 +65,15 @@ def gate_command(
     """Decide for every video of REPORT: publish, hold or review; exit code 3 where a limit is broken."""
     if thresholds is not None and vary is None:
         raise ConfigurationError(f"thresholds need --what-if RULE, got {thresholds!r} alone")
+    with events.doing("loading", is_logged=False):
+        from pipeline.gate.decide import decide, what_if  # noqa: PLC0415 - as above
+        from pipeline.gate.lists import list_tables, require_formats, summary, write_lists  # noqa: PLC0415
+        from pipeline.gate.policy import read_policy, require_fit  # noqa: PLC0415
+        from pipeline.gate.told import gate_lines  # noqa: PLC0415
+        from pipeline.gate.unmatched import unmatched  # noqa: PLC0415
+        from pipeline.gate.what_if_table import show_what_if  # noqa: PLC0415
+        from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
+        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
     require_formats(formats or [])
     rules = read_policy(policy)
     writes = vary is None and not dry_run
@@ -106,7 +104,7 @@ def gate_command(
     if as_json:
         print_json(about)
     else:
-        _show(about, lists.values())
+        show(Result(record=about, shown=list(gate_lines(about, lists.values()))))
     if gated.broken_limits:
         raise typer.Exit(EXIT_LIMIT_BROKEN)
 
@@ -120,33 +118,3 @@ def _numbers(text: str | None) -> list[float]:
     if not all(map(math.isfinite, numbers)):
         raise wrong
     return numbers
-
-
-def _show(about: dict[str, Any], lists: Iterable[pa.Table]) -> None:
-    num_rows = about["rows"]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(f"{num_rows} videos", overflow="fold")
-    for name in ("count", "share"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in ("decisions", "rules", "withheld"):
-        for name, count in about[group].items():
-            what = literal(f"{_LABELS[group]} {name}", console)
-            table.add_row(what, str(count), share(count, num_rows))
-    table.add_row("rule (none holds)", str(about["by_default"]), share(about["by_default"], num_rows))
-    console.print(table)
-    if about["dry_run"]:
-        _show_reasons([table.slice(0, SHOWN_REASONS).to_pylist() for table in lists])
-    for one in about["broken_limits"]:
-        measured = "no rows" if one["found"] is None else f"{one['found']:.4g}"
-        say(f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published")
-    done = "dry run, nothing written" if about["dry_run"] else f"written: {about['output']}"
-    say(done)
-
-
-_LABELS = {"decisions": "decision", "rules": "rule", "withheld": "withheld"}
-
-
-def _show_reasons(lists: Iterable[list[dict[str, Any]]]) -> None:
-    rows = [row for one in lists for row in one]
-    for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
-        say(f"{row['decision']} {name} ({row['video_id']}): {row['reason']}")

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from pipeline.commands.loudness import with_loudness
+from pipeline.commands.output import with_output_options
 from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, events
 
 __all__ = ["ExamplesOf", "LazyCommand", "LazyGroup"]
@@ -50,10 +50,10 @@ class LazyCommand:
         parent = typer.Typer(add_completion=False)
         if isinstance(found, typer.Typer):
             for registered in found.registered_commands:
-                registered.callback = registered.callback and with_loudness(registered.callback)
+                registered.callback = registered.callback and with_output_options(registered.callback)
             parent.add_typer(found, name=self.name)
         else:
-            parent.command(self.name)(with_loudness(found))
+            parent.command(self.name)(with_output_options(found))
         command: Any = typer.main.get_command(parent)
         command = getattr(command, "commands", {}).get(self.name, command)
         _escape_all(command)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from pipeline.commands.terminal import events
+from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoreOptions", "spread"]
 
-_Command = Callable[..., None]
+_Command = Callable[..., Result | None]
 
 
 def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
     """Make a command that takes `options: kind` from one option a field of the dataclass `kind`."""
 
     def decorate(command: _Command) -> _Command:
-        def spread_command(**values: Any) -> None:
+        def spread_command(**values: Any) -> Result | None:
             options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-            command(**values, options=options)
+            return command(**values, options=options)
 
         own, shared = (get_type_hints(one, include_extras=True) for one in (command, kind))
         parameters = [
@@ -53,6 +54,7 @@ def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
         ]
         spread_command.__name__, spread_command.__doc__ = command.__name__, command.__doc__
         spread_command.__annotations__ = {one.name: one.annotation for one in parameters}
+        spread_command.__annotations__["return"] = own["return"]
         spread_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
         return spread_command
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from operators.storage import local_path, redact, scheme_of
+from operators.uris import local_path, redact, scheme_of
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["file_option", "folder_option"]

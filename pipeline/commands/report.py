@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operators.storage import redact
+from operators.uris import redact
 from pipeline.commands.places import file_option
 from pipeline.commands.terminal import console, events, print_json, say, write_csv
-from pipeline.keys import given_key
-from pipeline.pages.table import (
-    COLUMNS,
-    DEFAULT_ROWS,
-    find_video,
-    kinds,
-    show_report,
-    show_video,
-    urgent_first,
-)
-from pipeline.runs.finished import read_finished_run
-from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 from securevqa_core.files import whole_file
-from securevqa_core.randomness import Key
+
+if TYPE_CHECKING:
+    from pipeline.runs.rundir import RunDirectory
 
 __all__ = ["report_command"]
 
+DEFAULT_ROWS = 20
 DEFAULT_PICTURES = 8
 
 
@@ -66,13 +57,16 @@ def report_command(
     ] = None,
 ) -> None:
     """Print the report of RUN_DIR, what failed and the worst videos first, or write it as a page."""
-    directory = RunDirectory(run_dir)
     _require_used(
         {"--html": html, "--json": as_json or None, "--csv": as_csv or None},
         {"--group": group, "--pictures": pictures, "--checkpoint": checkpoint, "--key-file": key_file},
         rows=rows,
         video=video,
     )
+    with events.doing("loading", is_logged=False):
+        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415 - imports that help need not wait for
+
+        directory = RunDirectory(run_dir)
     if html is None:
         _print(directory, rows, video, as_json=as_json, as_csv=as_csv)
         return
@@ -93,10 +87,11 @@ def _page(
 ) -> str:
     """Make the page, and say meanwhile what is being done."""
     with events.doing("reading the report"):
-        # Seconds of imports that other commands need not wait for.
+        # As above.
         from pipeline.pages.page import page_columns, render_page  # noqa: PLC0415
         from pipeline.pages.sections import shown_videos  # noqa: PLC0415
         from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
+        from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
 
         run, table = read_finished_run(directory, columns=None)
         report = table.select(page_columns(table, group))
@@ -134,29 +129,35 @@ def _require_used(
 def _print(
     directory: RunDirectory, rows: int | None, video: str | None, *, as_json: bool, as_csv: bool
 ) -> None:
+    from pipeline.pages import table  # noqa: PLC0415 - as above
+    from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
+
     if not (as_json or as_csv or video):
-        show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
+        table.show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
         return
-    run, report = read_finished_run(directory, columns=None if video else COLUMNS)
-    shown = urgent_first(report).slice(0, rows)
+    run, report = read_finished_run(directory, columns=None if video else table.COLUMNS)
+    shown = table.urgent_first(report).slice(0, rows)
     if video is not None:
-        shown = report.slice(find_video(report, video), 1)
+        shown = report.slice(table.find_video(report, video), 1)
     if as_csv:
         write_csv(shown)
     elif as_json:
         about = {"report": directory.shown("report"), "finished_at": run.get("finished_at")}
-        counts = {"rows": report.num_rows, "kinds": dict(kinds(report))}
+        counts = {"rows": report.num_rows, "kinds": dict(table.kinds(report))}
         print_json(about | counts | {"videos": shown.to_pylist()})
     else:
-        show_video(report, str(video), console)
+        table.show_video(report, str(video), console)
 
 
 def _close_up(
     table: Any, run: dict[str, Any], video: str, checkpoint: str | None, key_file: str | None
 ) -> Any:
-    from pipeline.commands.weights import read_checkpoint  # noqa: PLC0415
+    from pipeline.checkpoints import read_stored  # noqa: PLC0415
+    from pipeline.keys import given_key  # noqa: PLC0415
     from pipeline.pages.close_up import look_closely  # noqa: PLC0415
+    from pipeline.pages.table import find_video  # noqa: PLC0415
     from securevqa_core import weights, zoo  # noqa: PLC0415
+    from securevqa_core.randomness import Key  # noqa: PLC0415
     from securevqa_core.rendition import Rendition  # noqa: PLC0415
 
     row = table.slice(find_video(table, video), 1).to_pylist()[0]
@@ -165,7 +166,7 @@ def _close_up(
         raise ConfigurationError(f"video must be one that was scored, got {video!r} ({outcome})")
     provenance = run.get("provenance", {})
     architecture = run.get("architecture", zoo.DEFAULT_MODEL)
-    loaded = weights.default(architecture) if checkpoint is None else read_checkpoint(checkpoint).checkpoint
+    loaded = weights.default(architecture) if checkpoint is None else read_stored(checkpoint).checkpoint
     if loaded.checkpoint_id != provenance.get("checkpoint_id"):
         raise ConfigurationError(
             f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {loaded.checkpoint_id}"

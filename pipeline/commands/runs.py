@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
-from rich.table import Table
 
-from operators.stage import FAILED
-from pipeline.commands.terminal import console, print_json, say, write_csv
-from pipeline.runs.changes import Changes, changes
-from pipeline.runs.history import RunEntry, find_runs
-from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import Heading, file_names, fitted, short_ids
+from pipeline.commands.terminal import console, events, print_json, show, write_csv
+from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["compare_command", "runs_command"]
@@ -32,64 +23,19 @@ def runs_command(
 ) -> None:
     """List the runs in LOCATION with their counts, earlier reports and unfinished runs included."""
     _require_one_form(as_json=as_json, as_csv=as_csv)
-    entries = find_runs(location)
-    if as_json:
-        print_json([asdict(one) for one in entries])
-    elif as_csv:
-        write_csv(_entry_table(entries))
+    with events.doing("looking for runs", is_logged=False):
+        from pipeline.pages.runs import entry_table, run_lines  # noqa: PLC0415
+        from pipeline.runs.history import find_runs  # noqa: PLC0415 - imports that help need not wait for
+        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
+
+        entries = find_runs(location)
+    record = [asdict(one) for one in entries]
+    if as_csv:
+        write_csv(entry_table(entries))
+    elif as_json:
+        print_json(record)
     else:
-        _show_runs(entries, RunDirectory(location).shown())
-
-
-def _show_runs(entries: Sequence[RunEntry], location: str) -> None:
-    numbers = {"videos": [one.rows for one in entries]}
-    numbers["failed"] = [one.status.get(FAILED, 0) for one in entries]  # neither failed nor left: scored
-    numbers |= {"left": [one.num_left for one in entries]} if any(one.num_left for one in entries) else {}
-    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in _VERDICTS}
-    headings = [
-        Heading(name="run", is_wrapped=True),
-        Heading(name="report"),
-        Heading(name="finished"),
-        *(Heading(name=name, is_number=True) for name in numbers),
-    ]
-    say(f"runs in {location}")
-    rows = [
-        [*_about(one, location), *([_count(counts[place], one)] for counts in numbers.values())]
-        for place, one in enumerate(entries)
-    ]
-    console.print(fitted(headings, rows, console))
-    if any(one.state == "unfinished" for one in entries):
-        say("unfinished: what was committed so far; the same command again finishes it")
-
-
-_VERDICTS = ("pass", "review", "reject")  # `securevqa_core.scoring` has them, and takes seconds to import
-
-
-def _about(one: RunEntry, location: str) -> list[list[str]]:
-    name = one.uri.removeprefix(location).strip("/") or one.uri.rstrip("/").rpartition("/")[2]
-    report = [] if one.generation is None else [str(one.generation)]
-    report += [one.state] if one.state == "archived" else []
-    finished = (one.finished_at or "")[:16].split("T")
-    if one.state == "unfinished":
-        finished = ["unfinished"]
-    return [[name], report, finished]
-
-
-def _count(count: int | None, one: RunEntry) -> str:
-    return "" if one.rows is None else str(count or 0)
-
-
-def _entry_table(entries: Sequence[RunEntry]) -> pa.Table:
-    """Return the entries as a table: a column for every count that one of them has."""
-    groups = ("status", "verdict", "error_code")
-    names = {group: sorted({name for one in entries for name in getattr(one, group)}) for group in groups}
-    rows = []
-    for one in entries:
-        row = {name: value for name, value in asdict(one).items() if name not in groups}
-        for group in groups:
-            row |= {f"{group} {name}": getattr(one, group).get(name, 0) for name in names[group]}
-        rows.append(row)
-    return pa.Table.from_pylist(rows)
+        show(Result(record=record, shown=run_lines(entries, RunDirectory(location).shown(), console)))
 
 
 def _require_one_form(*, as_json: bool, as_csv: bool) -> None:
@@ -115,88 +61,23 @@ def compare_command(
     _require_one_form(as_json=as_json, as_csv=as_csv)
     if rows < 0:
         raise ConfigurationError(f"rows must be >= 0, got {rows}")
+    with events.doing("comparing", is_logged=False):
+        from pipeline.pages.runs import change_lines, changed_first  # noqa: PLC0415
+        from pipeline.runs.changes import changes  # noqa: PLC0415 - as above
+        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
+
+        if output is not None:
+            RunDirectory(output).require_writable()
+        differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
     if output is not None:
-        RunDirectory(output).require_writable()
-    differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
-    changed = differences.videos.filter(differences.videos["is_changed"])
-    if output is not None:
-        _write(RunDirectory(output), changed)
-    if as_json:
+        changed = differences.videos.filter(differences.videos["is_changed"])
+        from pipeline.tables import parquet_bytes  # noqa: PLC0415 - as above
+
+        RunDirectory(output).write_file(parquet_bytes(changed), _CHANGES_NAME)
+    if as_csv:
+        write_csv(changed_first(differences))
+    elif as_json:
         print_json(differences.record)
-    elif as_csv:
-        write_csv(_ordered(changed))
     else:
-        _show(differences, changed, rows)
-
-
-def _write(directory: RunDirectory, changed: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(changed, sink, compression="zstd")
-    directory.write_file(sink.getvalue().to_pybytes(), _CHANGES_NAME)
-
-
-def _show(differences: Changes, changed: pa.Table, num_rows: int) -> None:
-    record = differences.record
-    for name, (one, other) in record["differs_in"].items():
-        say(f"{name}: {one} -> {other}")
-    counts = record["videos"]
-    say(
-        f"{counts['in_both']} videos in both, {counts['only_in_a']} only in a, "
-        f"{counts['only_in_b']} only in b, {counts['changed']} changed"
-    )
-    for kind in ("verdicts", "statuses"):
-        for one in record[kind]:
-            if one["a"] != one["b"]:
-                say(f"{one['videos']} went from {one['a']} to {one['b']}")
-    score = record["score"]
-    if score["videos"]:
-        summary = ", ".join(
-            f"{name} {_number(score[name])}" for name in ("mean", "sd", "median", "largest", "srcc")
-        )
-        say(f"score b - a over {score['videos']} videos: {summary}")
-    if changed.num_rows and num_rows:
-        console.print(_table(changed, num_rows))
-
-
-def _ordered(changed: pa.Table) -> pa.Table:
-    """Return what is not scored any more first, then what else has no difference, then the largest first."""
-    rank = [
-        0 if row["status_b"] == FAILED and row["status_a"] != FAILED else 1
-        for row in changed.select(["status_a", "status_b"]).to_pylist()
-    ]
-    size: Any = pc.abs(changed["difference"])
-    size = pc.fill_null(size, float("inf"))
-    ranked = changed.append_column("rank", pa.array(rank, pa.int8())).append_column("size", size)
-    keys = [("rank", "ascending"), ("size", "descending"), ("video_id", "ascending")]
-    return ranked.sort_by(keys).drop_columns(["rank", "size"])  # type: ignore[arg-type]
-
-
-def _table(changed: pa.Table, num_rows: int) -> Table:
-    rows = _ordered(changed).slice(0, num_rows).to_pylist()
-    headings = (
-        Heading(name="video", is_wrapped=True),
-        Heading(name="id"),
-        Heading(name="a"),
-        Heading(name="b"),
-        Heading(name="difference", is_number=True),
-    )
-    ids = short_ids([row["video_id"] for row in rows])
-    names = file_names([row["uri_b"] or row["uri_a"] or "" for row in rows])
-    cells = []
-    for name, one, row in zip(names, ids, rows, strict=True):
-        moved = "" if row["difference"] is None else f"{row['difference']:+.1f}"
-        cells.append(([name], [one], _side(row, "a"), _side(row, "b"), [moved]))
-    return fitted(headings, cells, console)
-
-
-def _side(row: dict[str, Any], suffix: str) -> list[str]:
-    if not row[f"in_{suffix}"]:
-        return ["not there"]
-    score, verdict = row[f"score_{suffix}"], row[f"verdict_{suffix}"]
-    if score is None:  # error codes are long: the verdict stands below
-        return [row[f"error_code_{suffix}"] or row[f"status_{suffix}"], verdict]
-    return [f"{score:.1f} {verdict}"]
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3g}"
+        lines = list(change_lines(differences, rows, console))
+        show(Result(record=differences.record, shown=lines))

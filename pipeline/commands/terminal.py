@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pipeline.events import Events
+from pipeline.results import Result
 from pipeline.text import literal, printable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "print_json",
     "resumable",
     "say",
+    "show",
     "write_csv",
 ]
 
@@ -38,6 +40,16 @@ def say(line: str) -> None:
     """Print a line as it is, however long, whatever names are in it."""
     with events.aside():
         console.print(literal(line, console), soft_wrap=True)
+
+
+def show(result: Result) -> None:
+    """Print a result for people."""
+    for one in result.shown:
+        if isinstance(one, str):
+            say(one)
+        else:
+            with events.aside():
+                console.print(one)
 
 
 def print_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +11,9 @@ import typer
 
 from pipeline.commands.options import spread
 from pipeline.commands.places import folder_option
-from pipeline.commands.terminal import events, print_json, resumable, say
-from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
+from pipeline.commands.terminal import events, resumable
+from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
+from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits
@@ -316,10 +318,9 @@ def train_command(
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Repeated random 80:20 splits; mean and sd.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print result.json, for programs.")] = False,
     *,
     options: TrainOptions,
-) -> None:
+) -> Result:
     """Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted."""
     options.require_used(finetune=finetune)
     with resumable():
@@ -340,25 +341,22 @@ def train_command(
             table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
         run = replace(run, label_range=settings.label_range or run.label_range)
         result = train(run, table, events=events)
-    if json:
-        print_json(result)
-    else:
-        _show(result, run)
+    return Result(record=result, shown=list(_lines(result, run)))
 
 
-def _show(result: dict[str, Any], run: TrainRun) -> None:
+def _lines(result: dict[str, Any], run: TrainRun) -> Iterator[str]:
     if run.finetune:
         for name, measure in result["test"].items():
-            say(
+            yield (
                 f"{name}: mean {_number(measure['mean'])}, sd {_number(measure['sd'])}, "
                 f"{measure['num_splits']} splits"
             )
-        say(f"written: {run.output}/finetune.json")
+        yield f"written: {run.output}/finetune.json"
         return
-    say(f"best epoch {result['best_epoch']}, on validation:")
+    yield f"best epoch {result['best_epoch']}, on validation:"
     for name, value in result["validation"].items():
-        say(f"  {name}: {_number(value)}")
-    say(f"written: {run.output}/checkpoint.safetensors, checkpoint_id {result['checkpoint_id']}")
+        yield f"  {name}: {_number(value)}"
+    yield f"written: {run.output}/checkpoint.safetensors, checkpoint_id {result['checkpoint_id']}"
 
 
 def _number(value: float | None) -> str:

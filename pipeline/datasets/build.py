@@ -16,7 +16,8 @@ from pipeline.datasets.manifest import Finished, write_manifest
 from pipeline.datasets.opinions import Opinions, Teacher, rate, read_rated
 from pipeline.datasets.progress import Progress, shown_progress
 from pipeline.events import Events
-from securevqa_core.datasets.build import BuildConfig, ClipRecord, build_view, read_records
+from securevqa_core.datasets.build import ClipRecord, build_view, read_records
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.sources import LeftOut, Source, find_sources
 from securevqa_core.datasets.views import View, plan_views, whole_view

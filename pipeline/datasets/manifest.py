@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.datasets.opinions import Rated
 from pipeline.datasets.progress import Progress
 from pipeline.files import write_whole
-from securevqa_core.datasets.build import BuildConfig, ClipRecord, split_of
+from securevqa_core.datasets.build import ClipRecord, split_of
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.duplicates import HASH_BITS, Bits, group_sources, hash_pictures
 from securevqa_core.datasets.families import TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder

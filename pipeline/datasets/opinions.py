@@ -12,6 +12,7 @@ from securevqa_core.datasets.build import AS_IS, ClipRecord
 from securevqa_core.datasets.folder import DatasetFolder
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.opinions.predicted import Opinion, teacher_id
+from securevqa_core.opinions.versions import DEFAULT_TEACHER
 
 __all__ = ["Opinions", "OpinionsOf", "Rated", "rate", "read_rated"]
 
@@ -35,7 +36,7 @@ class Opinions:
     """
 
     of: OpinionsOf = "all"
-    teacher: str = "videval-720p"  # half the price of `videval` and nearly as good
+    teacher: str = DEFAULT_TEACHER
 
     def __post_init__(self) -> None:
         if self.of not in get_args(OpinionsOf):

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from operators.schema import Row
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import LabelRange, label_column, labels_of, settled_scale
+from pipeline.manifests.labels import label_column, labels_of, settled_scale
 from pipeline.manifests.late_labels import joined_labels
+from pipeline.manifests.scales import LabelRange
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.gate.decide import Gated
 from pipeline.gate.policy import DECIDED_COLUMNS, Decision, Policy
 from pipeline.runs.lock import alone
 from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import csv_bytes, json_lines
+from pipeline.tables import csv_bytes, json_lines, parquet_bytes
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["FORMATS", "list_tables", "require_formats", "summary", "write_lists"]
+__all__ = ["list_tables", "require_formats", "summary", "write_lists"]
 
 SUMMARY_NAME = "gate.json"
 # Of the report, in every list; content_sha256 says which bytes were judged.
@@ -115,10 +113,8 @@ def require_formats(formats: Collection[str]) -> None:
             raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}, got {one!r}")
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet, "csv": csv_bytes, "jsonl": json_lines}
+FORMATS: dict[str, Callable[[pa.Table], bytes]] = {
+    "parquet": parquet_bytes,
+    "csv": csv_bytes,
+    "jsonl": json_lines,
+}

@@ -21,8 +21,8 @@ import pyarrow as pa
 from scipy.io import loadmat
 
 from operators.storage import StorageError, as_text, join, read_bytes, redact, scheme_of
-from pipeline.manifests.labels import LABEL_FORMATS, LabelRange
 from pipeline.manifests.listing import list_videos
+from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 __all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows"]

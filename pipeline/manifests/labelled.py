@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from operators.schema import REPORT
-from pipeline.manifests.labels import LabelRange
-from securevqa_core.bootstrap import NUM_RESAMPLES
+from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
+from securevqa_core.types import NUM_RESAMPLES
 
 __all__ = ["EvaluationSettings", "keep_rows"]
 

@@ -1,19 +1,17 @@
-"""Owns labels: the scales of public data sets, and a label column as numbers on 0..100."""
+"""Owns labels: which column holds them, what scale they are on, and that column as numbers on 0..100."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
-from securevqa_core.errors import ConfigurationError, ManifestError
+from pipeline.manifests.scales import LabelRange
+from securevqa_core.errors import ManifestError
 
 __all__ = [
     "LABEL_COLUMNS",
-    "LABEL_FORMATS",
-    "LabelRange",
     "label_column",
     "labels_of",
     "scale_doubt",
@@ -23,34 +21,6 @@ __all__ = [
 LABEL_COLUMNS = ("mos", "label")  # looked for where none is named
 _LEAST_SPAN = 10.0  # points of 100 that labels of a data set cover; less is another scale, more likely
 _USUAL = ((0, 1), (1, 5), (0, 5), (0, 10), (0, 100))  # scales that people rate on, the narrowest first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelRange:
-    """The scale that labels are on.
-
-    Raises:
-        ConfigurationError: not finite, or low is not below high.
-    """
-
-    low: float = 0.0  # the worst label there can be
-    high: float = 100.0  # the best
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigurationError(f"label range must have low < high, got {self.low:g} and {self.high:g}")
-
-    def to_points(self, label: float) -> float:
-        """Return a label on 0..100, the report's scale."""
-        return (label - self.low) / (self.high - self.low) * 100
-
-
-LABEL_FORMATS: dict[str, LabelRange] = {
-    "konvid-1k": LabelRange(low=1, high=5),
-    "live-vqc": LabelRange(low=0, high=100),
-    "youtube-ugc": LabelRange(low=1, high=5),
-    "lsvq": LabelRange(low=0, high=100),
-}
 
 
 def label_column(names: Sequence[str], asked_for: str | None) -> str:

@@ -19,9 +19,8 @@ from pipeline.tables import Heading, file_names, fitted, short_ids
 from pipeline.text import literal, moment_words, printable
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["COLUMNS", "DEFAULT_ROWS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
+__all__ = ["COLUMNS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
 
-DEFAULT_ROWS = 20
 MIN_ID_LETTERS = 4  # of the beginning of a video_id that names it
 WIDE = 100  # columns of a terminal that has room for sizes
 # Of a report, as people and programs are shown it.
@@ -43,7 +42,7 @@ COLUMNS = (
 )
 
 
-def show_report(directory: RunDirectory, *, num_rows: int = DEFAULT_ROWS, console: Console) -> None:
+def show_report(directory: RunDirectory, *, num_rows: int, console: Console) -> None:
     """Print rows of a finished run, what failed first, then the worst, and how many there are of each kind.
 
     Where more failed than half of `num_rows`, the other half is of what was scored.

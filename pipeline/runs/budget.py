@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from operators.storage import absolute_uri, redact
+from operators.uris import absolute_uri, redact
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["DEFAULT_MAX_TRIES", "BacklogConfig", "seconds_of"]

@@ -20,7 +20,7 @@ import torch
 from operators.decode import fetch_into, fingerprint_of, scratch_file
 from operators.schema import ROW_KEY, Row
 from operators.stage import FAILED, SCORED, failure_of
-from pipeline.keys import undumpable
+from pipeline.environment import undumpable
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import VideoError

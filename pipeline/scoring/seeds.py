@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from operators.seeds import AskedSeeds, SeedDesk
-from pipeline.keys import undumpable
+from pipeline.environment import undumpable
 from securevqa_core.randomness import Key
 
 __all__ = ["answered_seeds"]

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from operators.decode import FetchLimits
 from operators.storage import redact, scheme_of
-from pipeline.manifests.labels import LabelRange
+from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range

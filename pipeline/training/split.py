@@ -12,7 +12,8 @@ import pyarrow as pa
 from operators.fetch import content_versions
 from operators.schema import texts
 from operators.storage import redact
-from pipeline.manifests.labels import LabelRange, label_column, labels_of
+from pipeline.manifests.labels import label_column, labels_of
+from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ManifestError
 from securevqa_core.training.cache import MAX_REPEATS, LabelledVideo
 

@@ -6,68 +6,24 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from securevqa_core import ffmpeg
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.distortion import carry_out
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder
-from securevqa_core.datasets.recipes import Recipe, edit, ladder, mixture, pristine, table_digest
+from securevqa_core.datasets.recipes import Recipe, edit, ladder, mixture, pristine
 from securevqa_core.datasets.references import write_reference
 from securevqa_core.datasets.seeding import generator
 from securevqa_core.datasets.steps import Filter, Hold
-from securevqa_core.datasets.views import NUM_FRAMES, View
+from securevqa_core.datasets.views import View
 from securevqa_core.datasets.vmaf import measure_vmaf
-from securevqa_core.errors import ConfigurationError, DatasetError
-from securevqa_core.types import require_range
+from securevqa_core.errors import DatasetError
 
-__all__ = ["AS_IS", "BuildConfig", "ClipRecord", "build_view", "choose_recipes", "read_records", "split_of"]
+__all__ = ["AS_IS", "ClipRecord", "build_view", "choose_recipes", "read_records", "split_of"]
 
 AS_IS = "as_is"  # family of videos that nothing was done to, not even shrinking
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildConfig:
-    """What a data set is made of.
-
-    Raises:
-        ConfigurationError: a field is out of range.
-    """
-
-    seed: int = 0
-    views_per_source: int = 3  # clips taken from one source, at most
-    ladders_per_view: int = 2  # families of faults, each at all its levels
-    mixtures_per_view: int = 2  # a fault, then an encoding
-    edits_per_view: int = 2  # an encoding, then a fault
-    val_share: float = 0.1  # of the sources
-    test_share: float = 0.2  # of the sources
-    as_is: bool = False  # videos are listed as they are, and nothing is made of them
-
-    def __post_init__(self) -> None:
-        require_range("seed", self.seed, low=0, high=2**63)
-        require_range("views_per_source", self.views_per_source, low=1, high=1000)
-        for name in ("ladders_per_view", "mixtures_per_view", "edits_per_view"):
-            require_range(name, getattr(self, name), low=0, high=1000)
-        for name in ("val_share", "test_share"):
-            require_range(name, getattr(self, name), low=0, high=1)
-        if self.val_share + self.test_share >= 1:
-            raise ConfigurationError(
-                f"val_share + test_share must be < 1, got {self.val_share} + {self.test_share}"
-            )
-
-    def settings(self) -> dict[str, Any]:
-        """Return all that decides what is built besides the sources, as JSON values.
-
-        Raises:
-            DatasetError: there is no FFmpeg.
-        """
-        chosen = asdict(self)
-        if not self.as_is:  # data sets of before know of none
-            del chosen["as_is"]
-        recipes = table_digest(num_frames=NUM_FRAMES)
-        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

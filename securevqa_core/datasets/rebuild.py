@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from securevqa_core import ffmpeg
-from securevqa_core.datasets.build import BuildConfig, ClipRecord, choose_recipes
+from securevqa_core.datasets.build import ClipRecord, choose_recipes
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.distortion import carry_out
 from securevqa_core.datasets.folder import DatasetFolder
 from securevqa_core.datasets.recipes import Recipe

@@ -6,7 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,18 @@ import numpy as np
 from securevqa_core import ffmpeg
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.bench_config import BenchClip, BenchConfig
 from securevqa_core.decoding.collect import wanted_frames
 from securevqa_core.decoding.decord_backend import load_decord
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
 from securevqa_core.decoding.frame_index import index_frames
 from securevqa_core.decoding.probe import check_stream, open_container, open_file, open_video
-from securevqa_core.errors import ConfigurationError, DecodeError
+from securevqa_core.errors import DecodeError
 from securevqa_core.randomness import generator
 from securevqa_core.sampling import continuous_sample, skip_sample
-from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
+from securevqa_core.types import DecodeLimits, SamplingConfig
 
-__all__ = ["CLIPS", "BenchClip", "BenchConfig", "Timing", "benchmark", "make_clip"]
+__all__ = ["Timing", "benchmark", "make_clip"]
 
 _FOOTAGE = (
     "-f lavfi -i mandelbrot=size=1280x720:rate=30:end_pts=300"  # where none is given: detail that moves
@@ -33,51 +34,6 @@ _FOOTAGE = (
 _WINDOW_STEP = 4  # every fourth window is read with decord, and counted fourfold: all take minutes
 _ENCODED_SECONDS = 2  # one group of pictures; encoding more of 2160p takes longer than measuring it
 _ENCODERS = {"h264": "libx264 -preset veryfast -crf 21", "av1": "libsvtav1 -preset 8 -crf 32"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchClip:
-    """A size and a codec."""
-
-    height: int  # pixels
-    width: int  # pixels
-    codec: str  # h264 or av1
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-        return f"{self.height}p {self.codec}"
-
-
-CLIPS = (
-    BenchClip(height=540, width=960, codec="h264"),
-    BenchClip(height=1080, width=1920, codec="h264"),
-    BenchClip(height=1080, width=1920, codec="av1"),
-    BenchClip(height=2160, width=3840, codec="h264"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchConfig:
-    """What is measured, and how often.
-
-    Raises:
-        ConfigurationError: a field is out of range.
-    """
-
-    footage: Path | None = None  # scaled to every size; None: what FFmpeg draws
-    clip_seconds: float = 10.0
-    num_repeats: int = 3  # in turn; the best of each counts. decord's windows are read once
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    scored: SamplingConfig = field(default_factory=SamplingConfig)  # what a run of the default model reads
-    num_draws: int = 1  # of `scored`
-
-    def __post_init__(self) -> None:
-        require_range("clip_seconds", self.clip_seconds, low=0.5, high=7200)
-        require_range("num_repeats", self.num_repeats, low=1, high=100)
-        require_range("num_draws", self.num_draws, low=1, high=1000)
-        if self.footage is not None and not self.footage.is_file():
-            raise ConfigurationError(f"footage must be a file, got {str(self.footage)!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

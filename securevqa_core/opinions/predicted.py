@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.opinions.tables import SHIPPED, VERSIONS
+from securevqa_core.opinions.tables import SHIPPED
+from securevqa_core.opinions.versions import VERSIONS
 
 __all__ = ["Opinion", "teacher_id"]
 

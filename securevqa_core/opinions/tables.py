@@ -11,19 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from securevqa_core.errors import DatasetError
+from securevqa_core.opinions.versions import VERSIONS
 
-__all__ = ["NUM_FEATURES", "SHIPPED", "VERSIONS", "Opinions", "read_opinions"]
+__all__ = ["NUM_FEATURES", "SHIPPED", "Opinions", "read_opinions"]
 
 Floats = NDArray[np.float64]
 
 NUM_FEATURES = 60
 SHIPPED = Path(__file__).parent / "features.parquet"
-# How frames are taken, by the model that reads them so; the column of the table.
-VERSIONS = {
-    "videval": "videval",
-    "videval-720p": "videval_720p_6fps",
-    "videval-480p": "videval_480p_3fps",
-}
 # The worst and the best that people could answer.
 _SCALES = {"konvid-1k": (1.0, 5.0), "live-vqc": (0.0, 100.0), "youtube-ugc": (1.0, 5.0)}
 

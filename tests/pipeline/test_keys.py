@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.options import ScoreOptions
-from pipeline.keys import forget_credentials, forget_key_variable, given_key
+from pipeline.environment import forget_credentials
+from pipeline.keys import forget_key_variable, given_key
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import KEY_VARIABLE, Key
 

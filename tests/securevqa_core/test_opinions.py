@@ -20,7 +20,8 @@ from securevqa_core.models.videval.model import Videval, fit_videval
 from securevqa_core.opinions.agreement import from_set_to_set, on_categories, on_splits, out_of_fold, together
 from securevqa_core.opinions.alignment import aligned
 from securevqa_core.opinions.regression import EPSILON, GAMMA, C, fit, predict
-from securevqa_core.opinions.tables import SHIPPED, VERSIONS, Opinions, read_opinions
+from securevqa_core.opinions.tables import SHIPPED, Opinions, read_opinions
+from securevqa_core.opinions.versions import VERSIONS
 from securevqa_core.verification import fingerprint
 
 TABLE_IV = {"konvid-1k": 0.783, "live-vqc": 0.752, "youtube-ugc": 0.779}

@@ -12,7 +12,7 @@ from media import run_ffmpeg
 from securevqa_core import zoo
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.opinions.predicted import teacher_id
-from securevqa_core.opinions.tables import VERSIONS
+from securevqa_core.opinions.versions import VERSIONS
 from securevqa_core.randomness import Key
 from securevqa_core.scorer import Scorer
 from securevqa_core.teacher import Teacher, fit_teacher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from pipeline.datasets.build import build_dataset
 from pipeline.datasets.manifest import MANIFEST
 from pipeline.datasets.opinions import Opinions
 from pipeline.events import Events
-from securevqa_core.datasets.build import BuildConfig, split_of
+from securevqa_core.datasets.build import split_of
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.sources import read_source
 
@@ -115,6 +117,19 @@ def test_a_build_that_has_nothing_left_to_do_says_what_there_is(
         "must have 48 frames and contrast 8.0, got 48 and 0.0",
     ):
         assert reason in said.err
+
+
+def test_a_program_gets_the_counts_as_one_document_and_people_the_rest_beside_it(
+    data: Path, footage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("dataset", "build", str(footage), "--output", str(data), *SETTINGS, "--json") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    listed = rows(data)
+    assert (found["clips"], found["views_left"]) == (len(listed), 0)
+    assert sum(found["families"]["pristine"].values()) == 2 == sum(found["sources"].values())
+    assert len(found["left_out"]) == 3 == said.err.count("left out ")
+    assert found["manifest"] == str(data / "manifest.parquet")
 
 
 class Interrupting(io.StringIO):

@@ -17,9 +17,9 @@ from cli import call, read_json
 from runs import make_run
 from s3server import S3Server
 
-from pipeline.gate.lists import FORMATS
 from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
+from pipeline.tables import csv_bytes, json_lines
 
 CHECKPOINT = "secure-vqa-compact-0123456789abcdef"
 POLICY = f"""version = 1
@@ -104,12 +104,12 @@ def test_a_spreadsheet_takes_no_name_for_a_formula_and_programs_get_it_unchanged
         {"name": pa.array(names).dictionary_encode(), "tags": [["=1"]] * 8, "number": [-1.5] * 8}
     )
     written = pacsv.read_csv(
-        io.BytesIO(FORMATS["csv"](table)),
+        io.BytesIO(csv_bytes(table)),
         convert_options=pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
     assert written["name"].to_pylist() == ["'=1+1", "'-x", "'+y", "'@z", "'\t=1", "a=b", "", None]
     assert written["number"].to_pylist() == [-1.5] * 8
-    lines = FORMATS["jsonl"](table).splitlines()
+    lines = json_lines(table).splitlines()
     assert [json.loads(line)["name"] for line in lines] == names
 
 
@@ -286,7 +286,7 @@ def test_json_lines_hold_no_nan(tmp_path: Path) -> None:
     table = pa.table(
         {"mos": [math.nan, 1.5], "deep": [{"a": [math.inf]}, None], "small": pa.array([1, 2], pa.float16())}
     )
-    lines = [json.loads(one, parse_constant=pytest.fail) for one in FORMATS["jsonl"](table).splitlines()]
+    lines = [json.loads(one, parse_constant=pytest.fail) for one in json_lines(table).splitlines()]
     assert lines == [
         {"mos": None, "deep": {"a": [None]}, "small": 1.0},
         {"mos": 1.5, "deep": None, "small": 2.0},
@@ -296,9 +296,9 @@ def test_json_lines_hold_no_nan(tmp_path: Path) -> None:
 def test_columns_that_csv_and_json_have_no_place_for_are_text(tmp_path: Path) -> None:
     odd = pa.array([2**60], pa.timestamp("s"))  # in a year that Python has no date of
     table = pa.table({"at": odd, "tags": pa.array([["=x"]], pa.list_view(pa.string_view())), "raw": [b"="]})
-    (line,) = FORMATS["jsonl"](table).splitlines()
+    (line,) = json_lines(table).splitlines()
     assert json.loads(line)["tags"] == ["=x"]
-    header, row = FORMATS["csv"](table).decode().splitlines()
+    header, row = csv_bytes(table).decode().splitlines()
     assert header == '"at","tags","raw"'
     assert '"[""=x""]"' in row
 
@@ -307,9 +307,9 @@ def test_columns_that_csv_and_json_have_no_place_for_are_text(tmp_path: Path) ->
 def test_moments_of_a_zone_that_the_machine_does_not_know_are_those_of_utc(is_encoded: bool) -> None:
     at: Any = pa.array([0, None], pa.timestamp("ms", tz="Mars/Olympus"))
     table = pa.table({"at": at.dictionary_encode() if is_encoded else at})
-    lines = [json.loads(one)["at"] for one in FORMATS["jsonl"](table).splitlines()]
+    lines = [json.loads(one)["at"] for one in json_lines(table).splitlines()]
     assert lines == ["1970-01-01 00:00:00+00:00", None]
-    assert FORMATS["csv"](table).decode().splitlines()[1:] == ["1970-01-01 00:00:00.000Z", ""]
+    assert csv_bytes(table).decode().splitlines()[1:] == ["1970-01-01 00:00:00.000Z", ""]
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,10 @@ def test_verify_compares_with_the_card_and_with_a_digest(
     assert "as expected" in shown
     assert "with the card: 0.0e+00" in shown
     assert "tensors, all there, all finite, as they were written" in shown
+    assert call("weights", "verify", str(checkpoint), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["checkpoint_id"], facts["has_digest"]) == (made.checkpoint_id, True)
+    assert (facts["fingerprint"], facts["difference"]) == (made.card["fingerprint"], 0.0)
     assert call("weights", "verify", str(checkpoint), "--sha256", "0" * 64) == 1
     assert "0" * 64 in capsys.readouterr().err
     assert call("weights", "verify", str(checkpoint), "--sha256", "latest") == 2

@@ -20,7 +20,7 @@ from pipeline.datasets.manifest import _hash, read_row
 from pipeline.datasets.opinions import Opinions
 from pipeline.datasets.progress import shown_progress
 from pipeline.events import Events
-from securevqa_core.datasets.build import BuildConfig
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.duplicates import HASH_BITS, hash_pictures
 from securevqa_core.datasets.folder import opened
 from securevqa_core.datasets.sources import read_source

@@ -16,7 +16,8 @@ from pipeline.datasets.build import build_dataset
 from pipeline.datasets.opinions import Opinions, rate
 from pipeline.events import Events
 from securevqa_core import teacher as teaching
-from securevqa_core.datasets.build import BuildConfig, read_records, split_of
+from securevqa_core.datasets.build import read_records, split_of
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.folder import opened
 from securevqa_core.errors import DatasetError
 from securevqa_core.opinions.predicted import Opinion, teacher_id

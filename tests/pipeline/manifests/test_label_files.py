@@ -10,7 +10,8 @@ from s3server import S3Server
 from scipy.io import savemat
 
 from pipeline.manifests.label_files import read_label_file
-from pipeline.manifests.labels import LABEL_FORMATS, labels_of
+from pipeline.manifests.labels import labels_of
+from pipeline.manifests.scales import LABEL_FORMATS
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 # format -> a line as it circulates, what it says

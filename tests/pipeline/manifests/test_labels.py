@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.manifests.labels import LabelRange, label_column, labels_of, scale_doubt, settled_scale
+from pipeline.manifests.labels import label_column, labels_of, scale_doubt, settled_scale
+from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.manifests.labels import LabelRange
+from pipeline.manifests.scales import LabelRange
 from pipeline.training.split import (
     TrainingSet,
     random_splits,

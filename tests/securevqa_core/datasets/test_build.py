@@ -14,13 +14,13 @@ from footage import CLIP, make_photo, make_video
 
 from securevqa_core import ffmpeg
 from securevqa_core.datasets.build import (
-    BuildConfig,
     ClipRecord,
     build_view,
     choose_recipes,
     read_records,
     split_of,
 )
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.families import FAMILIES, TEMPORAL
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.rebuild import plan_columns, rebuild_clip

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from footage import CLIP
 
-from securevqa_core.datasets.build import BuildConfig, choose_recipes
+from securevqa_core.datasets.build import choose_recipes
+from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.recipes import edit, ladder
 from securevqa_core.datasets.seeding import generator
 from securevqa_core.datasets.sources import Source

@@ -8,7 +8,8 @@ import av
 import media
 import pytest
 
-from securevqa_core.decoding.benchmark import BenchClip, BenchConfig, benchmark, make_clip
+from securevqa_core.decoding.bench_config import BenchClip, BenchConfig
+from securevqa_core.decoding.benchmark import benchmark, make_clip
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.types import SamplingConfig
 

@@ -1,0 +1,58 @@
+"""Owns the settings of a data set: what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.types import require_range
+
+__all__ = ["BuildConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """What a data set is made of.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    seed: int = 0
+    views_per_source: int = 3  # clips taken from one source, at most
+    ladders_per_view: int = 2  # families of faults, each at all its levels
+    mixtures_per_view: int = 2  # a fault, then an encoding
+    edits_per_view: int = 2  # an encoding, then a fault
+    val_share: float = 0.1  # of the sources
+    test_share: float = 0.2  # of the sources
+    as_is: bool = False  # videos are listed as they are, and nothing is made of them
+
+    def __post_init__(self) -> None:
+        require_range("seed", self.seed, low=0, high=2**63)
+        require_range("views_per_source", self.views_per_source, low=1, high=1000)
+        for name in ("ladders_per_view", "mixtures_per_view", "edits_per_view"):
+            require_range(name, getattr(self, name), low=0, high=1000)
+        for name in ("val_share", "test_share"):
+            require_range(name, getattr(self, name), low=0, high=1)
+        if self.val_share + self.test_share >= 1:
+            raise ConfigurationError(
+                f"val_share + test_share must be < 1, got {self.val_share} + {self.test_share}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that decides what is built besides the sources, as JSON values.
+
+        Raises:
+            DatasetError: there is no FFmpeg.
+        """
+        # Arrays, which those who only choose settings need not wait for.
+        from securevqa_core import ffmpeg  # noqa: PLC0415
+        from securevqa_core.datasets.recipes import table_digest  # noqa: PLC0415
+        from securevqa_core.datasets.views import NUM_FRAMES  # noqa: PLC0415
+
+        chosen = asdict(self)
+        if not self.as_is:  # data sets of before know of none
+            del chosen["as_is"]
+        recipes = table_digest(num_frames=NUM_FRAMES)
+        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}
