@@ -202,10 +202,29 @@ def _without_nan(value: Any) -> Any:
 
 
 def file_names(uris: Sequence[str]) -> list[str]:
-    """Return the file names of URIs; the whole URI where another of them has the same file name."""
-    names = [redact(uri).rstrip("/").rpartition("/")[2] for uri in uris]
-    times = Counter(names)
-    return [name if name and times[name] == 1 else redact(uri) for name, uri in zip(names, uris, strict=True)]
+    """Return the file names of URIs, with as many of their folders as tell one from another.
+
+    file_names(["/up/a/clip.mp4", "/up/b/clip.mp4", "/up/b/more.mp4"])
+    -> ["a/clip.mp4", "b/clip.mp4", "more.mp4"]
+
+    The whole URI stands for what has no file name, and for what no folder tells apart.
+    """
+    whole = [redact(uri) for uri in uris]
+    parts = [
+        one.partition("://")[2].rstrip("/").split("/") if "://" in one else one.rstrip("/").split("/")
+        for one in whole
+    ]
+    names = list(whole)
+    unnamed, depth = [place for place, one in enumerate(parts) if one[-1]], 1
+    while unnamed:
+        ends = {place: "/".join(parts[place][-depth:]) for place in unnamed}
+        times = Counter(ends.values())
+        for place, end in ends.items():
+            if times[end] == 1:
+                names[place] = end
+        unnamed = [place for place in unnamed if times[ends[place]] > 1 and len(parts[place]) > depth]
+        depth += 1
+    return names
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def report_command(
     video: Annotated[
         str | None,
         typer.Option(
-            help="One video, by name, id, the beginning of its id, or URI: all that is known; default: all."
+            help="One video, by name, id, URI, or the beginning of its id: all that is known; default: all."
         ),
     ] = None,
     checkpoint: Annotated[

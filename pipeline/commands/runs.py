@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from operators.uris import absolute_uri
 from pipeline.commands.terminal import console, events, print_json, show, write_csv
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
@@ -28,14 +29,15 @@ def runs_command(
         from pipeline.runs.history import find_runs  # noqa: PLC0415 - imports that help need not wait for
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
 
-        entries = find_runs(location)
+        place = absolute_uri(location)  # so that names are relative to it, whatever it was called
+        entries = find_runs(place)
     record = [asdict(one) for one in entries]
     if as_csv:
         write_csv(entry_table(entries))
     elif as_json:
         print_json(record)
     else:
-        show(Result(record=record, shown=run_lines(entries, RunDirectory(location).shown(), console)))
+        show(Result(record=record, shown=run_lines(entries, RunDirectory(place).shown(), console)))
 
 
 def _require_one_form(*, as_json: bool, as_csv: bool) -> None:

@@ -85,6 +85,8 @@ def show_video(report: pa.Table, video: str, console: Console) -> None:
 def find_video(report: pa.Table, video: str) -> int:
     """Return the row of a video by what tables show of it: id, the beginning of its id, file name or URI.
 
+    A file name may have folders before it, as many as it takes.
+
     URIs are known without their secrets too, and characters that a terminal does not print by their escapes.
 
     Raises:
@@ -98,6 +100,9 @@ def find_video(report: pa.Table, video: str) -> int:
     found: list[int] = []
     for form, column in itertools.product(forms, columns):  # what is exactly so goes first
         found = found or [index for index, one in enumerate(column) if form(one) == form(video)]
+    if not found and "/" in video:
+        end = "/" + _as_shown(video).lstrip("/")
+        found = [index for index, one in enumerate(whole) if _as_shown(one).endswith(end)]
     if not found and len(video) >= MIN_ID_LETTERS:
         found = [index for index, one in enumerate(ids) if _as_shown(one).startswith(_as_shown(video))]
     if len(found) == 1:

@@ -184,6 +184,11 @@ def test_runs_fit_80_columns_with_whole_words_and_large_counts(
     assert '"status failed"' in header
     assert "1000000" in first
     assert '"unfinished"' in second
+    for place in (".", "./", f"../{tmp_path.name}"):
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            assert call("runs", place) == 0
+        assert [line.split() for line in capsys.readouterr().out.splitlines()] == words
     assert call("runs", str(tmp_path), "--csv", "--json") == 2
     assert "--json and --csv exclude each other" in capsys.readouterr().err
 
