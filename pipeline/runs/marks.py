@@ -1,7 +1,7 @@
 """Owns what a folder says of itself: that a run has begun there, or that runs share the rows that it holds.
 
 OUTPUT/begun.json    from the moment a run has something to do until its report is published
-STATE/state.json     which columns the rows have had that were committed there
+STATE/state.json     which columns the rows committed there have had, and the key they were drawn with
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import datetime
 import json
 from typing import Any
 
+from operators.schema import Row
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
-__all__ = ["BEGUN_NAME", "STATE_NAME", "mark_begun", "mark_shared", "unmark_begun"]
+__all__ = ["BEGUN_NAME", "STATE_NAME", "mark_begun", "mark_shared", "shared_key", "unmark_begun"]
 
 BEGUN_NAME = "begun.json"
 STATE_NAME = "state.json"
+_OF_A_KEY = ("key_id", "randomness")
 LAYOUT = 1  # of a state folder; one of a later version of this software is not written to
 
 
@@ -31,29 +33,49 @@ def unmark_begun(directory: RunDirectory) -> None:
     directory.remove_file(BEGUN_NAME)
 
 
-def mark_shared(state: RunDirectory) -> None:
-    """Record that runs share these rows, and which columns theirs have beside those of others.
+def shared_key(state: RunDirectory) -> Row | None:
+    """Return key_id and randomness of the rows that runs share, None where there are none yet.
 
     Raises:
         OutputError: the record is not ours, or of a layout that this version does not know.
     """
     content = state.read_file(STATE_NAME)
-    known = {} if content is None else _columns(content, state.shown(STATE_NAME))
+    record = {} if content is None else _record(content, state.shown(STATE_NAME))
+    if "key" in record:
+        return dict(record["key"])
+    if not state.has_commits():
+        return None
+    rows = state.committed_rows(list(_OF_A_KEY))
+    # Of before there was a record of it, when there could be several: the last one counts.
+    keys = [row for row in rows.select(list(_OF_A_KEY)).to_pylist() if row["key_id"] is not None]
+    return keys[-1] if keys else None
+
+
+def mark_shared(state: RunDirectory, *, provenance: Row) -> None:
+    """Record that runs share these rows, their key, and which columns theirs have beside those of others.
+
+    Raises:
+        OutputError: the record is not ours, or of a layout that this version does not know.
+    """
+    content = state.read_file(STATE_NAME)
+    record = {} if content is None else _record(content, state.shown(STATE_NAME))
+    known = dict(record.get("columns", {}))
+    key = {name: provenance[name] for name in _OF_A_KEY}
     columns = {name: list(types) for name, types in known.items()}
     for field in state.outcome:
         types = columns.setdefault(field.name, [])
         if str(field.type) not in types:
             types.append(str(field.type))
-    if columns != known:
-        state.write_json({"layout": LAYOUT, "columns": columns}, STATE_NAME)
+    if columns != known or key != record.get("key"):
+        state.write_json({"layout": LAYOUT, "columns": columns, "key": key}, STATE_NAME)
 
 
-def _columns(content: bytes, shown: str) -> dict[str, list[str]]:
+def _record(content: bytes, shown: str) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(content)
-        layout, columns = int(record["layout"]), dict(record["columns"])
+        layout, _ = int(record["layout"]), dict(record["columns"])
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{shown!r} is not the state.json of rows that runs share") from error
     if layout > LAYOUT:
         raise OutputError(f"{shown!r} has layout {layout}, of a later version; this one knows {LAYOUT}")
-    return columns
+    return record

@@ -40,6 +40,7 @@ from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import outcome_rows, runs_here
+from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows, say_left_out
 from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
@@ -90,12 +91,15 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
         require_parquet(listed.schema)
         with events.doing("loading the model"):
             job = _prepare(config)
-        _require_key(job, events)
+        if job.provenance["checkpoint_status"] == "untrained":
+            meaning = "these scores mean nothing, and every verdict is review"
+            events.note(f"checkpoint_status = untrained: {meaning}")
+        require_one_key(job, events)
         for place in _places(job):
             held.enter_context(locked(place))
         started = time.time()
         if job.state is not job.directory:
-            mark_shared(job.state)
+            mark_shared(job.state, provenance=job.provenance)
         if config.backlog.since_run is not None:
             adopt(job.state, config.backlog.since_run, _video_ids(listed), shared=_shared(job))
         with events.doing(f"looking up the versions of {listed.num_rows} videos"):
@@ -253,30 +257,6 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
 def _places(job: Job) -> list[RunDirectory]:
     """Return what has one writer at a time, the shared one first, in the same order for all."""
     return [job.directory] if job.state is job.directory else [job.state, job.directory]
-
-
-def _require_key(job: Job, events: Events) -> None:
-    """Say what is wrong with what the run is made with, before anything is done with it.
-
-    Raises:
-        ConfigurationError: no key was given, and a run lies there that was made with one.
-    """
-    if job.provenance["checkpoint_status"] == "untrained":
-        events.note("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
-    if job.config.key.randomness != "ephemeral":
-        return
-    for name, place in (("output", job.config.output), ("since_run", job.config.backlog.since_run)):
-        run = None if place is None else RunDirectory(place).read_run()
-        made_with = {} if run is None else run["provenance"]
-        if made_with.get("randomness", "ephemeral") != "ephemeral":
-            raise ConfigurationError(
-                f"{name} {redact(str(place))!r} holds a run with key_id {made_with['key_id']}: give its key "
-                f"({_HOW[made_with['randomness']]}), as without it every video would be scored once more, "
-                "or name another output"
-            )
-
-
-_HOW = {"keyed": "--key-file or SECUREVQA_KEY", "public": "--seed"}
 
 
 def _video_ids(manifest: Spool) -> list[str]:

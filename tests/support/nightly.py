@@ -36,6 +36,8 @@ class Nights:
     place: str  # of the outputs and of the rows that they share
     patch: pytest.MonkeyPatch
     outcome: dict[str, Any] = field(default_factory=dict)  # columns of what is worked on next
+    key: Key = field(default_factory=lambda: Key(b"0" * 32, randomness="keyed"))
+    said: io.StringIO = field(default_factory=io.StringIO)
 
     def upload(self, *names: str) -> None:
         """Put videos into the manifest."""
@@ -49,7 +51,7 @@ class Nights:
         return ScoreConfig(
             manifest=str(self.folder / "manifest.parquet"),
             output=f"{self.place}/{night}",
-            key=Key(b"0" * 32, randomness="keyed"),
+            key=self.key,
             allow_schemes=frozenset({"file"}),
             backlog=BacklogConfig(**shared),
         )
@@ -67,7 +69,8 @@ class Nights:
         """Score what a night has to do; `incremental` is the state that all share, unless it is given."""
         for module in ("pipeline.scoring.passes.run_passes", "pipeline.scoring.score._run_here"):
             self.patch.setattr(module, self._run)
-        return scoring.score(self.config(night, **backlog), events=Events(Console(file=io.StringIO())))
+        events = Events(Console(file=self.said, width=1000))
+        return scoring.score(self.config(night, **backlog), events=events)
 
     def _run(self, work: Work, planned: Plan, *, after_call: int) -> None:
         job, ran = work.job, work.ran

@@ -13,7 +13,8 @@ from pipeline.runs.history import find_runs
 from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring import score as scoring
-from securevqa_core.errors import OutputError
+from securevqa_core.errors import ConfigurationError, OutputError
+from securevqa_core.randomness import Key
 
 
 def listed(nights: Nights) -> list[tuple[str, str]]:
@@ -103,3 +104,51 @@ def test_the_lock_of_a_folder_is_no_run_where_others_are(nights: Nights) -> None
     nights.score("night")
     with locked(RunDirectory(f"{nights.place}/night")):
         assert listed(nights) == [("night", "finished")]
+
+
+OTHER = Key(b"1" * 32, randomness="keyed")
+
+
+@pytest.mark.parametrize("has_record", [True, False], ids=["recorded", "of before"])
+def test_rows_that_runs_share_are_not_scored_once_more_with_another_key(
+    has_record: bool, nights: Nights
+) -> None:
+    nights.upload("a")
+    nights.score("1-monday")
+    if not has_record:
+        record = read_json(f"{nights.place}/state/state.json")
+        del record["key"]
+        RunDirectory(f"{nights.place}/state").write_json(record, "state.json")
+    given, nights.key = nights.key, OTHER
+    with pytest.raises(ConfigurationError, match=f"state' holds rows with key_id {given.key_id}: give"):
+        nights.score("2-tuesday")
+    since = {"incremental": None, "since_run": f"{nights.place}/1-monday"}
+    with pytest.raises(ConfigurationError, match=f"holds a run with key_id {given.key_id}.* or leave it out"):
+        nights.score("2-tuesday", **since)
+    assert RunDirectory(f"{nights.place}/2-tuesday").read_run() is None
+    nights.key = given
+    assert nights.score("2-tuesday").run["num_scored_now"] == 0
+    made_with = {"key_id": given.key_id, "randomness": "keyed"}
+    assert read_json(f"{nights.place}/state/state.json")["key"] == made_with
+
+
+def test_rows_that_runs_share_need_a_key(nights: Nights) -> None:
+    nights.upload("a")
+    nights.key = Key.ephemeral()
+    with pytest.raises(ConfigurationError, match=r"incremental needs a key \(--key-file or SECUREVQA_KEY\)"):
+        nights.score("1-monday")
+    assert not RunDirectory(f"{nights.place}/state").has_commits()
+
+
+def test_that_a_report_is_made_once_more_with_another_key_is_said(nights: Nights) -> None:
+    nights.upload("a")
+    nights.score("1-monday", incremental=None)
+    assert "once more" not in nights.said.getvalue()
+    given, nights.key = nights.key, OTHER
+    nights.score("1-monday", incremental=None)
+    words = (
+        f"holds a run with key_id {given.key_id}, and this is {OTHER.key_id}: every video is scored once more"
+    )
+    assert nights.said.getvalue().count(words) == 1
+    nights.score("1-monday", incremental=None)
+    assert nights.said.getvalue().count("once more") == 1
