@@ -66,7 +66,7 @@ def gate_command(
     if thresholds is not None and vary is None:
         raise ConfigurationError(f"thresholds need --what-if RULE, got {thresholds!r} alone")
     with events.doing("loading", is_logged=False):
-        from pipeline.gate.decide import decide, what_if  # noqa: PLC0415 - as above
+        from pipeline.gate.decide import decide, never_published, what_if  # noqa: PLC0415 - as above
         from pipeline.gate.lists import list_tables, require_formats, summary, write_lists  # noqa: PLC0415
         from pipeline.gate.policy import read_policy, require_fit  # noqa: PLC0415
         from pipeline.gate.told import gate_lines  # noqa: PLC0415
@@ -92,7 +92,8 @@ def gate_command(
         if as_json:
             print_json([asdict(one) for one in counts])
         else:
-            show_what_if(counts, rules, rule=vary, console=console)
+            kept = never_published(table, rules)
+            show_what_if(counts, rules, rule=vary, never_published=kept, console=console)
         return
     gated = decide(table, rules)
     lists = list_tables(table, gated, rules)

@@ -33,7 +33,7 @@ from pipeline.tables import readable
 from securevqa_core.doubts import doubts
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["BrokenLimit", "Gated", "WhatIf", "decide", "what_if"]
+__all__ = ["BrokenLimit", "Gated", "WhatIf", "decide", "never_published", "what_if"]
 
 TRUSTED_STATUS = ("trained", "imported")
 TRUSTED_RANDOMNESS = ("keyed", "ephemeral")
@@ -171,6 +171,12 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
             if name is not None
         ]
     return counted
+
+
+def never_published(report: pa.Table, policy: Policy) -> dict[str, int]:
+    """Count the rows that no threshold publishes, by what keeps them back; a row may count several times."""
+    rows = _rows(report.select(GUARD_COLUMNS))
+    return dict(sorted(Counter(name for row in rows for name, _ in _guards(row, policy)).items()))
 
 
 def _groups(

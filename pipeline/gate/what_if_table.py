@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -27,8 +27,18 @@ def share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if total else "-"
 
 
-def show_what_if(found: Sequence[WhatIf], policy: Policy, *, rule: str, console: Console) -> None:
-    """Print the counts of `decide.what_if`: of all decisions, or by group of the rule's own decision."""
+def show_what_if(
+    found: Sequence[WhatIf],
+    policy: Policy,
+    *,
+    rule: str,
+    never_published: Mapping[str, int],
+    console: Console,
+) -> None:
+    """Print the counts of `decide.what_if`: of all decisions, or by group of the rule's own decision.
+
+    Below them is how many rows no threshold publishes, of `decide.never_published`.
+    """
     rows: dict[float, dict[str | None, WhatIf]] = defaultdict(dict)
     sizes: Counter[str] = Counter()
     for one in found:
@@ -58,6 +68,9 @@ def show_what_if(found: Sequence[WhatIf], policy: Policy, *, rule: str, console:
         console.print(f"{PRESENT} the threshold now")
     if len(shown) < len(sizes):
         console.print(f"{len(sizes) - len(shown)} smaller groups do not fit: --json has all")
+    if never_published:
+        words = ", ".join(f"{count} {name}" for name, count in never_published.items())
+        console.print(f"never published, whatever the threshold: {words}")
 
 
 def _largest(sizes: Counter[str], width: int) -> list[str]:

@@ -164,7 +164,7 @@ def _list_local(path: str) -> Listing | None:
     if os.path.lexists(path):
         return None
     if not MAGIC.search(path):
-        raise ManifestError(f"no such manifest: {path!r}")
+        raise ManifestError(f"no such video or manifest: {path!r}")
     paths = glob.glob(path, recursive=True)  # noqa: PTH207
     return _sorted_local([one for one in paths if not os.path.isdir(one)])  # noqa: PTH112
 

@@ -106,7 +106,7 @@ def read_failure(location: str, error: storage.StorageError) -> ManifestError:
     """Return what is said of a manifest that its store does not give."""
     manifest_name = storage.redact(location)
     if error.kind == "not_found":
-        return ManifestError(f"no such manifest: {manifest_name!r}")
+        return ManifestError(f"no such video or manifest: {manifest_name!r}")
     kind = error.kind.replace("_", " ")
     return ManifestError(f"manifest {manifest_name!r} cannot be read: {kind}, {error}")
 

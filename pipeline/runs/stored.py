@@ -108,6 +108,15 @@ class StoredFolder:
         """Return the same as a URI for people."""
         return redact(join(self.uri, "/".join(names)) if names else self.uri)
 
+    def require_store(self) -> None:
+        """Refuse what takes no files, whatever is there.
+
+        Raises:
+            ConfigurationError: it is a web server.
+        """
+        if scheme_of(self.uri) in {"http", "https"}:
+            raise ConfigurationError(f"output must be a folder or a store's, got {self.shown()!r}")
+
     def require_writable(self) -> None:
         """Write and remove a small object.
 
@@ -115,8 +124,7 @@ class StoredFolder:
             ConfigurationError: web servers take no files.
             OutputError: that fails.
         """
-        if scheme_of(self.uri) in {"http", "https"}:
-            raise ConfigurationError(f"output must be a folder or a store's, got {self.shown()!r}")
+        self.require_store()
         probe = self.path(f".probe-{uuid.uuid4().hex}")
         try:
             self._make_folder()

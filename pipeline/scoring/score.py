@@ -83,6 +83,7 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
         RunError: Ray cannot be reached, or no video could be begun; the rows that are known are reported.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # others keep what rows no longer need
+    RunDirectory(config.output).require_store()  # before a manifest is listed, which may take minutes
     _require_apart(config)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))

@@ -190,6 +190,10 @@ def test_what_if_prints_a_row_a_threshold_and_writes_nothing(
         ["66.5", "1", "20.0%", "1", "20.0%", "3", "60.0%"],
         ["99", "0", "0.0%", "1", "20.0%", "4", "80.0%"],
     ]
+    assert " ".join(lines[-1]) == "never published, whatever the threshold: 1 unscored"
+    run(report, randomness="public")
+    assert call("gate", report, "--policy", policy(tmp_path), *options) == 0
+    assert "whatever the threshold: 5 public_seed, 1 unscored" in capsys.readouterr().out
     assert not (tmp_path / "run" / "gate").exists()
 
 

@@ -32,7 +32,7 @@ def lines(folder: Path, text: str) -> str:
 
 
 WRONG_CALLS: dict[str, Call] = {
-    "no such manifest": lambda folder: ([str(folder / "absent.csv")], "absent.csv"),
+    "no such video or manifest": lambda folder: ([str(folder / "absent.csv")], "absent.csv"),
     "no uri column": lambda folder: ([manifest(folder, "url\na.mp4\n")], "url"),
     "empty manifest": lambda folder: ([manifest(folder, "uri\n")], "manifest.csv"),
     "duplicate ids": lambda folder: (
