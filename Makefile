@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install hooks tools demo test test-fast coverage lint check docs wheel wheel-test ranges constraints clean
+.PHONY: help install hooks tools demo captures test test-fast coverage lint check docs wheel wheel-test ranges constraints clean
 
 BIN := .venv/bin
 # Files of tests go to two processes, each with one thread for tensors: more would wait for one another.
@@ -53,6 +53,7 @@ help:
 	@echo "make wheel-test   build a wheel, install it into an empty environment and try it there: 7 GB, then removed"
 	@echo "make ranges       the same with the oldest and the newest that pyproject.toml allows, of each PYTHONS"
 	@echo "make docs         docs/ and the READMEs as a site: build/site/index.html"
+	@echo "make captures     pictures of what commands print, for docs/: docs/assets/*.svg"
 	@echo "make constraints  pin the newest versions of everything in constraints.txt"
 	@echo "make clean        remove all that these made"
 
@@ -83,6 +84,9 @@ tools:
 
 demo: install
 	@exec $(BIN)/python demo/run.py
+
+captures: install
+	@exec $(BIN)/python demo/captures.py
 
 test: install
 	@$(TESTS)

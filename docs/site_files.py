@@ -30,7 +30,7 @@ BESIDE_DOCS = {
 }
 # Not to the web, nor inside its own page.
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
-SHOWN_AS_THEY_ARE = {".png"}
+SHOWN_AS_THEY_ARE = {".png", ".svg"}
 LANGUAGES = {"": "sh", ".py": "python", ".toml": "toml", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}
 SOURCE_PAGE = "---\nhide: [navigation, toc]\nsearch: { exclude: true }\n---\n"
 

@@ -23,8 +23,8 @@ def models_command() -> Result:
         lines.append(
             f"{one['model'] + note:34} {one['weights']:6} {one['num_weights'] / 1e6:7.3g} million weights"
         )
-        words = textwrap.fill(f"{one['description']} {one['looks_at']}", width=console.width - 4)
-        lines.append(textwrap.indent(words, "    "))
+        words = textwrap.wrap(f"{one['description']} {one['looks_at']}", width=console.width - 4)
+        lines += [f"    {line}" for line in words]
     lines.append(
         "ships = trained ones come along, and the name may stand wherever a checkpoint may; "
         "bring = `securevqa weights import` or `securevqa train` makes them."

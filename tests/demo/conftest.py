@@ -1,4 +1,4 @@
-"""The demo's own module, which lies outside the packages."""
+"""The demo's own modules, which lie outside the packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from types import ModuleType
 
 import pytest
 
+FOLDER = Path(__file__).parents[2] / "demo"
 
-@pytest.fixture(scope="session")
-def demo() -> ModuleType:
-    path = Path(__file__).parents[2] / "demo" / "run.py"
-    spec = importlib.util.spec_from_file_location("securevqa_demo", path)
+
+def loaded(name: str) -> ModuleType:
+    """A program of the folder, which finds the others as when it is run."""
+    spec = importlib.util.spec_from_file_location(f"securevqa_demo_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def demo() -> ModuleType:
+    return loaded("run")
+
+
+@pytest.fixture(scope="session")
+def captures() -> ModuleType:
+    return loaded("captures")
