@@ -51,12 +51,15 @@ def keep_rows(table: pa.Table, settings: EvaluationSettings) -> pa.Table:
     """Return the rows that `settings.where` asks for; columns that only a report has are left to it.
 
     Raises:
-        ManifestError: a column that the settings name is missing, or no row is left.
+        ManifestError: a column that the settings name is missing, or of lists as clusters; or no row is left.
     """
     names = table.column_names
     missing = [name for name in settings.columns if name not in {*names, *REPORT.names}]
     if missing:
         raise ManifestError(f"there is no column {missing[0]!r}, only {', '.join(names)}")
+    if settings.cluster in names and pa.types.is_nested(table.schema.field(settings.cluster).type):
+        kind = table.schema.field(settings.cluster).type
+        raise ManifestError(f"cluster must be a column of single values, {settings.cluster!r} is {kind}")
     for condition in settings.where:
         name, _, wanted = condition.partition("=")
         if name in names:

@@ -221,6 +221,13 @@ def test_finished_runs_are_evaluated_where_they_lie(
     assert f"{record['models'][0]['overall']['srcc']['value']:.3f}" in printed
 
 
+def test_clusters_of_lists_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(str(tmp_path / "good"), [one | {"tags": ["a"]} for one in rows(GOOD)])
+    given = ("--run", str(tmp_path / "good"), "-o", str(tmp_path / "out"), "--cluster", "tags")
+    assert call("evaluate", *given) == 2
+    assert "'tags' is list<" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_two_evaluations_do_not_write_into_one_folder_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
