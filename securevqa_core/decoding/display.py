@@ -29,6 +29,7 @@ pixels that are kept. What a player would do besides is `display_not_understood`
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,6 +38,7 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.stream import Disposition
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -94,6 +96,8 @@ class Display:
         if self._is_contradicted(picture):
             raise not_understood("container and stream disagree on high dynamic range")
         cropped = picture if self._cropper is None else self._cropper.cropped(picture)
+        if _is_coarse(cropped.format.name):
+            cropped = cropped.reformat(format="rgb24", threads=1)
         guessed = self.colours.complete(cropped, size=(picture.height, picture.width))
         if (problem := unplain(cropped, held)) is not None:
             raise not_understood(problem)
@@ -110,6 +114,14 @@ class Display:
         if self._transfer in _NO_TRANSFERS or int(picture.color_trc) in _NO_TRANSFERS:
             return False
         return is_hdr(picture) != (self._transfer in HDR_TRANSFERS)
+
+
+@functools.cache
+def _is_coarse(pixel_format: str) -> bool:
+    """Tell whether colours have under 8 bits: FFmpeg's scaler fills them up on the way to `rgb24` alone."""
+    described = VideoFormat(pixel_format)
+    is_plain = described.is_rgb and not described.has_palette
+    return is_plain and min(component.bits for component in described.components) < 8
 
 
 def read_display(container: InputContainer, stream: VideoStream, descriptor: int) -> Display:

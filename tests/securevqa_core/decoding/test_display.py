@@ -142,6 +142,21 @@ def test_a_window_of_rejected_content_is_all_that_is_seen(
     assert around.std(axis=-2).mean() < 40
 
 
+@pytest.mark.parametrize("pixel_format", ["rgb555le", "rgb565le", "rgb24"])
+def test_colours_of_few_bits_are_filled_up(
+    source: Path, make_request: RequestMaker, tmp_path: Path, pixel_format: str
+) -> None:
+    """FFmpeg's scaler itself does so where it changes no size."""
+    path = tmp_path / "raw.avi"
+    media.run_ffmpeg(*f"-i {source} -c:v rawvideo -pix_fmt {pixel_format} {path}".split())
+    request = make_request(EIGHT, decoder="pyav")
+    sample = extract_sample(str(path), request)
+    frames = shown.by_ffmpeg(path, 360, 640, "format=rgb24")
+    assert shown.psnr(sample.patches[0, 0], shown.expected_patches(frames, request)) >= 40
+    small = shown.by_ffmpeg(path, 224, 224, "format=rgb24,scale=224:224")
+    assert shown.psnr(sample.frames, small) >= 38
+
+
 def test_fields_with_a_packet_each_are_whole_to_attacks(tmp_path: Path) -> None:
     levels = np.linspace(20, 230, 256, dtype=np.uint8)
     pictures = [np.roll(np.tile(levels, (160, 1)), 9 * number, axis=1) for number in range(10)]
