@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -12,7 +12,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 __all__ = ["MIN_BT709_LINES", "Colours"]
 
-_BT709, _UNSPECIFIED, _BT2020 = 1, 2, 9  # matrices of ITU-T H.273, table 4, which FFmpeg counts by
+_BT709, _UNSPECIFIED, _BT601, _BT2020 = 1, 2, 6, 9  # matrices of ITU-T H.273, table 4, which FFmpeg counts by
 MIN_BT709_LINES = 720  # Chrome's rule
 _MAX_STANDARD_SIZE = 576, 1279  # up to which everyone takes BT.601; mpv and libplacebo take BT.709 beyond
 
@@ -44,6 +44,10 @@ class Colours:
             transfer=int(context.color_trc),
             range=int(context.color_range),
         )
+
+    def or_bt601(self) -> Colours:
+        """Return these with BT.601 for a matrix where there is none, as in stills (ISO/IEC 23000-22, 7.3.6.4)."""
+        return self if self.is_tagged else replace(self, matrix=_BT601)
 
     def complete(self, picture: VideoFrame, *, size: tuple[int, int]) -> str | None:
         """Set what the tags of a picture leave open, and say what is a guess that not all players make.

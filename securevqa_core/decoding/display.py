@@ -136,7 +136,8 @@ def read_display(container: InputContainer, stream: VideoStream, descriptor: int
     aspect = stream.sample_aspect_ratio
     if aspect and not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
         raise not_understood(f"pixels {aspect.numerator}:{aspect.denominator} as wide as high")
-    return Display(header, Colours.of(stream.codec_context), aspect)
+    colours = Colours.of(stream.codec_context)
+    return Display(header, colours.or_bt601() if header.is_heif else colours, aspect)
 
 
 def _header(container: InputContainer, stream: VideoStream, descriptor: int) -> Header:

@@ -31,6 +31,7 @@ class Header:
     """The container's own part of the display transform."""
 
     crop: Crop = NO_CROP
+    is_heif: bool = False  # what is shown is an item of a still picture's file
     transfer: int = 0  # of its colours (ITU-T H.273, table 3); 0 and 2 where it does not say
     not_understood: tuple[str, ...] = ()  # what it orders besides, a phrase each
 

@@ -44,7 +44,9 @@ def mp4_header(descriptor: int, track_id: int) -> Header:
     movie, items = _movie_and_items(descriptor)
     problems = [] if items is None else list(heif_problems(descriptor, items, track_id))
     if movie is None:
-        return Header(not_understood=tuple(problems) if items is not None else (MISPLACED,))
+        if items is None:
+            return Header(not_understood=(MISPLACED,))
+        return Header(is_heif=True, not_understood=tuple(problems))
     inside = boxes(descriptor, movie.start, movie.end)
     tracks = [_Track(descriptor, box) for box in inside if box.kind == b"trak"]
     mine = [track for track in tracks if track.number == track_id]

@@ -65,6 +65,15 @@ def test_untagged_colours_are_guessed_by_size(
     assert sample.warnings == warnings
 
 
+def test_untagged_stills_are_of_one_matrix_at_every_size(make_request: RequestMaker, tmp_path: Path) -> None:
+    options = "-frames:v 1 -c:v libaom-av1 -cpu-used 8 -crf 5 -still-picture 1 -pix_fmt yuv420p"
+    path = _saturated(tmp_path / "still.avif", "960x720", options)
+    sample = extract_sample(str(path), make_request(TWO))
+    still = np.repeat(shown.by_ffmpeg(path, 720, 960, "scale=in_color_matrix=bt601"), 2, axis=0)
+    assert shown.psnr(sample.patches[0, 0], shown.expected_patches(still, make_request(TWO))) >= 40
+    assert sample.warnings == ()
+
+
 def test_a_crop_does_not_change_the_guess(make_request: RequestMaker, tmp_path: Path) -> None:
     """Players guess by what comes out of the decoder."""
     whole = _saturated(tmp_path / "whole.mp4", "960x720", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p")

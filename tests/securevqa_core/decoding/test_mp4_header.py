@@ -185,12 +185,15 @@ def test_what_a_header_orders_beyond_a_crop_is_named(read: Read, name: str) -> N
         movie(track(entry(bytes(4)))),  # QuickTime's terminator
         movie(track(entry(), edits=edit_list(1, 1, 1, wide=True))),
         movie(track(entry(), edits=edit_list(0, start=-1))),  # nothing is shown meanwhile
-        still(),
-        still(kinds=(b"av01", b"Exif", b"mime")),
     ],
 )
 def test_ordinary_headers_order_nothing(read: Read, content: bytes) -> None:
     assert read(content, 1) == Header()
+
+
+@pytest.mark.parametrize("kinds", [(b"av01",), (b"av01", b"Exif", b"mime")])
+def test_ordinary_stills_are_known_for_stills(read: Read, kinds: tuple[bytes, ...]) -> None:
+    assert read(still(kinds=kinds), 1) == Header(is_heif=True)
 
 
 def test_headers_of_any_bytes_are_read_to_an_end(read: Read) -> None:
