@@ -81,6 +81,21 @@ class Clock:
         frames = np.searchsorted(self.starts, runs + phases, side="right") - 1
         return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
 
+    def without_first(self, num_frames: int) -> Clock:
+        """Return the clock that begins as the frame after so many comes on screen."""
+        left = self.num_frames - num_frames
+        if self.starts is None:
+            seconds = None if self.seconds is None else self.seconds * left / self.num_frames
+            return constant_clock(left, seconds)
+        gone = float(self.starts[num_frames])
+        share = gone / max(self.num_moments, 1)
+        return Clock(
+            num_moments=max(1, round(self.num_moments - gone)),
+            num_frames=left,
+            seconds=None if self.seconds is None else self.seconds * (1 - share),
+            starts=self.starts[num_frames:] - gone,
+        )
+
     def coarser(self, rhythm: Rhythm) -> Clock:
         """Return a clock of which a moment is a picture, however many moments of this one show it."""
         size = rhythm.frames_per_picture

@@ -255,7 +255,10 @@ class _Tally:
         """Return what is odd, but no damage."""
         warnings = []
         if len(self._sizes) > 1:
-            sizes = sorted(map(_size_name, self._sizes))
+            sizes = sorted({f"{width}x{height}" for width, height, _ in self._sizes})
+            if len(sizes) == 1:
+                shapes = sorted(f"{aspect.numerator}:{aspect.denominator}" for _, _, aspect in self._sizes)
+                sizes = [f"{sizes[0]} in pixels of {shape}" for shape in shapes]
             warnings.append(f"{SIZE_CHANGES} frames of {', '.join(sizes[:4])}, all scaled to one size")
         if self._num_interlaced:
             warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
@@ -264,12 +267,6 @@ class _Tally:
             warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")
         warnings += [f"colours_guessed: {guess}" for guess in sorted(self._guesses)]
         return warnings
-
-
-def _size_name(size: tuple[int, int, Fraction]) -> str:
-    width, height, aspect = size
-    pixels = "" if aspect == 1 else f" in pixels of {aspect.numerator}:{aspect.denominator}"
-    return f"{width}x{height}{pixels}"
 
 
 def _copy_nearest(rows: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:

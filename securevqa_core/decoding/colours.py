@@ -46,7 +46,7 @@ class Colours:
         )
 
     def or_bt601(self) -> Colours:
-        """Return these with BT.601 for a matrix where there is none, as in stills (ISO/IEC 23000-22, 7.3.6.4)."""
+        """Return these, with BT.601 where there is no matrix, as of stills (ISO/IEC 23000-22, 7.3.6.4)."""
         return self if self.is_tagged else replace(self, matrix=_BT601)
 
     def complete(self, picture: VideoFrame, *, size: tuple[int, int]) -> str | None:

@@ -128,7 +128,8 @@ def opened(
         video = OpenVideo(
             descriptor=descriptor, container=container, stream=stream, index=index, limits=limits
         )
-        yield replace(video, index=pyav_backend.count_frames(video)) if index.pts is None else video
+        index_shown = pyav_backend.count_frames if index.pts is None else pyav_backend.without_unshown
+        yield replace(video, index=index_shown(video))
 
 
 def _index(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import av
@@ -39,6 +39,7 @@ class FrameIndex:
     num_packets: int  # with those that are not shown: VP8's hidden frames, what an edit list cuts off
     numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
     positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
+    num_unshown: int = 0  # at the start, which nobody can show and are not counted
     clock: Clock | None = None  # None: nothing tells when frames are shown
     order: NDArray[np.int64] | None = None  # (num_frames,) ascending, to decode at, where `pts` is None
     last_duration: int | None = None  # for which the last frame stays, in stream time base; None: not told
@@ -50,6 +51,23 @@ class FrameIndex:
     def moments(self) -> Clock:
         """What moments there are to choose from."""
         return self.clock or constant_clock(self.num_frames)
+
+    def without_first(self, num_frames: int) -> FrameIndex:
+        """Return the index without the first so many frames, fewer than there are."""
+        if not num_frames:
+            return self
+        numbers = np.arange(self.num_frames) if self.numbers is None else self.numbers
+        rows = numbers >= num_frames
+        return replace(
+            self,
+            pts=None if self.pts is None else self.pts[rows],
+            is_keyframe=self.is_keyframe[rows],
+            num_frames=self.num_frames - num_frames,
+            num_unshown=num_frames,
+            numbers=None if self.numbers is None else numbers[rows] - num_frames,
+            positions=None if self.positions is None else self.positions[rows],
+            clock=None if self.clock is None else self.clock.without_first(num_frames),
+        )
 
     def times_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the time stamps of known frames.

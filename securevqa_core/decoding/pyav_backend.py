@@ -25,7 +25,7 @@ from securevqa_core.decoding.layers import check_layers
 from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
-__all__ = ["count_frames", "read_frames", "recount_frames"]
+__all__ = ["count_frames", "read_frames", "recount_frames", "without_unshown"]
 
 # Containers in which a frame has the same time stamp however it is reached. In MPEG streams FFmpeg
 # interpolates stamps from where it began to read.
@@ -38,6 +38,7 @@ _WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
 _STRICTER_DECODERS = {"vp9": "libvpx-vp9"}
 _STRICTER_BITS = 8
 _NUM_CHECKED = 16  # packets in which layers are looked for wherever reading begins, as flags may be missing
+_MAX_UNSHOWN = 1000  # frames before a keyframe
 _FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame that it does not hold
 
 
@@ -58,6 +59,33 @@ def count_frames(video: OpenVideo) -> FrameIndex:
     if not counted.num_frames:
         raise DecodeError("no_frames", f"none of the {video.index.num_frames} packets could be decoded")
     return counted
+
+
+def without_unshown(video: OpenVideo) -> FrameIndex:
+    """Return the index without frames at the start that nobody can show, for what they need was cut off.
+
+    Recordings and trims that begin between keyframes, or at one of an open group, have some.
+    """
+    index, keyframes = video.index, np.flatnonzero(video.index.is_keyframe)
+    if index.pts is None or not len(keyframes) or not 0 < keyframes[0] <= _MAX_UNSHOWN:
+        return index
+    if index.numbers is not None and index.numbers[keyframes[0]] != keyframes[0]:
+        return index
+    leading, entry_time = index.pts[: keyframes[0]].tolist(), int(index.pts[keyframes[0]])
+    with video.reopened() as again:
+        first = next(_packets(again.container, again.stream), None)
+    shown, mark, is_complete = set(), DamageMark(), False
+    with video.reopened() as again:
+        for decoded in _decode(again.container, again.stream, mark=mark):
+            is_complete = decoded.picture.pts is None or decoded.picture.pts >= entry_time
+            if is_complete:
+                break
+            shown.add(decoded.picture.pts)
+    # Ahead of the first keyframe in the file, what is complained of may be damaged, and what is not was cut.
+    is_cut = first is not None and (first.is_keyframe or not mark.num_strikes)
+    if not is_complete or not is_cut:
+        return index
+    return index.without_first(next((row for row, time in enumerate(leading) if time in shown), len(leading)))
 
 
 def recount_frames(video: OpenVideo) -> FrameIndex | None:
@@ -165,8 +193,12 @@ def _windows(index: FrameIndex, wanted: NDArray[np.int64]) -> list[tuple[int, in
 
 def _by_time(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:
     """Decode from the start, telling frames apart by their time stamps."""
+    index = video.index
+    assert index.pts is not None
+    begins_with_keyframe = index.num_unshown and index.numbers is None and index.is_keyframe[0]
+    entry_time = int(index.pts[0]) if begins_with_keyframe else None
     with video.reopened() as again:
-        yield from _decode_until(again, wanted)
+        yield from _decode_until(again, wanted, entry_time=entry_time)
 
 
 def _by_position(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame]:

@@ -22,6 +22,8 @@ NOISE_AROUND = (
     "pad=480:270:80:67,split[a][b];[b]noise=alls=100:allf=t[n];[a]crop=320:136:80:67[w];[n][w]overlay=80:67"
 )
 X265 = "-c:v libx265 -preset ultrafast -x265-params log-level=error:qp=12 -pix_fmt yuv420p10le -tag:v hvc1"
+OPEN_X264 = "-c:v libx264 -crf 16 -x264-params open-gop=1:keyint=12:bframes=8:b-pyramid=2"
+OPEN_X265 = "-c:v libx265 -crf 16 -x265-params log-level=error:open-gop=1:keyint=12"
 IN_STREAM = "colour_primaries=9:transfer_characteristics=16:matrix_coefficients=9"
 NOWHERE = "colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2:video_full_range_flag=0"
 
@@ -112,6 +114,24 @@ def _stamps_missing(made: Made) -> tuple[Path, Path]:
     return made.edited("stamps.ts", bytes(content)), made.in_order
 
 
+def _cut(name: str, options: str) -> Callable[[Made], tuple[Path, Path]]:
+    """Begin at a keyframe of an open group: pictures before it are predicted from what is cut off."""
+
+    def make(made: Made) -> tuple[Path, Path]:
+        whole = made.encode("open.ts", options)
+        path = made.folder / name
+        ffmpeg(f"-ss 0.9 -i {whole} -c copy {path}")
+        return _by_ffmpeg(made, path)
+
+    return make
+
+
+def _cut_anywhere(made: Made) -> tuple[Path, Path]:
+    """A recording that begins between keyframes."""
+    whole = made.encode("whole.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 12").read_bytes()
+    return _by_ffmpeg(made, made.edited("anywhere.ts", whole[:376] + whole[len(whole) // 3 // 188 * 188 :]))
+
+
 def _mxf_without_index(made: Made) -> tuple[Path, Path]:
     plain = made.encode("plain.mxf", "-c:v mpeg2video -q:v 2")
     index_key, filler = bytes.fromhex("060e2b34025301010d01020101100100"), "060e2b34010101020301021001000000"
@@ -179,6 +199,11 @@ SHOWN: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "a clock that begins below zero, Matroska": _below_zero,
     "time stamps that are missing": _stamps_missing,
     "no time stamps at all": _copied("bare.h264", "-c copy"),
+    "cut at an open group, H.264 in TS": _cut("open264.ts", OPEN_X264),
+    "cut at an open group, H.264 in Matroska": _cut("open264.mkv", OPEN_X264),
+    "cut at an open group, HEVC in TS": _cut("open265.ts", OPEN_X265),
+    "cut at an open group, HEVC in MP4": _cut("open265.mp4", OPEN_X265),
+    "cut between keyframes": _cut_anywhere,
     "MXF without its index": _mxf_without_index,
     "words that go on": _long_words,
     "null frames": _null_frames,
