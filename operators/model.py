@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ from securevqa_core.scoring import (
 )
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["FusedScore", "InterFeature", "ModelSetup"]
+__all__ = ["FusedScore", "InterFeature", "ModelSetup", "ModelStages"]
 
 
 T = TypeVar("T", bound=np.generic)
@@ -52,8 +53,7 @@ class _ModelStage:
         self._setup = setup
         self._device = torch.device(setup.device)
         self._is_batched = self._device.type != "cpu"
-        self._checkpoint: weights.Checkpoint = ray.get(setup.checkpoint)
-        self._model: Any = weights.build(self._checkpoint).to(self._device)
+        self._checkpoint, self._model = _loaded(setup)
 
     def _run(
         self, table: pa.Table, work: Callable[[list[Row]], list[Row]], *, stage: str, schema: pa.Schema
@@ -71,6 +71,13 @@ class _ModelStage:
         return run_stage(
             rows, lambda row: known.pop(row[ROW_KEY], None) or work([row])[0], stage=stage, schema=schema
         )
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(setup: ModelSetup) -> tuple[weights.Checkpoint, Any]:
+    """Return the weights and the model on its device, which the stages of one process share."""
+    checkpoint: weights.Checkpoint = ray.get(setup.checkpoint)
+    return checkpoint, weights.build(checkpoint).to(setup.device)
 
 
 def _joined(arrays: list[NDArray[T]]) -> NDArray[T]:
@@ -177,3 +184,21 @@ class FusedScore(_ModelStage):
         finished = row | self._provenance | {"verdict": judged, "scored_at": now}
         self._telemetry.tell(finished)
         return finished
+
+
+class ModelStages:
+    """frames, fragments -> score: both stages, one after the other, in an actor that imports and loads once.
+
+    Args:
+        setup: of both.
+        last: `FusedScore`, or what takes its place.
+        options: of `last`.
+    """
+
+    def __init__(self, setup: ModelSetup, *, last: type[FusedScore], **options: Any) -> None:
+        self._inter = InterFeature(setup)
+        self._last = last(setup, **options)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Yield rows of `OUTCOME` for every row of `FRAGMENTED`."""
+        return self._last(pa.concat_tables(self._inter(table)))

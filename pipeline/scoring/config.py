@@ -60,7 +60,7 @@ class ScoreConfig:
     as_delivered: str | None = None  # rendition that is judged, as x264:23; None: the video itself
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
-    gpus_per_actor: float = 0.5  # two stages share a GPU
+    gpus_per_actor: float = 0.5  # two actors share a GPU
 
     def __post_init__(self) -> None:
         if self.num_draws is not None:

@@ -19,7 +19,7 @@ from operators.telemetry import TelemetrySetup
 from pipeline.runs.backlog import Plan
 from pipeline.runs.states import RowState
 from pipeline.scoring.progress import Ledger, TallyGauge, new_ledger
-from pipeline.scoring.run import build_pipeline, execute, model_resources, rows_per_task
+from pipeline.scoring.run import Resources, build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
 from pipeline.scoring.shown import shown_progress
 from pipeline.scoring.work import Work
@@ -53,12 +53,14 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
             opened.enter_context(ray_session(job.config.address))
             seeds = opened.enter_context(answered_seeds(job.config.key))
         cluster = cluster_resources()
-        resources = model_resources(cluster, gpus_per_actor=job.config.gpus_per_actor)
+        resources = model_resources(
+            cluster, gpus_per_actor=job.config.gpus_per_actor, num_videos=len(planned.now)
+        )
         ran.slots = resources.slots(cluster["CPU"])
         while len(left) and not ran.is_over and passes_in_vain < MAX_PASSES:
             call = job.state.number_call(after=after_call)
             ran.first_call = ran.first_call or call
-            begun = _one_pass(work, left, seeds, call=call)
+            begun = _one_pass(work, left, seeds, resources, call=call)
             ran.seconds = time.time() - started
             back = _came_back(work, call)
             begun |= back
@@ -79,13 +81,15 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
         raise RunError(f"none of {len(planned.now)} videos could be begun: {reason}")
 
 
-def _one_pass(work: Work, places: NDArray[np.int64], seeds: DrawSource, *, call: int) -> Mask:
+def _one_pass(
+    work: Work, places: NDArray[np.int64], seeds: DrawSource, resources: Resources, *, call: int
+) -> Mask:
     """Score the rows at `places` as far as that goes; return which rows of the manifest were begun."""
     begun = np.zeros(len(work.index), np.bool_)
     try:
         with new_ledger() as ledger:
             try:
-                _pipe(work, places, seeds, ledger, call=call)
+                _pipe(work, places, seeds, resources, ledger, call=call)
             except RunError as error:
                 work.ran.broke = str(error)
             for keys in ledger.begun_rows():
@@ -98,12 +102,21 @@ def _one_pass(work: Work, places: NDArray[np.int64], seeds: DrawSource, *, call:
     return begun
 
 
-def _pipe(work: Work, places: NDArray[np.int64], seeds: DrawSource, ledger: Ledger, *, call: int) -> None:
+def _pipe(
+    work: Work,
+    places: NDArray[np.int64],
+    seeds: DrawSource,
+    resources: Resources,
+    ledger: Ledger,
+    *,
+    call: int,
+) -> None:
     """Run the pipeline over the rows at `places` to its end."""
     job, run_id, num_rows = work.job, work.ran.run_id, len(places)
     pipeline = build_pipeline(
         work.manifest.taken(places, MANIFEST.names, size=rows_per_task(num_rows)),
         job.config,
+        resources=resources,
         seeds=seeds,
         checkpoint=job.checkpoint,
         sampling=job.sampling,

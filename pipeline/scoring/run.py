@@ -19,13 +19,12 @@ from operators.commit import CommittedElsewhere
 from operators.decode import Decode
 from operators.embed import ScoreAndEmbed
 from operators.fragment import Fragment
-from operators.model import FusedScore, InterFeature, ModelSetup
+from operators.model import FusedScore, ModelSetup, ModelStages
 from operators.read import ReadManifest
 from operators.schema import ROW_KEY, Row
 from operators.telemetry import TelemetrySetup
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
-from pipeline.session import cluster_resources
 from securevqa_core.errors import RunError
 from securevqa_core.randomness import DrawSource
 from securevqa_core.types import SamplingConfig
@@ -37,7 +36,9 @@ MAX_RETRIES = 3  # of a task or actor whose worker died; then the row is `worker
 CPUS_PER_ACTOR = 0.25  # a whole CPU each would leave none for decoding on two cores
 CPUS_PER_WRITE = 0.25
 ROWS_PER_GPU_BATCH = 8  # videos that a GPU sees at once; a row is below 100 MiB
-CPUS_PER_STAGE = 4  # a model stage gets one actor for every so many
+CPUS_PER_MODEL = 2  # there is one actor for every so many
+LEAST_ACTORS = 2  # of a long run, so that two cores are full where models take longer than decoding
+VIDEOS_PER_ACTOR = 16  # an actor starts in the time that it takes over so many, in seconds
 # Read tasks of a run; beyond it several videos share one. A task, with what it leads to, costs the driver
 # 60 ms of its one thread and 5 to 10 kB: tasks of one video each would hold a large cluster back.
 MAX_TASKS = 5_000
@@ -50,18 +51,19 @@ class Resources:
     """What the model stages run on."""
 
     num_gpus: float  # of one actor
-    num_actors: int  # of one stage
+    num_actors: int
 
     def slots(self, num_cpus: float) -> dict[str, float]:
         """Return how many videos a cluster of `num_cpus` works on at once: decoding them, and in a model."""
-        decoding = max(1.0, num_cpus - 2 * self.num_actors * CPUS_PER_ACTOR)
-        return {"decode": decoding, "model": 2.0 * self.num_actors}
+        decoding = max(1.0, num_cpus - self.num_actors * CPUS_PER_ACTOR)
+        return {"decode": decoding, "model": float(self.num_actors)}
 
 
 def build_pipeline(
     parts: Iterable[pa.Table],
     config: ScoreConfig,
     *,
+    resources: Resources,
     seeds: DrawSource,
     checkpoint: Checkpoint,
     sampling: SamplingConfig,
@@ -70,11 +72,12 @@ def build_pipeline(
     deadline: float | None = None,
     more_columns: Sequence[pa.Field[Any]] = (),
 ) -> Dataset:
-    """Wire the stages: decode -> fragment -> inter features -> fused score.
+    """Wire the stages: decode -> fragment -> inter features and fused score.
 
     Args:
         parts: row_key, video_id, uri of the videos to score, those of one read task each.
         config: the run's settings; its key goes nowhere.
+        resources: of the model stages.
         seeds: where workers come by the seeds of videos.
         checkpoint: weights of both backbones and the head.
         sampling: what the model looks at.
@@ -87,7 +90,6 @@ def build_pipeline(
         A lazy dataset of `operators.schema.OUTCOME` rows, with `more_columns`.
     """
     assert config.num_draws is not None, "the model's own number of draws is filled in before"
-    resources = model_resources(cluster_resources(), gpus_per_actor=config.gpus_per_actor)
     weights = ray.put(checkpoint)
     setup = ModelSetup(
         checkpoint=weights,
@@ -121,23 +123,22 @@ def build_pipeline(
         "max_restarts": MAX_RETRIES,
         "max_task_retries": MAX_RETRIES,
     }
-    final = {
+    stages = {
         "setup": setup,
+        "last": FusedScore,
         "provenance": provenance,
         "thresholds": config.thresholds,
         "telemetry": telemetry,
     }
-    last: type[FusedScore] = FusedScore
     if config.embeddings is not None:
-        last, final = ScoreAndEmbed, final | {"embeddings": config.embeddings, "fields": list(more_columns)}
+        stages |= {"last": ScoreAndEmbed, "embeddings": config.embeddings, "fields": list(more_columns)}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other
         warnings.simplefilter("ignore", RayDeprecationWarning)
         pipeline: Dataset = (
             ray.data.read_datasource(source, ray_remote_args=task)
             .map_batches(decode, **arrow, **task)
             .map_batches(Fragment(sampling=sampling), **arrow, **task)
-            .map_batches(InterFeature, fn_constructor_kwargs={"setup": setup}, **actor)
-            .map_batches(last, fn_constructor_kwargs=final, **actor)
+            .map_batches(ModelStages, fn_constructor_kwargs=stages, **actor)
         )
     return pipeline
 
@@ -147,25 +148,24 @@ def rows_per_task(num_rows: int) -> int:
     return max(1, math.ceil(num_rows / MAX_TASKS))
 
 
-def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float) -> Resources:
-    """Divide a cluster between the two model stages: its GPUs, or a share of its cores where it has none.
+def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float, num_videos: int) -> Resources:
+    """Give the model stages their part of a cluster: its GPUs, or a share of its cores where it has none.
 
     An actor on a CPU has one thread: with more, the order of additions, and so the last bits of a score,
-    would depend on the machine.
+    would depend on the machine. Few videos have few actors.
 
     Raises:
-        RunError: the GPUs do not suffice for one actor of each stage, which would wait for ever.
+        RunError: the GPUs do not suffice for one actor, which would wait for ever.
     """
     gpus, cpus = cluster.get("GPU", 0.0), cluster["CPU"]
-    most = max(1, int((cpus - 1) / (2 * CPUS_PER_ACTOR)))  # one CPU must be left to decode
+    most = min(int((cpus - 1) / CPUS_PER_ACTOR), math.ceil(num_videos / VIDEOS_PER_ACTOR))
+    most = max(1, most)  # and one CPU must be left to decode
     if not gpus or not gpus_per_actor:
-        return Resources(num_gpus=0, num_actors=min(most, max(1, int(cpus) // CPUS_PER_STAGE)))
+        return Resources(num_gpus=0, num_actors=min(most, max(LEAST_ACTORS, int(cpus) // CPUS_PER_MODEL)))
     per_gpu = int(1 / gpus_per_actor) if gpus_per_actor < 1 else 1 / gpus_per_actor
-    num_actors = int(gpus * per_gpu) // 2
+    num_actors = int(gpus * per_gpu)
     if not num_actors:
-        raise RunError(
-            f"gpus_per_actor must be at most {gpus / 2:g}, half of the cluster's GPUs, got {gpus_per_actor:g}"
-        )
+        raise RunError(f"gpus_per_actor must be at most {gpus:g}, the cluster's GPUs, got {gpus_per_actor:g}")
     return Resources(num_gpus=gpus_per_actor, num_actors=min(most, num_actors))
 
 

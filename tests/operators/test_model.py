@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from operators import model
-from operators.model import FusedScore, InterFeature, ModelSetup
+from operators.model import FusedScore, InterFeature, ModelSetup, ModelStages
 from operators.schema import FEATURED, FRAGMENTED, ROW_KEY, Row, pixels_of, row_table, rows_of
 from operators.stage import FAILED, SCORED
 from securevqa_core import scoring, weights, zoo
@@ -20,6 +20,7 @@ SAMPLING = replace(zoo.spec("secure-vqa-compact").sampling, num_clips=1, num_seg
 CLIPS = (SAMPLING.num_clips, SAMPLING.clip_frames, *(SAMPLING.fragment_side,) * 2, 3)
 NAMES = ["a", "failed", "b", "broken", "c"]
 SIZES: list[int] = []
+FETCHED: list[Any] = []  # from Ray's store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +34,8 @@ def one_thread() -> Any:
 
 @pytest.fixture
 def setup(monkeypatch: pytest.MonkeyPatch) -> ModelSetup:
-    monkeypatch.setattr(model.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(model.ray, "get", lambda reference: FETCHED.append(reference) or reference)
+    FETCHED.clear()
     checkpoint: Any = weights.default("secure-vqa-compact")
     return ModelSetup(checkpoint=checkpoint, sampling=SAMPLING, precision="float32", device="cpu")
 
@@ -118,3 +120,34 @@ def test_the_last_stage_scores_several_videos_at_once(setup: ModelSetup, request
 def rows_of_scores(stage: FusedScore, table: pa.Table) -> Any:
     for outcome in stage._run(table, stage._scores, stage="score", schema=model.OUTCOME):
         yield from rows_of(outcome)
+
+
+class KeptScores(FusedScore):
+    """The last stage without the rest of a run: it keeps what it is given, and makes scores of it."""
+
+    def __init__(self, setup: ModelSetup) -> None:
+        InterFeature.__init__(self, setup)  # type: ignore[arg-type]
+        self.given: list[list[str]] = []
+
+    def __call__(self, table: pa.Table) -> Any:
+        self.given.append(table[ROW_KEY].to_pylist())
+        return self._run(table, self._scores, stage="score", schema=model.OUTCOME)
+
+
+def test_one_actor_does_both_stages_with_one_model(setup: ModelSetup) -> None:
+    expected = {
+        row[ROW_KEY]: row
+        for features in InterFeature(setup)(_rows())
+        for row in rows_of_scores(KeptScores(setup), features)
+    }
+    FETCHED.clear()
+    model._loaded.cache_clear()
+    stages = ModelStages(setup, last=KeptScores)
+    last: Any = stages._last
+    assert last._model is stages._inter._model
+    assert len(FETCHED) == 1
+    found = {row[ROW_KEY]: row for table in stages(_rows()) for row in rows_of(table)}
+    assert last.given == [NAMES]  # all videos of a block at once, as a GPU wants them
+    for name in NAMES:
+        for column in ("status", "error_code", "score", "score_sd", "clip_scores"):
+            assert found[name][column] == expected[name][column], (name, column)

@@ -42,7 +42,7 @@ def test_where_nothing_was_reached_there_is_no_bottleneck() -> None:
     assert bottleneck({}) is None
 
 
-@pytest.mark.parametrize(("cpus", "actors", "decoding"), [(3, 1, 2.5), (64, 16, 56), (2, 8, 1)])
+@pytest.mark.parametrize(("cpus", "actors", "decoding"), [(3, 2, 2.5), (64, 32, 56), (2, 16, 1)])
 def test_decoders_have_what_the_model_actors_leave(cpus: float, actors: int, decoding: float) -> None:
     slots = Resources(num_gpus=0, num_actors=actors).slots(cpus)
-    assert slots == {"decode": decoding, "model": 2 * actors}
+    assert slots == {"decode": decoding, "model": actors}

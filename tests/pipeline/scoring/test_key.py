@@ -233,7 +233,7 @@ def test_no_worker_and_no_object_holds_the_key_in_memory_or_spilled(
         found = {title(pid).split(" ")[0] for pid in working if holds(pid, CANARY.encode())}
         assert not found
         seen.update(title(pid) for pid in working)
-        return any("Decode" in one for one in seen) and any("FusedScore" in one for one in seen)
+        return any("Decode" in one for one in seen) and any("ModelStages" in one for one in seen)
 
     def has_ended() -> bool:
         return driver.poll() is not None

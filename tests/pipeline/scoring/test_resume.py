@@ -86,7 +86,7 @@ def kill_a_worker(driver: subprocess.Popen[str], stage: str, output: Path, *, af
 def test_a_killed_worker_of_each_stage_costs_no_row(backlog: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     driver = start("score", str(backlog), "--output", str(output), env=KEY)
-    for stage, num_commits in (("MapBatches(Decode)", 0), ("InterFeature", 1), ("FusedScore", 1)):
+    for stage, num_commits in (("MapBatches(Decode)", 0), ("ModelStages", 1)):
         kill_a_worker(driver, stage, output, after=num_commits)
     assert committed(output) < NUM_VIDEOS
     done = finish(driver)
