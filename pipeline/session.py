@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.node import Node
 from ray.data import DataContext
 
 from pipeline.keys import forget_key_variable
@@ -28,9 +29,15 @@ MIN_CPUS = 2
 MAX_OOM_RETRIES = 3  # Ray's own default is without end
 # Ray ends workers beyond one a CPU, actors counted, that idle for a second; another takes seconds to start.
 IDLE_WORKER_MILLISECONDS = 60_000
+WORKER_NICENESS = (
+    0  # beside the command's own; Ray's is 15, so that a busy machine lets workers wait for ever
+)
 NO_PROGRESS_SECONDS = 3600.0  # of the whole run; every video has limits of its own, far below
 CONNECT_SECONDS = 5
 MAX_SHOWN_BYTES = 8192
+# Of the processes that Ray starts beside the two that work, those that nobody here would hear of. There is no
+# public way to leave them out, and each takes half a second of a processor and holds the others up.
+UNHEARD = ("start_api_server", "start_log_monitor", "start_monitor")
 
 
 @contextlib.contextmanager
@@ -44,6 +51,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_OOM_RETRIES))
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MILLISECONDS))
+    os.environ.setdefault("RAY_worker_niceness", str(WORKER_NICENESS))
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
     if address == LOCAL:
@@ -55,7 +63,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         options |= {"num_cpus": max(available_cores(), 2) + 1, "include_dashboard": False}
     with _native_messages_aside():
         try:
-            with _our_sigterm():
+            with _our_sigterm(), contextlib.nullcontext() if address else _without_the_unheard():
                 ray.init(address=address or LOCAL, **options)
         except Exception as error:  # a node that starts too slowly raises nothing more special
             what = f"Ray cannot be reached at {address!r}" if address else "Ray cannot be started here"
@@ -90,6 +98,19 @@ def _our_sigterm() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def _without_the_unheard() -> Iterator[None]:
+    """Let Ray start no dashboard, no autoscaler and nothing that tells the driver what workers print."""
+    methods = {name: getattr(Node, name) for name in UNHEARD if hasattr(Node, name)}
+    for name in methods:
+        setattr(Node, name, lambda _node, **_options: None)
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Node, name, method)
 
 
 def cluster_resources() -> dict[str, float]:

@@ -10,8 +10,7 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,46 +21,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from operators.metrics import MetricSet, Observation
 from operators.schema import Row
 from pipeline.scoring.shown import Reading
+from pipeline.scoring.tally import Tally
 
-__all__ = ["Ledger", "Tally", "TallyGauge", "new_ledger"]
+__all__ = ["Ledger", "TallyGauge", "new_ledger"]
 
 KEYS_AT_ONCE = 100_000
-MAX_TOLD = 10_000  # videos that a person is told of, one by one
-
-
-class Tally:
-    """Counts finished videos, and writes down which were begun; a Ray actor, as the stages run elsewhere.
-
-    Args:
-        begun: file of the driver's node; what is there stays.
-    """
-
-    def __init__(self, begun: str) -> None:
-        self._counts: Counter[str] = Counter()
-        self._rows: list[Row] = []
-        self._begun = Path(begun)
-        self._write("")  # ends a line that another left half written
-
-    def add(self, statuses: dict[str, int], rows: Sequence[Row] = ()) -> None:
-        """Count finished videos, by status; of some it is said which."""
-        self._counts.update(statuses)
-        self._rows += rows[: MAX_TOLD - len(self._rows)]
-
-    def counts(self) -> dict[str, int]:
-        """Return finished videos by status."""
-        return dict(self._counts)
-
-    def finished(self, after: int) -> list[Row]:
-        """Return what was said of finished videos, but the first `after` of them."""
-        return self._rows[after:]
-
-    def begin(self, row_key: str) -> None:
-        """Write down that a video is begun; who asks begins it once this has come back."""
-        self._write(row_key)
-
-    def _write(self, line: str) -> None:
-        with self._begun.open("a", encoding="utf-8") as file:  # in the kernel's hands, once it is closed
-            file.write(f"{line}\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from pipeline.runs.backlog import BacklogConfig
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring import passes
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.progress import Ledger, Tally, new_ledger
+from pipeline.scoring.progress import Ledger, new_ledger
 from pipeline.scoring.score import Outcome, score
+from pipeline.scoring.tally import Tally
 from pipeline.session import ray_session
 from securevqa_core.errors import OutputError, RunError
 from securevqa_core.randomness import Key
