@@ -209,22 +209,29 @@ def file_names(uris: Sequence[str]) -> list[str]:
 
     The whole URI stands for what has no file name, and for what no folder tells apart.
     """
-    whole = [redact(uri) for uri in uris]
-    parts = [
-        one.partition("://")[2].rstrip("/").split("/") if "://" in one else one.rstrip("/").split("/")
-        for one in whole
-    ]
-    names = list(whole)
-    unnamed, depth = [place for place, one in enumerate(parts) if one[-1]], 1
+    names = [redact(uri) for uri in uris]
+    unnamed, depth = list(range(len(names))), 1
     while unnamed:
-        ends = {place: "/".join(parts[place][-depth:]) for place in unnamed}
-        times = Counter(ends.values())
-        for place, end in ends.items():
-            if times[end] == 1:
+        ends = [_end(names[place], depth) for place in unnamed]
+        times = Counter(ends)
+        named = zip(unnamed, ends, strict=True)
+        unnamed = []
+        for place, end in named:
+            if end and times[end] == 1:
                 names[place] = end
-        unnamed = [place for place in unnamed if times[ends[place]] > 1 and len(parts[place]) > depth]
+            elif end and len(end) < len(_path(names[place])):
+                unnamed.append(place)
         depth += 1
     return names
+
+
+def _path(uri: str) -> str:
+    return (uri.partition("://")[2] or uri).rstrip("/")
+
+
+def _end(uri: str, depth: int) -> str:
+    """Return the last `depth` parts of a URI, or all of its path."""
+    return "/".join(_path(uri).rsplit("/", depth)[-depth:])
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:
