@@ -31,6 +31,7 @@ __all__ = [
     "json_lines",
     "json_text",
     "parquet_bytes",
+    "plain",
     "readable",
     "short_ids",
 ]
@@ -135,6 +136,20 @@ def readable(column: Any) -> list[Any]:
         return cast(list[Any], column.to_pylist())
     except (OverflowError, ValueError):
         return cast(list[Any], column.cast(pa.string()).to_pylist())
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Return a table whose moments Python has objects for: a column with one that it has none of is text."""
+    for place, field in enumerate(table.schema):
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if any(is_so(kind) for is_so in _TIMES):
+            column = _of_known_zone(table[field.name].cast(kind))
+            try:
+                column.to_pylist()
+            except (OverflowError, ValueError):
+                column = column.cast(pa.string())
+            table = table.set_column(place, field.name, column)
+    return table
 
 
 def csv_bytes(table: pa.Table) -> bytes:

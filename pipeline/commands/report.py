@@ -92,9 +92,10 @@ def _page(
         from pipeline.pages.sections import shown_videos  # noqa: PLC0415
         from pipeline.pages.thumbnails import thumbnails  # noqa: PLC0415
         from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
+        from pipeline.tables import plain  # noqa: PLC0415
 
         run, table = read_finished_run(directory, columns=None)
-        report = table.select(page_columns(table, group))
+        report = plain(table.select(page_columns(table, group)))
         events.update("looking closely at a video")  # first, as it may be refused
         close_up = None if video is None else _close_up(report, run, video, checkpoint, key_file)
         chosen = [row for rows in shown_videos(report, pictures) for row in rows]
@@ -131,6 +132,7 @@ def _print(
 ) -> None:
     from pipeline.pages import table  # noqa: PLC0415 - as above
     from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
+    from pipeline.tables import plain  # noqa: PLC0415
 
     if not (as_json or as_csv or video):
         table.show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
@@ -138,7 +140,7 @@ def _print(
     run, report = read_finished_run(directory, columns=None if video else table.COLUMNS)
     shown = table.urgent_first(report).slice(0, rows)
     if video is not None:
-        shown = report.slice(table.find_video(report, video), 1)
+        shown = plain(report.slice(table.find_video(report, video), 1))
     if as_csv:
         write_csv(shown)
     elif as_json:
@@ -146,7 +148,7 @@ def _print(
         counts = {"rows": report.num_rows, "kinds": dict(table.kinds(report))}
         print_json(about | counts | {"videos": shown.to_pylist()})
     else:
-        table.show_video(report, str(video), console)
+        table.show_video(shown, str(video), console)
 
 
 def _close_up(

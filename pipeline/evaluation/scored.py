@@ -15,6 +15,7 @@ from pipeline.manifests.late_labels import joined_labels
 from pipeline.manifests.scales import LabelRange
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
+from pipeline.tables import plain
 
 __all__ = ["Scored", "read_scored"]
 
@@ -53,6 +54,7 @@ def read_scored(
         ManifestError: a column is missing, or a label breaks a rule.
     """
     run, report = read_finished_run(directory, columns=None)
+    report = plain(report)
     if labels is not None:
         report = joined_labels(report, labels, tell=tell)
     report = keep_rows(report, settings)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.gate.what_if_table import share
-from pipeline.tables import file_names
+from pipeline.tables import file_names, plain
 from pipeline.text import printable
 
 __all__ = ["gate_lines"]
@@ -34,7 +34,7 @@ def gate_lines(about: dict[str, Any], lists: Iterable[pa.Table]) -> Iterator[Ren
     table.add_row("rule (none holds)", str(about["by_default"]), share(about["by_default"], num_rows))
     yield table
     if about["dry_run"]:
-        yield from _reasons([table.slice(0, SHOWN_REASONS).to_pylist() for table in lists])
+        yield from _reasons([plain(table.slice(0, SHOWN_REASONS)).to_pylist() for table in lists])
     for one in about["broken_limits"]:
         measured = "no rows" if one["found"] is None else f"{one['found']:.4g}"
         yield f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published"

@@ -160,7 +160,7 @@ def _chosen(config: AttackRunConfig, *, tell: Callable[[str], None]) -> tuple[li
         column = label_column(table.column_names, config.labels.label_column)
         scale = settled_scale(table, column, config.labels.label_range, tell=tell)
         labels = labels_of(table, column, scale)
-    rows: list[Row] = [{name: str(row[name]) for name in ("video_id", "uri")} for row in table.to_pylist()]
+    rows: list[Row] = table.select(["video_id", "uri"]).to_pylist()
     if labels is not None:
         labelled = zip(rows, labels, strict=True)
         rows = [row | {"label": label} for row, label in labelled if label is not None]

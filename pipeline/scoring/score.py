@@ -44,6 +44,7 @@ from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows, say_left_out
 from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
+from pipeline.tables import plain
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
@@ -360,7 +361,7 @@ def _fingerprint(manifest: Spool, thresholds: Thresholds) -> str:
     digest = hashlib.sha256(f"{thresholds} {manifest.schema}".encode())
     try:
         for piece in manifest.pieces():  # as Python objects all rows would be large
-            for row in piece.to_pylist():
+            for row in plain(piece).to_pylist():
                 digest.update(repr(row).encode())
     except (OverflowError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"a column of the manifest holds a value out of range: {error}") from error

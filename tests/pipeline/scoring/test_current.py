@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from cli import read_report
+from cli import call, read_report
 from nightly import Nights
 
 from pipeline.commands.score import show_outcome
@@ -75,6 +78,36 @@ def test_what_does_not_concern_a_report_leaves_it_alone(nights: Nights) -> None:
     RunDirectory(f"{nights.place}/state").compact_commits(min_files=1)
     again = nights.score("monday")
     assert (again.is_new, again.run) == (False, first.run)
+
+
+ODD = {  # the last second of the year 9999, as of what never expires; no zone; no year of Python's
+    "expires": pa.array([253_402_300_799, 0], pa.timestamp("s", tz="Asia/Tokyo")),
+    "zone": pa.array([0, 1], pa.timestamp("ms", tz="Mars/Olympus")),
+    "far": pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32()),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_moment_that_python_has_no_object_for_costs_no_manifest_and_no_reader(
+    name: str, nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nights.upload("a", "b")
+    file = nights.folder / "manifest.parquet"
+    listed = pq.read_table(file).append_column(name, ODD[name])
+    pq.write_table(listed.append_column("mos", pa.array([10.0, 90.0])), file)
+    assert nights.score("night").is_new
+    assert not nights.score("night").is_new
+    night, video = f"{nights.place}/night", read_report(f"{nights.place}/night")["video_id"][0].as_py()
+    (tmp_path / "policy.toml").write_text(f'version = 1\ncolumns = ["{name}"]\n')
+    page = ("--html", str(tmp_path / "page.html"), "--pictures", "0")
+    for given in (
+        ("report", night, "--video", video),
+        ("report", night, "--video", video, "--json"),
+        ("report", night, *page, "--group", name),
+        ("gate", night, "--policy", str(tmp_path / "policy.toml"), "--dry-run"),
+        ("evaluate", "--run", night, "-o", f"{nights.place}/e", "--cluster", name, "--resamples", "100"),
+    ):
+        assert call(*given) == 0, capsys.readouterr().err
 
 
 def test_rows_with_codes_of_another_version_are_counted_and_left(
