@@ -52,7 +52,7 @@ def test_labels_join_a_finished_run(
 ) -> None:
     table = labels(tmp_path, header, name)
     assert (
-        call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "20") == 0
+        call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "100") == 0
     )
     record = read_json(str(tmp_path / "out" / "evaluation.json"))
     assert record["rows"]["compared"] == len(MOS)
@@ -66,7 +66,7 @@ def test_labels_join_a_finished_run(
 def test_a_label_file_joins_without_its_videos(scored: str, tmp_path: Path) -> None:
     (tmp_path / "mos.csv").write_text("".join(f"c{row}.mp4, 8, 25, {mos}\n" for row, mos in enumerate(MOS)))
     given = (str(tmp_path / "mos.csv"), "--labels-format", "konvid-1k", "--run", scored)
-    assert call("evaluate", *given, "--output", str(tmp_path / "out"), "--resamples", "20") == 0
+    assert call("evaluate", *given, "--output", str(tmp_path / "out"), "--resamples", "100") == 0
     assert read_json(str(tmp_path / "out" / "evaluation.json"))["rows"]["compared"] == len(MOS)
 
 
@@ -75,7 +75,7 @@ def test_labels_of_no_video_and_videos_without_one_are_counted_and_named(
 ) -> None:
     table = labels(tmp_path, "name,mos", lambda row: f"c{row}.mp4" if row else "gone.mp4")
     assert (
-        call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "20") == 0
+        call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "100") == 0
     )
     said = capsys.readouterr()
     assert "7 of 8 videos have a label; 1 labels are of no video: 'gone.mp4'" in said.err
