@@ -80,7 +80,8 @@ def test_what_does_not_concern_a_report_leaves_it_alone(nights: Nights) -> None:
     assert (again.is_new, again.run) == (False, first.run)
 
 
-ODD = {  # the last second of the year 9999, as of what never expires; no zone; no year of Python's
+# The last second of the year 9999, as of what never expires; no zone; no year of Python's.
+ODD: dict[str, Any] = {
     "expires": pa.array([253_402_300_799, 0], pa.timestamp("s", tz="Asia/Tokyo")),
     "zone": pa.array([0, 1], pa.timestamp("ms", tz="Mars/Olympus")),
     "far": pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32()),
