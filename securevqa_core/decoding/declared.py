@@ -82,7 +82,7 @@ def _declared_seconds(container: InputContainer, stream: VideoStream, index: Fra
     """Return how long the video is said to be; the container's word counts as far as no sound reaches."""
     own = stream_seconds(stream)
     if own is not None:
-        return own - _empty_seconds(container, stream)
+        return own - _empty_seconds(container, stream, index)
     whole = (container.duration or 0) / av.time_base
     return 0.0 if not _is_short(whole, index.end_of_others) else whole
 
@@ -91,15 +91,17 @@ def _is_mp4(container: InputContainer) -> bool:
     return "mov" in container.format.name.split(",")
 
 
-def _empty_seconds(container: InputContainer, stream: VideoStream) -> float:
+def _empty_seconds(container: InputContainer, stream: VideoStream, index: FrameIndex) -> float:
     """Return for how long nothing is shown at first, which MP4 and Matroska count in a track's duration."""
+    knows_first = index.pts is not None and index.numbers is None
+    start_time = int(index.pts[0]) if knows_first else stream.start_time  # type: ignore[index]
     if (
         _COUNTED_IN.isdisjoint(container.format.name.split(","))
-        or stream.start_time is None
+        or start_time is None
         or stream.time_base is None
     ):
         return 0.0
-    return max(float(stream.start_time * stream.time_base), 0.0)
+    return max(float(start_time * stream.time_base), 0.0)
 
 
 def _lacks_frames(declared: float, info: VideoInfo) -> bool:

@@ -200,7 +200,9 @@ def _time_base(stream: VideoStream) -> float:
 
 def stream_seconds(stream: VideoStream) -> float | None:
     """Return how long a stream says it is; None where it, unlike its container, does not."""
-    if stream.duration is not None and stream.time_base is not None:
+    # Matroska has no such field: FFmpeg fills in the file's where a stream begins late.
+    is_tagged = "matroska" in stream.container.format.name and "DURATION" in stream.metadata
+    if stream.duration is not None and stream.time_base is not None and not is_tagged:
         return float(stream.duration) * float(stream.time_base)
     try:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")  # Matroska's tag

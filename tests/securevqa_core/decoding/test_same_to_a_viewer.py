@@ -145,11 +145,15 @@ def _late_picture(made: Made) -> tuple[Path, Path]:
     return late, made.plain
 
 
-def _late_in_matroska(made: Made) -> tuple[Path, Path]:
-    """Matroska's tag of a track's duration tells when it ends."""
-    late = made.folder / "late.mkv"
-    ffmpeg(f"-itsoffset 5 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a aac {late}")
-    return late, made.plain
+def _late_in_matroska(seconds: int) -> Callable[[Made], tuple[Path, Path]]:
+    """Matroska's tag of a track's duration tells when it ends; FFmpeg looks for pictures for five seconds."""
+
+    def make(made: Made) -> tuple[Path, Path]:
+        late = made.folder / "late.mkv"
+        ffmpeg(f"{LATE_SOUND} -itsoffset {seconds} -i {made.plain} -map 0 -map 1 -c:v copy -c:a aac {late}")
+        return late, made.plain
+
+    return make
 
 
 def _long_sound(made: Made) -> tuple[Path, Path]:
@@ -225,7 +229,8 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     ),
     "AVI with B-frames": _copy("reordered.avi", "-c copy"),
     "a picture that begins after eight seconds of sound": _late_picture,
-    "a picture that begins after five seconds of sound, Matroska": _late_in_matroska,
+    "a picture that begins after three seconds of sound, Matroska": _late_in_matroska(3),
+    "a picture that begins after nine seconds of sound, Matroska": _late_in_matroska(9),
 }
 
 
