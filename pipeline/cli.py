@@ -203,6 +203,12 @@ COMMANDS = (
             ExamplesOf("decode", "securevqa bench decode", "securevqa bench decode footage.mp4 --seconds 4"),
             ExamplesOf("peers", "securevqa bench peers", "securevqa bench peers videval --max-height 540"),
             ExamplesOf("memory", "securevqa bench memory", "securevqa bench memory --minutes 1 --ray"),
+            ExamplesOf("start", "securevqa bench start", "securevqa bench start --against ../earlier"),
+            ExamplesOf(
+                "pipeline",
+                "securevqa bench pipeline",
+                "securevqa bench pipeline --videos 50 --against ../earlier --repeats 5",
+            ),
             ExamplesOf("model", "securevqa bench model", "securevqa bench model --precision bfloat16"),
             ExamplesOf("draws", "securevqa bench draws", "securevqa bench draws --model secure-vqa"),
         ),

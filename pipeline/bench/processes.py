@@ -1,4 +1,4 @@
-"""Owns what a command costs: processor seconds of all it starts, and the peak memory of each process."""
+"""Owns what a command costs: processor seconds of all it starts, and what each process took and held."""
 
 from __future__ import annotations
 
@@ -10,19 +10,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from securevqa_core.errors import RunError
 
-__all__ = ["Cost", "measured", "securevqa_command"]
+__all__ = ["HERE", "Cost", "Process", "machine", "measured", "securevqa_command"]
+
+HERE = Path(__file__).parents[2]  # the checkout, or the folder, that this very code is in
 
 _INTERVAL_SECONDS = 0.02  # between two looks at the processes; a peak is the kernel's, whenever it is read
-_PACKAGE_FOLDER = str(Path(__file__).parents[2])
 _SHOWN_CHARACTERS = 500  # of what a command says that fails
 _OF_RAY = ("raylet", "gcs_server")  # its programs, by their names
 _DECODING = "securevqa_core.decoding.child"
+_EARLIER = "pipeline.cli"  # where the command began before there was a package of its name
+_IDLE = "ray::IDLE"  # a worker between two tasks
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of a command, as it was when it was last looked at."""
+
+    kind: str  # in the words of a table
+    start_seconds: float  # after the command
+    processor_seconds: float  # its own
+    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,43 +46,67 @@ class Cost:
     processor_seconds: float  # of it and of all that it started and waited for
     wall_seconds: float
     peak_bytes: dict[str, int] = field(default_factory=dict)  # kind of process -> most memory that one held
+    processes: tuple[Process, ...] = ()  # all that were seen, waited for or not
 
     @property
     def largest_bytes(self) -> int:
         """Most memory that one process held."""
         return max(self.peak_bytes.values(), default=0)
 
+    @property
+    def seen_seconds(self) -> float:
+        """Processor seconds of all that was seen, those that nobody waited for included, as Ray's are."""
+        return sum(one.processor_seconds for one in self.processes)
 
-def securevqa_command(*arguments: str) -> list[str]:
-    """Return the command that runs this very code."""
-    return [sys.executable, "-m", "securevqa", *arguments]
+
+def machine() -> str:
+    """Say what the measurements below a table are worth."""
+    return f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"
+
+
+def securevqa_command(*arguments: str, checkout: Path = HERE) -> list[str]:
+    """Return the command that runs this very code, or that of another checkout."""
+    module = "securevqa" if checkout == HERE or (checkout / "securevqa").is_dir() else _EARLIER
+    return [sys.executable, "-m", module, *arguments]
 
 
 def measured(
-    command: Sequence[str], *, timeout_seconds: float, environment: dict[str, str] | None = None
+    command: Sequence[str],
+    *,
+    timeout_seconds: float,
+    environment: Mapping[str, str] | None = None,
+    checkout: Path = HERE,
+    interval_seconds: float = _INTERVAL_SECONDS,
 ) -> Cost:
     """Run a command to its end, with one thread for tensors, and return what it took.
 
     Memory is what the kernel counts as resident at most, shared libraries and what a process shares with the
-    one it was forked from included. A process that ends between two looks, 20 ms, counts as it was before.
+    one it was forked from included. A process that ends between two looks counts as it was before.
 
     Args:
         command: a program and its arguments.
         timeout_seconds: on the clock; then it is ended, and all that it started.
         environment: variables besides those of this process.
+        checkout: folder whose code Python runs.
+        interval_seconds: between two looks.
 
     Raises:
         RunError: it fails or takes longer.
     """
-    modules = os.pathsep.join(filter(None, [_PACKAGE_FOLDER, os.environ.get("PYTHONPATH")]))
+    modules = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
     own = {"PYTHONPATH": modules, "OMP_NUM_THREADS": "1", **(environment or {})}
-    started, peaks = time.monotonic(), dict[int, tuple[str, int]]()
+    started, seen = time.monotonic(), dict[int, Process]()
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 - the command is the caller's
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=os.environ | own
+            command,
+            cwd=checkout,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=os.environ | own,
         )
         try:
-            usage = _watch(child, started + timeout_seconds, peaks)
+            usage = _watch(child, started + timeout_seconds, seen, interval_seconds)
         except BaseException:
             _end(child)
             raise
@@ -79,27 +117,30 @@ def measured(
             words = said.read().decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
             raise RunError(f"{' '.join(command)} ended with {child.returncode}: {words}")
     largest: dict[str, int] = {}
-    for kind, peak in peaks.values():
-        largest[kind] = max(largest.get(kind, 0), peak)
+    for one in seen.values():
+        largest[one.kind] = max(largest.get(one.kind, 0), one.peak_bytes)
     return Cost(
         processor_seconds=usage.ru_utime + usage.ru_stime,
         wall_seconds=time.monotonic() - started,
         peak_bytes=largest,
+        processes=tuple(seen.values()),
     )
 
 
 def _watch(
-    child: subprocess.Popen[bytes], deadline: float, peaks: dict[int, tuple[str, int]]
+    child: subprocess.Popen[bytes], deadline: float, seen: dict[int, Process], interval_seconds: float
 ) -> resource.struct_rusage | None:
     """Look at a process and all below it until it ends; return what it used, None past the deadline."""
+    command_ticks = int(_stat(child.pid)[19])
     while time.monotonic() < deadline:
         ended, status, usage = os.wait4(child.pid, os.WNOHANG)
         if ended:
             child.returncode = os.waitstatus_to_exitcode(status)  # as `child` has not waited for it itself
             return usage
         for pid in _family(child.pid):
-            _look(pid, peaks)
-        time.sleep(_INTERVAL_SECONDS)
+            with contextlib.suppress(OSError, IndexError, StopIteration, ValueError):  # ended meanwhile
+                seen[pid] = _look(pid, command_ticks, seen.get(pid))
+        time.sleep(interval_seconds)
     _end(child)
     return None
 
@@ -117,8 +158,7 @@ def _family(root: int) -> Iterator[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):  # ended meanwhile
-                after_name = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-                parents.setdefault(int(after_name[1]), []).append(int(entry.name))
+                parents.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
     waiting = [root]
     while waiting:
         pid = waiting.pop()
@@ -126,11 +166,20 @@ def _family(root: int) -> Iterator[int]:
         waiting += parents.get(pid, [])
 
 
-def _look(pid: int, peaks: dict[int, tuple[str, int]]) -> None:
-    with contextlib.suppress(OSError, StopIteration, ValueError):  # ended meanwhile
-        status = Path(f"/proc/{pid}/status").read_text().splitlines()
-        peak = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))
-        peaks[pid] = (_kind(pid), peak)
+def _look(pid: int, command_ticks: int, before: Process | None) -> Process:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    stat, kind = _stat(pid), _kind(pid)
+    return Process(
+        kind=before.kind if before is not None and kind == _IDLE else kind,  # what it worked on last
+        start_seconds=(int(stat[19]) - command_ticks) / _TICKS_PER_SECOND,
+        processor_seconds=(int(stat[11]) + int(stat[12])) / _TICKS_PER_SECOND,
+        peak_bytes=next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:")),
+    )
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process after its name: state, parent, and so on (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _kind(pid: int) -> str:
@@ -143,7 +192,7 @@ def _kind(pid: int) -> str:
         return "decoding"
     if program in _OF_RAY:
         return program
-    if "securevqa" in rest:
+    if {"securevqa", _EARLIER} & set(rest):
         return "securevqa"
     modules = [Path(word).name for word in rest if "ray" in word and word.endswith(".py")]
     return f"ray {modules[0]}" if modules else program

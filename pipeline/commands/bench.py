@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.bench_runs import pipeline_command, start_command
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 from securevqa_core.decoding.bench_config import BenchConfig
@@ -16,6 +17,8 @@ __all__ = ["bench_app"]
 _DEFAULTS = BenchConfig()
 
 bench_app = typer.Typer(no_args_is_help=True)
+bench_app.command("start")(start_command)
+bench_app.command("pipeline")(pipeline_command)
 
 
 @bench_app.callback()

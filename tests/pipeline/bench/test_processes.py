@@ -21,6 +21,9 @@ def test_processor_seconds_and_memory_are_those_of_children_too() -> None:
     assert 0.5 < cost.processor_seconds < 10
     assert cost.wall_seconds > 0.5
     assert 200e6 < cost.largest_bytes < 400e6
+    assert cost.seen_seconds > 0.4  # of what was looked at, the child's too
+    assert len(cost.processes) == 2
+    assert min(one.start_seconds for one in cost.processes) == 0  # the command itself
 
 
 def test_a_command_that_fails_or_takes_long_is_named_and_leaves_nothing(tmp_path: Path) -> None:
