@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from safetensors import torch as safetensors_torch
-from torch import Tensor, float16, lerp, nn, uint8
+from torch import Tensor, float16, lerp, nn, tensor, uint8
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
@@ -25,6 +25,7 @@ from securevqa_core.fitting import (
     read_file,
     read_safetensors,
 )
+from securevqa_core.models.saturation import bounds_of
 from securevqa_core.published import load_published
 from securevqa_core.types import require_range
 
@@ -32,6 +33,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Checkpoint",
     "Status",
+    "bounded",
     "build",
     "default",
     "find",
@@ -171,13 +173,48 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
 def build(checkpoint: Checkpoint) -> nn.Module:
     """Return the model of a checkpoint in eval mode, float32, on the CPU.
 
+    Files that were written before bounds were a part of the weights have those of the architecture.
+
     Raises:
         CheckpointError: the weights do not fit the architecture.
     """
     model = zoo.build(checkpoint.architecture)
-    check_fit(model.state_dict(), checkpoint.tensors, where=checkpoint.checkpoint_id)
-    copy_weights(model, checkpoint.tensors)
+    tensors = bounds_of(model) | checkpoint.tensors
+    check_fit(model.state_dict(), tensors, where=checkpoint.checkpoint_id)
+    copy_weights(model, tensors)
     return model
+
+
+def bounded(checkpoint: Checkpoint, *, intra: float | None = None, inter: float | None = None) -> Checkpoint:
+    """Return the same weights with other bounds on what each statistic says.
+
+    Args:
+        checkpoint: of an architecture whose branches see statistics.
+        intra: standard deviations, for fragments; None: as it is.
+        inter: the same for motion.
+
+    The card says what it was made from, and nothing of what that was found to be worth.
+
+    Raises:
+        CheckpointError: the branch that is meant sees no statistics.
+        ConfigurationError: a bound is out of range.
+    """
+    model = build(checkpoint)
+    bounds = bounds_of(model)
+    for branch, value in (("fragments", intra), ("inter", inter)):
+        if value is None:
+            continue
+        require_range(f"bound of the {branch} branch", value, low=0.1, high=1000)
+        keys = [key for key in bounds if key.startswith(f"{branch}_backbone.")]
+        if not keys:
+            raise CheckpointError(f"the {branch} branch of a {checkpoint.architecture} sees no statistics")
+        bounds |= {key: tensor(float(value)) for key in keys}
+    origin = {"checkpoint_id": checkpoint.checkpoint_id} | _description(checkpoint)
+    return replace(
+        checkpoint,
+        tensors=model.state_dict() | bounds,
+        card={"bounded_from": origin, "bounds": {"intra": intra, "inter": inter}},
+    )
 
 
 def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpoint:
@@ -203,22 +240,25 @@ def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpo
             f"checkpoints to mix must be of one architecture, got a {checkpoint.architecture} and a "
             f"{other.architecture}"
         )
-    for one in (checkpoint, other):
-        build(one)  # it is whole
+    first, last = (build(one).state_dict() for one in (checkpoint, other))
     begins, ends = (one.calibration.as_dict() for one in (checkpoint, other))
     calibration = {name: (1 - share) * value + share * ends[name] for name, value in begins.items()}
     tensors = {
-        key: lerp(other.tensors[key], value, 1 - share) if value.is_floating_point() else other.tensors[key]
-        for key, value in checkpoint.tensors.items()
+        key: lerp(last[key], value, 1 - share) if value.is_floating_point() else last[key]
+        for key, value in first.items()
     }
     origins = [
-        {"checkpoint_id": one.checkpoint_id, "share": part}
-        | {name: value for name, value in one.card.items() if name not in _FINDINGS}
+        {"checkpoint_id": one.checkpoint_id, "share": part} | _description(one)
         for one, part in ((checkpoint, 1 - share), (other, share))
     ]
     return replace(
         checkpoint, calibration=Calibration(**calibration), tensors=tensors, card={"mixed_from": origins}
     )
+
+
+def _description(checkpoint: Checkpoint) -> dict[str, object]:
+    """Return what a card says of how weights were made, without what they were found to be worth."""
+    return {name: value for name, value in checkpoint.card.items() if name not in _FINDINGS}
 
 
 def moved(checkpoint: Checkpoint, architecture: str) -> Checkpoint:

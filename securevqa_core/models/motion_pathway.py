@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
+from securevqa_core.models.saturation import SaturatedNorm
 from securevqa_core.models.statistics import luma_of
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
@@ -25,7 +26,7 @@ NUM_MOTION_STATISTICS = 4 * _NUM_MAPS  # mean, standard deviation, largest and s
 _CHANNELS = 32
 _NUM_BLOCKS = 2
 _REACH = 5  # frames a convolution sees
-_FAR = 8.0  # standard deviations beyond which a statistic says no more
+_BOUND = 8.0  # standard deviations beyond which a statistic says no more
 _FLOOR = 0.3  # 8-bit levels: keeps the logarithm of no motion defined
 
 
@@ -79,7 +80,7 @@ class MotionPathway(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.standardise = nn.BatchNorm1d(NUM_MOTION_STATISTICS, affine=False)
+        self.standardise = SaturatedNorm(NUM_MOTION_STATISTICS, bound=_BOUND)
         self.stem = nn.Linear(NUM_MOTION_STATISTICS, _CHANNELS)
         self.blocks = nn.Sequential(*(_TemporalBlock() for _ in range(_NUM_BLOCKS)))
         self.norm = nn.LayerNorm(_CHANNELS)
@@ -99,7 +100,7 @@ class MotionPathway(nn.Module):
 
     def from_statistics(self, statistics: Tensor) -> Tensor:
         """Return the features (n, 256) of what `statistics` returned."""
-        standard = self.standardise(statistics).clamp(-_FAR, _FAR)
+        standard = self.standardise(statistics)
         tokens = self.norm(self.blocks(self.stem(standard.transpose(1, 2))))
         return F.gelu(self.widen(tokens)).mean(dim=1)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.saturation import SaturatedNorm
 from securevqa_core.models.scnn import Distortions
 from securevqa_core.models.statistics import NUM_STATISTICS, fragment_statistics
 from securevqa_core.models.window_attention import WindowAttention, pad_end
@@ -17,7 +18,7 @@ from securevqa_core.models.windows import Size3
 
 __all__ = ["Swin3dConfig", "VideoSwin3d"]
 
-_FAR = 5.0  # standard deviations: a statistic of a strange fragment says no more than this
+_BOUND = 5.0  # standard deviations: a statistic of a strange fragment says no more than this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ class _StatisticsEmbed(nn.Module):
     def __init__(self, config: Swin3dConfig) -> None:
         super().__init__()
         self.grid_size = config.fragment_grid
-        self.standardise = nn.BatchNorm1d(self.num_statistics, affine=False)
+        self.standardise = SaturatedNorm(self.num_statistics, bound=_BOUND)
         self.mix = _Mlp(self.num_statistics, 2 * config.embed_dim, config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
 
@@ -163,7 +164,7 @@ class _StatisticsEmbed(nn.Module):
 
     def forward(self, statistics: Tensor) -> Tensor:
         n, _, d, g, _ = statistics.shape
-        standard = self.standardise(statistics.flatten(2)).clamp(-_FAR, _FAR)
+        standard = self.standardise(statistics.flatten(2))
         mixed: Tensor = self.norm(self.mix(standard.transpose(1, 2)))
         return mixed.view(n, d, g, g, -1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,31 @@ def test_weights_move_to_an_architecture_of_the_same_parts_alone() -> None:
         weights.moved(shipped, "secure-vqa-compact-concatenation")
     with pytest.raises(ConfigurationError, match="model must be one of"):
         weights.moved(shipped, "no-such-model")
+
+
+def test_bounds_are_a_part_of_the_weights_and_change_nothing_else(tmp_path: Path) -> None:
+    before = weights.seeded(NAME)
+    _save(tmp_path / "bounded", weights.build(weights.bounded(before, intra=2.5)), card={})
+    after = weights.read(tmp_path / "bounded").tensors
+    changed = [key for key, value in before.tensors.items() if not torch.equal(value, after[key])]
+    assert changed == ["fragments_backbone.patch_embed.standardise.bound"]
+    assert after[changed[0]] == 2.5
+
+
+def test_files_from_before_there_were_bounds_have_those_of_their_architecture() -> None:
+    now = weights.seeded(NAME)
+    tensors = {key: value for key, value in now.tensors.items() if not key.endswith(".bound")}
+    assert len(tensors) == len(now.tensors) - 2
+    assert _same(weights.build(replace(now, tensors=tensors)), now.tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "named"),
+    [("fast-vqa-m", {"intra": 2.0}, "fast-vqa-m sees no statistics"), (NAME, {"inter": 0.0}, "inter branch")],
+)
+def test_bounds_that_mean_nothing_are_refused(name: str, bounds: dict[str, float], named: str) -> None:
+    with pytest.raises((CheckpointError, ConfigurationError), match=named):
+        weights.bounded(weights.seeded(name), **bounds)
 
 
 def test_weights_of_another_shape_are_not_built() -> None:
