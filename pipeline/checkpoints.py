@@ -14,7 +14,7 @@ import torch
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError
+from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -126,9 +126,25 @@ def mix(one: weights.Checkpoint, other: weights.Checkpoint, *, share: float, out
         CheckpointError: they are of different architectures.
         ConfigurationError: `share` is out of range.
     """
-    mixture = weights.mixed(one, other, share=share)
-    seen = fingerprint(weights.build(mixture), zoo.spec(mixture.architecture).sampling)
-    weights.rewrite(output, mixture, additions={FINGERPRINT: list(seen)})
+    _write(weights.mixed(one, other, share=share), output)
+
+
+def bound(checkpoint: weights.Checkpoint, *, intra: float | None, inter: float | None, output: Path) -> None:
+    """Write a checkpoint with other bounds on what a statistic says, in standard deviations; None: as it is.
+
+    Raises:
+        CheckpointError: the branch that is meant sees no statistics.
+        ConfigurationError: a bound is out of range, or there is none.
+    """
+    if intra is None and inter is None:
+        raise ConfigurationError("a bound must be given: --intra, --inter or both")
+    _write(weights.bounded(checkpoint, intra=intra, inter=inter), output)
+
+
+def _write(checkpoint: weights.Checkpoint, output: Path) -> None:
+    """Write a checkpoint with what its weights make of the fixed input."""
+    seen = fingerprint(weights.build(checkpoint), zoo.spec(checkpoint.architecture).sampling)
+    weights.rewrite(output, checkpoint, additions={FINGERPRINT: list(seen)})
 
 
 def verified(name: str, *, digest: str | None) -> Result:

@@ -110,6 +110,11 @@ COMMANDS = (
                 "securevqa weights mix a.safetensors b.safetensors --share 0.25 --output mixed.safetensors",
             ),
             ExamplesOf(
+                "bound",
+                "securevqa weights bound mine.safetensors --intra 2.5 --inter 2 --output bounded.safetensors",
+                "securevqa weights bound secure-vqa-compact --intra 5 --inter 8 --output wider.safetensors",
+            ),
+            ExamplesOf(
                 "show",
                 "securevqa weights show secure-vqa-compact",
                 "securevqa weights show trained/checkpoint.safetensors --json",

@@ -75,6 +75,28 @@ def mix_command(
     return stored_result(str(output))
 
 
+@weights_app.command("bound")
+def bound_command(
+    checkpoint: _Checkpoint,
+    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    intra: Annotated[
+        float | None,
+        typer.Option(
+            help="Of what fragments show, in standard deviations; default: as it is.", show_default=False
+        ),
+    ] = None,
+    inter: Annotated[
+        float | None, typer.Option(help="The same of motion; default: as it is.", show_default=False)
+    ] = None,
+) -> Result:
+    """Write CHECKPOINT with other bounds, beyond which a statistic says no more; its scale needs a refit."""
+    with events.doing("loading", is_logged=False):
+        from pipeline.checkpoints import bound, read_stored, stored_result  # noqa: PLC0415 - as above
+
+        bound(read_stored(checkpoint).checkpoint, intra=intra, inter=inter, output=output)
+    return stored_result(str(output))
+
+
 @weights_app.command("show")
 def show_command(checkpoint: _Checkpoint) -> Result:
     """Print what CHECKPOINT is: architecture, status, calibration, sampling, size and card."""

@@ -161,6 +161,21 @@ def test_a_mixture_lies_on_the_line_between_two_checkpoints(
 
 
 @pytest.mark.slow
+def test_bounds_are_written_and_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "bounded.safetensors"
+    command = ("weights", "bound", "secure-vqa-compact", "-o", str(output))
+    assert call(*command, "--intra", "1.5", "--inter", "1") == 0
+    found, before = weights.read(output), weights.find("secure-vqa-compact")
+    assert found.card["bounds"] == {"intra": 1.5, "inter": 1}
+    assert found.card["bounded_from"]["checkpoint_id"] == before.checkpoint_id
+    assert "evaluation" not in found.card["bounded_from"]
+    capsys.readouterr()
+    assert call("weights", "verify", str(output)) == 0
+    assert call(*command) == 2
+    assert "--intra, --inter or both" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_checkpoints_of_two_architectures_do_not_mix(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,8 @@ def test_the_time_left_of_a_run_that_has_finished_nothing_is_not_known() -> None
 def test_the_actor_that_is_told_loads_nothing_that_takes_time_to_load() -> None:
     counted = (
         "import sys; from pipeline.scoring.tally import Tally; "
-        "print(sorted({'numpy', 'operators', 'pandas', 'pyarrow', 'ray', 'rich', 'torch'} & set(sys.modules)))"
+        "heavy = {'numpy', 'operators', 'pandas', 'pyarrow', 'ray', 'rich', 'torch'}; "
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", counted], cwd=ROOT, capture_output=True, text=True, check=True
