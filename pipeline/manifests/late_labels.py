@@ -7,6 +7,7 @@ c1.mp4, c1                                                             the same,
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -143,17 +144,20 @@ class _Finder:
         rows = self._by_name.get(path.name, [])
         if not rows and path.suffix.lower() not in VIDEO_SUFFIXES:
             rows = self._by_stem.get(path.name, [])
-        if len(rows) > 1:  # as much of the path as is given decides
-            tail = f"/{str(path).lstrip('./')}"
-            rows = [row for row in rows if self._ends(row, tail)] or rows
+        if len(rows) > 1:  # as much of the path as is given decides; another folder is another file
+            shared = {row: self._num_shared(row, path) for row in rows}
+            most = max(shared.values())
+            is_elsewhere = most == 1 < len(path.parts)
+            rows = [] if is_elsewhere else [row for row in rows if shared[row] == most]
         if len(rows) > 1:
             shown = _named([self._uris[row] for row in rows])
             raise ManifestError(f"label of {redact(text)!r} fits {len(rows)} videos, {shown}")
         return rows[0] if rows else None
 
-    def _ends(self, row: int, tail: str) -> bool:
-        uri = f"/{self._uris[row]}"
-        return uri.endswith(tail) or uri.rpartition(".")[0].endswith(tail)
+    def _num_shared(self, row: int, path: PurePosixPath) -> int:
+        """Return how many parts of a path, from its end, are those of a video's of that name."""
+        folders = zip(PurePosixPath(self._uris[row]).parts[-2::-1], path.parts[-2::-1], strict=False)
+        return 1 + sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], folders))
 
 
 def _named(names: Sequence[str]) -> str:

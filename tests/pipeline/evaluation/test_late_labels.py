@@ -119,6 +119,16 @@ def test_as_much_of_a_path_as_is_given_tells_files_of_one_name_apart() -> None:
         told(videos, pa.table({"path": ["1.mp4"], "mos": [3.0]}))
 
 
+def test_a_label_of_another_folder_is_of_no_video() -> None:
+    videos = report("/run/x/1.mp4", "/run/y/1.mp4")
+    paths = ["/data/x/1.mp4", "/data/y/1.mp4", "/data/z/1.mp4"]
+    joined, said = told(videos, pa.table({"path": paths, "mos": [3.0, 4.0, 5.0]}))
+    assert joined["mos"].to_pylist() == [3.0, 4.0]
+    assert "1 labels are of no video: '/data/z/1.mp4'" in said[0]
+    with pytest.raises(ManifestError, match="none of 1 labels"):
+        told(videos, pa.table({"path": paths[2:3], "mos": [5.0]}))
+
+
 def test_a_name_with_an_extension_is_no_other_file() -> None:
     with pytest.raises(ManifestError, match=r"none of 1 labels is of a video of the run.*'c.avi'.*'c.mp4'"):
         told(report("/a/c.mp4"), pa.table({"name": ["c.avi"], "mos": [3.0]}))
