@@ -18,8 +18,6 @@ from securevqa_core.scoring import inter_features, raw_scores, summarise
 
 __all__ = ["Scored", "score_file"]
 
-_NUM_DRAWS = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
@@ -29,7 +27,7 @@ class Scored:
     sample: DecodedSample
 
 
-def score_file(path: Path) -> Scored:
+def score_file(path: Path, *, num_draws: int = 4) -> Scored:
     """Score a video as the pipeline does, but for its process and Ray; any content gets the same draws."""
     checkpoint, model = _default()
     sampling = zoo.spec(checkpoint.architecture).sampling
@@ -39,11 +37,11 @@ def score_file(path: Path) -> Scored:
             skip_sampling=key.seed(digest, "skip_sampling", draw),
             grid_sampling=key.seed(digest, "grid_sampling", draw),
         )
-        for draw in range(_NUM_DRAWS)
+        for draw in range(num_draws)
     )
     sample = extract_sample(str(path), DecodeRequest(sampling=sampling, draws=draws))
     intra, inter = (
-        [key.seed(digest, purpose, draw) for draw in range(_NUM_DRAWS)]
+        [key.seed(digest, purpose, draw) for draw in range(num_draws)]
         for purpose in ("guardian_intra", "guardian_inter")
     )
     device: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
