@@ -99,6 +99,7 @@ def test_a_misspelt_field_is_refused_at_any_depth(where: tuple[int, Place], data
     assert any(repr(wrong) in fault for fault in faults(one))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from(VALUES))
 def test_a_value_of_another_type_is_refused_at_any_depth(where: tuple[int, Place]) -> None:
@@ -167,6 +168,7 @@ def test_a_value_out_of_its_list_is_refused_wherever_it_is(key: str) -> None:
             assert any(repr(wrong) in fault for fault in changed(number, place, wrong)), place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["2 Gi", "24GiB", "1,5", "", "-"])
 def test_a_quantity_that_is_none_is_refused_wherever_it_is(quantity: str) -> None:
     quantities = [(n, p) for n, p in VALUES if len(p) > 1 and p[-2] in {"requests", "limits"}]

@@ -247,6 +247,7 @@ def test_an_s3_fetch_that_is_cut_goes_on_where_it_ended_unless_the_object_change
     assert changes or of_the_rest < len(CONTENT) - PIECE_BYTES + 10_000  # with headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [500, 503, 429])
 def test_a_failure_that_passes_is_tried_again_from_the_start(web: str, code: int) -> None:
     target = io.BytesIO()
@@ -282,6 +283,7 @@ def test_web_errors_are_typed_and_hide_the_query(web: str, status: int, code: st
     assert error.__cause__ is None  # its text repeats the query
 
 
+@pytest.mark.slow
 def test_a_trickling_body_ends_at_the_time_limit(web: str) -> None:
     started = time.monotonic()
     error = fetch_failure(f"{web}/slow", timeout_seconds=1.0)

@@ -65,6 +65,7 @@ def test_failures_are_said_as_they_come_and_all_others_to_those_who_ask(
     assert (gauge.read().total, gauge.read().done, gauge.read().failed) == (2, 2, 1)
 
 
+@pytest.mark.slow
 def test_a_quiet_command_says_its_result_alone_and_both_exclude_each_other(
     tmp_path: Path,
     videos: dict[str, Path],

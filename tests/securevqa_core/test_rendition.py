@@ -55,6 +55,7 @@ def sandbox() -> Iterator[DecodeSandbox]:
         yield one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", PROGRAM)
 def test_a_rendition_scores_as_a_file_that_was_encoded_so_beforehand(
     text: str, videos: dict[str, Path], tmp_path: Path
@@ -71,6 +72,7 @@ def test_a_rendition_scores_as_a_file_that_was_encoded_so_beforehand(
     assert judged.score == pytest.approx(beforehand.score, abs=1 if text == "x264:23" else 3)
 
 
+@pytest.mark.slow
 def test_the_worst_rendition_scores_far_below_the_upload(videos: dict[str, Path]) -> None:
     with Scorer(key=KEY, as_delivered="x264:45") as scorer, Scorer(key=KEY) as plain:
         judged, upload = scorer.score(videos["bikes_h264.mp4"]), plain.score(videos["bikes_h264.mp4"])
@@ -189,6 +191,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_it_is_bounded_in_time(large: Path) -> None:
     """By the limit of decoding, which it counts as."""
     limits = DecodeLimits(timeout_seconds=1)
@@ -197,6 +200,7 @@ def test_it_is_bounded_in_time(large: Path) -> None:
     assert failed.value.code == "decode_timeout"
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_the_failure_of_that_video_alone(large: Path, videos: dict[str, Path]) -> None:
     limits = DecodeLimits(timeout_seconds=2)
     with Scorer(key=KEY, draws=1, as_delivered="x265:1", limits=limits) as scorer:
@@ -205,6 +209,7 @@ def test_what_takes_too_long_is_the_failure_of_that_video_alone(large: Path, vid
         assert scorer.score(videos["bikes_h264.mp4"]).failure is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS)
 def test_it_is_bounded_in_memory(codec: str, large: Path) -> None:
     """An encoder that cannot do with what there is ends with its cell, and no other video does."""

@@ -246,6 +246,7 @@ def test_the_key_is_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.key.randomness == "ephemeral"
 
 
+@pytest.mark.slow
 def test_threads_of_tensors_are_as_before(scorer: Scorer, videos: dict[str, Path]) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)

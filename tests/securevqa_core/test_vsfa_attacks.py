@@ -50,6 +50,7 @@ def test_gradients_reach_every_frame_that_is_read_whatever_defends_it(
     assert (reached[1::2] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vsfa", "mdtvsfa"])
 def test_a_gradient_step_moves_the_score_further_than_random_signs(
     name: str, clip: NDArray[np.uint8]

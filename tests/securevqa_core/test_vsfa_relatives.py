@@ -261,6 +261,7 @@ def test_a_file_scores_as_its_frames_do(
     assert scorer.measure(frames, DRAWS[:1]) == pytest.approx(found.raw, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gradient_step_lowers_the_score_further_than_random_signs_do(
     name: str, models: dict[str, FrameModel], clip: NDArray[np.uint8]

@@ -16,6 +16,7 @@ LARGE = "held = bytearray(200 << 20); import time; time.sleep(0.3)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY + LARGE!r}])"
 
 
+@pytest.mark.slow
 def test_processor_seconds_and_memory_are_those_of_children_too() -> None:
     cost = measured([sys.executable, "-c", PARENT], timeout_seconds=60)
     assert 0.5 < cost.processor_seconds < 10
@@ -26,6 +27,7 @@ def test_processor_seconds_and_memory_are_those_of_children_too() -> None:
     assert min(one.start_seconds for one in cost.processes) == 0  # the command itself
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_or_takes_long_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"raise SystemExit\(7\) ended with 7: .*odd"):
         measured([sys.executable, "-c", "print('odd'); raise SystemExit(7)"], timeout_seconds=60)

@@ -24,6 +24,7 @@ def run_cost(wall: float, stages: float) -> RunCost:
     return RunCost(cost=cost, first_seconds=1.0, stage_seconds=stages)
 
 
+@pytest.mark.slow
 def test_videos_have_one_length_and_no_two_the_same_bytes(tmp_path: Path) -> None:
     contents = [path.read_bytes() for path in make_videos(3, tmp_path, clip_seconds=0.5).iterdir()]
     assert len({len(content) for content in contents}) == 1

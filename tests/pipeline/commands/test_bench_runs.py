@@ -43,6 +43,7 @@ def cells_of(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
 
 
+@pytest.mark.slow
 def test_whole_runs_are_told_by_those_of_other_code(capsys: Capture) -> None:
     assert call("bench", "pipeline", "--videos", "1", "--seconds", "0.5") == 0
     printed = capsys.readouterr().out
@@ -52,6 +53,7 @@ def test_whole_runs_are_told_by_those_of_other_code(capsys: Capture) -> None:
     assert "medians of 2, in turns" in printed
 
 
+@pytest.mark.slow
 def test_the_start_is_told_by_steps_of_both_ways_and_by_processes(capsys: Capture) -> None:
     arguments = ("bench", "start", "--videos", "1", "--seconds", "0.5", "--against", str(HERE))
     assert call(*arguments) == 0

@@ -185,6 +185,7 @@ def test_the_scale_of_labels_is_doubted_before_anything_is_scored(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_scale_of_labels_in_a_finished_run_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def build(root: Path, output: Path, config: BuildConfig = CONFIG, **settings: An
     return rows
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_there_is_given_opinions_and_no_clip_is_made_again(
     footage: Path, tmp_path: Path, teacher: Counting
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_data_set_that_is_there_is_given_opinions_and_no_clip_is_made_again(
         assert row["label"] == before["label"] == row["vmaf_neg"] * (row["quality_factor"] or 1)
 
 
+@pytest.mark.slow
 def test_another_teacher_is_asked_anew_and_damaged_opinions_are_made_again(
     footage: Path, tmp_path: Path, teacher: Counting
 ) -> None:
@@ -99,6 +101,7 @@ def test_another_teacher_is_asked_anew_and_damaged_opinions_are_made_again(
         assert len(teacher.asked) == len(first)
 
 
+@pytest.mark.slow
 def test_a_call_that_is_stopped_keeps_no_opinions(footage: Path, tmp_path: Path, teacher: Counting) -> None:
     build(footage, tmp_path / "set", opinions=Opinions(of="none"))
     with opened(tmp_path / "set", CONFIG.settings()) as folder:

@@ -46,6 +46,7 @@ NAMINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("header", "name"), NAMINGS.values(), ids=NAMINGS)
 def test_labels_join_a_finished_run(
     header: str, name: Any, scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

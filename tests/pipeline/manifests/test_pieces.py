@@ -166,6 +166,7 @@ def test_a_table_in_parts_is_no_folder_of_videos_in_a_bucket(s3: S3Server, tmp_p
         assert pa.concat_tables(pieces)["uri"].to_pylist() == ["/a.mp4", "/b.mp4"]
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_answer_is_named(silent_store: str) -> None:
     with pytest.raises(ManifestError, match=f"{silent_store}.*unreachable"):
         pieces_of(silent_store)

@@ -228,6 +228,7 @@ def test_what_is_no_finished_run_is_refused(
     assert reason in complaint
 
 
+@pytest.mark.slow
 def test_an_unreachable_store_is_a_failure_of_the_run(silent_store: str) -> None:
     with pytest.raises(OutputError, match=silent_store):
         show_report(RunDirectory(silent_store), num_rows=20, console=Console())

@@ -10,6 +10,7 @@ from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import ConfigurationError, OutputError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patience_seconds", "reads"), [(0.0, 1), (0.5, 3), (60.0, 4)])
 def test_a_store_that_does_not_answer_is_asked_again_while_patience_lasts(
     patience_seconds: float, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -134,6 +134,7 @@ def test_a_wrong_call_exits_2_and_names_the_value(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FAILED_RUNS)
 def test_a_run_that_cannot_start_exits_1_before_any_video_is_touched(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -88,6 +88,7 @@ ODD: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_a_moment_that_python_has_no_object_for_costs_no_manifest_and_no_reader(
     name: str, nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]

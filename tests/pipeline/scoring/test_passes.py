@@ -122,6 +122,7 @@ def statuses(tmp_path: Path, name: str) -> list[str]:
     return [row["error_code"] or row["status"] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loses_tally", [False, True])
 def test_videos_that_were_never_begun_are_pending_though_the_tally_was_started_again(
     workers: Workers, tmp_path: Path, loses_tally: bool

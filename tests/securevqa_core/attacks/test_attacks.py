@@ -82,6 +82,7 @@ def test_whole_levels_inside_the_ball_are_returned_within_the_budget(
     assert found.num_gradients == (4 if attack in GRADIENTS else 0)  # three steps and a last look
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "patch", "square", "patches"])
 @pytest.mark.parametrize(("direction", "sign"), [("inflate", 1), ("deflate", -1)])
 def test_a_known_draw_is_moved_the_way_that_was_asked(
@@ -293,6 +294,7 @@ def test_near_copies_get_answers_up_to_the_one_that_is_held_and_other_videos_all
     assert victim.num_queries == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", QUERIES)
 def test_a_black_box_that_is_held_keeps_what_it_had_learnt(
     attack: str, clip: Clip, scorer: FrameScorer

@@ -16,6 +16,7 @@ from securevqa_core.types import SamplingConfig
 SAMPLING = SamplingConfig(num_clips=2, clip_frames=4, num_segments=2, segment_frames=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "av1"])
 def test_every_way_of_reading_is_timed(tmp_path: Path, codec: str) -> None:
     config = BenchConfig(

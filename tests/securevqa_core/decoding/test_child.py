@@ -148,6 +148,7 @@ def test_a_confined_process_cannot_widen_its_limits() -> None:
     assert b"not allowed to raise maximum limit" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_the_process_dies_with_its_worker(
     videos: dict[str, Path], faults: Callable[[str], str], is_busy: bool

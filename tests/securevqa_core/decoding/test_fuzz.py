@@ -73,6 +73,7 @@ def _outcome(sandbox: DecodeSandbox, path: Path, request: DecodeRequest) -> str:
     return DECODED
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(24 * 3600)
 @pytest.mark.parametrize("name", KINDS)
 def test_a_broken_file_has_one_typed_outcome(

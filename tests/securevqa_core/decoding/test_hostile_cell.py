@@ -299,6 +299,7 @@ def test_an_answer_by_hand_is_that_videos_crash(
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 def test_a_cell_that_closes_its_channel_and_stays_is_ended(
     sandbox: DecodeSandbox, faults: Callable[[str], str], make_request: RequestMaker
 ) -> None:

@@ -109,6 +109,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_process_that_dies_over_a_file_is_that_files_failure_alone(
     sandbox: DecodeSandbox,
@@ -135,6 +136,7 @@ SEEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEN)
 def test_what_python_sees_is_the_files_failure_and_the_process_lives_on(
     sandbox: DecodeSandbox,

@@ -66,6 +66,7 @@ def test_cached_draws_are_those_of_scoring_with_the_seed(videos: list[LabelledVi
         assert (entry.label, entry.source) == (video.label, video.source)
 
 
+@pytest.mark.slow
 def test_what_is_cached_is_not_decoded_again(videos: list[LabelledVideo], tmp_path: Path) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -99,6 +100,7 @@ def test_pixels_are_kept_once_whatever_guardian_map_comes_after(
     assert other.config.sampling.guardian_amplitude == 4
 
 
+@pytest.mark.slow
 def test_an_entry_that_was_being_written_is_made_anew(videos: list[LabelledVideo], tmp_path: Path) -> None:
     (whole,) = build(videos[:1], tmp_path)
     part = whole.folder.with_name(f".part-{whole.folder.name}")
@@ -142,6 +144,7 @@ def test_a_cache_that_cannot_be_written_is_refused(videos: list[LabelledVideo], 
         build(videos, tmp_path / "file" / "cache")
 
 
+@pytest.mark.slow
 def test_an_entry_that_cannot_be_written_ends_the_build(videos: list[LabelledVideo], tmp_path: Path) -> None:
     (whole,) = build(videos[:1], tmp_path)
     shutil.rmtree(whole.folder)
