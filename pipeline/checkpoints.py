@@ -20,6 +20,7 @@ from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
 __all__ = [
     "StoredCheckpoint",
+    "bound",
     "checkpoint_bytes",
     "halve",
     "import_published",
@@ -92,14 +93,13 @@ def import_published(files: Sequence[Path], *, architecture: str, partial: bool,
         CheckpointError: a file is none of published weights, or they do not fit the architecture.
     """
     assembled = assemble([read_published(file) for file in files], architecture=architecture, partial=partial)
-    scores = fingerprint(assembled.model, zoo.spec(architecture).sampling)
     weights.save(
         output,
         assembled.model,
         architecture=architecture,
         calibration=assembled.calibration,
         status=assembled.status,
-        card=assembled.card | {FINGERPRINT: list(scores)},
+        card=assembled.card | _fingerprint_note(assembled.model, architecture),
     )
     return assembled.status
 
@@ -107,14 +107,14 @@ def import_published(files: Sequence[Path], *, architecture: str, partial: bool,
 def halve(checkpoint: weights.Checkpoint, output: Path) -> None:
     """Write a checkpoint with its weights rounded to 16 bits."""
     rounded = weights.build(checkpoint).half().float()
-    seen = fingerprint(rounded, zoo.spec(checkpoint.architecture).sampling)
+    note = {"halved": checkpoint.checkpoint_id} | _fingerprint_note(rounded, checkpoint.architecture)
     weights.save(
         output,
         rounded,
         architecture=checkpoint.architecture,
         calibration=checkpoint.calibration,
         status=checkpoint.status,
-        card=checkpoint.card | {"halved": checkpoint.checkpoint_id, FINGERPRINT: list(seen)},
+        card=checkpoint.card | note,
         is_half=True,
     )
 
@@ -143,8 +143,12 @@ def bound(checkpoint: weights.Checkpoint, *, intra: float | None, inter: float |
 
 def _write(checkpoint: weights.Checkpoint, output: Path) -> None:
     """Write a checkpoint with what its weights make of the fixed input."""
-    seen = fingerprint(weights.build(checkpoint), zoo.spec(checkpoint.architecture).sampling)
-    weights.rewrite(output, checkpoint, additions={FINGERPRINT: list(seen)})
+    note = _fingerprint_note(weights.build(checkpoint), checkpoint.architecture)
+    weights.rewrite(output, checkpoint, additions=note)
+
+
+def _fingerprint_note(model: torch.nn.Module, architecture: str) -> dict[str, object]:
+    return {FINGERPRINT: list(fingerprint(model, zoo.spec(architecture).sampling))}
 
 
 def verified(name: str, *, digest: str | None) -> Result:

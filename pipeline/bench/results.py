@@ -16,6 +16,7 @@ from pipeline.bench.memory import HEIGHTS, LIMIT_BYTES, MINUTES, peak_memory
 from pipeline.bench.model import forwards
 from pipeline.bench.peers import CLIPS as PEER_CLIPS
 from pipeline.bench.peers import PEERS, compare_peers
+from pipeline.bench.processes import machine
 from pipeline.results import Result
 from securevqa_core import zoo
 from securevqa_core.decoding.bench_config import CLIPS, BenchConfig
@@ -82,7 +83,7 @@ def decoding(
     source = "a drawn picture" if footage is None else footage.name
     clips = [asdict(one) | {name: getattr(one, name) for name in (*_SHARES, *_RATIOS)} for one in timings]
     record = {"clips": clips, "seconds": seconds, "source": source, "repeats": num_repeats}
-    words = f"{seconds:g} s of {source}, best of {num_repeats}; {_machine_words()}"
+    words = f"{seconds:g} s of {source}, best of {num_repeats}; {machine()}"
     return Result(record=record | {"machine": _machine()}, shown=[table, words])
 
 
@@ -128,7 +129,7 @@ def peers(
         table.add_row(name, *(cell for three in cells for cell in three))
     words = (
         f"s: processor seconds; x: by those of {chosen[0]}; MB: of the largest process; "
-        f"best of {num_repeats}; {_machine_words()}"
+        f"best of {num_repeats}; {machine()}"
     )
     record = {"measured": rows, "repeats": num_repeats, "machine": _machine()}
     return Result(record=record, shown=[table, words])
@@ -170,10 +171,7 @@ def passes(
         )
     peaks = {row.precision: row.peak_flops for row in rows}
     told_peaks = ", ".join(f"{name} {flops / 1e9:.0f} Gflop/s" for name, flops in peaks.items())
-    words = (
-        f"{device}, best of {num_repeats}; x: by the first of the model; peak: {told_peaks}; "
-        f"{_machine_words()}"
-    )
+    words = f"{device}, best of {num_repeats}; x: by the first of the model; peak: {told_peaks}; {machine()}"
     measured = [
         asdict(one) | {"videos_per_second": one.videos_per_second, "share_of_peak": one.share_of_peak}
         for one in rows
@@ -223,7 +221,7 @@ def memory(
         table.add_row(name, *("" if peak is None else _megabytes(peak) for peak in found))
     largest = max(row["bytes"] for row in rows)
     side = "no more than" if largest <= LIMIT_BYTES else "more than"
-    words = f"the largest held {_megabytes(largest)} MB, {side} {LIMIT_BYTES / 1e6:.0f}; {_machine_words()}"
+    words = f"the largest held {_megabytes(largest)} MB, {side} {LIMIT_BYTES / 1e6:.0f}; {machine()}"
     record = {"model": scoring, "measured": rows, "largest_bytes": largest, "limit_bytes": LIMIT_BYTES}
     return Result(record=record | {"machine": _machine()}, shown=[table, words])
 
@@ -264,7 +262,3 @@ def _megabytes(num_bytes: float) -> str:
 
 def _machine() -> dict[str, Any]:
     return {"processors": os.cpu_count(), "load_over_15_minutes": os.getloadavg()[2]}
-
-
-def _machine_words() -> str:
-    return f"{os.cpu_count()} processors, load over 15 minutes {os.getloadavg()[2]:.1f}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.places import file_option
+from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 from pipeline.toml_source import read_notes
@@ -22,7 +22,7 @@ _OF_A_MODEL = ("overall", "ladders", "sd_over_draws", "num_draws")
 
 def describe_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    output: CheckpointOutput,
     evaluation: Annotated[
         Path, typer.Option(help="evaluation.json of an evaluation that CHECKPOINT took part in.")
     ],

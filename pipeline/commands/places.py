@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from operators.uris import local_path, redact, scheme_of
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["file_option", "folder_option"]
+__all__ = ["CheckpointOutput", "file_option", "folder_option"]
 
 
 def file_option(*names: str, help: str) -> Any:  # noqa: A002 - as Typer calls it
@@ -58,3 +58,8 @@ def _local(name: str, text: str, kind: str) -> Path:
 def _require_writable(name: str, folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigurationError(f"{name} cannot be written, as {str(folder)!r} allows no writing")
+
+
+CheckpointOutput = Annotated[
+    Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.places import file_option
+from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
@@ -29,7 +29,7 @@ def _about() -> None:
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="Published files; several bring a part each.")],
     arch: Annotated[str, typer.Option("--arch", help="Architecture from the zoo.")],
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    output: CheckpointOutput,
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave parts that no file brings seeded, and untrained.")
     ] = False,
@@ -50,7 +50,7 @@ def import_command(
 @weights_app.command("halve")
 def halve_command(
     checkpoint: _Checkpoint,
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    output: CheckpointOutput,
 ) -> Result:
     """Write CHECKPOINT with its weights rounded to 16 bits: half the size."""
     with events.doing("loading", is_logged=False):
@@ -64,7 +64,7 @@ def halve_command(
 def mix_command(
     checkpoint: _Checkpoint,
     other: Annotated[str, typer.Argument(help="Another of the same architecture, trained on from it.")],
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    output: CheckpointOutput,
     share: Annotated[float, typer.Option(help="Of OTHER, 0..1.")] = 0.5,
 ) -> Result:
     """Write the weights on the line from CHECKPOINT to OTHER: part of what a training gained and cost."""
@@ -78,7 +78,7 @@ def mix_command(
 @weights_app.command("bound")
 def bound_command(
     checkpoint: _Checkpoint,
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")],
+    output: CheckpointOutput,
     intra: Annotated[
         float | None,
         typer.Option(
