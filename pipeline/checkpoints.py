@@ -15,6 +15,7 @@ from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
 from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.models.sensitivity import Sensitivity
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -129,16 +130,23 @@ def mix(one: weights.Checkpoint, other: weights.Checkpoint, *, share: float, out
     _write(weights.mixed(one, other, share=share), output)
 
 
-def bound(checkpoint: weights.Checkpoint, *, intra: float | None, inter: float | None, output: Path) -> None:
-    """Write a checkpoint with other bounds on what a statistic says, in standard deviations; None: as it is.
+def bound(
+    checkpoint: weights.Checkpoint,
+    *,
+    intra: float | None,
+    inter: float | None,
+    sensitivity: Sensitivity | None,
+    output: Path,
+) -> None:
+    """Write a checkpoint with other bounds on what a statistic says and answers to; None: as it is.
 
     Raises:
         CheckpointError: the branch that is meant sees no statistics.
         ConfigurationError: a bound is out of range, or there is none.
     """
-    if intra is None and inter is None:
-        raise ConfigurationError("a bound must be given: --intra, --inter or both")
-    _write(weights.bounded(checkpoint, intra=intra, inter=inter), output)
+    if intra is None and inter is None and sensitivity is None:
+        raise ConfigurationError("one must be given: --intra, --inter, --level-share or --quiet-levels")
+    _write(weights.bounded(checkpoint, intra=intra, inter=inter, sensitivity=sensitivity), output)
 
 
 def _write(checkpoint: weights.Checkpoint, output: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -25,7 +25,8 @@ from securevqa_core.fitting import (
     read_file,
     read_safetensors,
 )
-from securevqa_core.models.saturation import bounds_of
+from securevqa_core.models.saturation import BOUND
+from securevqa_core.models.sensitivity import SENSITIVITY, Sensitivity
 from securevqa_core.published import load_published
 from securevqa_core.types import require_range
 
@@ -173,25 +174,32 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
 def build(checkpoint: Checkpoint) -> nn.Module:
     """Return the model of a checkpoint in eval mode, float32, on the CPU.
 
-    Files that were written before bounds were a part of the weights have those of the architecture.
+    Files that were written before its constants were a part of the weights have those of the architecture.
 
     Raises:
         CheckpointError: the weights do not fit the architecture.
     """
     model = zoo.build(checkpoint.architecture)
-    tensors = bounds_of(model) | checkpoint.tensors
+    tensors = _constants(model, BOUND, SENSITIVITY) | checkpoint.tensors
     check_fit(model.state_dict(), tensors, where=checkpoint.checkpoint_id)
     copy_weights(model, tensors)
     return model
 
 
-def bounded(checkpoint: Checkpoint, *, intra: float | None = None, inter: float | None = None) -> Checkpoint:
-    """Return the same weights with other bounds on what each statistic says.
+def bounded(
+    checkpoint: Checkpoint,
+    *,
+    intra: float | None = None,
+    inter: float | None = None,
+    sensitivity: Sensitivity | None = None,
+) -> Checkpoint:
+    """Return the same weights with other bounds on what each statistic says, and on what it answers to.
 
     Args:
         checkpoint: of an architecture whose branches see statistics.
         intra: standard deviations, for fragments; None: as it is.
         inter: the same for motion.
+        sensitivity: of both branches; None: as it is. Weights want training with it.
 
     The card says what it was made from, and nothing of what that was found to be worth.
 
@@ -200,7 +208,7 @@ def bounded(checkpoint: Checkpoint, *, intra: float | None = None, inter: float 
         ConfigurationError: a bound is out of range.
     """
     model = build(checkpoint)
-    bounds = bounds_of(model)
+    bounds = _constants(model, BOUND)
     for branch, value in (("fragments", intra), ("inter", inter)):
         if value is None:
             continue
@@ -209,12 +217,20 @@ def bounded(checkpoint: Checkpoint, *, intra: float | None = None, inter: float 
         if not keys:
             raise CheckpointError(f"the {branch} branch of a {checkpoint.architecture} sees no statistics")
         bounds |= {key: tensor(float(value)) for key in keys}
+    made: dict[str, object] = {"bounds": {"intra": intra, "inter": inter}}
+    if sensitivity is not None:
+        keys = list(_constants(model, SENSITIVITY))
+        if not keys:
+            raise CheckpointError(f"a {checkpoint.architecture} sees no statistics")
+        bounds |= dict.fromkeys(keys, sensitivity.buffer())
+        made[SENSITIVITY] = asdict(sensitivity)
     origin = {"checkpoint_id": checkpoint.checkpoint_id} | _description(checkpoint)
-    return replace(
-        checkpoint,
-        tensors=model.state_dict() | bounds,
-        card={"bounded_from": origin, "bounds": {"intra": intra, "inter": inter}},
-    )
+    return replace(checkpoint, tensors=model.state_dict() | bounds, card={"bounded_from": origin} | made)
+
+
+def _constants(model: nn.Module, *names: str) -> dict[str, Tensor]:
+    """Return what a model holds under these names, which no training changes, by its keys."""
+    return {key: value for key, value in model.state_dict().items() if key.rpartition(".")[2] in names}
 
 
 def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpoint:

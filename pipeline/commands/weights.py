@@ -88,12 +88,34 @@ def bound_command(
     inter: Annotated[
         float | None, typer.Option(help="The same of motion; default: as it is.", show_default=False)
     ] = None,
+    level_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of a place's own change of level, as of flicker, to leave out, 0..1."
+        ),
+    ] = None,
+    quiet_levels: Annotated[
+        float | None,
+        typer.Option(help="Levels of 255 below which a change counts for little; 0 and all count alike."),
+    ] = None,
 ) -> Result:
-    """Write CHECKPOINT with other bounds, beyond which a statistic says no more; its scale needs a refit."""
+    """Write CHECKPOINT with other bounds, beyond which a statistic says no more; its scale needs a refit.
+
+    --level-share and --quiet-levels say to which changes statistics answer: train with them before you score.
+    """
     with events.doing("loading", is_logged=False):
         from pipeline.checkpoints import bound, read_stored, stored_result  # noqa: PLC0415 - as above
+        from securevqa_core.models.sensitivity import Sensitivity  # noqa: PLC0415
 
-        bound(read_stored(checkpoint).checkpoint, intra=intra, inter=inter, output=output)
+        given = {"level_share": level_share, "quiet": quiet_levels}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        bound(
+            read_stored(checkpoint).checkpoint,
+            intra=intra,
+            inter=inter,
+            sensitivity=Sensitivity(**chosen) if chosen else None,
+            output=output,
+        )
     return stored_result(str(output))
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SaturatedNorm", "bounds_of"]
+__all__ = ["BOUND", "SaturatedNorm"]
 
-_BOUND = "bound"
+BOUND = "bound"  # the buffer, of a module whose weights hold one
 
 
 class SaturatedNorm(nn.BatchNorm1d):
@@ -32,13 +32,8 @@ class SaturatedNorm(nn.BatchNorm1d):
 
     def __init__(self, num_statistics: int, *, bound: float) -> None:
         super().__init__(num_statistics, affine=False)
-        self.register_buffer(_BOUND, torch.tensor(bound))
+        self.register_buffer(BOUND, torch.tensor(bound))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised statistics."""
         return super().forward(x).clamp(-self.bound, self.bound)
-
-
-def bounds_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the bounds of a model by their keys in its `state_dict()`."""
-    return {key: value for key, value in model.state_dict().items() if key.rpartition(".")[2] == _BOUND}

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.sensitivity import Sensitivity
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 NUM_SCALES = 3  # full size, half, quarter
 NUM_STATISTICS = NUM_SCALES * 34 + 21
 
+_TO_ALL = Sensitivity()
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, of R, G, B
 _WINDOW = 7  # pixels, of the Gaussian window
 _WINDOW_SD = 7 / 6  # pixels
@@ -39,12 +41,13 @@ _TINY = 1e-3  # keeps the logarithm of a moment defined
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows and columns to the right, below and on both diagonals
 
 
-def fragment_statistics(x: Tensor, *, grid_size: int) -> Tensor:
+def fragment_statistics(x: Tensor, *, grid_size: int, sensitivity: Sensitivity = _TO_ALL) -> Tensor:
     """Return statistics of every fragment in every second frame.
 
     Args:
         x: (n, 3, t, g s, g s) normalised fragments; t even, s >= 16.
         grid_size: g.
+        sensitivity: to what changes between the two frames of a pair; a fragment is a place.
 
     Returns:
         (n, NUM_STATISTICS, t / 2, g, g) float32.
@@ -56,7 +59,7 @@ def fragment_statistics(x: Tensor, *, grid_size: int) -> Tensor:
     n, half, _, _, _, _, s, _ = pairs.shape
     first, second = (pairs[:, :, :, :, i].reshape(-1, 3, s, s) for i in (0, 1))
     luma, later = luma_of(first)[:, None], luma_of(second)[:, None]
-    statistics = [*_colour(first, luma), *_difference(later - luma), *_blocking(luma)]
+    statistics = [*_colour(first, luma), *_difference(later - luma, sensitivity), *_blocking(luma)]
     for scale in range(NUM_SCALES):
         statistics += _texture(F.avg_pool2d(luma, 2**scale) if scale else luma)
     return torch.stack(statistics, dim=-1).view(n, half, grid_size, grid_size, -1).permute(0, 4, 1, 2, 3)
@@ -178,15 +181,17 @@ def _colour(rgb: Tensor, luma: Tensor) -> list[Tensor]:
     return statistics
 
 
-def _difference(change: Tensor) -> list[Tensor]:
+def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
     """Return 5 statistics (k,) of the difference between a frame and the next one taken."""
+    change = sensitivity.without_level(change, change.mean(dim=(-2, -1), keepdim=True))
     coarse = F.avg_pool2d(change, 4)
+    size, floor = sensitivity.size(change), sensitivity.floor(0.3)
     return [
-        torch.log(_mean(change.abs()) + 0.3),
-        torch.log(_sd(change) + 0.3),
-        torch.log(_mean(coarse.abs()) + 0.3),
-        torch.log(_sd(coarse) + 0.3),
-        _mean(torch.exp(-change.abs() / 2)),  # share that stands still
+        torch.log(_mean(size) + floor),
+        torch.log(_sd(change) + floor),
+        torch.log(_mean(sensitivity.size(coarse)) + floor),
+        torch.log(_sd(coarse) + floor),
+        _mean(torch.exp(-size / 2)),  # share that stands still
     ]
 
 

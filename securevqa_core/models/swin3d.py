@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.saturation import SaturatedNorm
 from securevqa_core.models.scnn import Distortions
+from securevqa_core.models.sensitivity import SENSITIVITY, Sensitivity
 from securevqa_core.models.statistics import NUM_STATISTICS, fragment_statistics
 from securevqa_core.models.window_attention import WindowAttention, pad_end
 from securevqa_core.models.windows import Size3
@@ -150,17 +151,20 @@ class _StatisticsEmbed(nn.Module):
     """(n, s, d, g, g) -> (n, d, g, g, c): statistics of each fragment, standardised and mixed."""
 
     num_statistics = NUM_STATISTICS
+    sensitivity: Tensor
 
     def __init__(self, config: Swin3dConfig) -> None:
         super().__init__()
         self.grid_size = config.fragment_grid
         self.standardise = SaturatedNorm(self.num_statistics, bound=_BOUND)
+        self.register_buffer(SENSITIVITY, Sensitivity().buffer())
         self.mix = _Mlp(self.num_statistics, 2 * config.embed_dim, config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return natural scene statistics of the fragments of (n, 3, t, h, w); nothing is trained."""
-        return fragment_statistics(x, grid_size=self.grid_size)
+        sensitivity = Sensitivity.of(self.sensitivity)
+        return fragment_statistics(x, grid_size=self.grid_size, sensitivity=sensitivity)
 
     def forward(self, statistics: Tensor) -> Tensor:
         n, _, d, g, _ = statistics.shape

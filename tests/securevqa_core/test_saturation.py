@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from securevqa_core.models.saturation import SaturatedNorm, bounds_of
+from securevqa_core.models.saturation import BOUND, SaturatedNorm
 
 
 def test_statistics_are_standardised_and_cut() -> None:
@@ -18,5 +18,5 @@ def test_statistics_are_standardised_and_cut() -> None:
 def test_training_keeps_the_bound() -> None:
     norm = SaturatedNorm(3, bound=2.0).train()
     norm(torch.randn(4, 3, 5))
-    assert bounds_of(norm) == {"bound": torch.tensor(2.0)}
+    assert norm.state_dict()[BOUND] == 2.0
     assert not list(norm.parameters())
