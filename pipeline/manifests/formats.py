@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import redact, scheme_of
+from pipeline.tables import parquet_table
 from securevqa_core.errors import ManifestError
 
 __all__ = [
@@ -97,7 +98,8 @@ def _as_parquet(file: BinaryIO, name: str) -> Iterator[pq.ParquetFile]:
 
 def _parquet_pieces(file: BinaryIO, name: str, num_rows: int) -> Iterator[pa.Table]:
     with _as_parquet(file, name) as parquet:
-        for batch in parquet.iter_batches(batch_size=num_rows):
+        # In this thread: another would let go of memory that is Python's as the process may be ending.
+        for batch in parquet.iter_batches(batch_size=num_rows, use_threads=False):
             yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
 
 
@@ -162,7 +164,7 @@ def _types_of(cells: Iterable[str]) -> set[pa.DataType]:
 
 def _decode_parquet(content: bytes, name: str) -> pa.Table:
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        table = parquet_table(content)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"manifest {name!r} is not readable Parquet: {error}") from error
     _require_unique(table.column_names, name)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from operators.schema import REPORT
 from operators.storage import storage_error
 from pipeline.runs.generations import read_report_files
 from pipeline.runs.rundir import RunDirectory
+from pipeline.tables import parquet_table
 from securevqa_core.errors import OutputError
 
 __all__ = ["read_finished_run", "worst_first"]
@@ -61,8 +61,7 @@ def worst_first(report: pa.Table) -> pa.Table:
 
 
 def _read_report(directory: RunDirectory, run: dict[str, Any], columns: Sequence[str] | None) -> pa.Table:
-    names = None if columns is None else list(columns)
-    parts = [pq.read_table(pa.BufferReader(one), columns=names) for one in read_report_files(directory, run)]
+    parts = [parquet_table(one, columns) for one in read_report_files(directory, run)]
     if not parts:
         return REPORT.empty_table().select(columns or REPORT.names)
     return pa.concat_tables(parts)
