@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.schema import Row
+from operators.schema import REPORT, Row
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, labels_of, settled_scale
 from pipeline.manifests.late_labels import joined_labels
@@ -16,6 +16,7 @@ from pipeline.manifests.scales import LabelRange
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import plain
+from securevqa_core.errors import ManifestError
 
 __all__ = ["Scored", "read_scored"]
 
@@ -51,7 +52,7 @@ def read_scored(
 
     Raises:
         OutputError: there is none.
-        ManifestError: a column is missing, or a label breaks a rule.
+        ManifestError: a column is missing or the report's own, or a label breaks a rule.
     """
     run, report = read_finished_run(directory, columns=None)
     report = plain(report)
@@ -59,6 +60,8 @@ def read_scored(
         report = joined_labels(report, labels, tell=tell)
     report = keep_rows(report, settings)
     column = label_column(report.column_names, settings.label_column)
+    if column in REPORT.names:  # the scores would be held against themselves
+        raise ManifestError(f"label_column must not be one that every report has, got {column!r}: rename it")
     scale = settled_scale(report, column, settings.label_range, tell=tell)
     points = labels_of(report, column, scale)
     rows = [row | {"label_points": label} for row, label in zip(report.to_pylist(), points, strict=True)]

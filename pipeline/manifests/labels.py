@@ -37,7 +37,7 @@ def label_column(names: Sequence[str], asked_for: str | None) -> str:
     if len(candidates) != 1:
         raise ManifestError(
             f"label_column must be named unless one of {' and '.join(LABEL_COLUMNS)} is there, "
-            f"got {candidates}"
+            f"got {', '.join(candidates or names)}"
         )
     return candidates[0]
 

@@ -67,12 +67,12 @@ def joined_labels(report: pa.Table, labels: pa.Table, *, tell: Callable[[str], N
     A column of the labels stands in place of the report's of that name; those that every report has stay.
 
     Args:
-        report: with video_id and uri.
+        report: with video_id and uri; a row that repeats an earlier one gets no label.
         labels: of `read_late_labels`.
         tell: is told how many videos got a label, and of labels that fit no video.
 
     Raises:
-        ManifestError: no label fits a video, or one fits several, or a video gets two.
+        ManifestError: no label fits a video, or one fits several, or a video gets two that differ.
     """
     finder = _Finder(report)
     found: dict[int, int] = {}  # row of the report -> row of the labels
@@ -84,6 +84,8 @@ def joined_labels(report: pa.Table, labels: pa.Table, *, tell: Callable[[str], N
         if place is None:
             missed.append(called)
         elif place in found:
+            if labels.slice(row, 1).equals(labels.slice(found[place], 1)):
+                continue
             raise ManifestError(f"labels, rows {found[place] + 1} and {row + 1}: both of {redact(called)!r}")
         else:
             found[place] = row
@@ -117,10 +119,14 @@ class _Finder:
     def __init__(self, report: pa.Table) -> None:
         self._uris = [redact(str(uri)).partition("?")[0] for uri in report["uri"].to_pylist()]
         self._by_id = {one: row for row, one in enumerate(report["video_id"].to_pylist())}
+        codes = report["error_code"].to_pylist() if "error_code" in report.column_names else []
+        repeated = {row for row, code in enumerate(codes) if code == "row_repeated"}
         self._by_name: dict[str, list[int]] = defaultdict(list)
         self._by_stem: dict[str, list[int]] = defaultdict(list)
         self.names = [PurePosixPath(uri).name for uri in self._uris]
         for row, name in enumerate(self.names):
+            if row in repeated:
+                continue
             self._by_name[name].append(row)
             self._by_stem[PurePosixPath(name).stem].append(row)
 

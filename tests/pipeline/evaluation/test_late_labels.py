@@ -140,6 +140,25 @@ def test_two_labels_of_a_video_are_refused() -> None:
         told(report("/a/c.mp4"), pa.table({"name": ["c.mp4", "c"], "mos": [3.0, 4.0]}))
 
 
+def test_a_row_that_repeats_a_video_takes_no_label_from_it() -> None:
+    """As a manifest with a video named twice is scored, it serves as labels of its run."""
+    videos = report("/a/c.mp4", "/a/c.mp4").append_column("error_code", pa.array([None, "row_repeated"]))
+    joined, said = told(videos, pa.table({"uri": ["/a/c.mp4", "/a/c.mp4"], "mos": [3.0, 3.0]}))
+    assert joined["mos"].to_pylist() == [3.0, None]
+    assert said == ["1 of 2 videos have a label"]
+
+
+def test_scores_are_not_held_against_themselves(
+    scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels in a column `score` gave way to the report's, and everything agreed."""
+    given = (labels(tmp_path, "name,score", lambda row: f"c{row}.mp4"), "--run", scored)
+    asked = (*given, "--output", str(tmp_path / "out"), "--label-column", "score")
+    assert call("evaluate", *asked) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "label_column must not be one that every report has, got 'score': rename it" in said
+
+
 def test_columns_of_the_labels_take_the_place_of_the_report_s_but_for_its_own() -> None:
     videos = report("/a/c.mp4").append_column("mos", pa.array([9.0])).append_column("score", pa.array([50.0]))
     late = pa.table({"video_id": ["id0"], "mos": [3.0], "score": [1.0], "group": ["film"]})

@@ -38,10 +38,10 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
 def test_the_label_column_is_found_or_must_be_named() -> None:
     assert label_column(["uri", "label"], None) == "label"
     assert label_column(["uri", "label", "mos"], "mos") == "mos"
-    with pytest.raises(ManifestError, match=r"got \['mos', 'label'\]"):
+    with pytest.raises(ManifestError, match="got mos, label"):
         label_column(["uri", "label", "mos"], None)
-    with pytest.raises(ManifestError, match=r"got \[\]"):
-        label_column(["uri"], None)
+    with pytest.raises(ManifestError, match="got uri, rating"):
+        label_column(["uri", "rating"], None)
     with pytest.raises(ManifestError, match="no label column 'dmos', only uri, mos"):
         label_column(["uri", "mos"], "dmos")
 
