@@ -206,7 +206,7 @@ def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
     return f"{words} and cannot be compared with {wrong[0]!r}{hint}"
 
 
-_FROM_CSV = "columns of a CSV manifest are text; Parquet and JSON lines have numbers"
+_FROM_CSV = "a column of a CSV manifest is of numbers where all its cells are written as numbers"
 
 
 def _misgrouped(condition: Condition, schema: pa.Schema) -> str | None:

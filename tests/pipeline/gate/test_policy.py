@@ -26,7 +26,7 @@ MISFITS = {
     "time without a zone": ('"width", below = 320', '"at", below = 2026-01-01T00:00:00', 15, "at is time"),
     "day for a moment": ('"width", below = 320', '"at", below = 2026-01-01', 15, "at is time"),
     "moment for a day": ('"width", below = 320', '"day", below = 2026-01-01T00:00:00Z', 15, "day is time"),
-    "number and text of a CSV": ('"width", below', '"channel", is', 15, "columns of a CSV manifest are text"),
+    "number and text of a CSV": ('"width", below', '"channel", is', 15, "of numbers where all its cells"),
     "near miss": ('"width", below', '"widht", below', 15, r"did you mean 'width'\?"),
     "group that is no number": (LIMIT, BY.format("width", "film"), 15, "width is number: .* got 'film'"),
     "group that is no truth": (LIMIT, BY.format("paid", "yes"), 15, "paid is truth: .*true or false, got 'yes'"),  # noqa: E501
