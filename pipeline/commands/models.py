@@ -25,8 +25,9 @@ def models_command() -> Result:
         )
         words = textwrap.wrap(f"{one['description']} {one['looks_at']}", width=console.width - 4)
         lines += [f"    {line}" for line in words]
-    lines.append(
+    meant = (
         "ships = trained ones come along, and the name may stand wherever a checkpoint may; "
         "bring = `securevqa weights import` or `securevqa train` makes them."
     )
+    lines += textwrap.wrap(meant, width=console.width)
     return Result(record=models, shown=lines)

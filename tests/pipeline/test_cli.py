@@ -164,6 +164,7 @@ def test_models_lists_all_and_what_ships(capsys: pytest.CaptureFixture[str]) -> 
     assert call("models") == 0
     printed = capsys.readouterr().out
     assert [name for name in zoo.names() if name not in printed] == []
+    assert max(map(len, printed.splitlines())) <= 80
     assert call("models", "--json") == 0
     models = json.loads(capsys.readouterr().out)
     assert tuple(one["model"] for one in models if one["weights"] == "ships") == weights.shipped_names()
