@@ -10,12 +10,14 @@ securevqa command MANIFEST --draws 4    ->    options.draws == 4
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from pipeline.commands.places import require_scratch
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
@@ -157,6 +159,9 @@ class ScoreOptions:
         from securevqa_core.scoring import Thresholds  # noqa: PLC0415
         from securevqa_core.types import DecodeLimits  # noqa: PLC0415
 
+        if self.scratch is not None:
+            address = self.address or os.environ.get("RAY_ADDRESS", "local")
+            require_scratch(self.scratch, is_on_nodes=address != "local")
         return ScoreConfig(
             manifest=manifest,
             output=output,

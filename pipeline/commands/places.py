@@ -12,7 +12,7 @@ import typer
 from operators.uris import local_path, redact, scheme_of
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["CheckpointOutput", "file_option", "folder_option"]
+__all__ = ["CheckpointOutput", "file_option", "folder_option", "require_scratch"]
 
 
 def file_option(*names: str, help: str) -> Any:  # noqa: A002 - as Typer calls it
@@ -23,6 +23,22 @@ def file_option(*names: str, help: str) -> Any:  # noqa: A002 - as Typer calls i
 def folder_option(*names: str, help: str) -> Any:  # noqa: A002 - as above
     """Return an option whose value is a local folder that can be written, or made."""
     return typer.Option(*names, parser=_parser(_folder, names), metavar="FOLDER", help=help)
+
+
+def require_scratch(folder: str, *, is_on_nodes: bool) -> None:
+    """Refuse a folder for files being scored that is not local, or, if this machine scores, not there.
+
+    Args:
+        folder: as given.
+        is_on_nodes: the machines of a cluster are to have it; this one need not.
+
+    Raises:
+        ConfigurationError: each video would fail for it.
+    """
+    if not folder or "://" in folder or not (is_on_nodes or Path(folder).is_dir()):
+        raise ConfigurationError(f"scratch must be a local folder that is there, got {redact(folder)!r}")
+    if not is_on_nodes:
+        _require_writable("scratch", Path(folder))
 
 
 def _parser(place: Callable[[str, str], Path], names: tuple[str, ...]) -> Callable[[str], Path]:

@@ -11,7 +11,7 @@ import pytest
 from cli import call
 from runs import make_run
 
-from pipeline.commands.places import file_option, folder_option
+from pipeline.commands.places import file_option, folder_option, require_scratch
 from pipeline.scoring import score as scoring
 from securevqa_core.errors import ConfigurationError
 
@@ -66,6 +66,27 @@ def test_a_web_server_takes_no_output(
     Path("m.csv").write_text(MANIFEST)
     assert call(*command, "--output", "https://host/out") == 2
     assert "output must be a folder or a store's, got 'https://host/out'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scratch", ["absent", "s3://bucket/scratch", "m.csv", ""])
+@pytest.mark.parametrize("output", [(), ("--output", "out")])
+def test_a_scratch_folder_is_there(
+    scratch: str,
+    output: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each video failed with scratch_full, and the run was said to be done."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    Path("m.csv").write_text(MANIFEST)
+    given = ("score", "m.csv", "--seed", "0", "--scratch", scratch, *output)
+    assert call(*given) == 2
+    assert f"scratch must be a local folder that is there, got {scratch!r}" in capsys.readouterr().err
+    require_scratch("/of/the/nodes", is_on_nodes=True)
+    with pytest.raises(ConfigurationError, match="got 's3://bucket/scratch'"):
+        require_scratch("s3://bucket/scratch", is_on_nodes=True)
 
 
 def parsed(option: Any, text: str) -> Path:
