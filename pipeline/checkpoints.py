@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,9 @@ def checkpoint_bytes(name: str) -> bytes:
     try:
         return read_bytes(place, timeout_seconds=PIECE_SECONDS)
     except StorageError as error:
-        raise CheckpointError(f"checkpoint {redact(name)!r} cannot be read: {error}") from error
+        meant = difflib.get_close_matches(name, weights.shipped_names(), n=1)
+        hint = f" (did you mean {meant[0]!r}?)" if meant else ""
+        raise CheckpointError(f"checkpoint {redact(name)!r} cannot be read: {error}{hint}") from error
 
 
 def read_checkpoint(name: str, *, architecture: str | None = None) -> weights.Checkpoint:

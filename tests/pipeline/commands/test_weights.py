@@ -227,6 +227,9 @@ def test_no_checkpoint_ends_the_command(
 ) -> None:
     assert call("weights", command, str(tmp_path / "absent.safetensors")) == 1
     assert "absent.safetensors" in capsys.readouterr().err
+    assert call("weights", command, "nss-svm") == 1
+    assert "checkpoint 'nss-svm' cannot be read" in (said := capsys.readouterr().err)
+    assert "did you mean 'nss-svr'?" in " ".join(said.split())
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
     assert call("weights", command, str(tmp_path / "damaged.safetensors")) == 1
     assert "damaged.safetensors is not a safetensors file" in capsys.readouterr().err
