@@ -134,10 +134,10 @@ def _print(
     from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
     from pipeline.tables import plain  # noqa: PLC0415
 
-    if not (as_json or as_csv or video):
+    if not (as_json or as_csv) and video is None:
         table.show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
         return
-    run, report = read_finished_run(directory, columns=None if video else table.COLUMNS)
+    run, report = read_finished_run(directory, columns=table.COLUMNS if video is None else None)
     shown = table.urgent_first(report).slice(0, rows)
     if video is not None:
         shown = plain(report.slice(table.find_video(report, video), 1))

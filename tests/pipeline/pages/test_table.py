@@ -380,6 +380,7 @@ def test_programs_get_json_and_spreadsheets_csv(tmp_path: Path, capsys: pytest.C
         (("--checkpoint", "x"), "--checkpoint is of the page"),
         (("--key-file", "x", "--video", "v"), "--key-file is of the page"),
         (("--rows", "3", "--video", "v"), "got 3"),
+        (("--video", ""), "got ''"),
         (("--html", "s3://bucket/page.html"), "html must be a local file, got 's3://bucket/page.html'"),
         (("--html", "{folder}"), "which is a folder"),
         (("--html", "{folder}/absent/page.html"), "which is in no folder that exists"),
