@@ -69,6 +69,7 @@ class WarmProcess:
         os.close(complaints)
         self.pid = self._popen.pid
         self._is_ready = False
+        self._is_killed = False
         self._is_ending_due = False  # of the last cell, which has answered
         self.end = weakref.finalize(
             self, _end, self._popen, self._control, (held_end, self._complaints)
@@ -76,6 +77,7 @@ class WarmProcess:
 
     def kill(self) -> None:
         """End this process, and with it its cells; whoever waits for an answer is told that there is none."""
+        self._is_killed = True
         self._popen.kill()
 
     def decode(
@@ -97,7 +99,9 @@ class WarmProcess:
         try:
             self.reply(len(READY), _START_SECONDS)
         except NoCellError:
-            logger.warning("the decoding process does not start: %s", _read_complaints(self._complaints))
+            if not self._is_killed:
+                complaints = _read_complaints(self._complaints)
+                logger.warning("the decoding process does not start: %s", complaints)
             raise
         self._is_ready = True
 

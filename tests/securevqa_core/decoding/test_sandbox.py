@@ -18,6 +18,7 @@ from processes import cpu_ticks, descendants, is_alive
 
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
 from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.decoding.warm_process import NoCellError, WarmProcess
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
@@ -327,6 +328,18 @@ def test_a_process_that_cannot_be_started_is_said_so(
     ):
         sandbox.decode(str(videos["carphone_h264.mkv"]), make_request())
     assert caught.value.code == "decode_crashed"
+
+
+def test_a_process_that_is_ended_as_it_starts_is_not_complained_of(
+    videos: dict[str, Path], make_request: RequestMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Ctrl-C does it, of which one line is said."""
+    process = WarmProcess(1 << 30)
+    process.kill()
+    with videos["carphone_h264.mkv"].open("rb") as file, pytest.raises(NoCellError):
+        process.decode(file.fileno(), make_request(), 60)
+    process.end()
+    assert caplog.messages == []
 
 
 def test_an_interrupted_decode_does_not_leave_its_answer_to_the_next(
