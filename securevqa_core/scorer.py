@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -209,7 +208,7 @@ class Scorer:
         if isinstance(video, (str, os.PathLike)):
             _require_no_rate(fps)
             sampled = Sampled(name=os.fspath(video))
-            with self._lock, _told(sampled), _opened(Path(video)) as descriptor:
+            with self._lock, _told(sampled), _opened(video) as descriptor:
                 self._take(sampled, descriptor)
         elif isinstance(video, (bytes, bytearray, memoryview)):
             _require_no_rate(fps)
@@ -343,16 +342,19 @@ def _told(sampled: Sampled) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(video: str | os.PathLike[str]) -> Iterator[int]:
+    path = os.fspath(video)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make it wait
     except (OSError, ValueError) as error:
         code = _FETCH_CODES.get(getattr(error, "errno", None) or 0, "fetch_failed")
         reason = getattr(error, "strerror", None) or str(error)
-        raise FetchError(code, f"{str(path)!r} cannot be opened: {reason}") from error
+        if "://" in path:
+            reason = "a path is wanted; `securevqa score` fetches what has a URI"
+        raise FetchError(code, f"{path!r} cannot be opened: {reason}") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FetchError("fetch_failed", f"{str(path)!r} is not a regular file")
+            raise FetchError("fetch_failed", f"{path!r} is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -169,6 +169,11 @@ def test_what_cannot_be_scored_says_why_and_stops_nobody(
     codes = [None if one.failure is None else one.failure.code for one in scores]
     assert codes == ["fetch_not_found", "empty_file", "fetch_failed", "not_a_video", "no_video_stream", None]
     assert str(tmp_path / "absent.mp4") in str(scores[0].failure)
+    of_uri = scorer.score("https://host/a.mp4").failure
+    assert of_uri is not None
+    assert (
+        "'https://host/a.mp4' cannot be opened: a path is wanted; `securevqa score` fetches" in of_uri.message
+    )
     assert [one.score is None for one in scores] == [True] * 5 + [False]
     assert scores[3].content_sha256 == hashlib.sha256(text.read_bytes()).hexdigest()
 
