@@ -7,11 +7,13 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from operators.fetch import FetchAttemptError, fetch
 from operators.schema import ROW_KEY, SAMPLED, Row, rows_of
@@ -23,12 +25,15 @@ from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.fingerprints import fingerprint
 from securevqa_core.inputs import decode_request
-from securevqa_core.randomness import DrawSource
+from securevqa_core.randomness import DrawSource, VideoDraw
 from securevqa_core.rendition import Rendition
+from securevqa_core.suspicion import no_rendition
 from securevqa_core.types import DecodeLimits, Precision, SamplingConfig, require_range
 from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits", "fetch_into", "fingerprint_of", "scratch_file"]
+
+_Look = tuple[DecodedSample, NDArray[np.float32] | None]  # with statistics, where the model has any
 
 BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
 
@@ -69,6 +74,7 @@ class Decode:
     precision: Precision = "float32"  # of its arithmetic
     takes_fingerprints: bool = False
     rendition: Rendition | None = None  # of the file, that is sampled in its place
+    notice: Rendition | None = None  # of the file, that is sampled besides
     deadline: float | None = None  # seconds since the epoch; None: no end
     tally: Any = None
 
@@ -102,36 +108,47 @@ class Decode:
         if not known["size_bytes"]:
             raise DecodeError("empty_file", "the object has no bytes")
         draws = self.key.draws(known["content_sha256"], self.num_draws)
-        request = decode_request(
-            self.sampling,
-            draws,
-            limits=self.decode_limits,
-            decoder=self.decoder,
-            takes_glances=self.takes_fingerprints,
-            rendition=self.rendition,
-        )
-        sink = self._sink()
         path = f"/proc/{os.getpid()}/fd/{target.fileno()}"
         started = time.perf_counter()
         try:
-            sample = _sandbox(self.decode_limits).decode(path, request, sink)
+            looks = [self._look(path, draws, self.rendition)]
+            if self.notice is not None:
+                try:
+                    looks.append(self._look(path, draws, self.notice))
+                except DecodeError as error:
+                    known["suspicion_reasons"] = list(no_rendition(error).suspicion_reasons or ())
         except DecodeError as error:
             if error.code == NOT_UNDERSTOOD:  # the file is sound, but odd
                 known["decode_warnings"] = [f"{error.code}: {error}"]
             raise
         finally:
             known["decode_seconds"] = time.perf_counter() - started
-        return asdict(sample.info) | {
-            "decoder": sample.decoder,
-            "decode_warnings": list(sample.warnings),
-            "picture_fingerprint": fingerprint_of(sample),
-            "patches": sample.patches,
-            "frames": sample.frames,
-            "segments": sample.segments,
-            "statistics": None if sink is None else sink.features(),
-            "intra_seeds": [draw.guardian_intra for draw in draws],
-            "inter_seeds": [draw.guardian_inter for draw in draws],
-        }
+        sample, _ = looks[0]
+        return (
+            asdict(sample.info)
+            | {
+                "decoder": sample.decoder,
+                "decode_warnings": list(sample.warnings),
+                "picture_fingerprint": fingerprint_of(sample),
+                "num_looks": len(looks),
+                "intra_seeds": [draw.guardian_intra for draw in draws] * len(looks),
+                "inter_seeds": [draw.guardian_inter for draw in draws] * len(looks),
+            }
+            | _payload(looks)
+        )
+
+    def _look(self, path: str, draws: Sequence[VideoDraw], rendition: Rendition | None) -> _Look:
+        request = decode_request(
+            self.sampling,
+            draws,
+            limits=self.decode_limits,
+            decoder=self.decoder,
+            takes_glances=self.takes_fingerprints,
+            rendition=rendition,
+        )
+        sink = self._sink()
+        sample = _sandbox(self.decode_limits).decode(path, request, sink)
+        return sample, None if sink is None else sink.features()
 
     def _sink(self) -> StatisticsSink | None:
         """Return what takes statistics of whole frames, where there are any to take."""
@@ -144,6 +161,23 @@ class Decode:
         torch.set_num_threads(1)  # more would make the last bits of a score depend on the machine
         model = None if self.checkpoint is None else _model(self.checkpoint)
         return whole_frames_sink(model, self.sampling, device=torch.device("cpu"), precision=self.precision)
+
+
+def _payload(looks: Sequence[_Look]) -> Row:
+    """Return what was sampled, one look after the other; segments point into the frames of all."""
+    samples = [sample for sample, _ in looks]
+    starts = np.cumsum([0, *(len(sample.frames) for sample in samples)])
+    statistics = [one for _, one in looks if one is not None]
+    return {
+        "patches": _joined([sample.patches for sample in samples]),
+        "frames": _joined([sample.frames for sample in samples]),
+        "segments": _joined([one.segments + start for one, start in zip(samples, starts, strict=False)]),
+        "statistics": _joined(statistics) if statistics else None,
+    }
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from securevqa_core.scoring import (
     summarise,
     verdict,
 )
+from securevqa_core.suspicion import CleanDrops
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["FusedScore", "InterFeature", "ModelSetup", "ModelStages"]
@@ -85,8 +87,8 @@ def _joined(arrays: list[NDArray[T]]) -> NDArray[T]:
 
 
 def _of_every_draw(row: Row) -> NDArray[np.float32]:
-    statistics: NDArray[np.float32] = pixels_of(row, "statistics", np.float32, 1, 1, -1)
-    return statistics.repeat(len(row["inter_seeds"]), axis=0)
+    statistics: NDArray[np.float32] = pixels_of(row, "statistics", np.float32, row["num_looks"], 1, -1)
+    return statistics.repeat(len(row["inter_seeds"]) // row["num_looks"], axis=0)
 
 
 class InterFeature(_ModelStage):
@@ -103,32 +105,49 @@ class InterFeature(_ModelStage):
         if sampling.has_statistics:  # which are the features, taken as the video was decoded
             return [{"features": _of_every_draw(row)} for row in rows]
         started = time.perf_counter()
-        features = all_inter_features(
-            self._model.inter,
-            [self._segments(row) for row in rows],
-            sampling=sampling,
-            device=self._device,
-            precision=self._setup.precision,
+        features = iter(
+            all_inter_features(
+                self._model.inter,
+                [look for row in rows for look in self._segments(row)],
+                sampling=sampling,
+                device=self._device,
+                precision=self._setup.precision,
+            )
         )
         seconds = (time.perf_counter() - started) / len(rows)
-        return [{"features": one, "model_seconds": seconds} for one in features]
+        return [
+            {"features": _joined(list(islice(features, row["num_looks"]))), "model_seconds": seconds}
+            for row in rows
+        ]
 
-    def _segments(self, row: Row) -> VideoSegments:
+    def _segments(self, row: Row) -> list[VideoSegments]:
+        """Return what the inter branch is given of each look."""
         sampling, side = self._setup.sampling, self._setup.sampling.segment_side
-        return VideoSegments(
-            frames=pixels_of(row, "frames", np.uint8, -1, side, side, 3),
-            segments=pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames),
-            seeds=row["inter_seeds"],
-        )
+        shape = (row["num_looks"], sampling.num_segments, sampling.segment_frames)
+        return [
+            VideoSegments(
+                frames=pixels_of(row, "frames", np.uint8, -1, side, side, 3),
+                segments=segments,
+                seeds=row["inter_seeds"][: len(row["inter_seeds"]) // row["num_looks"]],
+            )
+            for segments in pixels_of(row, "segments", np.int64, *shape)
+        ]
 
 
 class FusedScore(_ModelStage):
     """fragments, features -> score, spread and verdict; the last stage before the rows are written."""
 
     def __init__(
-        self, setup: ModelSetup, *, provenance: Row, thresholds: Thresholds, telemetry: TelemetrySetup
+        self,
+        setup: ModelSetup,
+        *,
+        provenance: Row,
+        thresholds: Thresholds,
+        telemetry: TelemetrySetup,
+        clean: CleanDrops | None = None,
     ) -> None:
         super().__init__(setup)
+        self._clean = clean
         self._provenance = provenance
         self._thresholds = thresholds
         self._telemetry = Telemetry(telemetry)
@@ -155,10 +174,18 @@ class FusedScore(_ModelStage):
         )
         seconds = (time.perf_counter() - started) / len(rows)
         return [
-            asdict(summarise(of_row, self._checkpoint.calibration))
+            self._scored(row, of_row)
             | {"status": SCORED, "model_seconds": (row["model_seconds"] or 0.0) + seconds}
             for row, of_row in zip(rows, np.split(raw, drawn[:-1]), strict=True)
         ]
+
+    def _scored(self, row: Row, raw: NDArray[np.float64]) -> Row:
+        """Return the columns of a score, and of what a rendition told of it."""
+        looks = [summarise(one, self._checkpoint.calibration) for one in np.split(raw, row["num_looks"])]
+        columns = asdict(looks[0])
+        if self._clean is not None and len(looks) > 1:
+            columns |= asdict(self._clean.judged(looks[0].score, looks[1].score))
+        return columns
 
     def _inputs(self, row: Row) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Return fragments and features of every draw, None for a model without inter branch."""

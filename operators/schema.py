@@ -73,6 +73,11 @@ _SCORE = (
     Column("clip_scores", pa.list_(pa.float32()), "score of each clip, draw after draw", "0..100"),
     Column("verdict", pa.string(), "pass, review or reject; review for what was not scored or is in doubt"),
 )
+_SUSPICION = (
+    Column("suspicion", pa.float64(), "of an attack; null without --notice or a rendition", "0..1"),
+    Column("suspicion_reasons", pa.list_(pa.string()), "what suspicion is taken from, in words"),
+    Column("rendition_score", pa.float64(), "score of the rendition of --notice", "0..100"),
+)
 _VIDEO = (
     Column("width", pa.int32(), "frame width", "pixel"),
     Column("height", pa.int32(), "frame height", "pixel"),
@@ -107,14 +112,15 @@ _KEY = Column(ROW_KEY, pa.string(), "digest of video, content version, checkpoin
 _CALL = Column(CALL, pa.int64(), "number of the call that brought the row; of two rows the higher counts")
 _INTRA_SEEDS = Column("intra_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, intra branch")
 _INTER_SEEDS = Column("inter_seeds", pa.list_(pa.binary(32)), "guardian seed of each draw, inter branch")
+_LOOKS = Column("num_looks", pa.int32(), "2: after the draws come those of a rendition", "count")
 _PATCHES = Column("patches", pa.large_binary(), "(draws, clips, d, G, G, S, S, 3) uint8")
 _FRAGMENTS = Column("fragments", pa.large_binary(), "(draws, clips, d, G S, G S, 3) uint8, guarded")
 _FRAMES = Column("frames", pa.large_binary(), "(k, side, side, 3) uint8, whole frames resized")
-_SEGMENTS = Column("segments", pa.large_binary(), "(num_segments, segment_frames) int64 into frames")
+_SEGMENTS = Column("segments", pa.large_binary(), "(looks, num_segments, segment_frames) int64 into frames")
 _STATISTICS = Column(
     "statistics",
     pa.large_binary(),
-    "float32, of whole frames: VIDEVAL's 60, or features of each picture; null where none are taken",
+    "float32, of whole frames, look by look: VIDEVAL's 60, or features of each picture; null where none are",
 )
 _FEATURES = Column("features", pa.large_binary(), "(draws, num_segments, channels) float32")
 
@@ -124,11 +130,11 @@ def _schema(*groups: Iterable[Column]) -> pa.Schema:
 
 
 # The report, in the order its readers see; every other column of the manifest follows, unchanged.
-REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _VIDEO, _COPIES, _PROVENANCE, _TIMES)
+REPORT = _schema(_IDENTITY, _FILE, _FAILURE, _SCORE, _SUSPICION, _VIDEO, _COPIES, _PROVENANCE, _TIMES)
 
 # What crosses each boundary, from the manifest to the rows that are written.
 MANIFEST = _schema([_KEY], _IDENTITY)
-_OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _VIDEO, _COPIES[:1], _TIMES)
+_OUTCOME_SO_FAR = ([_KEY], _IDENTITY, _FILE, _FAILURE, _SUSPICION[1:2], _VIDEO, _COPIES[:1], _TIMES, [_LOOKS])
 SAMPLED = _schema(*_OUTCOME_SO_FAR, [_INTRA_SEEDS, _INTER_SEEDS, _PATCHES, _FRAMES, _SEGMENTS, _STATISTICS])
 FRAGMENTED = _schema(*_OUTCOME_SO_FAR, [_INTER_SEEDS, _FRAGMENTS, _FRAMES, _SEGMENTS, _STATISTICS])
 FEATURED = _schema(*_OUTCOME_SO_FAR, [_FRAGMENTS, _FEATURES])

@@ -136,6 +136,12 @@ COMMANDS = (
                 "securevqa weights describe mine.safetensors --evaluation measured/evaluation.json "
                 "--notes notes.toml --output described.safetensors",
             ),
+            ExamplesOf(
+                "suspicion",
+                "securevqa weights suspicion mine.safetensors clean.parquet --output noticing.safetensors",
+                "securevqa weights suspicion secure-vqa-compact data/manifest.parquet --where split=val "
+                "--rendition x265:28 --output noticing.safetensors",
+            ),
         ),
     ),
     LazyCommand(

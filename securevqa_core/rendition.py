@@ -71,8 +71,8 @@ class Rendition:
         return f"{self.codec}:{self.quality}"
 
     @classmethod
-    def parse(cls, text: str) -> Rendition:
-        """Return what `x264:23` and the like mean.
+    def parse(cls, text: str, *, name: str = "as_delivered") -> Rendition:
+        """Return what `x264:23` and the like mean; `name` is what messages call it.
 
         Raises:
             ConfigurationError: it is no codec of the table with a quality in range.
@@ -80,5 +80,5 @@ class Rendition:
         found = _TEXT.fullmatch(text)
         if found is None:
             known = ", ".join(f"{name}:0..{codec.highest}" for name, codec in CODECS.items())
-            raise ConfigurationError(f"as_delivered must be one of {known}, got {text!r}")
+            raise ConfigurationError(f"{name} must be one of {known}, got {text!r}")
         return cls(codec=found[1], quality=int(found[2]))

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import Decoder
-from securevqa_core.decoding.extract import DecodedSample
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
 from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.in_memory import sample_frames
 from securevqa_core.decoding.sandbox import DecodeSandbox
@@ -33,19 +34,30 @@ from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import Key, VideoDraw, generator
 from securevqa_core.rendition import Rendition
 from securevqa_core.sampling import clip_spans
+from securevqa_core.suspicion import NOT_ASKED, clean_drops, no_rendition, require_upload
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo, require_range
 from securevqa_core.video_score import ClipScore, Failure, VideoScore
+from securevqa_core.whole_frames import StatisticsSink
 
 if TYPE_CHECKING:
     from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_DRAWS", "Sampled", "Scorer", "Video"]
+__all__ = ["MAX_DRAWS", "Look", "Sampled", "Scorer", "Video"]
 
 MAX_DRAWS = 16
 Video = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8] | Any  # or a tensor
+_Take = Callable[[DecodeRequest, StatisticsSink | None], DecodedSample]
 _FETCH_CODES = {errno.ENOENT: "fetch_not_found", errno.ENOTDIR: "fetch_not_found"} | dict.fromkeys(
     (errno.EACCES, errno.EPERM), "fetch_denied"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What was taken of one video, an upload or a rendition of it."""
+
+    sample: DecodedSample
+    statistics: NDArray[np.float32] | None  # of whole frames; None: the model has none
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,11 +68,16 @@ class Sampled:
     content_sha256: str | None = None
     size_bytes: int | None = None
     draws: tuple[VideoDraw, ...] = ()
-    sample: DecodedSample | None = None
-    statistics: NDArray[np.float32] | None = None
+    looks: list[Look] = field(default_factory=list)  # at the upload; then at its rendition, where one is made
+    rendition_error: DecodeError | None = None  # why there is no second look
     decode_seconds: float | None = None
     model_seconds: float | None = None
     error: VideoError | None = None
+
+    @property
+    def sample(self) -> DecodedSample | None:
+        """What was taken of the upload, or of what is judged in its place."""
+        return self.looks[0].sample if self.looks else None
 
 
 class Scorer:
@@ -82,14 +99,18 @@ class Scorer:
         decoder: `auto` is PyAV, and decord where it fails.
         as_delivered: codec and quality of the rendition that viewers get, as `x264:23`, which is made and
             judged in place of the video; None: the video itself is.
+        notice: codec and quality of a rendition that is made and scored beside the video: what falls further
+            than clean videos do is suspected of an attack. The checkpoint knows how far those fall.
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
         sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
         takes_glances: whether samples of files have what a fingerprint is made of.
 
     Raises:
-        ConfigurationError: an argument is out of range, or a key too short.
-        CheckpointError: the checkpoint is missing, damaged or does not fit its architecture.
+        ConfigurationError: an argument is out of range, or a key too short; `notice` with `as_delivered`, or
+            with fewer draws than its clean videos had.
+        CheckpointError: the checkpoint is missing, damaged or does not fit its architecture, or knows of no
+            clean videos to `notice` by.
     """
 
     def __init__(
@@ -101,6 +122,7 @@ class Scorer:
         precision: Literal["float32", "bfloat16"] = "float32",
         decoder: Decoder = "auto",
         as_delivered: str | None = None,
+        notice: str | None = None,
         limits: DecodeLimits | None = None,
         device: str = "cpu",
         sandbox: DecodeSandbox | None = None,
@@ -117,6 +139,8 @@ class Scorer:
         self._key = _key(key)
         self._decoder: Decoder = decoder
         self._rendition = None if as_delivered is None else Rendition.parse(as_delivered)
+        self._noticed = None if notice is None else Rendition.parse(notice, name="notice")
+        require_upload(notice, as_delivered)
         self._limits = limits or DecodeLimits()
         self._takes_glances = takes_glances
         self._lock = threading.Lock()
@@ -129,10 +153,15 @@ class Scorer:
             self._one_thread = loaded.one_thread
             found = checkpoint if isinstance(checkpoint, weights.Checkpoint) else weights.find(checkpoint)
             self._model = loaded.load_model(found, precision=precision, device=device)
+            self._num_draws = draws or self._model.spec.num_draws
+            self._clean = None
+            if self._noticed is not None:
+                self._clean = clean_drops(
+                    found.card, self._noticed, num_draws=self._num_draws, name=found.checkpoint_id
+                )
         except BaseException:
             self._sandbox.close()
             raise
-        self._num_draws = draws or self._model.spec.num_draws
 
     def __enter__(self) -> Scorer:
         return self
@@ -237,12 +266,19 @@ class Scorer:
 
     def finish(self, sampled: Sampled) -> VideoScore:
         """Let the model score what was taken."""
-        scored = None
-        if sampled.sample is not None:
+        scored, noticed = None, NOT_ASKED
+        if sampled.rendition_error is not None:
+            noticed = no_rendition(sampled.rendition_error)
+        if sampled.looks:
             started = time.perf_counter()
             try:
                 with self._one_thread():
-                    scored = self._model.score(sampled.sample, sampled.statistics, sampled.draws)
+                    scores = [
+                        self._model.score(one.sample, one.statistics, sampled.draws) for one in sampled.looks
+                    ]
+                scored = scores[0]
+                if self._clean is not None and len(scores) > 1:
+                    noticed = self._clean.judged(scored.score, scores[1].score)
             except ScoreError as not_finite:
                 sampled.error = not_finite.with_traceback(None)
             sampled.model_seconds = time.perf_counter() - started
@@ -259,6 +295,9 @@ class Scorer:
             score_sd=None if scored is None else scored.score_sd,
             score_lower=None if scored is None else scored.score_lower,
             raw_score=None if scored is None else scored.raw_score,
+            suspicion=noticed.suspicion,
+            suspicion_reasons=noticed.suspicion_reasons,
+            rendition_score=noticed.rendition_score,
             clips=clips,
             warnings=warnings,
             failure=_failure(error),
@@ -282,18 +321,10 @@ class Scorer:
             raise DecodeError("empty_file", "the object has no bytes")
         if sampled.content_sha256 is None:
             sampled.content_sha256 = _digest(descriptor)
-        request = self._request(sampled)
-        sink = self._model.sink()
-        started = time.perf_counter()
-        try:
-            with self._one_thread() if sink is not None else contextlib.nullcontext():
-                sampled.sample = self._sandbox.decode(descriptor, request, sink)
-                sampled.statistics = None if sink is None else sink.features()
-        finally:
-            sampled.decode_seconds = time.perf_counter() - started
+        self._look(sampled, functools.partial(self._sandbox.decode, descriptor))
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            sampled.sample = None
+            sampled.looks.clear()
             raise FetchError("fetch_failed", f"{sampled.name!r} changed while it was read")
 
     def _take_frames(self, sampled: Sampled, frames: NDArray[np.uint8], fps: float) -> None:
@@ -301,25 +332,36 @@ class Scorer:
         for frame in frames:
             digest.update(np.ascontiguousarray(frame).data)
         sampled.content_sha256, sampled.size_bytes = digest.hexdigest(), frames.nbytes
-        request = self._request(sampled)
-        sink = self._model.sink()
-        started = time.perf_counter()
-        with self._one_thread():
-            sampled.sample = sample_frames(frames, fps, request, sink)
-            sampled.statistics = None if sink is None else sink.features()
-        sampled.decode_seconds = time.perf_counter() - started
+        self._look(sampled, functools.partial(sample_frames, frames, fps))
 
-    def _request(self, sampled: Sampled) -> Any:
+    def _look(self, sampled: Sampled, take: _Take) -> None:
+        """Take what the model looks at, and the same of a rendition that is compared with it."""
         assert sampled.content_sha256 is not None
         sampled.draws = self._key.draws(sampled.content_sha256, self._num_draws)
-        return decode_request(
+        started = time.perf_counter()
+        try:
+            sampled.looks.append(self._taken(sampled, take, self._rendition))
+            if self._noticed is not None:
+                try:
+                    sampled.looks.append(self._taken(sampled, take, self._noticed))
+                except DecodeError as error:
+                    sampled.rendition_error = error.with_traceback(None)
+        finally:
+            sampled.decode_seconds = time.perf_counter() - started
+
+    def _taken(self, sampled: Sampled, take: _Take, rendition: Rendition | None) -> Look:
+        request = decode_request(
             self._model.spec.sampling,
             sampled.draws,
             limits=self._limits,
             decoder=self._decoder,
             takes_glances=self._takes_glances,
-            rendition=self._rendition,
+            rendition=rendition,
         )
+        sink = self._model.sink()
+        with self._one_thread() if sink is not None else contextlib.nullcontext():
+            sample = take(request, sink)
+            return Look(sample=sample, statistics=None if sink is None else sink.features())
 
 
 def _key(given: Key | bytes | None) -> Key:

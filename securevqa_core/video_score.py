@@ -54,6 +54,9 @@ class VideoScore:
     score_sd: float | None  # standard deviation over draws, points; None for one draw
     score_lower: float | None  # one-sided 95% lower bound of `score`, which verdicts use
     raw_score: float | None  # mean model output before calibration
+    suspicion: float | None  # 0..1, of an attack; None: not asked for, or there is no rendition
+    suspicion_reasons: tuple[str, ...] | None  # in words; None: not asked for
+    rendition_score: float | None  # of the rendition that `suspicion` is taken from
     clips: tuple[ClipScore, ...]  # draw after draw, clip after clip
     warnings: tuple[str, ...]  # what was damaged or odd, but not fatal
     failure: Failure | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,13 @@ def score_command(
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a video, or of the run.")
     ] = False,
+    notice: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEC:QUALITY",
+            help="Notice attacks: score a rendition besides, x264:23 say; default: no suspicion.",
+        ),
+    ] = None,
     *,
     options: NightlyOptions,
 ) -> None:
@@ -54,7 +62,8 @@ def score_command(
                 model=options.model,
                 checkpoint=options.checkpoint,
             )
-            _print_scores(config.with_more_videos(videos[1:]), sandbox, as_json=json)
+            config = dataclasses.replace(config, notice=notice, more_videos=tuple(videos[1:]))
+            _print_scores(config, sandbox, as_json=json)
         return
     with resumable():
         with events.doing("loading"):
@@ -65,9 +74,10 @@ def score_command(
                 model=options.model,
                 checkpoint=options.checkpoint,
             )
+            config = dataclasses.replace(config, notice=notice, more_videos=tuple(videos[1:]))
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
-        outcome = score(config.with_more_videos(videos[1:]), events=events)
+        outcome = score(config, events=events)
     if json:
         say(json_module.dumps(outcome.run))
     else:
@@ -124,8 +134,8 @@ def _print_score(row: dict[str, Any]) -> None:
             else f" sd {row['score_sd']:.1f}, at least {row['score_lower']:.1f},"
         )
         say(f"{_name(row)}: {row['score']:.1f} of 100,{spread_of} {row['verdict']}")
-    for warning in row.get("decode_warnings") or ():
-        say(f"  {warning}")
+    for line in (*(row.get("decode_warnings") or ()), *(row.get("suspicion_reasons") or ())):
+        say(f"  {line}")
 
 
 def _iso(moment: Any) -> str:

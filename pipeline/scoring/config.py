@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -19,6 +18,7 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.rendition import Rendition
 from securevqa_core.scoring import Precision, Thresholds
+from securevqa_core.suspicion import CleanDrops, clean_drops, require_upload
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 from securevqa_core.weights import Checkpoint
 
@@ -58,13 +58,15 @@ class ScoreConfig:
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     decoder: Decoder = "auto"
     as_delivered: str | None = None  # rendition that is judged, as x264:23; None: the video itself
+    notice: str | None = None  # rendition that is scored besides, to notice attacks by; None: none is
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
     gpus_per_actor: float = 0.5  # two actors share a GPU
 
     def __post_init__(self) -> None:
         if self.num_draws is not None:
-            require_range("draws", self.num_draws, low=1, high=MAX_DRAWS)
+            most = MAX_DRAWS if self.notice is None else MAX_DRAWS // 2
+            require_range("draws", self.num_draws, low=1, high=most)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
             raise ConfigurationError(f"gpus_per_actor above 1 must be whole, got {self.gpus_per_actor:g}")
@@ -74,11 +76,19 @@ class ScoreConfig:
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if self.as_delivered is not None:  # one text for one rendition, as it is part of a digest
             object.__setattr__(self, "as_delivered", str(Rendition.parse(self.as_delivered)))
+        if self.notice is not None:
+            object.__setattr__(self, "notice", str(Rendition.parse(self.notice, name="notice")))
+            require_upload(self.notice, self.as_delivered)
 
     @property
     def rendition(self) -> Rendition | None:
         """What is judged in place of a video; None: the video itself."""
         return None if self.as_delivered is None else Rendition.parse(self.as_delivered)
+
+    @property
+    def noticed(self) -> Rendition | None:
+        """What is scored besides, to notice attacks by; None: nothing is."""
+        return None if self.notice is None else Rendition.parse(self.notice)
 
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a score; all ephemeral keys count as one."""
@@ -90,13 +100,11 @@ class ScoreConfig:
         }
         if self.as_delivered is not None:
             settings["as_delivered"] = self.as_delivered
+        if self.notice is not None:
+            settings["notice"] = self.notice
         if self.embeddings is not None:
             settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-    def with_more_videos(self, videos: Sequence[str]) -> ScoreConfig:
-        """Return the same settings for more than one manifest or video."""
-        return replace(self, more_videos=tuple(videos))
 
     def load_checkpoint(self) -> Checkpoint:
         """Return the weights to score with: a file, what ships by a name, or the default of an architecture.
@@ -112,9 +120,29 @@ class ScoreConfig:
         return read_checkpoint(self.checkpoint, architecture=self.model)
 
     def settled(self, checkpoint: Checkpoint) -> ScoreConfig:
-        """Return the same settings with the model's own number of draws, where none was asked for."""
+        """Return the same settings with the model's own number of draws, where none was asked for.
+
+        Raises:
+            CheckpointError, ConfigurationError: as `clean`.
+        """
         draws = self.num_draws or zoo.spec(checkpoint.architecture).num_draws
-        return replace(self, num_draws=draws)
+        settled = replace(self, num_draws=draws)
+        settled.clean(checkpoint)
+        return settled
+
+    def clean(self, checkpoint: Checkpoint) -> CleanDrops | None:
+        """Return what attacks are noticed by, None where nobody asked.
+
+        Raises:
+            CheckpointError: the checkpoint knows of no clean videos in that rendition.
+            ConfigurationError: there are fewer draws than those had.
+        """
+        if self.noticed is None:
+            return None
+        assert self.num_draws is not None, "the model's own number of draws is filled in before"
+        return clean_drops(
+            checkpoint.card, self.noticed, num_draws=self.num_draws, name=checkpoint.checkpoint_id
+        )
 
     def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the columns that say what a video was scored with."""

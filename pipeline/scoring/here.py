@@ -81,6 +81,7 @@ def outcome_rows(
         precision=config.precision,
         decoder=config.decoder,
         as_delivered=config.as_delivered,
+        notice=config.notice,
         limits=config.decode_limits,
         device=device,
         sandbox=sandbox,
@@ -161,8 +162,12 @@ def _columns(scored: VideoScore) -> Row:
         row |= asdict(scored.video) | {"decoder": scored.decoder, "decode_warnings": list(scored.warnings)}
     elif scored.warnings:
         row["decode_warnings"] = list(scored.warnings)
+    if scored.suspicion_reasons is not None:
+        row["suspicion_reasons"] = list(scored.suspicion_reasons)
     if scored.failure is None:
         row |= {
+            "suspicion": scored.suspicion,
+            "rendition_score": scored.rendition_score,
             "score": scored.score,
             "score_sd": scored.score_sd,
             "score_lower": scored.score_lower,

@@ -109,6 +109,7 @@ def build_pipeline(
         precision=config.precision,
         takes_fingerprints=config.backlog.looks_for_copies,
         rendition=config.rendition,
+        notice=config.noticed,
         deadline=deadline,
         tally=telemetry.tally,
     )
@@ -130,6 +131,8 @@ def build_pipeline(
         "thresholds": config.thresholds,
         "telemetry": telemetry,
     }
+    if config.notice is not None:
+        stages |= {"clean": config.clean(checkpoint)}
     if config.embeddings is not None:
         stages |= {"last": ScoreAndEmbed, "embeddings": config.embeddings, "fields": list(more_columns)}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other

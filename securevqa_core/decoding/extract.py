@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
-from securevqa_core.decoding.backend import Backend, BackendName, Decoder, OpenVideo
+from securevqa_core.decoding.backend import Backend, BackendName, Decoder, FoundFrame, OpenVideo
 from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm
 from securevqa_core.decoding.collect import (
     INTERLACED,
@@ -200,9 +200,13 @@ def _collect(
     watch = RepeatWatch()
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, info.fps)
-    read = read_frames if request.rendition is None else rendered(read_frames, request.rendition)
+    wanted = set(collector.wanted.tolist())
+
+    def watched(video: OpenVideo, frames: NDArray[np.int64]) -> Iterator[FoundFrame]:
+        return watch.watching(read_frames(video, frames), wanted)  # a rendition has the upload's rhythm
+
+    read = watched if request.rendition is None else rendered(watched, request.rendition)
     for found in read(video, collector.wanted):
-        watch.add(found.number, found.picture)
         collector.add(found)
         for moment in collector.whole_moments(found.number):
             assert sink is not None

@@ -82,8 +82,7 @@ def _collect(
     watch = RepeatWatch()
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, fps)
-    for found in _found(frames, collector.wanted, clock, request):
-        watch.add(found.number, found.picture)
+    for found in _found(frames, collector.wanted, clock, request, watch):
         collector.add(found)
         for moment in collector.whole_moments(found.number):
             assert sink is not None
@@ -92,12 +91,17 @@ def _collect(
 
 
 def _found(
-    frames: NDArray[np.uint8], wanted: NDArray[np.int64], clock: Clock, request: DecodeRequest
+    frames: NDArray[np.uint8],
+    wanted: NDArray[np.int64],
+    clock: Clock,
+    request: DecodeRequest,
+    watch: RepeatWatch,
 ) -> Iterator[FoundFrame]:
+    looked_at = set(wanted.tolist())
     if request.rendition is None:
-        return _pictures(frames, wanted)
-    pictures = _pictures(frames, whole_segments(wanted, clock))
-    return encoded(pictures, request.rendition, clock, wanted=set(wanted.tolist()))
+        return watch.watching(_pictures(frames, wanted), looked_at)
+    pictures = watch.watching(_pictures(frames, whole_segments(wanted, clock)), looked_at)
+    return encoded(pictures, request.rendition, clock, wanted=looked_at)
 
 
 def _pictures(frames: NDArray[np.uint8], numbers: NDArray[np.int64]) -> Iterator[FoundFrame]:

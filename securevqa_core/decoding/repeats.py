@@ -10,6 +10,7 @@ whoever watches, and stays one; so does content that was drawn at an uneven rate
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import NO_REPEATS, Rhythm
 
 __all__ = ["RepeatWatch"]
@@ -58,6 +60,13 @@ class RepeatWatch:
             difference = np.maximum(before, luma) - np.minimum(before, luma)
             self._pairs.append((self._number, number, int(difference.sum(dtype=np.uint32)) / difference.size))
         self._number, self._luma = number, luma
+
+    def watching(self, frames: Iterator[FoundFrame], wanted: Collection[int]) -> Iterator[FoundFrame]:
+        """Yield frames as they are, looking at those of `wanted`."""
+        for found in frames:
+            if found.number in wanted:
+                self.add(found.number, found.picture)
+            yield found
 
     def rhythm(self, frames_per_second: float | None) -> Rhythm:
         """Return how many frames show one picture, all along; `NO_REPEATS` where they do not repeat."""

@@ -21,8 +21,11 @@ from operators import decode as decode_module
 from operators.decode import Decode
 from operators.schema import MANIFEST, ROW_KEY, SAMPLED, Row, pixels_of, row_table, rows_of
 from securevqa_core import Scorer, weights, zoo
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.decoding.sandbox import DecodeSandbox
+from securevqa_core.errors import DecodeError
 from securevqa_core.randomness import Key
+from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig
 
 SAMPLING = SamplingConfig(
@@ -66,6 +69,39 @@ def test_a_row_holds_what_the_keys_seeds_choose(videos: dict[str, Path], tmp_pat
     assert (row["status"], row["decode_warnings"]) == (None, [])
     assert row["fetch_seconds"] >= 0
     assert row["decode_seconds"] > 0
+
+
+def test_a_rendition_that_is_noticed_follows_the_video(videos: dict[str, Path], tmp_path: Path) -> None:
+    video, rendition = videos["bikes_h264.mp4"], Rendition.parse("x264:30")
+    alone = _row(_stage(tmp_path), video)
+    delivered = _row(_stage(tmp_path, rendition=rendition), video)
+    both = _row(_stage(tmp_path, notice=rendition), video)
+    assert (alone["num_looks"], both["num_looks"]) == (1, 2)
+    for name in ("intra_seeds", "inter_seeds"):
+        assert both[name] == alone[name] * 2
+    assert bytes(both["patches"]) == bytes(alone["patches"]) + bytes(delivered["patches"])
+    frames = pixels_of(both, "frames", np.uint8, -1, 32, 32, 3)
+    for row, segments in zip((alone, delivered), pixels_of(both, "segments", np.int64, 2, 3, 4), strict=True):
+        of_row = pixels_of(row, "frames", np.uint8, -1, 32, 32, 3)
+        assert (frames[segments] == of_row[pixels_of(row, "segments", np.int64, 3, 4)]).all()
+    for name in ("decode_warnings", "width", "picture_fingerprint", "suspicion_reasons"):
+        assert both[name] == alone[name], name
+
+
+def test_a_video_whose_rendition_fails_is_sampled_and_says_so(
+    videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: DecodeSandbox, path: str, request: DecodeRequest, sink: Any) -> DecodedSample:
+        if request.rendition is not None:
+            raise DecodeError("decode_memory", "more than 3 GiB")
+        return extract_sample(path, request, sink)
+
+    monkeypatch.setattr(DecodeSandbox, "decode", failing)
+    row = _row(_stage(tmp_path, notice=Rendition.parse("x264:30")), videos["bikes_h264.mp4"])
+    assert (row["status"], row["num_looks"], len(row["intra_seeds"])) == (None, 1, 2)
+    assert row["suspicion_reasons"] == [
+        "there is no rendition to compare with, decode_memory: more than 3 GiB"
+    ]
 
 
 def test_the_name_of_a_file_does_not_change_where_the_model_looks(
@@ -219,7 +255,7 @@ def test_the_features_of_whole_pictures_are_those_of_the_weights_it_is_handed(
     try:
         row = _row(_stage(tmp_path, sampling=sampling, checkpoint=Reference()), videos["bikes_h264.mp4"])
         with Scorer(checkpoint, key=KEY) as scorer:
-            expected = scorer.take(videos["bikes_h264.mp4"]).statistics
+            expected = scorer.take(videos["bikes_h264.mp4"]).looks[0].statistics
     finally:
         torch.set_num_threads(before)
     found = pixels_of(row, "statistics", np.float32, -1)

@@ -49,6 +49,7 @@ def _rows() -> pa.Table:
         row |= {
             "fragments": rng.integers(0, 256, (num_draws, *CLIPS), dtype=np.uint8),
             "frames": rng.integers(0, 256, (20, side, side, 3), dtype=np.uint8),
+            "num_looks": 1,
             "segments": np.stack([np.arange(16), np.arange(16) + 4]),
             "inter_seeds": [bytes([number, draw]) * 16 for draw in range(num_draws)],
         }
@@ -101,6 +102,7 @@ def test_the_last_stage_scores_several_videos_at_once(setup: ModelSetup, request
     table = pa.concat_tables([row_table(row, FEATURED) for row in rows]).combine_chunks()
     stage = FusedScore.__new__(FusedScore)
     InterFeature.__init__(stage, setup)  # type: ignore[arg-type]  # without the rest of a run
+    stage._clean = None
 
     def scores() -> list[Row]:
         return list(rows_of_scores(stage, table))
@@ -127,6 +129,7 @@ class KeptScores(FusedScore):
 
     def __init__(self, setup: ModelSetup) -> None:
         InterFeature.__init__(self, setup)  # type: ignore[arg-type]
+        self._clean = None
         self.given: list[list[str]] = []
 
     def __call__(self, table: pa.Table) -> Any:

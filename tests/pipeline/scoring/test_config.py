@@ -9,6 +9,7 @@ import pytest
 from operators.decode import FetchLimits
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core import zoo
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 from securevqa_core.scoring import Thresholds
 from securevqa_core.types import DecodeLimits
@@ -49,10 +50,28 @@ def test_limits_and_thresholds_make_no_row_a_new_one(changes: dict[str, Any]) ->
         {"decoder": "pyav"},
         {"key": Key.public(2)},
         {"as_delivered": "x264:23"},
+        {"notice": "x264:23"},
     ],
 )
 def test_what_decides_a_score_makes_it_one(changes: dict[str, Any]) -> None:
     assert config(**changes).config_id(SAMPLING) != config().config_id(SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"notice": "x264:52"}, "quality of x264 must be in 0..51, got 52"),
+        ({"notice": "h264"}, "notice must be one of .*, got 'h264'"),
+        (
+            {"notice": "x264:23", "as_delivered": "av1:35"},
+            "judges av1:35 .* got notice 'x264:23'",
+        ),
+        ({"notice": "x264:23", "num_draws": 9}, "draws must be in 1..8, got 9"),
+    ],
+)
+def test_what_goes_with_nothing_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        config(**changes)
 
 
 def test_the_limits_are_told_by_name() -> None:

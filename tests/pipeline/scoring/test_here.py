@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from cli import call, finish, read_json, read_report, securevqa
+from noticing import write_noticing
 from processes import descendants
 
 from operators.decode import FetchLimits
@@ -95,17 +96,19 @@ def as_rows(table: pa.Table) -> list[dict[str, object]]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("model", "delivered"),
+    ("model", "rendition"),
     [
         ("secure-vqa-compact", None),
-        ("secure-vqa-compact", "x264:23"),
+        ("secure-vqa-compact", "--as-delivered"),
+        ("secure-vqa-compact", "--notice"),
         ("nss-svr", None),
+        ("nss-svr", "--notice"),
         ("videval", None),
         ("uvq-1.5", None),
     ],
 )
 def test_rows_are_those_of_ray_to_the_last_bit(
-    model: str, delivered: str | None, videos: dict[str, Path], tmp_path: Path
+    model: str, rendition: str | None, videos: dict[str, Path], tmp_path: Path
 ) -> None:
     names = ["bikes_h264.mp4", "carphone_vp9.webm", "one_frame.mp4", "audio_only.mp4"]
     (tmp_path / "text.mp4").write_text("no video")
@@ -118,14 +121,19 @@ def test_rows_are_those_of_ray_to_the_last_bit(
     for where, env in (("here", ALONE), ("ray", {"RAY_ADDRESS": "local"})):
         output = str(tmp_path / where)
         call_ = ("score", str(manifest), "--seed", "5", "--draws", "2", "--model", model, "--output", output)
-        more = () if delivered is None else ("--as-delivered", delivered)
+        more = () if rendition is None else (rendition, "x264:23")
+        if rendition == "--notice":
+            more += ("--checkpoint", str(write_noticing(tmp_path / "noticing.safetensors", model=model)))
         securevqa(*call_, *more, env=env)
         tables[where] = read_report(output)
     assert tables["here"].schema == tables["ray"].schema
     assert as_rows(tables["here"]) == as_rows(tables["ray"])
     statuses = tables["here"]["status"].to_pylist()
     assert statuses == ["scored"] * 3 + ["failed"] * 4
-    assert set(tables["here"]["as_delivered"].to_pylist()) == {delivered}
+    is_delivered, is_noticed = rendition == "--as-delivered", rendition == "--notice"
+    assert set(tables["here"]["as_delivered"].to_pylist()) == {"x264:23" if is_delivered else None}
+    for name in ("suspicion", "suspicion_reasons", "rendition_score"):
+        assert [one is not None for one in tables["here"][name].to_pylist()] == [is_noticed] * 3 + [False] * 4
     for name in OF_THE_CLOCK:
         known = [[value is None for value in table[name].to_pylist()] for table in tables.values()]
         assert known[0] == known[1], name

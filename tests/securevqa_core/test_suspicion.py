@@ -1,0 +1,237 @@
+"""Suspicion keeps its false-alarm rate on clean videos, rises with the fall, and says why in words."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from securevqa_core import suspicion, weights
+from securevqa_core.decoding.extract import DecodeRequest
+from securevqa_core.decoding.in_memory import sample_frames
+from securevqa_core.errors import CheckpointError, ConfigurationError, DecodeError, UndefinedError
+from securevqa_core.randomness import Key
+from securevqa_core.rendition import Rendition
+from securevqa_core.scorer import Scorer
+from securevqa_core.suspicion import MIN_CLEAN, CleanDrops, card_note, clean_drops, fit_clean_drops
+
+X264 = Rendition.parse("x264:23")
+KEY = Key.public(7)
+
+
+def clean_videos(num: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores, and drops that grow with them and scatter more where they are high."""
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(5, 95, num)
+    return scores, 0.05 * scores + (0.5 + scores / 50) * rng.standard_t(5, num)
+
+
+def fitted(num: int = 600, *, seed: int = 0, **changes: Any) -> CleanDrops:
+    return replace(fit_clean_drops(*clean_videos(num, seed=seed), rendition=X264, num_draws=2), **changes)
+
+
+def suspicions(clean: CleanDrops, scores: NDArray[np.float64], drops: NDArray[np.float64]) -> Any:
+    return np.array(
+        [clean.judged(one, one - drop).suspicion for one, drop in zip(scores, drops, strict=True)]
+    )
+
+
+def test_of_clean_videos_as_few_are_suspected_as_is_said() -> None:
+    """Over fits to as many clean videos as a small set has; each judges others."""
+    rates = {share: [] for share in (0.5, 0.1, 0.05, 0.01)}
+    others = clean_videos(2000, seed=10_000)
+    for seed in range(40):
+        found = suspicions(fitted(400, seed=seed), *others)
+        for share, of_fits in rates.items():
+            of_fits.append((found >= 1 - share).mean())
+    for share, of_fits in rates.items():
+        # Where bins are of few videos, they follow those: so much more than the share it may come to.
+        assert share / 3 <= np.mean(of_fits) <= 1.25 * share, share
+
+
+def test_at_one_score_it_is_the_empirical_share_and_never_below_it() -> None:
+    """Against counting: the share of clean videos, and the one that is judged, that fall as far."""
+    drops = np.random.default_rng(1).normal(2, 1, MIN_CLEAN)
+    clean = fit_clean_drops(np.full(MIN_CLEAN, 50.0), drops, rendition=X264, num_draws=2)
+    order = np.sort(drops)[::-1]
+    for place in (1, 2, 4, 10, 20, 50, 100):
+        found = clean.judged(50, 50 - order[place - 1]).suspicion
+        assert found is not None
+        share = place / (MIN_CLEAN + 1)
+        assert share - 1e-9 <= 1 - found < 1.4 * share + 0.01, place
+    highest = clean.judged(50, -50).suspicion
+    assert highest == pytest.approx(1 - 1 / (MIN_CLEAN + 1))
+
+
+def test_suspicion_rises_with_the_fall_and_stays_within_bounds() -> None:
+    clean = fitted()
+    for score in (0.0, 30.0, 77.0, 100.0):
+        found = [clean.judged(score, score - drop).suspicion for drop in np.linspace(-60, 60, 601)]
+        assert all(before <= after for before, after in itertools.pairwise(found))
+        assert 0 < found[0] <= 0.02
+        assert 0.99 <= found[-1] < 1
+
+
+def test_what_is_usual_of_a_good_video_is_not_of_a_poor_one() -> None:
+    clean = fitted()
+    low, high = clean.judged(10, 4), clean.judged(90, 84)
+    assert low.suspicion is not None
+    assert high.suspicion is not None
+    assert low.suspicion > 0.99
+    assert high.suspicion < 0.9
+
+
+def test_the_limit_that_is_said_is_where_suspicion_reaches_it() -> None:
+    clean = fitted(20_000)
+    for score in (20.0, 60.0):
+        limit = clean.limit(score)
+        scatter = 0.5 + score / 50
+        assert limit == pytest.approx(0.05 * score + scatter * stats.t(5).ppf(0.99), abs=scatter)
+        assert clean.judged(score, score - limit).suspicion == pytest.approx(0.99)
+
+
+def test_reasons_are_in_words_with_the_numbers_that_were_found() -> None:
+    clean = fitted()
+    noticed = clean.judged(80, 65.84)
+    assert noticed.suspicion_reasons == (
+        "falls by 14.2 points when it is encoded as x264:23; of clean videos of such a score 1 in 100 falls "
+        f"by more than {clean.limit(80):.1f}",
+    )
+    assert noticed.rendition_score == 65.84
+    (rises,) = clean.judged(50, 51.26).suspicion_reasons or ()
+    assert rises.startswith("rises by 1.3 points ")
+
+
+def test_what_fixes_no_fit_is_refused() -> None:
+    few, not_finite = np.zeros(MIN_CLEAN - 1), np.full(MIN_CLEAN, np.nan)
+    with pytest.raises(UndefinedError, match=f"at least {MIN_CLEAN} clean videos, got {MIN_CLEAN - 1}"):
+        fit_clean_drops(few, few, rendition=X264, num_draws=1)
+    with pytest.raises(UndefinedError, match="must be finite, got nan"):
+        fit_clean_drops(np.zeros(MIN_CLEAN), not_finite, rendition=X264, num_draws=1)
+
+
+def test_a_fit_outlives_json_and_stands_beside_those_of_other_renditions() -> None:
+    one, other = fitted(), fitted(rendition="av1:35")
+    card: dict[str, object] = card_note({"data": "x"}, one)
+    card = json.loads(json.dumps(card_note(card, other)))
+    assert clean_drops(card, X264, num_draws=2, name="w") == one
+    assert clean_drops(card, Rendition.parse("av1:35"), num_draws=9, name="w") == other
+
+
+def test_what_a_checkpoint_does_not_know_is_said() -> None:
+    card = card_note({}, fitted())
+    with pytest.raises(
+        CheckpointError, match="w does not know how far clean videos fall as x264:23, of none"
+    ):
+        clean_drops({}, X264, num_draws=4, name="w")
+    with pytest.raises(CheckpointError, match="as vp9:33, only of x264:23"):
+        clean_drops(card, Rendition.parse("vp9:33"), num_draws=4, name="w")
+    with pytest.raises(ConfigurationError, match=r"at least 2 draws, .* got 1"):
+        clean_drops(card, X264, num_draws=1, name="w")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"spread": [0.0]}, "of one length"),
+        ({"scores": [50.0], "usual": [1.0], "spread": [0.0]}, "spread must be > 0"),
+        ({"scores": [50.0], "usual": [float("inf")], "spread": [1.0]}, "usual must be finite, got .*inf"),
+        ({"scores": [50.0, 40.0], "usual": [1.0, 1.0], "spread": [1.0, 1.0]}, "scores must be in order"),
+        ({"shares": [0.5, 0.6], "limits": [1.0, 2.0]}, "shares must be in order"),
+        ({"shares": [1.5], "limits": [1.0]}, "shares in 0..1"),
+        ({"limits": ["far"]}, "far"),
+        ({"rendition": "copy:1"}, "'copy:1'"),
+        ({"num_draws": "four"}, "not supported between instances of 'int' and 'str'"),
+        ({"more": 1}, "got .*more"),
+    ],
+)
+def test_a_card_that_says_nonsense_is_refused(changes: dict[str, Any], said: str) -> None:
+    card = card_note({}, fitted())
+    card["suspicion"] = {"x264:23": fitted().as_dict() | changes}
+    with pytest.raises(CheckpointError, match=f"w has a suspicion that is not valid: .*{said}"):
+        clean_drops(card, X264, num_draws=4, name="w")
+
+
+@pytest.fixture(scope="module")
+def noticing() -> weights.Checkpoint:
+    """The default, which takes the clean videos of this file for its own."""
+    default = weights.find()
+    return replace(default, card=default.card | card_note({}, fitted()))
+
+
+@pytest.fixture(scope="module")
+def scorers(noticing: weights.Checkpoint) -> Iterator[tuple[Scorer, Scorer, Scorer]]:
+    """The upload alone, its rendition alone, and both."""
+    with (
+        Scorer(noticing, key=KEY, draws=2) as upload,
+        Scorer(noticing, key=KEY, draws=2, as_delivered="x264:23") as rendition,
+        Scorer(noticing, key=KEY, draws=2, notice="x264:23") as both,
+    ):
+        yield upload, rendition, both
+
+
+@pytest.mark.parametrize("name", ["bikes_h264.mp4", "carphone_vp9.webm", "one_frame.mp4"])
+def test_the_score_stays_to_the_last_bit_and_that_of_the_rendition_is_as_delivered(
+    name: str, videos: dict[str, Path], scorers: tuple[Scorer, Scorer, Scorer]
+) -> None:
+    upload, rendition, both = (one.score(videos[name]) for one in scorers)
+    for column in ("score", "score_sd", "score_lower", "raw_score", "clips", "warnings", "video"):
+        assert getattr(both, column) == getattr(upload, column), column
+    assert both.rendition_score == rendition.score != both.score
+    assert upload.score is not None
+    assert rendition.score is not None
+    expected = fitted().judged(upload.score, rendition.score)
+    assert (both.suspicion, both.suspicion_reasons) == (expected.suspicion, expected.suspicion_reasons)
+    assert (upload.suspicion, upload.suspicion_reasons, upload.rendition_score) == (None, None, None)
+
+
+def test_frames_in_memory_are_noticed_too(scorers: tuple[Scorer, Scorer, Scorer]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (20, 96, 128, 3), dtype=np.uint8)
+    upload, rendition, both = (one.score(frames, fps=25) for one in scorers)
+    assert (both.score, both.rendition_score) == (upload.score, rendition.score)
+    assert both.suspicion is not None
+
+
+def test_without_a_rendition_the_score_stays_and_suspicion_is_unknown(
+    scorers: tuple[Scorer, Scorer, Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(frames: Any, fps: Any, request: DecodeRequest, sink: Any) -> Any:
+        if request.rendition is not None:
+            raise DecodeError("rendition_failed", "x264:23 cannot be made: no such preset")
+        return sample_frames(frames, fps, request, sink)
+
+    monkeypatch.setattr("securevqa_core.scorer.sample_frames", failing)
+    frames = np.zeros((4, 64, 64, 3), dtype=np.uint8)
+    upload, _, both = scorers
+    expected, found = upload.score(frames, fps=25), both.score(frames, fps=25)
+    assert (found.score, found.failure) == (expected.score, None)
+    assert (found.suspicion, found.rendition_score) == (None, None)
+    assert found.suspicion_reasons == (
+        "there is no rendition to compare with, rendition_failed: x264:23 cannot be made: no such preset",
+    )
+
+
+def test_a_call_that_can_notice_nothing_is_refused(noticing: weights.Checkpoint) -> None:
+    plain = replace(noticing, card={})
+    for changes, said in (
+        ({"checkpoint": plain, "notice": "x264:23"}, "does not know how far clean videos fall"),
+        ({"notice": "x264:24"}, "as x264:24, only of x264:23"),
+        ({"notice": "x264"}, "notice must be one of .*, got 'x264'"),
+        ({"notice": "x264:23", "as_delivered": "x264:23"}, "leave one out, got notice 'x264:23'"),
+        ({"notice": "x264:23", "draws": 1}, "at least 2 draws"),
+    ):
+        arguments: dict[str, Any] = {"checkpoint": noticing, "key": KEY} | changes
+        with pytest.raises((CheckpointError, ConfigurationError), match=said):
+            Scorer(**arguments)
+
+
+def test_everything_public_exists() -> None:
+    assert all(hasattr(suspicion, name) for name in suspicion.__all__)
