@@ -28,6 +28,7 @@ from securevqa_core.fitting import (
 from securevqa_core.models.saturation import BOUND
 from securevqa_core.models.sensitivity import SENSITIVITY, Sensitivity
 from securevqa_core.published import load_published
+from securevqa_core.suspicion import CARD_KEY
 from securevqa_core.types import require_range
 
 __all__ = [
@@ -55,7 +56,14 @@ WITHOUT_DIGEST = 1  # the version before, which is still read
 SHIPPED = Path(__file__).parent / "checkpoints"
 Status = Literal["trained", "untrained", "imported"]
 _DIGEST = "digest"  # in the header
-_FINDINGS = ("described", "evaluation", "notes", "result", "refit")  # of a card: what weights are worth
+_FINDINGS = (
+    "described",
+    "evaluation",
+    "notes",
+    "result",
+    "refit",
+    CARD_KEY,
+)  # of a card: what weights are worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,15 +131,17 @@ def rewrite(
 ) -> str:
     """Write the weights of a checkpoint as they are, with more in its card; return the new `checkpoint_id`.
 
-    With `calibration` it takes the place of the checkpoint's own. Errors are those of `save` and `build`.
+    With `calibration` it takes the place of the checkpoint's own, and how far clean videos fall, which was in
+    points of that, is forgotten. Errors are those of `save` and `build`.
     """
+    card = {name: one for name, one in checkpoint.card.items() if calibration is None or name != CARD_KEY}
     return save(
         path,
         build(checkpoint),
         architecture=checkpoint.architecture,
         calibration=calibration or checkpoint.calibration,
         status=checkpoint.status,
-        card=checkpoint.card | dict(additions),
+        card=card | dict(additions),
         is_half=checkpoint.is_half,
     )
 

@@ -233,5 +233,20 @@ def test_a_call_that_can_notice_nothing_is_refused(noticing: weights.Checkpoint)
             Scorer(**arguments)
 
 
+def test_it_is_kept_with_the_weights_and_the_scale_it_was_fitted_to_alone(
+    noticing: weights.Checkpoint, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights.rewrite(path, noticing, additions={"notes": "x"})
+    assert weights.read(path).card["suspicion"] == noticing.card["suspicion"]
+    weights.rewrite(path, noticing, additions={}, calibration=replace(noticing.calibration, scale=9.0))
+    for other in (
+        weights.read(path),
+        weights.bounded(noticing, intra=3),
+        weights.mixed(noticing, noticing, share=0.5),
+    ):
+        assert "'x264:23'" not in str(other.card)
+
+
 def test_everything_public_exists() -> None:
     assert all(hasattr(suspicion, name) for name in suspicion.__all__)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli import call, read_report
+from cli import call
 from noticing import write_noticing
 from runs import make_run
 
@@ -61,7 +61,8 @@ def test_a_checkpoint_learns_how_far_clean_videos_fall(
     assert read_rows(scored[0].manifest) == ["/videos/1.mp4", "/videos/2.mp4"]
     default, made = weights.find(), weights.read(output)
     found = clean_drops(made.card, Rendition.parse("av1:35"), num_draws=4, name="made")
-    assert found == fit_clean_drops(SCORES, DROPS, rendition=Rendition.parse("av1:35"), num_draws=4)
+    falls = SCORES - (SCORES - DROPS)  # as rounded
+    assert found == fit_clean_drops(SCORES, falls, rendition=Rendition.parse("av1:35"), num_draws=4)
     assert all(torch.equal(made.tensors[key], one) for key, one in default.tensors.items())
     assert made.card == default.card | {"suspicion": made.card["suspicion"]}
     printed = " ".join(capsys.readouterr().out.split())
@@ -94,7 +95,7 @@ def test_a_checkpoint_that_knows_of_none_is_refused_before_any_work(
     assert not output.exists()
 
 
-def test_what_was_noticed_is_printed_and_a_column(
+def test_what_was_noticed_is_printed(
     videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noticing = write_noticing(tmp_path / "noticing.safetensors")
@@ -105,7 +106,3 @@ def test_what_was_noticed_is_printed_and_a_column(
     row = json.loads(capsys.readouterr().out)
     clean = clean_drops(weights.read(noticing).card, Rendition.parse("x264:23"), num_draws=2, name="")
     assert row["suspicion"] == clean.judged(row["score"], row["rendition_score"]).suspicion
-    assert call(*call_, "--checkpoint", str(noticing), "--output", str(tmp_path / "run")) == 0
-    (of_run,) = read_report(str(tmp_path / "run")).to_pylist()
-    for name in ("suspicion", "suspicion_reasons", "rendition_score", "score"):
-        assert of_run[name] == row[name], name

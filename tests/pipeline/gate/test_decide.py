@@ -435,3 +435,20 @@ def test_the_example_answers_no_tenth_near_copy_and_all_others_as_before() -> No
     found = decided(example("policy.toml"), *rows, channel=["news"] * len(rows))
     assert found.decisions == ["publish"] * 3 + ["review"] * 2 + ["hold"] * 3 + ["review"] * 2
     assert "near_copies 9 >= 9" in found.reasons[3]
+
+
+def test_the_example_sends_what_is_suspected_to_review_and_publishes_none_that_is_unknown() -> None:
+    reasons = ["falls by 14.2 points when it is encoded as x264:23; of clean videos ..."]
+    rows = [
+        {"score_lower": 90.0, "suspicion": suspicion, "suspicion_reasons": said}
+        for suspicion, said in (
+            (None, None),
+            (0.5, reasons),
+            (0.99, reasons),
+            (None, ["there is no rendition"]),
+        )
+    ]
+    found = decided(example("policy.toml"), *rows, channel=["news"] * len(rows))
+    assert found.decisions == ["publish", "publish", "review", "review"]
+    assert found.rules[2] == "suspected of an attack"
+    assert "suspicion 0.99 >= 0.99" in found.reasons[2]
