@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 CARD_KEY = "suspicion"  # of a card: the text of a rendition -> the fields of `CleanDrops`
-MIN_CLEAN = 200  # videos; of fewer, 1 in 100 is one or none
+MIN_CLEAN = 100  # videos: of fewer nothing can be told that one in a hundred is
 _PER_BIN = 50  # videos of like scores, of which the usual drop and its spread are taken
 _MAX_BINS = 8
 _LEAST_SPREAD = 0.25  # points
