@@ -90,9 +90,7 @@ def bound_command(
     ] = None,
     level_share: Annotated[
         float | None,
-        typer.Option(
-            help="Share of a place's own change of level, as of flicker, to leave out, 0..1."
-        ),
+        typer.Option(help="Share of a place's own change of level, as of flicker, to leave out, 0..1."),
     ] = None,
     quiet_levels: Annotated[
         float | None,
