@@ -90,11 +90,17 @@ def bound_command(
     ] = None,
     level_share: Annotated[
         float | None,
-        typer.Option(help="Share of a place's own change of level, as of flicker, to leave out, 0..1."),
+        typer.Option(
+            help="Share of a place's change of level, as of flicker, to leave out; default: as it is.",
+            show_default=False,
+        ),
     ] = None,
     quiet_levels: Annotated[
         float | None,
-        typer.Option(help="Levels of 255 below which a change counts for little; 0 and all count alike."),
+        typer.Option(
+            help="Levels of 255 below which a change counts for little; default: as it is.",
+            show_default=False,
+        ),
     ] = None,
 ) -> Result:
     """Write CHECKPOINT with other bounds, beyond which a statistic says no more; its scale needs a refit.

@@ -73,6 +73,15 @@ def test_a_rendition_scores_as_a_file_that_was_encoded_so_beforehand(
 
 
 @pytest.mark.slow
+def test_a_file_has_one_rendition_wherever_its_pictures_lie_in_memory(videos: dict[str, Path]) -> None:
+    found, held = set(), []
+    for number in range(40):
+        held.append(bytearray(137 * number % 4001))
+        found.add(extract_sample(str(videos["carphone_vp9.webm"]), request("x264:23")).patches.tobytes())
+    assert len(found) == 1
+
+
+@pytest.mark.slow
 def test_the_worst_rendition_scores_far_below_the_upload(videos: dict[str, Path]) -> None:
     with Scorer(key=KEY, as_delivered="x264:45") as scorer, Scorer(key=KEY) as plain:
         judged, upload = scorer.score(videos["bikes_h264.mp4"]), plain.score(videos["bikes_h264.mp4"])

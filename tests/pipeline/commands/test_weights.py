@@ -172,7 +172,7 @@ def test_bounds_are_written_and_verified(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert call("weights", "verify", str(output)) == 0
     assert call(*command) == 2
-    assert "--intra, --inter or both" in capsys.readouterr().err
+    assert "--intra, --inter, --level-share or --quiet-levels" in capsys.readouterr().err
 
 
 @pytest.mark.slow

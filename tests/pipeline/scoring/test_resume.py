@@ -99,7 +99,7 @@ def test_what_may_pass_is_tried_again_when_asked_and_only_that(
 ) -> None:
     output = tmp_path / "run"
     call = ("score", str(make_copies(tmp_path / "few", videos, number=3)), "--output", str(output))
-    full = securevqa(*call, "--scratch", str(tmp_path / "no such folder"), env=KEY)
+    full = securevqa(*call, "--scratch", "/proc", env=KEY)  # where no file can be made
     assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * 3
     assert "--retry-failed" in full.stdout
     assert "nothing to do" in securevqa(*call, env=KEY).stdout
