@@ -16,7 +16,6 @@ from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
 from securevqa_core.errors import CheckpointError, ConfigurationError
-from securevqa_core.models.sensitivity import Sensitivity
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -138,7 +137,8 @@ def bound(
     *,
     intra: float | None,
     inter: float | None,
-    sensitivity: Sensitivity | None,
+    level_share: float | None,
+    quiet: float | None,
     output: Path,
 ) -> None:
     """Write a checkpoint with other bounds on what a statistic says and answers to; None: as it is.
@@ -147,9 +147,10 @@ def bound(
         CheckpointError: the branch that is meant sees no statistics.
         ConfigurationError: a bound is out of range, or there is none.
     """
-    if intra is None and inter is None and sensitivity is None:
+    if {intra, inter, level_share, quiet} == {None}:
         raise ConfigurationError("one must be given: --intra, --inter, --level-share or --quiet-levels")
-    _write(weights.bounded(checkpoint, intra=intra, inter=inter, sensitivity=sensitivity), output)
+    changed = weights.bounded(checkpoint, intra=intra, inter=inter, level_share=level_share, quiet=quiet)
+    _write(changed, output)
 
 
 def _write(checkpoint: weights.Checkpoint, output: Path) -> None:

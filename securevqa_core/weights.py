@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -201,7 +201,8 @@ def bounded(
     *,
     intra: float | None = None,
     inter: float | None = None,
-    sensitivity: Sensitivity | None = None,
+    level_share: float | None = None,
+    quiet: float | None = None,
 ) -> Checkpoint:
     """Return the same weights with other bounds on what each statistic says, and on what it answers to.
 
@@ -209,7 +210,8 @@ def bounded(
         checkpoint: of an architecture whose branches see statistics.
         intra: standard deviations, for fragments; None: as it is.
         inter: the same for motion.
-        sensitivity: of both branches; None: as it is. Weights want training with it.
+        level_share: of the `Sensitivity` of both branches; None: as it is. Weights want training with it.
+        quiet: the same, in 8-bit levels.
 
     The card says what it was made from, and nothing of what that was found to be worth.
 
@@ -228,12 +230,14 @@ def bounded(
             raise CheckpointError(f"the {branch} branch of a {checkpoint.architecture} sees no statistics")
         bounds |= {key: tensor(float(value)) for key in keys}
     made: dict[str, object] = {"bounds": {"intra": intra, "inter": inter}}
-    if sensitivity is not None:
-        keys = list(_constants(model, SENSITIVITY))
-        if not keys:
+    given = {"level_share": level_share, "quiet": quiet}
+    answers = {name: value for name, value in given.items() if value is not None}
+    if answers:
+        buffers = _constants(model, SENSITIVITY)
+        if not buffers:
             raise CheckpointError(f"a {checkpoint.architecture} sees no statistics")
-        bounds |= dict.fromkeys(keys, sensitivity.buffer())
-        made[SENSITIVITY] = asdict(sensitivity)
+        bounds |= {key: replace(Sensitivity.of(was), **answers).buffer() for key, was in buffers.items()}
+        made[SENSITIVITY] = answers
     origin = {"checkpoint_id": checkpoint.checkpoint_id} | _description(checkpoint)
     return replace(checkpoint, tensors=model.state_dict() | bounds, card={"bounded_from": origin} | made)
 

@@ -109,15 +109,13 @@ def bound_command(
     """
     with events.doing("loading", is_logged=False):
         from pipeline.checkpoints import bound, read_stored, stored_result  # noqa: PLC0415 - as above
-        from securevqa_core.models.sensitivity import Sensitivity  # noqa: PLC0415
 
-        given = {"level_share": level_share, "quiet": quiet_levels}
-        chosen = {name: value for name, value in given.items() if value is not None}
         bound(
             read_stored(checkpoint).checkpoint,
             intra=intra,
             inter=inter,
-            sensitivity=Sensitivity(**chosen) if chosen else None,
+            level_share=level_share,
+            quiet=quiet_levels,
             output=output,
         )
     return stored_result(str(output))

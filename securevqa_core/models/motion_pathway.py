@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.saturation import SaturatedNorm
-from securevqa_core.models.sensitivity import SENSITIVITY, Sensitivity
+from securevqa_core.models.sensitivity import SENSITIVITY, TO_ALL, Sensitivity
 from securevqa_core.models.statistics import luma_of
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
 __all__ = ["NUM_MOTION_STATISTICS", "MotionPathway", "motion_statistics"]
 
-_TO_ALL = Sensitivity()
 _GRID = 7  # patches a side
 _NUM_MAPS = 12
 NUM_MOTION_STATISTICS = 4 * _NUM_MAPS  # mean, standard deviation, largest and smallest over the patches
@@ -34,7 +33,7 @@ _BOUND = 8.0  # standard deviations beyond which a statistic says no more
 _FLOOR = 0.3  # 8-bit levels: keeps the logarithm of no motion defined
 
 
-def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = _TO_ALL) -> Tensor:
+def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = TO_ALL) -> Tensor:
     """Return statistics of each frame and its difference from the one before; the first repeats the second's.
 
     Args:
@@ -54,25 +53,26 @@ def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = _TO_ALL) -> Tenso
     mean, sd = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_SD))
     rgb = x.float().transpose(1, 2) * sd + mean
     luma = luma_of(rgb)
-    change = _without_level(_change(luma, axis=1), sensitivity)
-    size, log = sensitivity.size, functools.partial(_log, floor=sensitivity.floor(_FLOOR))
+    change = sensitivity.without_level(_change(luma, axis=1), _level)
+    size = sensitivity.size(change)
+    log = functools.partial(_log, floor=sensitivity.floor(_FLOOR))
     colour = (rgb[:, :, 0] - luma, rgb[:, :, 2] - luma)
-    of_colour = torch.stack([_without_level(_change(one, axis=1), sensitivity) for one in colour])
+    of_colour = torch.stack([sensitivity.without_level(_change(one, axis=1), _level) for one in colour])
     steep = _patches(luma.diff(dim=-1).abs()) + _patches(luma.diff(dim=-2).abs())
     level = _patches(luma)
     spread = (_patches(luma * luma) - level * level).clamp_min(0).add(1e-3).sqrt()
     maps = [
-        log(_patches(size(change))),
-        0.5 * torch.log(_patches(size(change).square()) + sensitivity.floor(0.1)),
-        _patches(torch.exp(-size(change) / 2)),  # share that stands still
-        log(F.adaptive_max_pool2d(size(change), _GRID)),
-        log(_patches(size(F.avg_pool2d(change, 4)))),
+        log(_patches(size)),
+        0.5 * torch.log(_patches(size.square()) + sensitivity.floor(0.1)),
+        _patches(torch.exp(-size / 2)),  # share that stands still
+        log(F.adaptive_max_pool2d(size, _GRID)),
+        log(_patches(sensitivity.size(F.avg_pool2d(change, 4)))),
         _patches(change) / 8,
-        log(_patches(size(_change(change, axis=1)))),
+        log(_patches(sensitivity.size(_change(change, axis=1)))),
         _log(steep),
         _log(spread),
         level / 64 - 2,
-        log(_patches(size(of_colour).sum(dim=0))),
+        log(_patches(sensitivity.size(of_colour).sum(dim=0))),
         _log(_patches(_curvature(luma).abs())),
     ]
     places = torch.stack(maps, dim=1).flatten(3)
@@ -89,7 +89,7 @@ class MotionPathway(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.standardise = SaturatedNorm(NUM_MOTION_STATISTICS, bound=_BOUND)
-        self.register_buffer(SENSITIVITY, _TO_ALL.buffer())
+        self.register_buffer(SENSITIVITY, TO_ALL.buffer())
         self.stem = nn.Linear(NUM_MOTION_STATISTICS, _CHANNELS)
         self.blocks = nn.Sequential(*(_TemporalBlock() for _ in range(_NUM_BLOCKS)))
         self.norm = nn.LayerNorm(_CHANNELS)
@@ -147,12 +147,9 @@ def _curvature(y: Tensor) -> Tensor:
     return 4 * middle - y[..., :-2, 1:-1] - y[..., 2:, 1:-1] - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
 
 
-def _without_level(change: Tensor, sensitivity: Sensitivity) -> Tensor:
-    """Return (n, t, h, w) less the mean of each patch, as far as that is left out."""
-    if not sensitivity.level_share:
-        return change
-    level = F.interpolate(_patches(change), size=change.shape[-2:], mode="nearest")
-    return sensitivity.without_level(change, level)
+def _level(change: Tensor) -> Tensor:
+    """Return the mean of each patch at every pixel of it, (n, t, h, w)."""
+    return F.interpolate(_patches(change), size=change.shape[-2:], mode="nearest")
 
 
 def _log(y: Tensor, floor: float = _FLOOR) -> Tensor:

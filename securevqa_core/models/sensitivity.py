@@ -1,10 +1,10 @@
 """Owns which changes from frame to frame statistics answer to.
 
     size |              /
-         |            /
-         |         .'           without `quiet` a change of -2 counts as much as one of 2 and as 2 levels;
-       0 |_____..-'______       with it what nobody sees counts for little, and what moves as before
-         0    quiet      change, 8-bit levels
+         |            /         A change of either sign counts by its size, sqrt(change^2 + quiet^2) - quiet:
+         |         .'           below `quiet` levels, which nobody sees, for little; far above them in full,
+       0 |_____..-'______       less `quiet`. Without `quiet` the size is |change|.
+         0    quiet      |change|, 8-bit levels
 
 A place that becomes brighter as a whole flickers or fades, which is no motion: `level_share` of it is left
 out.
@@ -12,6 +12,7 @@ out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from securevqa_core.types import require_range
 
-__all__ = ["SENSITIVITY", "Sensitivity"]
+__all__ = ["SENSITIVITY", "TO_ALL", "Sensitivity"]
 
 SENSITIVITY = "sensitivity"  # the buffer, (2,), of a module whose weights hold one
 
@@ -45,9 +46,9 @@ class Sensitivity:
         """Return (2,) float32, to be kept among the weights."""
         return torch.tensor([self.level_share, self.quiet])
 
-    def without_level(self, change: Tensor, level: Tensor) -> Tensor:
-        """Return `change` less what of it is one of level; `level` is its mean, and broadcasts to it."""
-        return change - self.level_share * level if self.level_share else change
+    def without_level(self, change: Tensor, level_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `change` less what of it is one of level: its mean by place, as `level_of` returns it."""
+        return change - self.level_share * level_of(change) if self.level_share else change
 
     def size(self, change: Tensor) -> Tensor:
         """Return how much each change counts, of its shape and at least 0."""
@@ -58,3 +59,6 @@ class Sensitivity:
     def floor(self, levels: float) -> float:
         """Return what is added before a logarithm, so that it grows no steeper where less counts."""
         return levels + self.quiet / 2
+
+
+TO_ALL = Sensitivity()

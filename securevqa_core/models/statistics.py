@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor
 
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.models.sensitivity import Sensitivity
+from securevqa_core.models.sensitivity import TO_ALL, Sensitivity
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
 NUM_SCALES = 3  # full size, half, quarter
 NUM_STATISTICS = NUM_SCALES * 34 + 21
 
-_TO_ALL = Sensitivity()
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, of R, G, B
 _WINDOW = 7  # pixels, of the Gaussian window
 _WINDOW_SD = 7 / 6  # pixels
@@ -41,7 +40,7 @@ _TINY = 1e-3  # keeps the logarithm of a moment defined
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows and columns to the right, below and on both diagonals
 
 
-def fragment_statistics(x: Tensor, *, grid_size: int, sensitivity: Sensitivity = _TO_ALL) -> Tensor:
+def fragment_statistics(x: Tensor, *, grid_size: int, sensitivity: Sensitivity = TO_ALL) -> Tensor:
     """Return statistics of every fragment in every second frame.
 
     Args:
@@ -183,7 +182,7 @@ def _colour(rgb: Tensor, luma: Tensor) -> list[Tensor]:
 
 def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
     """Return 5 statistics (k,) of the difference between a frame and the next one taken."""
-    change = sensitivity.without_level(change, change.mean(dim=(-2, -1), keepdim=True))
+    change = sensitivity.without_level(change, lambda one: one.mean(dim=(-2, -1), keepdim=True))
     coarse = F.avg_pool2d(change, 4)
     size, floor = sensitivity.size(change), sensitivity.floor(0.3)
     return [

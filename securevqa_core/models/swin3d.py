@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.saturation import SaturatedNorm
 from securevqa_core.models.scnn import Distortions
-from securevqa_core.models.sensitivity import SENSITIVITY, Sensitivity
+from securevqa_core.models.sensitivity import SENSITIVITY, TO_ALL, Sensitivity
 from securevqa_core.models.statistics import NUM_STATISTICS, fragment_statistics
 from securevqa_core.models.window_attention import WindowAttention, pad_end
 from securevqa_core.models.windows import Size3
@@ -157,7 +157,7 @@ class _StatisticsEmbed(nn.Module):
         super().__init__()
         self.grid_size = config.fragment_grid
         self.standardise = SaturatedNorm(self.num_statistics, bound=_BOUND)
-        self.register_buffer(SENSITIVITY, Sensitivity().buffer())
+        self.register_buffer(SENSITIVITY, TO_ALL.buffer())
         self.mix = _Mlp(self.num_statistics, 2 * config.embed_dim, config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
 

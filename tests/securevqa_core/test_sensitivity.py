@@ -66,7 +66,7 @@ def test_two_levels_of_noise_move_quiet_statistics_less_than_half_as_far(statist
 
 def test_weights_hold_it_and_statistics_answer_to_it() -> None:
     before = weights.seeded("secure-vqa-compact")
-    after = weights.bounded(before, sensitivity=Sensitivity(level_share=1.0, quiet=4.0))
+    after = weights.bounded(before, level_share=1.0, quiet=4.0)
     changed = [key for key, value in before.tensors.items() if not torch.equal(value, after.tensors[key])]
     assert [key.rpartition(".")[2] for key in changed] == [SENSITIVITY] * 2
     assert after.card[SENSITIVITY] == {"level_share": 1.0, "quiet": 4.0}
@@ -75,6 +75,14 @@ def test_weights_hold_it_and_statistics_answer_to_it() -> None:
         weights.build(checkpoint).fragments_backbone.statistics(x) for checkpoint in (before, after)
     )
     assert not torch.equal(one, other)
+
+
+def test_what_is_not_said_stays_as_it_is() -> None:
+    steady = weights.bounded(weights.seeded("secure-vqa-compact"), level_share=1.0)
+    both = weights.bounded(steady, quiet=4.0)
+    of_both = [value for key, value in both.tensors.items() if key.endswith(f".{SENSITIVITY}")]
+    assert [Sensitivity.of(one) for one in of_both] == [Sensitivity(level_share=1.0, quiet=4.0)] * 2
+    assert both.card[SENSITIVITY] == {"quiet": 4.0}
 
 
 @pytest.mark.parametrize("values", [{"level_share": 1.5}, {"quiet": -1.0}])
@@ -86,4 +94,4 @@ def test_what_means_nothing_is_refused(values: dict[str, float]) -> None:
 def test_a_model_without_statistics_has_none() -> None:
     assert not any(SENSITIVITY in key for key in zoo.build("fast-vqa-m").state_dict())
     with pytest.raises(CheckpointError, match="fast-vqa-m sees no statistics"):
-        weights.bounded(weights.seeded("fast-vqa-m"), sensitivity=STEADY)
+        weights.bounded(weights.seeded("fast-vqa-m"), quiet=4.0)
