@@ -13,10 +13,9 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from operators.fetch import FetchAttemptError, fetch
-from operators.schema import ROW_KEY, SAMPLED, Row, rows_of
+from operators.schema import ROW_KEY, SAMPLED, Row, joined, rows_of
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
 from securevqa_core.decoding.extract import DecodedSample
@@ -24,7 +23,7 @@ from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError, FetchError, VideoError
 from securevqa_core.fingerprints import fingerprint
-from securevqa_core.inputs import decode_request
+from securevqa_core.inputs import Look, decode_request, look
 from securevqa_core.randomness import DrawSource, VideoDraw
 from securevqa_core.rendition import Rendition
 from securevqa_core.suspicion import no_rendition
@@ -32,8 +31,6 @@ from securevqa_core.types import DecodeLimits, Precision, SamplingConfig, requir
 from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits", "fetch_into", "fingerprint_of", "scratch_file"]
-
-_Look = tuple[DecodedSample, NDArray[np.float32] | None]  # with statistics, where the model has any
 
 BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
 
@@ -123,7 +120,7 @@ class Decode:
             raise
         finally:
             known["decode_seconds"] = time.perf_counter() - started
-        sample, _ = looks[0]
+        sample = looks[0].sample
         return (
             asdict(sample.info)
             | {
@@ -137,7 +134,7 @@ class Decode:
             | _payload(looks)
         )
 
-    def _look(self, path: str, draws: Sequence[VideoDraw], rendition: Rendition | None) -> _Look:
+    def _look(self, path: str, draws: Sequence[VideoDraw], rendition: Rendition | None) -> Look:
         request = decode_request(
             self.sampling,
             draws,
@@ -146,9 +143,7 @@ class Decode:
             takes_glances=self.takes_fingerprints,
             rendition=rendition,
         )
-        sink = self._sink()
-        sample = _sandbox(self.decode_limits).decode(path, request, sink)
-        return sample, None if sink is None else sink.features()
+        return look(functools.partial(_sandbox(self.decode_limits).decode, path), request, self._sink())
 
     def _sink(self) -> StatisticsSink | None:
         """Return what takes statistics of whole frames, where there are any to take."""
@@ -163,21 +158,17 @@ class Decode:
         return whole_frames_sink(model, self.sampling, device=torch.device("cpu"), precision=self.precision)
 
 
-def _payload(looks: Sequence[_Look]) -> Row:
+def _payload(looks: Sequence[Look]) -> Row:
     """Return what was sampled, one look after the other; segments point into the frames of all."""
-    samples = [sample for sample, _ in looks]
+    samples = [one.sample for one in looks]
     starts = np.cumsum([0, *(len(sample.frames) for sample in samples)])
-    statistics = [one for _, one in looks if one is not None]
+    statistics = [one.statistics for one in looks if one.statistics is not None]
     return {
-        "patches": _joined([sample.patches for sample in samples]),
-        "frames": _joined([sample.frames for sample in samples]),
-        "segments": _joined([one.segments + start for one, start in zip(samples, starts, strict=False)]),
-        "statistics": _joined(statistics) if statistics else None,
+        "patches": joined([sample.patches for sample in samples]),
+        "frames": joined([sample.frames for sample in samples]),
+        "segments": joined([one.segments + start for one, start in zip(samples, starts, strict=False)]),
+        "statistics": joined(statistics) if statistics else None,
     }
-
-
-def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from operators.schema import FEATURED, OUTCOME, ROW_KEY, Row, pixels_of, rows_of
+from operators.schema import FEATURED, OUTCOME, ROW_KEY, Row, joined, pixels_of, rows_of
 from operators.stage import FAILED, SCORED, run_stage
 from operators.telemetry import Telemetry, TelemetrySetup
 from securevqa_core import weights
@@ -34,9 +34,6 @@ from securevqa_core.suspicion import CleanDrops
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["FusedScore", "InterFeature", "ModelSetup", "ModelStages"]
-
-
-T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +79,6 @@ def _loaded(setup: ModelSetup) -> tuple[weights.Checkpoint, Any]:
     return checkpoint, weights.build(checkpoint).to(setup.device)
 
 
-def _joined(arrays: list[NDArray[T]]) -> NDArray[T]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
 def _of_every_draw(row: Row) -> NDArray[np.float32]:
     statistics: NDArray[np.float32] = pixels_of(row, "statistics", np.float32, row["num_looks"], 1, -1)
     return statistics.repeat(len(row["inter_seeds"]) // row["num_looks"], axis=0)
@@ -116,7 +109,7 @@ class InterFeature(_ModelStage):
         )
         seconds = (time.perf_counter() - started) / len(rows)
         return [
-            {"features": _joined(list(islice(features, row["num_looks"]))), "model_seconds": seconds}
+            {"features": joined(list(islice(features, row["num_looks"]))), "model_seconds": seconds}
             for row in rows
         ]
 
@@ -167,8 +160,8 @@ class FusedScore(_ModelStage):
         features = [one for _, one in inputs if one is not None]
         raw = raw_scores(
             self._model,
-            _joined([fragments for fragments, _ in inputs]),
-            _joined(features) if features else None,
+            joined([fragments for fragments, _ in inputs]),
+            joined(features) if features else None,
             device=self._device,
             precision=self._setup.precision,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ __all__ = [
     "SAMPLED",
     "Row",
     "byte_strings",
+    "joined",
     "pixels_of",
     "row_table",
     "rows_of",
@@ -32,6 +33,7 @@ pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 Row = dict[str, Any]  # one video, column name -> Python value; payload columns hold arrays or Arrow buffers
 ROW_KEY = "row_key"
 CALL = "call"
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,11 @@ def rows_of(table: pa.Table) -> Iterable[Row]:
 def pixels_of(row: Row, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
     """View a payload column as a read-only array of `shape` (one -1 allowed)."""
     return np.frombuffer(row[name], dtype=dtype).reshape(shape)
+
+
+def joined(arrays: Sequence[NDArray[T]]) -> NDArray[T]:
+    """Return at least one array as one, which is the array itself where there is no other."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _payload(column: Any, index: int) -> pa.Buffer | None:

@@ -9,19 +9,31 @@ with gradients, in `attacks.differentiable`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import Decoder
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, DrawSeeds
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig
+from securevqa_core.whole_frames import StatisticsSink
 
-__all__ = ["decode_request", "guarded_draws"]
+__all__ = ["Look", "Take", "decode_request", "guarded_draws", "look"]
+
+Take = Callable[[DecodeRequest, StatisticsSink | None], DecodedSample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What was taken of one video, an upload or a rendition of it."""
+
+    sample: DecodedSample
+    statistics: NDArray[np.float32] | None  # of whole frames; None: the model has none
 
 
 def decode_request(
@@ -52,6 +64,12 @@ def decode_request(
         takes_glances=takes_glances,
         rendition=rendition,
     )
+
+
+def look(take: Take, request: DecodeRequest, sink: StatisticsSink | None) -> Look:
+    """Take what a request asks for, with statistics of whole frames where there is a sink for them."""
+    sample = take(request, sink)
+    return Look(sample=sample, statistics=None if sink is None else sink.features())
 
 
 def guarded_draws(spliced: NDArray[np.uint8], seeds: Sequence[bytes], *, amplitude: int) -> NDArray[np.uint8]:

@@ -85,6 +85,6 @@ class Rendition:
         """
         found = _TEXT.fullmatch(text)
         if found is None:
-            known = ", ".join(f"{name}:0..{codec.highest}" for name, codec in CODECS.items())
+            known = ", ".join(f"{codec}:0..{how.highest}" for codec, how in CODECS.items())
             raise ConfigurationError(f"{name} must be one of {known}, got {text!r}")
         return cls(codec=found[1], quality=int(found[2]))

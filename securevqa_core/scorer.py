@@ -16,7 +16,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -25,39 +25,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import Decoder
-from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.in_memory import sample_frames
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, ScoreError, VideoError
-from securevqa_core.inputs import decode_request
+from securevqa_core.inputs import Look, Take, decode_request, look
 from securevqa_core.randomness import Key, VideoDraw, generator
 from securevqa_core.rendition import Rendition
 from securevqa_core.sampling import clip_spans
 from securevqa_core.suspicion import NOT_ASKED, clean_drops, no_rendition, require_upload
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo, require_range
 from securevqa_core.video_score import ClipScore, Failure, VideoScore
-from securevqa_core.whole_frames import StatisticsSink
 
 if TYPE_CHECKING:
     from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_DRAWS", "Look", "Sampled", "Scorer", "Video"]
+__all__ = ["MAX_DRAWS", "Sampled", "Scorer", "Video"]
 
 MAX_DRAWS = 16
 Video = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8] | Any  # or a tensor
-_Take = Callable[[DecodeRequest, StatisticsSink | None], DecodedSample]
 _FETCH_CODES = {errno.ENOENT: "fetch_not_found", errno.ENOTDIR: "fetch_not_found"} | dict.fromkeys(
     (errno.EACCES, errno.EPERM), "fetch_denied"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
-    """What was taken of one video, an upload or a rendition of it."""
-
-    sample: DecodedSample
-    statistics: NDArray[np.float32] | None  # of whole frames; None: the model has none
 
 
 @dataclass(slots=True, kw_only=True)
@@ -334,7 +324,7 @@ class Scorer:
         sampled.content_sha256, sampled.size_bytes = digest.hexdigest(), frames.nbytes
         self._look(sampled, functools.partial(sample_frames, frames, fps))
 
-    def _look(self, sampled: Sampled, take: _Take) -> None:
+    def _look(self, sampled: Sampled, take: Take) -> None:
         """Take what the model looks at, and the same of a rendition that is compared with it."""
         assert sampled.content_sha256 is not None
         sampled.draws = self._key.draws(sampled.content_sha256, self._num_draws)
@@ -349,7 +339,7 @@ class Scorer:
         finally:
             sampled.decode_seconds = time.perf_counter() - started
 
-    def _taken(self, sampled: Sampled, take: _Take, rendition: Rendition | None) -> Look:
+    def _taken(self, sampled: Sampled, take: Take, rendition: Rendition | None) -> Look:
         request = decode_request(
             self._model.spec.sampling,
             sampled.draws,
@@ -360,8 +350,7 @@ class Scorer:
         )
         sink = self._model.sink()
         with self._one_thread() if sink is not None else contextlib.nullcontext():
-            sample = take(request, sink)
-            return Look(sample=sample, statistics=None if sink is None else sink.features())
+            return look(take, request, sink)
 
 
 def _key(given: Key | bytes | None) -> Key:

@@ -56,14 +56,8 @@ WITHOUT_DIGEST = 1  # the version before, which is still read
 SHIPPED = Path(__file__).parent / "checkpoints"
 Status = Literal["trained", "untrained", "imported"]
 _DIGEST = "digest"  # in the header
-_FINDINGS = (
-    "described",
-    "evaluation",
-    "notes",
-    "result",
-    "refit",
-    CARD_KEY,
-)  # of a card: what weights are worth
+# Of a card: what weights are worth.
+_FINDINGS = ("described", "evaluation", "notes", "result", "refit", CARD_KEY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

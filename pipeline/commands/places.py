@@ -35,10 +35,12 @@ def require_scratch(folder: str, *, is_on_nodes: bool) -> None:
     Raises:
         ConfigurationError: each video would fail for it.
     """
-    if not folder or "://" in folder or not (is_on_nodes or Path(folder).is_dir()):
-        raise ConfigurationError(f"scratch must be a local folder that is there, got {redact(folder)!r}")
-    if not is_on_nodes:
-        _require_writable("scratch", Path(folder))
+    place = _local("scratch", folder, "folder")
+    if is_on_nodes:
+        return
+    if not place.is_dir():
+        raise ConfigurationError(f"scratch must be a folder that is there, got {folder!r}")
+    _require_writable("scratch", place)
 
 
 def _parser(place: Callable[[str, str], Path], names: tuple[str, ...]) -> Callable[[str], Path]:

@@ -52,32 +52,28 @@ def score_command(
     options: NightlyOptions,
 ) -> None:
     """Score videos: printed, or with --output a report, one row each, whatever is in the files."""
+
+    def config() -> ScoreConfig:
+        of_all = options.config(
+            manifest=videos[0],
+            output=output or "",
+            key=options.key(),
+            model=options.model,
+            checkpoint=options.checkpoint,
+        )
+        return dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
+
     if output is None:
         options.require_no_run()
         with resumable("interrupted"), events.doing("loading the model"), _started_sandbox() as sandbox:
-            config = options.config(
-                manifest=videos[0],
-                output="",
-                key=options.key(),
-                model=options.model,
-                checkpoint=options.checkpoint,
-            )
-            config = dataclasses.replace(config, notice=notice, more_videos=tuple(videos[1:]))
-            _print_scores(config, sandbox, as_json=json)
+            _print_scores(config(), sandbox, as_json=json)
         return
     with resumable():
         with events.doing("loading"):
-            config = options.config(
-                manifest=videos[0],
-                output=output,
-                key=options.key(),
-                model=options.model,
-                checkpoint=options.checkpoint,
-            )
-            config = dataclasses.replace(config, notice=notice, more_videos=tuple(videos[1:]))
+            wanted = config()
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
-        outcome = score(config, events=events)
+        outcome = score(wanted, events=events)
     if json:
         say(json_module.dumps(outcome.run))
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from cli import call
@@ -74,8 +75,6 @@ def test_a_checkpoint_learns_how_far_clean_videos_fall(
 
 
 def read_rows(manifest: str) -> list[str]:
-    import pyarrow.parquet as pq
-
     uris: list[str] = pq.read_table(manifest)["uri"].to_pylist()
     return uris
 
