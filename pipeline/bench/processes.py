@@ -24,7 +24,7 @@ _INTERVAL_SECONDS = 0.02  # between two looks at the processes; a peak is the ke
 _SHOWN_CHARACTERS = 500  # of what a command says that fails
 _OF_RAY = ("raylet", "gcs_server")  # its programs, by their names
 _DECODING = "securevqa_core.decoding.child"
-_EARLIER = "pipeline.cli"  # where the command began before there was a package of its name
+_EARLIER = "from pipeline.cli import main; main()"  # the command, before there was a package of its name
 _IDLE = "ray::IDLE"  # a worker between two tasks
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -66,8 +66,8 @@ def machine() -> str:
 
 def securevqa_command(*arguments: str, checkout: Path = HERE) -> list[str]:
     """Return the command that runs this very code, or that of another checkout."""
-    module = "securevqa" if checkout == HERE or (checkout / "securevqa").is_dir() else _EARLIER
-    return [sys.executable, "-m", module, *arguments]
+    has_package = checkout == HERE or (checkout / "securevqa").is_dir()
+    return [sys.executable, *(("-m", "securevqa") if has_package else ("-c", _EARLIER)), *arguments]
 
 
 def measured(

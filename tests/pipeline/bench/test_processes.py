@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.processes import measured
+from pipeline.bench.processes import measured, securevqa_command
 from securevqa_core.errors import RunError
 
 BUSY = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
 LARGE = "held = bytearray(200 << 20); import time; time.sleep(0.3)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY + LARGE!r}])"
+
+EARLIER = """import pathlib, sys, time
+
+def main():
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(0.2)
+"""
 
 
 @pytest.mark.slow
@@ -42,3 +49,13 @@ def test_a_command_that_fails_or_takes_long_is_named_and_leaves_nothing(tmp_path
             return
         time.sleep(0.05)
     pytest.fail(f"{pid} is still there")
+
+
+def test_code_from_before_the_package_is_run_too(tmp_path: Path) -> None:
+    cli = tmp_path / "pipeline" / "cli.py"
+    cli.parent.mkdir()
+    cli.write_text(EARLIER)
+    ran = tmp_path / "ran"
+    cost = measured(securevqa_command(str(ran), checkout=tmp_path), timeout_seconds=60, checkout=tmp_path)
+    assert ran.exists()
+    assert "securevqa" in cost.peak_bytes
