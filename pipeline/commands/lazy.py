@@ -106,9 +106,14 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
+def _unfolded(text: str) -> str:
+    """Return paragraphs as one line each, which are as long as a terminal is wide."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 def _escape_all(command: Any) -> None:
     """Keep Rich from taking `securevqa[train]` for a style, in a command and those below it."""
-    command.help = command.help and escape(command.help)
+    command.help = command.help and escape(_unfolded(command.help))
     for parameter in command.params:
         if getattr(parameter, "help", None):
             parameter.help = escape(parameter.help)

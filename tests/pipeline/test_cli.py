@@ -74,6 +74,13 @@ def test_help_of_a_command_imports_no_library_that_works(names: tuple[str, ...])
 
 
 @pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
+def test_help_breaks_no_line_where_the_code_does(one: LazyCommand) -> None:
+    command = one.load()
+    for it in (command, *getattr(command, "commands", {}).values()):
+        assert "\n" not in it.help.replace("\n\n", "")
+
+
+@pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
 def test_the_list_says_of_a_command_what_it_says_itself(one: LazyCommand) -> None:
     command = one.load()
     assert command.name == one.name
