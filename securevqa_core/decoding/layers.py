@@ -1,6 +1,8 @@
-"""Owns refusing packets of H.264 or HEVC that hold layers or views beside the one that is decoded."""
+"""Owns refusing packets of H.264, HEVC or AV1 that hold layers or views beside the one that is decoded."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -13,20 +15,40 @@ __all__ = ["check_layers"]
 
 _H264_EXTENSIONS = frozenset([20, 21])  # slices of further layers and views (ITU-T H.264, table 7-1)
 _HEVC_SLICES = range(32)
+_AV1_PICTURES = frozenset([3, 4, 6, 7])  # frame headers and tiles (AV1 specification, section 6.2.2)
+_HAS_EXTENSION, _HAS_SIZE = 4, 2  # flags of an OBU's header, section 5.3.2
+
+
+def may_change_anywhere(context: VideoCodecContext) -> bool:
+    """Tell whether every packet is to be checked, and not those alone that decoding begins with.
+
+    Of AV1 the highest layer is shown wherever there is one, and its packets are quickly checked.
+    """
+    return context.codec.canonical_name == "av1"
 
 
 def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> None:
-    """Refuse a packet with slices that are left out by who decodes the base layer, as FFmpeg does.
+    """Refuse a packet with pictures of a further layer or view.
+
+    FFmpeg decodes the base layer of H.264 and HEVC alone. Of AV1 it gives the highest spatial layer of the
+    first operating point, or all of them where none is told; what a player shows is its choice.
 
     Args:
-        packet: of any codec; others than H.264 and HEVC have none that FFmpeg would leave out.
+        packet: of any codec; others than these three have none.
         context: what decodes it.
 
     Raises:
         DecodeError: display_not_understood.
     """
-    is_further = _TESTS.get(context.codec.canonical_name)
-    if is_further and any(map(is_further, units(bytes(packet), length_bytes_of(context)))):
+    name = context.codec.canonical_name
+    if name == "av1":
+        is_layered = _has_spatial_layers(memoryview(packet))
+    else:
+        is_further = _TESTS.get(name)
+        is_layered = is_further is not None and any(
+            map(is_further, units(bytes(packet), length_bytes_of(context)))
+        )
+    if is_layered:
         raise not_understood("further layers, views or alpha beside the layer that is decoded")
 
 
@@ -37,6 +59,29 @@ def _is_h264_extension(unit: bytes) -> bool:
 def _is_slice_of_further_layer(unit: bytes) -> bool:
     layer = (unit[0] & 1) << 5 | unit[1] >> 3 if len(unit) > 1 else 0  # ITU-T H.265, section 7.3.1.2
     return unit[0] >> 1 & 0x3F in _HEVC_SLICES and layer > 0
+
+
+def _has_spatial_layers(content: memoryview) -> bool:
+    return any(kind in _AV1_PICTURES and layer > 0 for kind, layer in _open_bitstream_units(content))
+
+
+def _open_bitstream_units(content: memoryview) -> Iterator[tuple[int, int]]:
+    """Yield kind and spatial layer of the OBUs of a temporal unit (AV1 specification, section 5.3)."""
+    at = 0
+    while at + 1 < len(content):
+        header, extension = content[at], content[at + 1]
+        layer = extension >> 3 & 3 if header & _HAS_EXTENSION else 0
+        at += 2 if header & _HAS_EXTENSION else 1
+        yield header >> 3 & 15, layer
+        if not header & _HAS_SIZE:
+            return
+        size = shift = 0
+        while at < len(content):
+            size |= (content[at] & 127) << shift
+            shift, at = shift + 7, at + 1
+            if not content[at - 1] & 128:
+                break
+        at += size
 
 
 _TESTS = {"h264": _is_h264_extension, "hevc": _is_slice_of_further_layer}

@@ -21,7 +21,7 @@ from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
 from securevqa_core.decoding.frame_index import FrameIndex, jumps_in
 from securevqa_core.decoding.harmless import touch_no_pixel
-from securevqa_core.decoding.layers import check_layers
+from securevqa_core.decoding.layers import check_layers, may_change_anywhere
 from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
@@ -257,8 +257,9 @@ def _decode(
     context.skip_frame, context.copy_opaque = "DEFAULT", True
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
         wanted_times = None
+    checks_all = may_change_anywhere(context)
     for number, packet in enumerate(_packets(container, stream)):
-        if packet.is_keyframe or number < _NUM_CHECKED:
+        if packet.is_keyframe or number < _NUM_CHECKED or checks_all:
             check_layers(packet, context)
         packet.opaque = mark.next_place()
         if wanted_times is not None:

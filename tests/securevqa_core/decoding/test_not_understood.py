@@ -10,6 +10,7 @@ from pathlib import Path
 import dovi
 import media
 import numpy as np
+import obus
 import pytest
 from mp4boxes import add_to_entry, box, dolby_vision, find, full_box
 from PIL import Image
@@ -74,6 +75,20 @@ def _sliced(name: str, options: str, unit: bytes) -> Make:
         return raw
 
     return make
+
+
+def _av1(change: Callable[[list[bytes]], list[bytes]]) -> Make:
+    """Thirty-two pictures in one group, whose packets are put together anew."""
+
+    def make(plain: Path, folder: Path) -> Path:
+        encoder = "-vf loop=3:8 -frames:v 32 -c:v libaom-av1 -cpu-used 8 -lag-in-frames 0 -g 99"
+        return obus.rewritten(_copied("av1.mkv", encoder)(plain, folder), folder / "made.mkv", change)
+
+    return make
+
+
+def _layers_late(packets: list[bytes]) -> list[bytes]:
+    return packets[:20] + obus.in_pairs(packets[20:])
 
 
 def _with_rpu(*, profile: int, is_full_range: bool) -> Make:
@@ -170,6 +185,8 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "views, Apple": (_hevc(_boxed(box(b"vexu", box(b"eyes", full_box(b"stri", b"\3"))))), "vexu"),
     "layers, H.264": (_sliced("made.h264", "-c copy", b"\x74\x80\x01\x02\x03"), "further layers"),
+    "layers, AV1": (_av1(obus.in_pairs), "further layers"),
+    "layers from the middle on, AV1": (_av1(_layers_late), "further layers"),
     "gain map, Adobe": (_jpeg(b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'), "a gain map"),
     "gain map, Apple": (_jpeg(b"urn:com:apple:photo:2020:aux:hdrgainmap"), "a gain map"),
     "a slanted picture": (_copied("made.mp4", "-c copy", "-display_rotation 30"), "no quarter turn"),
@@ -201,6 +218,7 @@ SCORED: dict[str, Make] = {
     "mono, MP4": _boxed(full_box(b"st3d", b"\0")),
     "JPEG": _jpeg(b"http://ns.adobe.com/photoshop/1.0/"),
     "AVIF": _copied("made.avif", "-frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1"),
+    "temporal layers, AV1": _av1(obus.temporal_layers),
     "a large picture": _matrix(2, 0, 0, 0, 2, 0, 40, 30, 1),
     "a stretch for the shape of pixels": _matrix(2, 0, 0, 0, 1, 0, 0, 0, 1, keeps_aspect=False),
     "a terminator": _boxed(bytes(4)),
