@@ -41,7 +41,7 @@ class Rhythm:
     """
 
     frames_per_picture: Fraction
-    phase: int | None = None  # frame 0 is as if so many had gone before it; None: pictures stay unevenly
+    phase: int | None = None  # frame 0 is as if so many had gone before it; None: in no rhythm
 
 
 NO_REPEATS = Rhythm(frames_per_picture=Fraction(1))
@@ -108,6 +108,30 @@ class Clock:
             starts = (frames if self.starts is None else self.starts) / float(size)
         return replace(self, num_moments=max(1, round(self.num_moments / size)), starts=starts)
 
+    def without_repeats(
+        self, rhythm: Rhythm, looked_at: NDArray[np.int64], repeated: NDArray[np.int64]
+    ) -> Clock:
+        """Return a clock of which a moment is a picture, where it is known which frames repeat one.
+
+        A picture stays for as long as the one of its frames that stays longest. Between the stretches that
+        were looked at time goes as the rhythm has it.
+
+        Args:
+            rhythm: without a phase.
+            looked_at: (k,) frames of which it is known, ascending.
+            repeated: (m,) those of them that show the picture before them, ascending.
+        """
+        frames = np.arange(self.num_frames, dtype=np.float64)
+        old = np.append(frames if self.starts is None else self.starts, self.num_moments)
+        stays = _stays_of_pictures(np.diff(old), repeated)
+        starts = old[:-1] / float(rhythm.frames_per_picture)
+        for stretch in np.split(looked_at, np.flatnonzero(np.diff(looked_at) > 1) + 1):
+            first, end = int(stretch[0]), int(stretch[-1]) + 1
+            ends = starts[first] + np.cumsum(stays[first:end])
+            starts[first + 1 : end] = ends[:-1]
+            starts[end:] = starts[end:].clip(min=ends[-1])
+        return replace(self, num_moments=max(1, round(float(starts[-1] + stays[-1]))), starts=starts)
+
 
 def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.float64]:
     """Return when frames begin, in pictures: k to k + 1 for all that show picture k, the first of them 0."""
@@ -116,6 +140,17 @@ def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np
     end = -(-(pictures + 1) * size.numerator // size.denominator)
     starts: NDArray[np.float64] = pictures - pictures[0] + (frames - first) / (end - first)
     return starts
+
+
+def _stays_of_pictures(stays: NDArray[np.float64], repeated: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return for how long frames stay, (num_frames,), where all that show a picture share one's time."""
+    is_first = np.ones(len(stays), dtype=np.bool_)
+    is_first[repeated[repeated > 0]] = False
+    firsts = np.flatnonzero(is_first)
+    longest, together = np.maximum.reduceat(stays, firsts), np.add.reduceat(stays, firsts)
+    shares = longest / np.where(together > 0, together, 1.0)
+    shared: NDArray[np.float64] = stays * np.repeat(shares, np.diff(np.append(firsts, len(stays))))
+    return shared
 
 
 def constant_clock(num_frames: int, seconds: float | None = None) -> Clock:

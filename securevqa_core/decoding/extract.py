@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import decord_backend, pyav_backend
 from securevqa_core.decoding.backend import Backend, BackendName, Decoder, FoundFrame, OpenVideo
-from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm
+from securevqa_core.decoding.clock import NO_REPEATS, Clock
 from securevqa_core.decoding.collect import (
     INTERLACED,
     MAX_DAMAGED_SHARE,
@@ -33,7 +33,7 @@ from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
 from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
-from securevqa_core.whole_frames import WholeSink, whole_plan
+from securevqa_core.whole_frames import WholePlan, WholeSink, whole_plan
 
 __all__ = [
     "MAX_DAMAGED_SHARE",
@@ -46,12 +46,15 @@ __all__ = [
 ]
 
 _MAX_MISSING = 0.02  # of the frames asked for; past it, whether packets are frames is looked at again
+_MARGIN = 8  # frames that are looked at around one that is wanted, where pictures repeat in no rhythm
 _BACKENDS: dict[BackendName, Backend] = {
     "pyav": pyav_backend.read_frames,
     "decord": decord_backend.read_frames,
 }
 # Failures of a backend, not of the file: another may do better. Damage is none of them, as decord hides it.
 _BACKEND_FAILURES = frozenset({"decode_failed", "no_frames"})
+
+Pictures = Callable[[Clock], Clock]  # -> the clock whose moments are pictures, however many frames show each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,16 +140,41 @@ def _index(
     container: InputContainer,
     stream: VideoStream,
     descriptor: int,
-    rhythm: Rhythm = NO_REPEATS,
+    pictures: Pictures | None = None,
+    *,
+    closely: bool = False,
 ) -> FrameIndex:
+    """List the frames; of a film those that are needed.
+
+    Args:
+        request: what to take.
+        container: of the file.
+        stream: of it.
+        descriptor: of the file.
+        pictures: makes of a film's clock one whose moments are pictures; None: every frame is one.
+        closely: frames around those that are wanted are looked at too.
+    """
+
     def choose(clock: Clock) -> NDArray[np.int64]:
-        wanted = wanted_frames(clock.coarser(rhythm), request.sampling, request.draws)
+        of_pictures = clock if pictures is None else pictures(clock)
+        wanted = wanted_frames(of_pictures, request.sampling, request.draws)
+        if closely:
+            return _around(wanted, clock.num_frames)
         return wanted if request.rendition is None else whole_segments(wanted, clock)
 
     if request.sampling.has_statistics:  # which look at nearly all frames
         return index_frames(container, stream)
     film = index_film(container, stream, descriptor, choose)
     return film if film is not None else index_frames(container, stream)
+
+
+def _around(frames: NDArray[np.int64], num_frames: int) -> NDArray[np.int64]:
+    """Return frames, (k,) ascending, with those around them and between those that are near one another."""
+    gaps = np.flatnonzero(np.diff(frames) > 2 * _MARGIN)
+    firsts, lasts = frames[np.append(0, gaps + 1)] - _MARGIN, frames[np.append(gaps, -1)] + _MARGIN
+    stretches = [np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
+    around = np.unique(np.concatenate(stretches))
+    return around[(around >= 0) & (around < num_frames)]
 
 
 def _extract_unchecked(
@@ -166,24 +194,47 @@ def _extract(
         if counted is not None:
             video = replace(video, index=counted)
             collector, watch = _collect(video, request, sink, read_frames)
-    rhythm = watch.rhythm(video_info(video.stream, video.index).fps)
-    if rhythm != NO_REPEATS:
-        video = _with_pictures(video, request, rhythm)
+    if (pictures := _pictures(video, request, sink, read_frames, watch)) is not None:
+        video = _with_pictures(video, request, pictures)
         collector, _ = _collect(video, request, sink, read_frames)
     return _finished(video, collector, name)
 
 
-def _with_pictures(video: OpenVideo, request: DecodeRequest, rhythm: Rhythm) -> OpenVideo:
+def _pictures(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, read_frames: Backend, watch: RepeatWatch
+) -> Pictures | None:
+    """Return what makes of the video's clock one whose moments are pictures; None where every frame is one.
+
+    Where they repeat in no rhythm, the frames around those that will be wanted are all looked at.
+    """
+    fps = video_info(video.stream, video.index).fps
+    rhythm = watch.rhythm(fps)
+    if rhythm == NO_REPEATS:
+        return None
+    if rhythm.phase is not None:
+        return lambda clock: clock.coarser(rhythm)
+    about = _with_pictures(video, request, lambda clock: clock.coarser(rhythm), closely=True)
+    looked_at = _around(_collector(about, request, sink)[0].wanted, video.index.num_frames)
+    closer = RepeatWatch()
+    for found in read_frames(about, looked_at):
+        closer.add(found.number, found.picture)
+    repeated = closer.repeated(fps)
+    return lambda clock: clock.without_repeats(rhythm, looked_at, repeated)
+
+
+def _with_pictures(
+    video: OpenVideo, request: DecodeRequest, pictures: Pictures, *, closely: bool = False
+) -> OpenVideo:
     """Return the video with a clock whose moments are pictures, however many frames show each."""
     index = video.index
     if index.numbers is not None:  # of a film, other frames have to be known
-        index = _index(request, video.container, video.stream, video.descriptor, rhythm)
-    return replace(video, index=replace(index, clock=index.moments.coarser(rhythm)))
+        index = _index(request, video.container, video.stream, video.descriptor, pictures, closely=closely)
+    return replace(video, index=replace(index, clock=pictures(index.moments)))
 
 
-def _collect(
-    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, read_frames: Backend
-) -> tuple[Collector, RepeatWatch]:
+def _collector(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None
+) -> tuple[Collector, WholePlan | None]:
     info, clock = video_info(video.stream, video.index), video.index.moments
     check_duration(info)
     whole = None if sink is None else whole_plan(clock.num_moments, info.fps, request.sampling)
@@ -197,9 +248,17 @@ def _collect(
         whole=whole,
         takes_glances=request.takes_glances,
     )
+    return collector, whole
+
+
+def _collect(
+    video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, read_frames: Backend
+) -> tuple[Collector, RepeatWatch]:
+    collector, whole = _collector(video, request, sink)
     watch = RepeatWatch()
     if sink is not None and whole is not None:
-        sink.begin(clock.num_moments, info.fps)
+        info = video_info(video.stream, video.index)
+        sink.begin(video.index.moments.num_moments, info.fps)
     wanted = set(collector.wanted.tolist())
 
     def watched(video: OpenVideo, frames: NDArray[np.int64]) -> Iterator[FoundFrame]:

@@ -3,9 +3,9 @@
     differences   0 0 0 5 0 0 0 6 0 0 0 5    four frames a picture
     differences   0 5 0 0 6 0 5 0 0 5 0 6    five frames for two pictures: film at 60 frames a second
     differences   0 5 6 0 5 7 0 6 5 0 5 6    three frames for two pictures: every third frame repeats
+    differences   6 5 0 7 6 6 5 0 0 6 5 7    in no rhythm: each repeated frame is looked for
 
-Only what repeats all along and in one rhythm counts. A picture that is held in moving content is a freeze to
-whoever watches, and stays one; so does content that was drawn at an uneven rate.
+A picture that is held in moving content for longer than 2/15 s is a freeze to whoever watches, and stays one.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _MIN_MOVING = 0.5  # of the changes that the rhythm asks for, and
 _MIN_CHANGED = 0.6  # grey levels, their mean: less is how encoders refresh what does not move
 # Of all differences, where any rhythm has a repeated picture, and where it has the next one: looked at first.
 _QUANTILES = (0.2, 0.95)
-# Of what was drawn at an uneven rate.
-_MIN_UNEVEN_FPS = 40.0  # below, a picture that stays for a frame more is seen to
-_UNEVEN_REACH = 8  # frames
-_MAX_UNEVEN = 4  # frames that a picture stays; more is a picture that is held
-_MIN_STAY = 1.4  # frames, on average
-_MIN_CLEAR = 0.9  # of the frames are a repeated or another picture, and nothing between
+# Of what repeats in no rhythm.
+_MAX_STAY_SECONDS = 2 / 15  # a picture that stays for longer is held
+_MIN_REACH = 4  # frames to either side, among which another picture has to come
+_MIN_MOVING_LEVEL = 0.3  # grey levels
+_MIN_REPEATS, _MIN_SHARE_REPEATED = 5, 0.04  # of the pairs in moving content: fewer are stumbles, or chance
+_LIKE_KNOWN = 0.35  # as `_LIKE`, of a file of which it is known that it repeats
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
 
@@ -71,28 +71,47 @@ class RepeatWatch:
     def rhythm(self, frames_per_second: float | None) -> Rhythm:
         """Return how many frames show one picture, all along; `NO_REPEATS` where they do not repeat."""
         rhythm = self._even()
-        if rhythm == NO_REPEATS and frames_per_second is not None and frames_per_second >= _MIN_UNEVEN_FPS:
-            return self._uneven()
-        return rhythm
+        return self._uneven(frames_per_second) if rhythm == NO_REPEATS else rhythm
 
-    def _uneven(self) -> Rhythm:
-        """Return the mean number of frames a picture, of what was drawn at an uneven rate and made constant.
+    def repeated(self, frames_per_second: float | None) -> NDArray[np.int64]:
+        """Return the frames, (k,) ascending, that show the picture before them once more."""
+        places, shares = self._shares(frames_per_second)
+        frames = places[shares <= _LIKE_KNOWN] + 1
+        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+        short = [run for run in runs if len(run) < _max_stay(frames_per_second)]
+        return np.concatenate(short) if short else frames[:0]
 
-        At such rates nobody sees for how many frames a picture stays. One that stays for long is held.
+    def _uneven(self, frames_per_second: float | None) -> Rhythm:
+        """Return the mean number of frames a picture, where many are repeated in no rhythm.
+
+        Motion that falters has as many differences between the two kinds as small ones.
         """
-        pairs = [(place, difference) for place, after, difference in self._pairs if after == place + 1]
-        if len(pairs) < 2 * _MIN_CHANGES:
+        _, shares = self._shares(frames_per_second)
+        num_repeated = int((shares <= _LIKE).sum())
+        num_unclear = int((shares <= 2 * _LIKE).sum()) - num_repeated
+        if num_repeated < max(_MIN_REPEATS, _MIN_SHARE_REPEATED * len(shares), num_unclear):
             return NO_REPEATS
+        return Rhythm(frames_per_picture=Fraction(len(shares), len(shares) - num_repeated))
+
+    def _shares(self, frames_per_second: float | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the frames in moving content, (k,) ascending, and by how much the next one differs.
+
+        That is a share, (k,), of what others near differ by: of the most to one side, or to the other where
+        it is less, so that neither a cut nor a picture that is held sets it.
+        """
+        pairs = sorted((place, difference) for place, after, difference in self._pairs if after == place + 1)
+        max_stay = _max_stay(frames_per_second)
+        if not pairs or max_stay < 2:
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
         places, differences = (np.array(column) for column in zip(*pairs, strict=True))
-        near = np.abs(places[:, None] - places) <= _UNEVEN_REACH
-        levels = np.where(near, differences, 0.0).max(axis=1)
-        is_clear = (differences <= _LIKE / 2 * levels) | (differences >= 2 * _LIKE * levels)
-        changed = places[(differences >= 2 * _LIKE * levels) & (levels >= _MIN_CHANGED)]
-        stays = np.diff(changed)
-        stays = stays[stays <= _MAX_UNEVEN]
-        if is_clear.mean() < _MIN_CLEAR or len(stays) < _MIN_CHANGES or stays.mean() < _MIN_STAY:
-            return NO_REPEATS
-        return Rhythm(frames_per_picture=Fraction(float(stays.mean())).limit_denominator(100))
+        reach = max(_MIN_REACH, max_stay)
+        before, after = (
+            _highest_near(places, places, differences, first=first, last=first + reach - 1)
+            for first in (-reach, 1)
+        )
+        levels = np.minimum(before, after)
+        is_moving = levels >= _MIN_MOVING_LEVEL
+        return places[is_moving], differences[is_moving] / levels[is_moving]
 
     def _even(self) -> Rhythm:
         if len(self._pairs) < _MIN_CHANGES:
@@ -135,12 +154,12 @@ def _share_kept(
     if len(repeated) < _MIN_REPEATED * len(places) or not is_next.any():
         return 0.0
     changes = differences[is_next]
-    levels = _highest_near(places[repeated], places[is_next], changes, reach=reach)
+    levels = _highest_near(places[repeated], places[is_next], changes, first=-reach, last=reach)
     alike = differences[repeated] <= _LIKE * levels
     is_still = np.maximum(differences[repeated], levels) < _LIKE * _MIN_CHANGED
     if (alike | is_still).mean() < _MIN_SHARE:
         return 0.0
-    noise = _highest_near(places[is_next], places[repeated], differences[repeated], reach=reach)
+    noise = _highest_near(places[is_next], places[repeated], differences[repeated], first=-reach, last=reach)
     standing = changes[(changes * _LIKE >= noise) & (changes > 0)]
     if len(standing) < max(_MIN_CHANGES, _MIN_MOVING * len(changes)) or standing.mean() < _MIN_CHANGED:
         return 0.0
@@ -148,20 +167,31 @@ def _share_kept(
 
 
 def _highest_near(
-    places: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[np.float64], *, reach: int
+    places: NDArray[np.int64],
+    others: NDArray[np.int64],
+    values: NDArray[np.float64],
+    *,
+    first: int,
+    last: int,
 ) -> NDArray[np.float64]:
-    """Return, (k,), the highest of `values` within `reach` of each of `places`; 0 where there is none.
+    """Return, (k,), the highest of `values` from `first` to `last` of each place; 0 where there is none.
 
     Args:
         places: (k,).
         others: (m,) where `values` lie, ascending.
         values: (m,), none below 0.
-        reach: frames.
+        first: frames, to be added to a place.
+        last: likewise.
     """
-    first = np.searchsorted(others, places - reach)
-    end = np.searchsorted(others, places + reach, side="right")
-    highest = np.maximum.reduceat(np.append(values, 0.0), np.stack([first, end], axis=-1).ravel())[::2]
-    return np.where(first < end, highest, 0.0)
+    begin = np.searchsorted(others, places + first)
+    end = np.searchsorted(others, places + last, side="right")
+    highest = np.maximum.reduceat(np.append(values, 0.0), np.stack([begin, end], axis=-1).ravel())[::2]
+    return np.where(begin < end, highest, 0.0)
+
+
+def _max_stay(frames_per_second: float | None) -> int:
+    """Return for how many frames a picture may stay that is not held."""
+    return int((frames_per_second or 0.0) * _MAX_STAY_SECONDS + 0.1)
 
 
 def _sparse_luma(picture: VideoFrame) -> NDArray[np.uint8]:

@@ -126,3 +126,33 @@ def test_a_picture_that_is_held_is_no_jump(hold: int) -> None:
 
 def test_nothing_but_jumps_is_a_slow_clock() -> None:
     assert jumps_of(np.arange(20) * 60_000, time_base=1e-3) is None
+
+
+def test_where_repeats_are_known_a_moment_is_a_picture() -> None:
+    stays = np.array([1, 2, 1, 1, 3, 1, 1, 2])
+    pictures = np.repeat(np.arange(8), stays)
+    repeated = np.flatnonzero(np.diff(pictures) == 0) + 1
+    rhythm = Rhythm(frames_per_picture=Fraction(12, 8))
+    clock = constant_clock(12, 0.4).without_repeats(rhythm, np.arange(12), repeated)
+    assert (clock.num_moments, clock.seconds) == (8, 0.4)
+    assert pictures[_every_moment(clock)].tolist() == list(range(8))
+
+
+def test_where_nothing_is_known_pictures_go_on_at_the_mean() -> None:
+    rhythm = Rhythm(frames_per_picture=Fraction(5, 4))
+    repeated = np.array([102, 103, 510])
+    looked_at = np.concatenate([np.arange(100, 110), np.arange(505, 515)])
+    clock = constant_clock(1000).without_repeats(rhythm, looked_at, repeated)
+    assert clock.starts is not None
+    assert clock.num_moments == 800
+    assert (clock.starts[1:] >= clock.starts[:-1]).all()
+    assert clock.starts[[100, 500, 505, 999]].tolist() == [80, 400, 404, pytest.approx(799.2)]
+    assert np.diff(clock.starts)[100:105].tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3, 1])
+
+
+def test_of_a_variable_rate_repeats_add_no_time() -> None:
+    times = np.array([0, 40, 80, 120, 160, 200, 1200, 1240, 1280])  # a picture is held for a second
+    clock = clock_of(times, time_base=0.001)
+    rhythm = Rhythm(frames_per_picture=Fraction(4, 3))
+    shorter = clock.without_repeats(rhythm, np.arange(9), np.array([1, 4]))
+    assert shorter.num_moments == clock.num_moments - 2

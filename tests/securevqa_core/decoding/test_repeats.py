@@ -16,13 +16,17 @@ WINDOWS = [start + frame for start in range(0, 800, 100) for frame in range(16)]
 
 
 def _watched(shown: np.ndarray, frames: list[int], *, noise: int = 0) -> Rhythm:
+    return _watch(shown, frames, noise=noise).rhythm(60.0)
+
+
+def _watch(shown: np.ndarray, frames: list[int], *, noise: int = 0) -> RepeatWatch:
     """Watch frames of which number k shows picture `shown[k]`: bars that move, each coded anew."""
     rng, watch = np.random.default_rng(1), RepeatWatch()
     bars = np.tile(np.repeat(rng.integers(40, 200, 40), 4), (64, 1))
     for frame in frames:
-        pixels = np.roll(bars, 3 * int(shown[frame]), axis=1) + rng.integers(-noise, noise + 1, bars.shape)
+        pixels = np.roll(bars, round(3 * shown[frame]), axis=1) + rng.integers(-noise, noise + 1, bars.shape)
         watch.add(frame, VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="gray"))
-    return watch.rhythm(60.0)
+    return watch
 
 
 @pytest.mark.parametrize("rhythm", ["4/3", "3/2", "2", "12/5", "5/2", "3", "4", "5", "8"])
@@ -43,8 +47,47 @@ def test_what_moves_with_every_frame_has_no_rhythm(noise: int) -> None:
     assert _watched(np.arange(1000), WINDOWS, noise=noise) == NO_REPEATS
 
 
-def test_film_at_30_frames_a_second_has_stumbles_and_no_rhythm() -> None:
-    assert _watched((np.arange(1000) * 4 // 5), WINDOWS) == NO_REPEATS
+@pytest.mark.parametrize("rhythm", ["5/4", "6/5", "25/22", "15/11"])
+def test_other_rhythms_repeat_some_frames(rhythm: str) -> None:
+    shown = (np.arange(2000) / Fraction(rhythm)).astype(int)
+    found = _watched(shown, WINDOWS)
+    assert found.phase is None
+    assert float(found.frames_per_picture) == pytest.approx(float(Fraction(rhythm)), rel=0.05)
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_each_frame_that_repeats_in_no_rhythm_is_found(noise: int) -> None:
+    stays = NOISE.choice([1, 1, 1, 2, 3], 200)
+    shown = np.repeat(np.arange(200), stays)
+    watch = _watch(shown, list(range(len(shown))), noise=noise)
+    assert watch.rhythm(30.0).phase is None
+    is_repeat = (np.diff(shown) == 0) & (shown[1:] > 0) & (shown[1:] < 199)  # others lie before and after
+    assert watch.repeated(30.0).tolist() == (np.flatnonzero(is_repeat) + 1).tolist()
+
+
+def test_a_freeze_among_repeats_is_held() -> None:
+    shown = np.repeat(np.arange(200), np.where(np.arange(200) == 100, 5, 1 + (np.arange(200) % 7 == 0)))
+    watch = _watch(shown, list(range(len(shown))))
+    freeze = np.flatnonzero(shown == 100)
+    assert watch.rhythm(30.0) != NO_REPEATS
+    assert not np.isin(freeze, watch.repeated(30.0)).any()
+
+
+def test_few_stumbles_are_no_repeats() -> None:
+    shown = np.repeat(np.arange(1000), 1 + (np.arange(1000) % 40 == 0))
+    assert _watched(shown, WINDOWS) == NO_REPEATS
+
+
+def test_motion_that_falters_is_no_repeats() -> None:
+    """As many small steps as smallest ones: a hand that shakes, and no picture twice."""
+    steps = NOISE.choice([1, 3, 12, 12, 12, 12], 1000)
+    shown = np.cumsum(steps) / 3
+    assert _watched(shown, WINDOWS) == NO_REPEATS
+
+
+def test_at_low_rates_a_picture_that_stays_is_seen_to() -> None:
+    shown = (np.arange(2000) / Fraction(5, 4)).astype(int)
+    assert _watch(shown, WINDOWS).rhythm(12.0) == NO_REPEATS
 
 
 def test_a_freeze_in_moving_content_is_no_rhythm() -> None:
@@ -64,10 +107,12 @@ def test_a_still_or_a_slide_show_has_no_rhythm() -> None:
     assert _watched(np.arange(1000) // 100 * 7, list(range(1000))) == NO_REPEATS
 
 
-def test_one_window_that_moves_with_every_frame_is_no_rhythm() -> None:
+def test_a_rhythm_that_ends_is_none_but_its_repeats_are_found() -> None:
     shown = np.arange(1000) // 4
     shown[400:] = 100 + np.arange(600)
-    assert _watched(shown, WINDOWS) == NO_REPEATS
+    assert _watched(shown, WINDOWS).phase is None
+    repeated = _watch(shown, list(range(1000))).repeated(30.0)
+    assert repeated.tolist() == [frame for frame in range(4, 400) if frame % 4]
 
 
 def test_every_second_frame_alone_proves_no_rhythm_of_two() -> None:

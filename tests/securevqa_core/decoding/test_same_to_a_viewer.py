@@ -21,6 +21,7 @@ from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHAN
 MAX_POINTS = 3.0
 COARSE = "scale=48:-2,scale=320:-2"
 FREEZE = "loop=20:1:30,setpts=N/25/TB"
+TWICE = "setpts=(N+floor(N/5)+floor(N/7))/30/TB,fps=30"  # every fifth picture, and every seventh
 UNEVEN = "settb=1/1000,setpts='PTS+12*sin(N*0.7)+if(gt(N,40),(N-40)*9,0)'"
 GOOD_AND_BAD = (
     "[0:v]trim=end_frame=400,settb=1/1000,setpts=N[a];[1:v]settb=1/1000,setpts=N*200[b];"
@@ -204,6 +205,22 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "every third picture twice": lambda made: (
         made.encode("rep20in30.mp4", f"-vf {COARSE},fps=20,fps=30 {X264}"),
         made.encode("rep20.mp4", f"-vf {COARSE},fps=20 {X264}"),
+    ),
+    "film at 30 frames a second": lambda made: (
+        made.encode("film30.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
+        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
+    ),
+    "every eighth picture twice": lambda made: (
+        made.encode("rep27.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=27 -r 27 {X264}"),
+        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
+    ),
+    "pictures twice in no rhythm": lambda made: (
+        made.encode("unrhythmic.mp4", f"-vf {COARSE},{TWICE} -r 30 {X264}"),
+        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
+    ),
+    "a freeze in film at 30 frames a second": lambda made: (
+        made.encode("frozen30.mp4", f"-vf {FREEZE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
+        made.encode("frozen24.mp4", f"-vf {FREEZE} {X264}"),
     ),
     "a freeze in 25 in 50": lambda made: (
         made.encode("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
