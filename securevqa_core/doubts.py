@@ -27,7 +27,7 @@ SIZE_CHANGES = (
     "size_changes:"  # all pictures were scaled to the size of one, and players show each at its own
 )
 EDITS_HIDE = "edits_hide:"  # some players pass over edit lists, and show what they cut out
-CLOCK_JUMPS = "clock_jumps:"  # some players hold a picture for as long, others go on
+CLOCK_JUMPS = "clock_jumps:"  # some players hold a picture for as long, or drop some; others go on
 SUBTITLES_COVER = "subtitles_cover:"  # players draw them unasked, anywhere and of any size
 _DAMAGED = "damaged_frames:"  # N of M sampled frames
 _SHORT = "stream_short:"  # N of M declared frames or seconds are present

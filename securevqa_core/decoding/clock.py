@@ -16,7 +16,16 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_REPEATS", "Clock", "Jumps", "Rhythm", "clock_of", "constant_clock", "jumps_of"]
+__all__ = [
+    "MAX_BACK_SECONDS",
+    "NO_REPEATS",
+    "Clock",
+    "Jumps",
+    "Rhythm",
+    "clock_of",
+    "constant_clock",
+    "jumps_of",
+]
 
 _MAX_STRAY = 0.5  # of a frame's time, to either side of its place at constant rate
 _LONG_LAST = 1.5  # times the usual; a last frame that is to stay on screen longer counts for that long
@@ -29,7 +38,7 @@ _MIN_FRAME_SECONDS = 1 / 1100  # of constant rate; cameras give a thousand frame
 _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
 _MAX_MOMENTS = 1 << 53
 # Seconds, to either side, that FFmpeg's programs take for a clock that was set anew.
-_MAX_BACK, _MAX_AHEAD = 0.1, 10.0
+MAX_BACK_SECONDS, _MAX_AHEAD = 0.1, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +213,7 @@ def jumps_of(times: NDArray[np.int64], *, time_base: float) -> Jumps | None:
     """
     steps = np.diff(times)
     is_ahead = steps > _MAX_AHEAD / time_base
-    is_jump = is_ahead | (steps < -_MAX_BACK / time_base)
+    is_jump = is_ahead | (steps < -MAX_BACK_SECONDS / time_base)
     usual = steps[~is_jump & (steps > 0)]
     if not is_jump.any() or not len(usual):
         return None

@@ -50,6 +50,8 @@ def header_warnings(
         warnings += _track_changes(container, stream, index, descriptor)
     if index.seconds_ahead:
         warnings.append(f"{CLOCK_JUMPS} {index.seconds_ahead:.0f} s ahead, of which no picture is shown")
+    if index.seconds_back:
+        warnings.append(f"{CLOCK_JUMPS} {index.seconds_back:.0f} s back, to before pictures that were shown")
     return warnings + _covers(container)
 
 

@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from securevqa_core.decoding.clock import Clock, Jumps, clock_of, constant_clock, jumps_of
+from securevqa_core.decoding.clock import MAX_BACK_SECONDS, Clock, Jumps, clock_of, constant_clock, jumps_of
 from securevqa_core.decoding.probe import demuxed, reason_of
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import VideoInfo
@@ -46,6 +46,9 @@ class FrameIndex:
     end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
     has_late_streams: bool = False  # some begin after what was looked at as the file was opened
     seconds_ahead: float = 0.0  # that the clock jumped, which nobody is taken to watch
+    seconds_back: float = (
+        0.0  # that it jumped where clocks do not turn: what is seen of both parts is not known
+    )
 
     @property
     def moments(self) -> Clock:
@@ -189,9 +192,17 @@ def _index(container: InputContainer, stream: VideoStream, packets: _Packets) ->
         order=order,
         last_duration=last_duration,
         seconds_ahead=0.0 if jumps is None else jumps.seconds_ahead,
+        seconds_back=_seconds_back(packets.dts, stream) if jumps is None else 0.0,
         end_of_others=packets.end_of_others,
         has_late_streams=packets.has_late_streams,
     )
+
+
+def _seconds_back(dts: list[int | None], stream: VideoStream) -> float:
+    """Return by how much a packet is to be decoded before the last one, at most; 0 where it is little."""
+    times = np.array([time for time in dts if time is not None], dtype=np.int64)
+    back = float(-np.diff(times, prepend=times[:1]).min(initial=0)) * _time_base(stream)
+    return back if back > MAX_BACK_SECONDS else 0.0
 
 
 def _time_base(stream: VideoStream) -> float:

@@ -19,15 +19,7 @@ _AV1_PICTURES = frozenset([3, 4, 6, 7])  # frame headers and tiles (AV1 specific
 _HAS_EXTENSION, _HAS_SIZE = 4, 2  # flags of an OBU's header, section 5.3.2
 
 
-def may_change_anywhere(context: VideoCodecContext) -> bool:
-    """Tell whether every packet is to be checked, and not those alone that decoding begins with.
-
-    Of AV1 the highest layer is shown wherever there is one, and its packets are quickly checked.
-    """
-    return context.codec.canonical_name == "av1"
-
-
-def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> None:
+def check_layers(packet: Packet[VideoStream], context: VideoCodecContext, *, is_entry: bool) -> None:
     """Refuse a packet with pictures of a further layer or view.
 
     FFmpeg decodes the base layer of H.264 and HEVC alone. Of AV1 it gives the highest spatial layer of the
@@ -36,6 +28,8 @@ def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> Non
     Args:
         packet: of any codec; others than these three have none.
         context: what decodes it.
+        is_entry: decoding may begin there. Other packets are looked at in AV1 alone, where it costs next to
+            nothing.
 
     Raises:
         DecodeError: display_not_understood.
@@ -44,7 +38,7 @@ def check_layers(packet: Packet[VideoStream], context: VideoCodecContext) -> Non
     if name == "av1":
         is_layered = _has_spatial_layers(memoryview(packet))
     else:
-        is_further = _TESTS.get(name)
+        is_further = _TESTS.get(name) if is_entry else None
         is_layered = is_further is not None and any(
             map(is_further, units(bytes(packet), length_bytes_of(context)))
         )

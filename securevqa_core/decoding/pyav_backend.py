@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal
 
 import av
 import numpy as np
@@ -21,7 +22,8 @@ from securevqa_core.decoding.clock import Clock, clock_of
 from securevqa_core.decoding.damage import DamageMark, overheard
 from securevqa_core.decoding.frame_index import FrameIndex, jumps_in
 from securevqa_core.decoding.harmless import touch_no_pixel
-from securevqa_core.decoding.layers import check_layers, may_change_anywhere
+from securevqa_core.decoding.header import not_understood
+from securevqa_core.decoding.layers import check_layers
 from securevqa_core.decoding.probe import demuxed
 from securevqa_core.errors import DecodeError
 
@@ -251,20 +253,21 @@ def _decode(
         entry_time: of the keyframe that was sought. Frames shown before it lack what they are predicted from,
             which is no damage, and later ones are not predicted from them.
         mark: takes note of damage; None: one that nobody else looks at.
+
+    Raises:
+        DecodeError: display_not_understood.
     """
     context, mark, checker = stream.codec_context, mark or DamageMark(), _checker(stream)
     is_first_group = entry_time is not None
     context.skip_frame, context.copy_opaque = "DEFAULT", True
     if context.codec.canonical_name not in _WITH_DISPOSABLE_FRAMES:
         wanted_times = None
-    checks_all = may_change_anywhere(context)
+    place = None
     for number, packet in enumerate(_packets(container, stream)):
-        if packet.is_keyframe or number < _NUM_CHECKED or checks_all:
-            check_layers(packet, context)
+        check_layers(packet, context, is_entry=packet.is_keyframe or number < _NUM_CHECKED)
         packet.opaque = mark.next_place()
         if wanted_times is not None:
-            is_wanted = packet.pts is None or packet.pts in wanted_times
-            context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+            context.skip_frame = _skipped(packet, wanted_times)
         if packet.is_keyframe and packet.pts is not None and packet.pts != entry_time:
             is_first_group = False
         # What was to be forgotten here lies before the keyframe that was sought.
@@ -274,8 +277,16 @@ def _decode(
         if not is_sound and not _is_before(packet.pts, entry_time):
             mark.strike()
         for picture in pictures:
+            if picture.opaque is not None and picture.opaque is place:
+                raise not_understood("several pictures in a packet, of which players show one or another")
+            place = picture.opaque
             if not _is_before(picture.pts, entry_time):
                 yield _Decoded(picture, mark.covers(picture), context.sample_aspect_ratio)
+
+
+def _skipped(packet: Packet[VideoStream], wanted_times: Container[int]) -> Literal["DEFAULT", "NONREF"]:
+    """Return which frames the decoder leaves out."""
+    return "DEFAULT" if packet.pts is None or packet.pts in wanted_times else "NONREF"
 
 
 def _is_before(time: int | None, entry_time: int | None) -> bool:

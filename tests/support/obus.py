@@ -1,4 +1,4 @@
-"""AV1 packets put together anew, with layers that no encoder here makes (AV1 specification, section 5.3)."""
+"""AV1 and VP9 packets put together anew, as no encoder here does (AV1 specification, section 5.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-__all__ = ["in_pairs", "rewritten", "temporal_layers"]
+__all__ = ["in_pairs", "in_superframes", "rewritten", "temporal_layers", "together"]
 
 _DELIMITER, _HAS_EXTENSION = 2, 4
 _PICTURES = (3, 4, 6, 7)
@@ -34,6 +34,27 @@ def in_pairs(packets: list[bytes]) -> list[bytes]:
     return [
         low + b"".join(_layered(high, extension=1 << 3))
         for low, high in zip(packets[::2], packets[1::2], strict=True)
+    ]
+
+
+def together(packets: list[bytes]) -> list[bytes]:
+    """Put every two packets into one, with no word of layers."""
+    return [
+        first + second.removeprefix(b"\x12\0")
+        for first, second in zip(packets[::2], packets[1::2], strict=True)
+    ]
+
+
+def in_superframes(packets: list[bytes]) -> list[bytes]:
+    """Put every two packets of VP9 into one (VP9 specification, annex B)."""
+    marker = bytes([0b110_11_001])  # sizes of four bytes, two of them
+    sizes = [
+        b"".join(len(packet).to_bytes(4, "little") for packet in pair)
+        for pair in zip(packets[::2], packets[1::2], strict=True)
+    ]
+    return [
+        first + second + marker + size + marker
+        for first, second, size in zip(packets[::2], packets[1::2], sizes, strict=True)
     ]
 
 

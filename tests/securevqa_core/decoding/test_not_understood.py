@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,13 @@ def _av1(change: Callable[[list[bytes]], list[bytes]]) -> Make:
     return make
 
 
+def _vp9_pairs(plain: Path, folder: Path) -> Path:
+    source = _copied("vp9.mkv", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0")(
+        plain, folder
+    )
+    return obus.rewritten(source, folder / "made.mkv", obus.in_superframes)
+
+
 def _layers_late(packets: list[bytes]) -> list[bytes]:
     return packets[:20] + obus.in_pairs(packets[20:])
 
@@ -124,6 +132,18 @@ def _mesh(plain: Path, folder: Path) -> Path:
     content, equirectangular = path.read_bytes(), b"\x76\x71\x81\x01"
     assert content.count(equirectangular) == 1
     path.write_bytes(content.replace(equirectangular, b"\x76\x71\x81\x03"))
+    return path
+
+
+def _animated_png(_: Path, folder: Path) -> Path:
+    """One that browsers move, and that begins with another picture and with many words."""
+    first, second = (Image.new("RGB", (64, 64), colour) for colour in ("white", "red"))
+    path = folder / "animated.png"
+    first.save(path, save_all=True, append_images=[second, first], default_image=True)
+    content, head = path.read_bytes(), 33  # signature and IHDR
+    words = b"tEXtComment\0" + bytes([120]) * 100_000
+    chunk = struct.pack(">I", len(words) - 4) + words + struct.pack(">I", zlib.crc32(words))
+    path.write_bytes(content[:head] + chunk + content[head:])
     return path
 
 
@@ -187,6 +207,9 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "layers, H.264": (_sliced("made.h264", "-c copy", b"\x74\x80\x01\x02\x03"), "further layers"),
     "layers, AV1": (_av1(obus.in_pairs), "further layers"),
     "layers from the middle on, AV1": (_av1(_layers_late), "further layers"),
+    "two pictures a packet, AV1": (_av1(obus.together), "several pictures in a packet"),
+    "two pictures a packet, VP9": (_vp9_pairs, "several pictures in a packet"),
+    "an animated PNG": (_animated_png, "an animated PNG"),
     "gain map, Adobe": (_jpeg(b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'), "a gain map"),
     "gain map, Apple": (_jpeg(b"urn:com:apple:photo:2020:aux:hdrgainmap"), "a gain map"),
     "a slanted picture": (_copied("made.mp4", "-c copy", "-display_rotation 30"), "no quarter turn"),

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import told
@@ -35,6 +36,13 @@ Style: Default,Arial,20,&H000000FF
 Format: Layer, Start, End, Style, Text
 Dialogue: 0,0:00:00.00,0:00:09.00,Default,{\\pos(0,0)\\p1}m 0 0 l 999 0 999 999 0 999
 """
+ENCODERS = {
+    "H.264": "-c:v libx264 -bf 0 -bsf:v dump_extra=freq=keyframe",
+    "HEVC": "-c:v libx265 -x265-params log-level=error:repeat-headers=1:bframes=0",
+    "VP9": "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -lag-in-frames 0",
+    "AV1": "-c:v libaom-av1 -cpu-used 8 -lag-in-frames 0",
+}
+FRAGMENTS = "-movflags frag_keyframe+empty_moov"
 WORDS = "1\n00:00:00,000 --> 00:00:03,000\nwords\n"
 
 
@@ -51,6 +59,29 @@ def _small_first(suffix: str) -> Callable[[Made], Path]:
         large = made.encode("large.ts", "-c copy -output_ts_offset 0.1", source=made.in_order)
         both = made.edited("both.ts", small.read_bytes() + large.read_bytes())
         return both if suffix == "ts" else made.encode(f"both.{suffix}", "-c copy", source=both)
+
+    return make
+
+
+def _small_later(suffix: str, encoder: str) -> Callable[[Made], Path]:
+    """Packets of two sizes in one track, as whoever adapts to a slow network sends them."""
+
+    def make(made: Made) -> Path:
+        parts = [made.encode(f"{size}.mkv", f"-vf scale={size}:-2 {encoder}") for size in (320, 160)]
+        path = made.folder / f"sizes.{suffix}"
+        with (
+            av.open(str(path), "w") as writer,
+            av.open(str(parts[0])) as first,
+            av.open(str(parts[1])) as second,
+        ):
+            stream = writer.add_stream_from_template(first.streams.video[0], opaque=True)
+            for reader, start in ((first, 0), (second, 3000)):
+                for packet in (packet for packet in reader.demux(video=0) if packet.size):
+                    assert packet.pts is not None
+                    packet.pts += start
+                    packet.dts, packet.stream = packet.pts, stream
+                    writer.mux(packet)
+        return path
 
     return make
 
@@ -102,6 +133,19 @@ def _held_by_a_jump(made: Made) -> Path:
     return made.edited("jump.ts", first.read_bytes() + rest.read_bytes())
 
 
+def _put_together(suffix: str, options: str = "") -> Callable[[Made], Path]:
+    """Two files of which the second begins at time zero again, with other pictures."""
+
+    def make(made: Made) -> Path:
+        parts = [
+            made.encode(f"{place}.{suffix}", f"{filters} {options}")
+            for place, filters in enumerate(["-c copy", f"-vf negate {X264}"])
+        ]
+        return made.edited(f"both.{suffix}", b"".join(part.read_bytes() for part in parts))
+
+    return make
+
+
 def _called_chapters(made: Made) -> Path:
     """The first track is called pictures of the second one's chapters."""
     two = made.folder / "two.mp4"
@@ -139,6 +183,15 @@ DOUBTED: dict[str, tuple[Callable[[Made], Path], str]] = {
     "small pictures first, TS": (_small_first("ts"), SIZE_CHANGES),
     "small pictures first, MP4": (_small_first("mp4"), SIZE_CHANGES),
     "small pictures first, Matroska": (_small_first("mkv"), SIZE_CHANGES),
+    **{
+        f"small pictures later, {name}, {suffix}": (_small_later(suffix, encoder), SIZE_CHANGES)
+        for name, encoder in ENCODERS.items()
+        for suffix in ("mp4", "mkv")
+    },
+    "small pictures that are predicted from large ones, AV1": (
+        lambda made: made.encode("resized.mkv", f"{ENCODERS['AV1']} -aom-params resize-mode=2"),
+        SIZE_CHANGES,
+    ),
     "pixels of another shape later, TS": (_other_pixels_later("ts"), SIZE_CHANGES),
     "pixels of another shape later, Matroska": (_other_pixels_later("mkv"), SIZE_CHANGES),
     "another codec later, TS": (_other_codec_later("codecs.ts"), TRACK_CHANGES),
@@ -147,6 +200,8 @@ DOUBTED: dict[str, tuple[Callable[[Made], Path], str]] = {
     "another codec later, behind junk": (_behind_junk, TRACK_CHANGES),
     "another stream later, FLV": (_stream_begins_late, TRACK_CHANGES),
     "a picture that a jump of the clock holds": (_held_by_a_jump, CLOCK_JUMPS),
+    "two files put together, fragments": (_put_together("mp4", FRAGMENTS), CLOCK_JUMPS),
+    "two files put together, Matroska": (_put_together("mkv"), CLOCK_JUMPS),
     "more is cut out than shown": (_cut_out, EDITS_HIDE),
     "a track that is called chapters": (_called_chapters, SEVERAL_VIDEO_STREAMS),
     "a drawing for subtitles": (_subtitled(DRAWING, "ass", "default"), SUBTITLES_COVER),
