@@ -239,3 +239,32 @@ def test_a_film_gives_the_pixels_that_reading_all_of_it_gives(
     np.testing.assert_array_equal(by_table.patches, in_full.patches)
     np.testing.assert_array_equal(by_table.frames, in_full.frames)
     assert by_table.info == in_full.info
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_repeats_of_a_film_are_those_of_reading_all_of_it(
+    make_request: RequestMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"film30.{suffix}"
+    film = "-an -vf scale=96:-2,loop=11:200,setpts=N/24/TB,fps=30 -r 30"
+    media.run_ffmpeg(*f"-i {media.bundled_clip('bikes')} {film} -g 12 {H264} {path}".split())
+    sampling = SamplingConfig(
+        num_clips=2,
+        clip_frames=4,
+        grid_size=2,
+        patch_side=16,
+        num_segments=8,
+        segment_frames=16,
+        segment_side=32,
+    )
+    in_full = extract_sample(str(path), make_request(sampling))
+    monkeypatch.setattr(film_index, "MIN_FILM_FRAMES", 20)
+    by_table = extract_sample(str(path), make_request(sampling))
+    assert by_table.info.fps == pytest.approx(24, rel=0.03)
+    np.testing.assert_array_equal(by_table.patches, in_full.patches)
+    np.testing.assert_array_equal(by_table.frames, in_full.frames)
+    assert by_table.info == in_full.info
+    assert not any(
+        (one == other).all() for one, other in zip(by_table.frames, by_table.frames[1:], strict=False)
+    )
