@@ -28,7 +28,7 @@ from securevqa_core.decoding.film_index import index_film
 from securevqa_core.decoding.frame_index import FrameIndex, index_frames, video_info
 from securevqa_core.decoding.probe import check_duration, open_file, open_video
 from securevqa_core.decoding.rendered import rendered, whole_segments
-from securevqa_core.decoding.repeats import RepeatWatch
+from securevqa_core.decoding.repeats import Pictures, RepeatWatch, frames_around, look_closer
 from securevqa_core.doubts import FALLBACK, FIELD_CODED
 from securevqa_core.errors import DecodeError
 from securevqa_core.rendition import Rendition
@@ -46,15 +46,12 @@ __all__ = [
 ]
 
 _MAX_MISSING = 0.02  # of the frames asked for; past it, whether packets are frames is looked at again
-_MARGIN = 8  # frames that are looked at around one that is wanted, where pictures repeat in no rhythm
 _BACKENDS: dict[BackendName, Backend] = {
     "pyav": pyav_backend.read_frames,
     "decord": decord_backend.read_frames,
 }
 # Failures of a backend, not of the file: another may do better. Damage is none of them, as decord hides it.
 _BACKEND_FAILURES = frozenset({"decode_failed", "no_frames"})
-
-Pictures = Callable[[Clock], Clock]  # -> the clock whose moments are pictures, however many frames show each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,22 +156,13 @@ def _index(
         of_pictures = clock if pictures is None else pictures(clock)
         wanted = wanted_frames(of_pictures, request.sampling, request.draws)
         if closely:
-            return _around(wanted, clock.num_frames)
+            return frames_around(wanted, clock.num_frames)
         return wanted if request.rendition is None else whole_segments(wanted, clock)
 
     if request.sampling.has_statistics:  # which look at nearly all frames
         return index_frames(container, stream)
     film = index_film(container, stream, descriptor, choose)
     return film if film is not None else index_frames(container, stream)
-
-
-def _around(frames: NDArray[np.int64], num_frames: int) -> NDArray[np.int64]:
-    """Return frames, (k,) ascending, with those around them and between those that are near one another."""
-    gaps = np.flatnonzero(np.diff(frames) > 2 * _MARGIN)
-    firsts, lasts = frames[np.append(0, gaps + 1)] - _MARGIN, frames[np.append(gaps, -1)] + _MARGIN
-    stretches = [np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
-    around = np.unique(np.concatenate(stretches))
-    return around[(around >= 0) & (around < num_frames)]
 
 
 def _extract_unchecked(
@@ -214,12 +202,8 @@ def _pictures(
     if rhythm.phase is not None:
         return lambda clock: clock.coarser(rhythm)
     about = _with_pictures(video, request, lambda clock: clock.coarser(rhythm), closely=True)
-    looked_at = _around(_collector(about, request, sink)[0].wanted, video.index.num_frames)
-    closer = RepeatWatch()
-    for found in read_frames(about, looked_at):
-        closer.add(found.number, found.picture)
-    repeated = closer.repeated(fps)
-    return lambda clock: clock.without_repeats(rhythm, looked_at, repeated)
+    looked_at = frames_around(_collector(about, request, sink)[0].wanted, video.index.num_frames)
+    return look_closer(read_frames(about, looked_at), looked_at, rhythm, fps)
 
 
 def _with_pictures(

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame
 from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm, constant_clock
-from securevqa_core.decoding.collect import Collector
+from securevqa_core.decoding.collect import Collector, wanted_frames
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
 from securevqa_core.decoding.rendered import encoded, whole_segments
-from securevqa_core.decoding.repeats import RepeatWatch
+from securevqa_core.decoding.repeats import RepeatWatch, frames_around, look_closer
 from securevqa_core.types import VideoInfo
 from securevqa_core.whole_frames import WholeSink, whole_plan
 
@@ -47,8 +47,8 @@ def sample_frames(
     clock = constant_clock(num_frames, seconds)
     collector, rhythm = _collect(frames, fps, clock, request, sink)
     if rhythm != NO_REPEATS:
-        clock = clock.coarser(rhythm)
-        fps = None if fps is None else fps / float(rhythm.frames_per_picture)
+        clock = _clock_of_pictures(frames, fps, clock, request, rhythm)
+        fps = None if seconds is None else clock.num_moments / seconds
         collector, _ = _collect(frames, fps, clock, request, sink)
     warnings = collector.finish()
     info = VideoInfo(
@@ -67,6 +67,19 @@ def sample_frames(
         decoder=NO_DECODER,
         warnings=tuple(warnings),
     )
+
+
+def _clock_of_pictures(
+    frames: NDArray[np.uint8], fps: float | None, clock: Clock, request: DecodeRequest, rhythm: Rhythm
+) -> Clock:
+    """Return the clock whose moments are pictures, however many frames show each."""
+    if rhythm.phase is not None:
+        return clock.coarser(rhythm)
+    looked_at = np.arange(len(frames))
+    if not request.sampling.has_statistics:  # which look at nearly all
+        wanted = wanted_frames(clock.coarser(rhythm), request.sampling, request.draws)
+        looked_at = frames_around(wanted, len(frames))
+    return look_closer(_pictures(frames, looked_at), looked_at, rhythm, fps)(clock)
 
 
 def _collect(

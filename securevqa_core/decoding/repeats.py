@@ -10,7 +10,7 @@ A picture that is held in moving content for longer than 2/15 s is a freeze to w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
 from typing import Any, cast
 
@@ -19,9 +19,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from securevqa_core.decoding.backend import FoundFrame
-from securevqa_core.decoding.clock import NO_REPEATS, Rhythm
+from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm
 
-__all__ = ["RepeatWatch"]
+__all__ = ["Pictures", "RepeatWatch", "frames_around", "look_closer"]
 
 # Frames a picture: multiples, film of 24 or 25 pictures a second in 60 or 120, and every third or fourth
 # frame a repeated one. Rarer ones, as in film at 30 frames a second, are stumbles of real footage.
@@ -43,7 +43,10 @@ _MIN_REACH = 4  # frames to either side, among which another picture has to come
 _MIN_MOVING_LEVEL = 0.3  # grey levels
 _MIN_REPEATS, _MIN_SHARE_REPEATED = 5, 0.04  # of the pairs in moving content: fewer are stumbles, or chance
 _LIKE_KNOWN = 0.35  # as `_LIKE`, of a file of which it is known that it repeats
+_MARGIN = 8  # frames that are looked at around one that is wanted
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
+
+Pictures = Callable[[Clock], Clock]  # -> the clock whose moments are pictures, however many frames show each
 
 
 class RepeatWatch:
@@ -130,6 +133,33 @@ class RepeatWatch:
         return best
 
 
+def frames_around(frames: NDArray[np.int64], num_frames: int) -> NDArray[np.int64]:
+    """Return frames, (k,) ascending, with those around them and between those that are near one another."""
+    gaps = np.flatnonzero(np.diff(frames) > 2 * _MARGIN)
+    firsts, lasts = frames[np.append(0, gaps + 1)] - _MARGIN, frames[np.append(gaps, -1)] + _MARGIN
+    stretches = [np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
+    around = np.unique(np.concatenate(stretches))
+    return around[(around >= 0) & (around < num_frames)]
+
+
+def look_closer(
+    found: Iterator[FoundFrame], looked_at: NDArray[np.int64], rhythm: Rhythm, frames_per_second: float | None
+) -> Pictures:
+    """Return what makes a clock one whose moments are pictures, where they repeat in no rhythm.
+
+    Args:
+        found: the frames that are looked at.
+        looked_at: (k,) their numbers, ascending.
+        rhythm: without a phase.
+        frames_per_second: of the file.
+    """
+    watch = RepeatWatch()
+    for frame in found:
+        watch.add(frame.number, frame.picture)
+    repeated = watch.repeated(frames_per_second)
+    return lambda clock: clock.without_repeats(rhythm, looked_at, repeated)
+
+
 def _picture(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.int64]:
     pictures: NDArray[np.int64] = frames * size.denominator // size.numerator
     return pictures
@@ -195,13 +225,15 @@ def _max_stay(frames_per_second: float | None) -> int:
 
 
 def _sparse_luma(picture: VideoFrame) -> NDArray[np.uint8]:
-    """Return some rows of the first plane, (rows, columns), 0..255; of packed or deep pictures, parts."""
-    plane = picture.planes[0]
+    """Return some rows of the first plane, (rows, columns), 0..255; of deep pictures, parts."""
+    plane, described = picture.planes[0], picture.format
+    is_packed = described.is_rgb and not described.is_planar
+    width = plane.width * (described.padded_bits_per_pixel // 8 if is_packed else 1)
     rows: NDArray[np.uint8] = np.frombuffer(cast(Any, plane), dtype=np.uint8).reshape(
         plane.height, plane.line_size
     )
-    sparse = rows[:: max(1, plane.height // _NUM_ROWS), : plane.width].copy()
-    excess = picture.format.components[0].bits - 8
+    sparse = rows[:: max(1, plane.height // _NUM_ROWS), :width].copy()
+    excess = described.components[0].bits - 8
     if excess <= 0:
         return sparse
-    return (sparse[:, : plane.width // 2 * 2].view("<u2") >> excess).astype(np.uint8)
+    return (sparse[:, : width // 2 * 2].view("<u2") >> excess).astype(np.uint8)

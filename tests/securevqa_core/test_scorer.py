@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import media
 import numpy as np
 import pytest
 import torch
@@ -123,15 +124,25 @@ def test_frames_in_memory_score_close_to_their_file(scorer: Scorer, videos: dict
     assert scorer.score(frames[:, ::-1], fps=25).score != array.score
 
 
-def test_frames_and_file_are_sampled_alike(videos: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("rate", "fps", "pictures"),
+    [("fps=25", 25, 25), ("fps=50", 50, 25), ("setpts=N/24/TB,fps=30 -r 30", 30, 24)],
+)
+def test_frames_and_file_are_sampled_alike(
+    videos: dict[str, Path], tmp_path: Path, rate: str, fps: int, pictures: int
+) -> None:
     from securevqa_core.decoding.in_memory import sample_frames
 
-    path = videos["bikes_h264.mp4"]
+    path = tmp_path / "told.mp4"
+    encoder = "-c:v libx264 -preset ultrafast -crf 18"
+    media.run_ffmpeg(*f"-i {videos['bikes_h264.mp4']} -vf {rate} {encoder} {path}".split())
     sampling = zoo.spec(zoo.DEFAULT_MODEL).sampling
     request = decode_request(sampling, keyed_draws(KEY, "0" * 64, 2), limits=DecodeLimits())
     with DecodeSandbox(DecodeLimits()) as sandbox:
         of_file = sandbox.decode(str(path), request)
-    of_frames = sample_frames(decoded(path), of_file.info.fps, request)
+    of_frames = sample_frames(decoded(path), fps, request)
+    assert of_file.info.fps == pytest.approx(pictures, abs=0.5)
+    assert of_frames.info.fps == pytest.approx(of_file.info.fps)
     assert of_frames.segments.tolist() == of_file.segments.tolist()
     for name in ("patches", "frames"):
         ours, theirs = (getattr(one, name).astype(int) for one in (of_frames, of_file))
