@@ -31,9 +31,11 @@ def add_guardian_map(
     random_bytes = rng.integers(0, 256, size=-(-pixels.size // 8), dtype=np.uint8)
     plus = np.unpackbits(random_bytes, count=pixels.size).reshape(pixels.shape)
     step = np.uint8(amplitude)
-    lowered = np.maximum(pixels, step) - step
-    raised = np.minimum(pixels, np.uint8(255 - amplitude)) + step
-    # In place of np.where, which takes five times as long.
+    lowered = pixels - step
+    lowered *= pixels >= step
+    raised = pixels + step
+    raised |= np.negative((raised < step).view(np.uint8))  # 255 where it went over
+    # In place of np.where, np.minimum and np.maximum, which take five to fifteen times as long.
     plus *= raised - lowered
     plus += lowered
     return plus

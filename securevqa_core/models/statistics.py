@@ -56,11 +56,12 @@ def fragment_statistics(x: Tensor, *, grid_size: int, sensitivity: Sensitivity =
     """
     pairs = fragment_pairs(x, grid_size=grid_size)
     n, half, _, _, _, _, s, _ = pairs.shape
-    first, second = (pairs[:, :, :, :, i].reshape(-1, 3, s, s) for i in (0, 1))
-    luma, later = luma_of(first)[:, None], luma_of(second)[:, None]
-    statistics = [*_colour(first, luma), *_difference(later - luma, sensitivity), *_blocking(luma)]
-    for scale in range(NUM_SCALES):
-        statistics += _texture(F.avg_pool2d(luma, 2**scale) if scale else luma)
+    of_both = luma_of(pairs)  # before fragments are taken apart: a third of what there is to move
+    luma, later = (of_both[:, :, :, :, i].reshape(-1, 1, s, s) for i in (0, 1))
+    tints = (pairs[:, :, :, :, 0, ::2] - of_both[:, :, :, :, :1]).reshape(-1, 2, s, s)
+    statistics = [*_colour(tints, luma), *_difference(later - luma, sensitivity), *_blocking(luma)]
+    for one in (luma, _halved(luma), F.avg_pool2d(luma, 4)):
+        statistics += _texture(one)
     return torch.stack(statistics, dim=-1).view(n, half, grid_size, grid_size, -1).permute(0, 4, 1, 2, 3)
 
 
@@ -122,7 +123,7 @@ def _texture(y: Tensor) -> list[Tensor]:
     level = torch.log(1 + contrast)
     statistics += [_mean(level), _sd(level), _log(contrast), _log(contrast * contrast)]
     for size in (_across(y).abs(), _down(y).abs()):
-        statistics += [_mean(torch.log(1 + size)), torch.log(_sd(size) + 0.1), _mean(torch.exp(-size / 2))]
+        statistics += [_mean(torch.log(1 + size)), torch.log(_sd(size) + 0.1), _mean(torch.exp(size * -0.5))]
     statistics += [torch.log(_sd(m) + _TINY)]
     curve = 4 * y[..., 1:-1, 1:-1] - y[..., :-2, 1:-1] - y[..., 2:, 1:-1]
     curve = curve - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
@@ -160,17 +161,17 @@ def _signed_moments(product: Tensor) -> list[Tensor]:
     ]
 
 
-def _colour(rgb: Tensor, luma: Tensor) -> list[Tensor]:
-    """Return 12 statistics (k,) of brightness and colour."""
+def _colour(tints: Tensor, luma: Tensor) -> list[Tensor]:
+    """Return 12 statistics (k,) of luma (k, 1, s, s) and of how far red and blue are from it (k, 2, s, s)."""
     statistics = [
         _mean(luma) / 64,
         _sd(luma) / 32,
         _mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
         _mean(torch.sigmoid((12 - luma) / 4)),  # share drowned
     ]
-    for channel in (rgb[:, :1] - luma, rgb[:, 2:] - luma):
-        coarse = F.avg_pool2d(channel, 4)
-        fine = F.avg_pool2d(channel, 2) - F.interpolate(coarse, scale_factor=2.0)
+    for channel in tints.split(1, dim=1):
+        coarse = F.avg_pool2d(channel, 4).repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+        fine = _halved(channel) - coarse
         statistics += [
             _mean(channel) / 32,
             torch.log(1 + _mean(channel.abs())),
@@ -190,8 +191,15 @@ def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
         torch.log(_sd(change) + floor),
         torch.log(_mean(sensitivity.size(coarse)) + floor),
         torch.log(_sd(coarse) + floor),
-        _mean(torch.exp(-size / 2)),  # share that stands still
+        _mean(torch.exp(size * -0.5)),  # share that stands still
     ]
+
+
+def _halved(y: Tensor) -> Tensor:
+    """Return the means of squares of 2 x 2, bit by bit those of `avg_pool2d` in a third of its time."""
+    height, width = y.shape[-2] - 1, y.shape[-1] - 1
+    a, b, c, d = (y[..., i : height + i : 2, j : width + j : 2] for i in (0, 1) for j in (0, 1))
+    return (a + b + c + d) / 4
 
 
 def _blur(y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -29,6 +30,35 @@ def test_a_picture_that_stands_still_is_told_from_one_that_moves_frame_by_frame(
 def test_the_first_frame_has_the_motion_of_the_second() -> None:
     found = motion_statistics(sliding([0, 3, 3, 4]))
     assert torch.equal(found[0, STILL, 0], found[0, STILL, 1])
+
+
+@pytest.mark.parametrize("side", [28, 31])
+def test_patches_are_those_of_a_grid_of_seven(side: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, side, side, 3), dtype=np.uint8)
+    found = motion_statistics(normalise(torch.from_numpy(frames)))[0]
+    luma = frames[0].astype(float) @ [0.299, 0.587, 0.114]
+    change = np.diff(luma, axis=0)
+
+    def patches(y: np.ndarray) -> np.ndarray:
+        """Return (t, 49) means; where seven does not divide a side, patches overlap."""
+        height, width = y.shape[1:]
+        means = [
+            y[:, i * height // 7 : -(-(i + 1) * height // 7), j * width // 7 : -(-(j + 1) * width // 7)]
+            for i in range(7)
+            for j in range(7)
+        ]
+        return np.stack([one.mean(axis=(1, 2)) for one in means], axis=1)
+
+    size, again = (np.log(patches(np.abs(one)) + 0.3) for one in (change, np.diff(change, axis=0)))
+    expected = {
+        0: size[[0, 0, 1, 2]].mean(axis=1),
+        12: size[[0, 0, 1, 2]].std(axis=1),
+        6: np.concatenate([np.log([0.3, 0.3]), again.mean(axis=1)]),
+        9: patches(luma).mean(axis=1) / 64 - 2,
+        36: size[[0, 0, 1, 2]].min(axis=1),
+    }
+    for number, statistic in expected.items():
+        np.testing.assert_allclose(found[number], statistic, rtol=1e-4, atol=1e-4)
 
 
 def test_a_break_in_one_place_shows_in_the_largest_value_of_its_frame() -> None:

@@ -35,6 +35,38 @@ def test_there_is_a_vector_for_each_fragment_of_two_frames() -> None:
     assert statistics(pixels((2, 4, 112, 112, 3))).shape == (2, NUM_STATISTICS, 2, 7, 7)
 
 
+def test_a_picture_of_doubled_pixels_has_at_half_size_the_texture_of_the_picture_itself() -> None:
+    frames = pixels((1, 2, 32, 32, 3))
+    doubled = frames.repeat(2, axis=2).repeat(2, axis=3)
+    full, half = slice(21, 21 + 34), slice(21 + 34, 21 + 2 * 34)
+    found, expected = statistics(doubled, grid_size=2)[:, half], statistics(frames, grid_size=2)[:, full]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_fragment_of_an_odd_side_is_halved_without_its_last_row_and_column() -> None:
+    frames = pixels((1, 2, 17, 17, 3))
+    half = slice(21 + 34, 21 + 2 * 34)
+    assert torch.equal(statistics(frames, 1)[:, half], statistics(frames[:, :, :16, :16], 1)[:, half])
+
+
+def test_colour_is_of_the_first_frame_of_a_pair() -> None:
+    frames = pixels((1, 2, 48, 48, 3))
+    other = frames.copy()
+    other[0, 1] = pixels((1, 1, 48, 48, 3), seed=1)[0, 0]
+    assert torch.equal(statistics(other, 3)[:, :12], statistics(frames, 3)[:, :12])
+    luma = frames[0, 0, 16:32, :16].astype(float) @ [0.299, 0.587, 0.114]
+    blueness = frames[0, 0, 16:32, :16, 2] - luma
+    fine = blueness.reshape(8, 2, 8, 2).mean(axis=(1, 3))
+    fine -= blueness.reshape(4, 4, 4, 4).mean(axis=(1, 3)).repeat(2, axis=0).repeat(2, axis=1)
+    expected = [
+        blueness.mean() / 32,
+        np.log(1 + np.abs(blueness).mean()),
+        np.log(blueness.std() + 0.5),
+        np.log(np.abs(fine).mean() + 0.1),
+    ]
+    np.testing.assert_allclose(statistics(frames, 3)[0, 8:12, 0, 1, 0], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_pairs_are_the_pixels_of_each_fragment() -> None:
     frames = pixels((1, 4, 48, 48, 3))
     pairs = fragment_pairs(normalise(torch.from_numpy(frames)), grid_size=3)
