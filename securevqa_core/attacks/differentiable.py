@@ -72,7 +72,8 @@ class FrameScorer:
         self._model: Any = model.requires_grad_(requires_grad=False)
         self.sampling = sampling
         self.pooling = pooling
-        self._transforms = tuple(transforms)
+        num_alike = next((n for n, one in enumerate(transforms) if one.is_random), len(transforms))
+        self._alike, self._transforms = tuple(transforms[:num_alike]), tuple(transforms[num_alike:])
         self._samples_alike = samples_alike
         self._motion = motion
         self._cell_side = cell_side
@@ -94,16 +95,20 @@ class FrameScorer:
             )
         if not draws:
             raise ConfigurationError("draws must hold at least 1 draw, got 0")
-        return torch.stack([self._score(frames, draw) for draw in draws])
+        return self._scores(self._before_draws(frames, draws), draws)
 
     def gradient(self, frames: Tensor, draws: Sequence[VideoDraw]) -> tuple[float, Tensor]:
         """Return the mean raw score over draws and clips and its gradient, one draw in memory at a time."""
         total, slope = 0.0, torch.zeros_like(frames)
+        start = frames.detach().requires_grad_()
+        changed = self._before_draws(start, draws)
         for draw in draws:
-            leaf = frames.detach().requires_grad_()
-            score = self(leaf, (draw,)).mean()
+            leaf = changed.detach().requires_grad_()
+            score = self._scores(leaf, (draw,)).mean()
             slope += torch.autograd.grad(score, leaf)[0]
             total += float(score.detach())
+        if self._alike:
+            (slope,) = torch.autograd.grad(changed, start, slope)
         return total / len(draws), slope / len(draws)
 
     def measure(self, frames: NDArray[np.uint8], draws: Sequence[VideoDraw]) -> NDArray[np.float64]:
@@ -134,24 +139,44 @@ class FrameScorer:
         clips = skip_sample(len(frames), sampling, generator(draw.skip_sampling))
         height, width = sampled_size(frames.shape[1], frames.shape[2], sampling)
         corners = grid_corners(height, width, sampling, generator(draw.grid_sampling))
-        used, places = np.unique(clips, return_inverse=True)
-        pixels = self._resized(frames[self._index(used)], height, width)
+        if frames.shape[1:3] != (height, width):
+            used, places = np.unique(clips, return_inverse=True)
+            frames, clips = _resized(frames[self._index(used)], height, width), places.reshape(clips.shape)
         rows, columns = (self._index(one) for one in _pixel_places(corners, sampling))
-        spliced = pixels[self._index(places.reshape(clips.shape))[..., None, None], rows, columns]
+        spliced = self._eight_bit(frames[self._index(clips)[..., None, None], rows, columns])
         (guarded,) = self._guarded((spliced,), draw.guardian_intra)
         return guarded
 
-    def segments(self, frames: Tensor, draw: VideoDraw) -> Tensor:
-        """Return (segments, d, side, side, 3), the inter backbone's input, not yet normalised (Eqs. 7-9)."""
-        sampling = self.sampling
-        chosen = continuous_sample(len(frames), sampling)
-        used, places = np.unique(chosen, return_inverse=True)
-        side = sampling.segment_side
-        pixels = self._resized(frames[self._index(used)], side, side)
-        segments = (pixels[self._index(one)] for one in places.reshape(chosen.shape))
+    def segments(self, frames: Tensor, draw: VideoDraw, *, small: Tensor | None = None) -> Tensor:
+        """Return (segments, d, side, side, 3), the inter backbone's input, not yet normalised (Eqs. 7-9).
+
+        `small` has the frames that segments are made of, in their size, where they are there already.
+        """
+        pixels = self._small(frames) if small is None else small
+        chosen = continuous_sample(len(frames), self.sampling)
+        places = np.unique(chosen, return_inverse=True)[1].reshape(chosen.shape)
+        segments = (pixels[self._index(one)] for one in places)
         return torch.stack(list(self._guarded(segments, draw.guardian_inter)))
 
-    def _score(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+    def _small(self, frames: Tensor) -> Tensor:
+        """Return (k, side, side, 3), each frame that is in a segment once (Eq. 8)."""
+        used = np.unique(continuous_sample(len(frames), self.sampling))
+        side = self.sampling.segment_side
+        return self._eight_bit(_resized(frames[self._index(used)], side, side))
+
+    def _before_draws(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
+        """Return what every draw starts from: frames after the transforms that are the same in all."""
+        for transform in self._alike:
+            frames = transform.apply(frames, draws[0])
+        return frames
+
+    def _scores(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
+        """Return (draws, clips) raw scores; whole frames are made small once where no draw changes them."""
+        has_inter = self.sampling.num_segments > 0 and self._motion is None
+        small = self._small(frames) if has_inter and not self._transforms else None
+        return torch.stack([self._score(frames, draw, small) for draw in draws])
+
+    def _score(self, frames: Tensor, draw: VideoDraw, small: Tensor | None) -> Tensor:
         for transform in self._transforms:
             frames = transform.apply(frames, draw)
         if self._samples_alike:
@@ -159,25 +184,17 @@ class FrameScorer:
         intra = self._model.intra(normalise(self.fragments(frames, draw)))
         inter = None
         if self.sampling.num_segments:
-            features = self._features(frames, draw)
+            features = self._features(frames, draw, small)
             inter = features[None].expand(len(intra), *features.shape)
         scores: Tensor = self._model.head(intra, inter)
         return scores.flatten(1).mean(dim=1)
 
-    def _features(self, frames: Tensor, draw: VideoDraw) -> Tensor:
+    def _features(self, frames: Tensor, draw: VideoDraw, small: Tensor | None) -> Tensor:
         """Return (segments, channels)."""
         if self._motion is not None:
             return self._motion.expand(self.sampling.num_segments, -1)
-        features: Tensor = self._model.inter(normalise(self.segments(frames, draw)))
+        features: Tensor = self._model.inter(normalise(self.segments(frames, draw, small=small)))
         return features
-
-    def _resized(self, frames: Tensor, height: int, width: int) -> Tensor:
-        """Resample (k, h, w, 3) to 8-bit (k, height, width, 3), antialiased bilinear as in decoding."""
-        if frames.shape[1:3] != (height, width):
-            planes = frames.permute(0, 3, 1, 2)
-            resized = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
-            frames = resized.permute(0, 2, 3, 1)
-        return self._eight_bit(frames)
 
     def _guarded(self, clips: Iterator[Tensor] | tuple[Tensor, ...], seed: bytes) -> Iterator[Tensor]:
         """Add guardian maps (Eqs. 5 and 9), the same ones as in scoring."""
@@ -194,17 +211,37 @@ class FrameScorer:
         side = self._cell_side
         level = np.full((*before, -(-height // side), -(-width // side), channels), _MIDDLE, dtype=np.uint8)
         signs = add_guardian_map(level, rng, amplitude=self.sampling.guardian_amplitude)
-        squares = signs.repeat(side, axis=-3).repeat(side, axis=-2)[..., :height, :width, :]
-        return squares.astype(np.float32) - _MIDDLE
+        if side > 1:
+            signs = signs.repeat(side, axis=-3).repeat(side, axis=-2)[..., :height, :width, :]
+        return signs.astype(np.float32) - _MIDDLE
 
     def _eight_bit(self, pixels: Tensor) -> Tensor:
         """Round and clamp to 0..255; the gradient is that of the identity."""
-        if not self._rounds:
-            return pixels
-        return pixels + (pixels.detach().round().clamp(0, 255) - pixels.detach())
+        rounded: Tensor = _EightBit.apply(pixels) if self._rounds else pixels
+        return rounded
 
     def _index(self, numbers: NDArray[np.integer[Any]]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+
+class _EightBit(torch.autograd.Function):
+    """Whole levels in 0..255, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(_context: Any, pixels: Tensor) -> Tensor:
+        return pixels.round().clamp_(0, 255)
+
+    @staticmethod
+    def backward(_context: Any, slope: Tensor) -> Tensor:
+        return slope
+
+
+def _resized(frames: Tensor, height: int, width: int) -> Tensor:
+    """Resample (k, h, w, 3) to (k, height, width, 3), antialiased bilinear as in decoding."""
+    if frames.shape[1:3] == (height, width):
+        return frames
+    planes = frames.permute(0, 3, 1, 2)
+    return F.interpolate(planes, (height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 
 
 def _pixel_places(

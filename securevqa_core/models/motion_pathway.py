@@ -54,7 +54,7 @@ def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = TO_ALL) -> Tensor
     change = sensitivity.without_level(luma.diff(dim=1), _level)
     size, floor = sensitivity.size(change), sensitivity.floor(_FLOOR)
     colour = ((rgb[:, :, channel] - luma).diff(dim=1) for channel in (0, 2))
-    tints = sum(sensitivity.size(sensitivity.without_level(one, _level)) for one in colour)
+    red, blue = (sensitivity.size(sensitivity.without_level(one, _level)) for one in colour)
     again = _patches(sensitivity.size(change.diff(dim=1)))
     steep = _patches(luma.diff(dim=-1).abs()) + _patches(luma.diff(dim=-2).abs())
     # A variance is the small difference of large numbers: another order of summing would change a score.
@@ -71,7 +71,7 @@ def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = TO_ALL) -> Tensor
         _log(steep),
         _log(spread),
         level / 64 - 2,
-        _as_many(_log(_patches(tints), floor)),
+        _as_many(_log(_patches(red + blue), floor)),
         _log(_patches(_curvature(luma).abs())),
     ]
     places = torch.stack(maps, dim=1).flatten(3)
@@ -104,7 +104,9 @@ class MotionPathway(nn.Module):
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return what the trained part sees, (n, s, t) of (n, 3, t, h, w)."""
-        return motion_statistics(x, sensitivity=Sensitivity.of(self.sensitivity))
+        sensitivity = Sensitivity.of(self.sensitivity)
+        parts = torch.split(x, 1) if x.device.type == "cpu" else (x,)  # its caches hold what is made of one
+        return torch.cat([motion_statistics(part, sensitivity=sensitivity) for part in parts])
 
     def from_statistics(self, statistics: Tensor) -> Tensor:
         """Return the features (n, 256) of what `statistics` returned."""
@@ -130,11 +132,12 @@ class _TemporalBlock(nn.Module):
 
 
 def _patches(y: Tensor) -> Tensor:
-    """Return (n, t, g, g), the means over patches of (n, t, h, w): rows first where they fit: that is fast."""
+    """Return (n, t, g, g), the means over patches of (n, t, h, w); rows first where seven fit, to be fast."""
     height, width = (side // _GRID for side in y.shape[-2:])
     if y.shape[-2:] != (_GRID * height, _GRID * width):
         return F.adaptive_avg_pool2d(y, _GRID)
-    return y.unflatten(-2, (_GRID, height)).mean(-2).unflatten(-1, (_GRID, width)).mean(-1)
+    rows = y.reshape(*y.shape[:-2], _GRID, height, _GRID * width).mean(-2)
+    return rows.view(*rows.shape[:-1], _GRID, width).mean(-1)
 
 
 def _as_many(steps: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def _colour(tints: Tensor, luma: Tensor) -> list[Tensor]:
         _mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
         _mean(torch.sigmoid((12 - luma) / 4)),  # share drowned
     ]
-    for channel in tints.split(1, dim=1):
+    for channel in torch.split(tints, 1, dim=1):
         coarse = F.avg_pool2d(channel, 4).repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
         fine = _halved(channel) - coarse
         statistics += [

@@ -164,7 +164,10 @@ class _StatisticsEmbed(nn.Module):
     def statistics(self, x: Tensor) -> Tensor:
         """Return natural scene statistics of the fragments of (n, 3, t, h, w); nothing is trained."""
         sensitivity = Sensitivity.of(self.sensitivity)
-        return fragment_statistics(x, grid_size=self.grid_size, sensitivity=sensitivity)
+        parts = torch.split(x, 1) if x.device.type == "cpu" else (x,)  # its caches hold what is made of one
+        return torch.cat(
+            [fragment_statistics(part, grid_size=self.grid_size, sensitivity=sensitivity) for part in parts]
+        )
 
     def forward(self, statistics: Tensor) -> Tensor:
         n, _, d, g, _ = statistics.shape

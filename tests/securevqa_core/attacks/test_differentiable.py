@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securevqa_core.attacks.attack import Victim
-from securevqa_core.attacks.differentiable import FrameScorer
+from securevqa_core.attacks.differentiable import FrameScorer, Transform
 from securevqa_core.attacks.frames import read_frames
 from securevqa_core.errors import ConfigurationError, DecodeError
-from securevqa_core.randomness import Key, fresh_draws, keyed_draws
+from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import SamplingConfig
 
 CPU = torch.device("cpu")
@@ -63,6 +63,27 @@ def test_gradients_agree_with_finite_differences(
         with torch.no_grad():
             ahead, behind = (smooth(frames + sign * step, DRAWS).double().mean() for sign in (1, -1))
         assert float(ahead - behind) == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize(("is_random", "times"), [(False, 1), (True, len(DRAWS))])
+def test_what_is_the_same_in_every_draw_is_done_once(
+    model: nn.Module, small_sampling: SamplingConfig, clip: NDArray[np.uint8], is_random: bool, times: int
+) -> None:
+    seen = []
+
+    def darker(frames: Tensor, draw: VideoDraw) -> Tensor:
+        seen.append(draw)
+        return frames * 0.9
+
+    scorer = FrameScorer(model, small_sampling, transforms=[Transform(apply=darker, is_random=is_random)])
+    together = scorer.measure(clip, DRAWS)
+    assert len(seen) == times
+    assert np.array_equal(together, np.concatenate([scorer.measure(clip, (draw,)) for draw in DRAWS]))
+    seen.clear()
+    _, slope = scorer.gradient(_float(clip), DRAWS)
+    assert len(seen) == times
+    alone = [scorer.gradient(_float(clip), (draw,))[1] for draw in DRAWS]
+    torch.testing.assert_close(slope, torch.stack(alone).mean(dim=0))
 
 
 def test_gradients_reach_every_pixel_that_a_branch_looks_at(
