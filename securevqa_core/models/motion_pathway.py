@@ -57,9 +57,8 @@ def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = TO_ALL) -> Tensor
     red, blue = (sensitivity.size(sensitivity.without_level(one, _level)) for one in colour)
     again = _patches(sensitivity.size(change.diff(dim=1)))
     steep = _patches(luma.diff(dim=-1).abs()) + _patches(luma.diff(dim=-2).abs())
-    # A variance is the small difference of large numbers: another order of summing would change a score.
-    level, power = (F.adaptive_avg_pool2d(one, _GRID) for one in (luma, luma * luma))
-    spread = (power - level * level).clamp_min(0).add(1e-3).sqrt()
+    level = _patches(luma)
+    spread = (_patches(luma * luma) - level * level).clamp_min(0).add(1e-3).sqrt()
     maps = [
         _as_many(_log(_patches(size), floor)),
         _as_many(0.5 * torch.log(_patches(size.square()) + sensitivity.floor(0.1))),
@@ -132,12 +131,8 @@ class _TemporalBlock(nn.Module):
 
 
 def _patches(y: Tensor) -> Tensor:
-    """Return (n, t, g, g), the means over patches of (n, t, h, w); rows first where seven fit, to be fast."""
-    height, width = (side // _GRID for side in y.shape[-2:])
-    if y.shape[-2:] != (_GRID * height, _GRID * width):
-        return F.adaptive_avg_pool2d(y, _GRID)
-    rows = y.reshape(*y.shape[:-2], _GRID, height, _GRID * width).mean(-2)
-    return rows.view(*rows.shape[:-1], _GRID, width).mean(-1)
+    """Return (n, t, g, g), the means over patches of (n, t, h, w)."""
+    return F.adaptive_avg_pool2d(y, _GRID)
 
 
 def _as_many(steps: Tensor) -> Tensor:
