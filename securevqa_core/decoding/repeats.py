@@ -42,6 +42,7 @@ _MAX_STAY_SECONDS = 2 / 15  # a picture that stays for longer is held
 _MIN_REACH = 4  # frames to either side, among which another picture has to come
 _MIN_MOVING_LEVEL = 0.3  # grey levels
 _MIN_REPEATS, _MIN_SHARE_REPEATED = 5, 0.04  # of the pairs in moving content: fewer are stumbles, or chance
+_OF_PEAK, _PEAK_PIXELS = 0.5, 16  # of a row, that a place is as wide as
 _LIKE_KNOWN = 0.35  # as `_LIKE`, of a file of which it is known that it repeats
 _MARGIN = 8  # frames that are looked at around one that is wanted
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
@@ -54,14 +55,15 @@ class RepeatWatch:
 
     def __init__(self) -> None:
         self._number, self._luma = -1, _NOTHING
-        self._pairs: list[tuple[int, int, float]] = []
+        self._pairs: list[tuple[int, int, float, float]] = []  # of frames: by how much they differ, at most
 
     def add(self, number: int, picture: VideoFrame) -> None:
         """Look at frame `number`; others are best given in ascending order."""
         luma, before = _sparse_luma(picture), self._luma
         if 0 < number - self._number <= _MAX_STEP and before.shape == luma.shape:
             difference = np.maximum(before, luma) - np.minimum(before, luma)
-            self._pairs.append((self._number, number, int(difference.sum(dtype=np.uint32)) / difference.size))
+            mean = int(difference.sum(dtype=np.uint32)) / difference.size
+            self._pairs.append((self._number, number, mean, _peak(difference)))
         self._number, self._luma = number, luma
 
     def watching(self, frames: Iterator[FoundFrame], wanted: Collection[int]) -> Iterator[FoundFrame]:
@@ -100,26 +102,33 @@ class RepeatWatch:
         """Return the frames in moving content, (k,) ascending, and by how much the next one differs.
 
         That is a share, (k,), of what others near differ by: of the most to one side, or to the other where
-        it is less, so that neither a cut nor a picture that is held sets it.
+        it is less, so that neither a cut nor a picture that is held sets it. Where what moves is small, as
+        lips before a still room, half the share of the place that differs most counts, if it is more.
         """
-        pairs = sorted((place, difference) for place, after, difference in self._pairs if after == place + 1)
+        pairs = sorted(pair for pair in self._pairs if pair[1] == pair[0] + 1)
         max_stay = _max_stay(frames_per_second)
         if not pairs or max_stay < 2:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
-        places, differences = (np.array(column) for column in zip(*pairs, strict=True))
+        places, _, differences, peaks = (np.array(column) for column in zip(*pairs, strict=True))
         reach = max(_MIN_REACH, max_stay)
-        before, after = (
-            _highest_near(places, places, differences, first=first, last=first + reach - 1)
-            for first in (-reach, 1)
+        levels, highest = (
+            np.minimum(
+                *(
+                    _highest_near(places, places, values, first=first, last=first + reach - 1)
+                    for first in (-reach, 1)
+                )
+            )
+            for values in (differences, peaks)
         )
-        levels = np.minimum(before, after)
-        is_moving = levels >= _MIN_MOVING_LEVEL
-        return places[is_moving], differences[is_moving] / levels[is_moving]
+        moving = np.flatnonzero(levels >= _MIN_MOVING_LEVEL)
+        shares = np.maximum(differences[moving] / levels[moving], _OF_PEAK * peaks[moving] / highest[moving])
+        return places[moving], shares
 
     def _even(self) -> Rhythm:
         if len(self._pairs) < _MIN_CHANGES:
             return NO_REPEATS
-        before, after, differences = (np.array(column) for column in zip(*sorted(self._pairs), strict=True))
+        columns = zip(*sorted(self._pairs), strict=True)
+        before, after, differences, peaks = (np.array(column) for column in columns)
         low, high = np.quantile(differences, _QUANTILES)
         best, most = NO_REPEATS, 0.0
         if low > _LIKE * high:
@@ -127,7 +136,7 @@ class RepeatWatch:
         for size in _RHYTHMS:
             for phase in range(size.numerator):
                 is_next = _picture(before + phase, size) != _picture(after + phase, size)
-                share = _share_kept(before, differences, is_next, reach=int(2 * size) + _MAX_STEP)
+                share = _share_kept(before, differences, peaks, is_next, reach=int(2 * size) + _MAX_STEP)
                 if share > most:  # of two rhythms the evidence cannot tell apart, the one that looks at more
                     best, most = Rhythm(frames_per_picture=size, phase=phase), share
         return best
@@ -168,6 +177,7 @@ def _picture(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.int64]:
 def _share_kept(
     places: NDArray[np.int64],
     differences: NDArray[np.float64],
+    peaks: NDArray[np.float64],
     is_next: NDArray[np.bool_],
     *,
     reach: int,
@@ -177,6 +187,7 @@ def _share_kept(
     Args:
         places: (k,) numbers of the frames that were compared with a later one, ascending.
         differences: (k,) grey levels.
+        peaks: (k,) of the place that differs most.
         is_next: (k,) the rhythm has another picture there.
         reach: frames within which a difference is held against that to the next picture.
     """
@@ -185,7 +196,8 @@ def _share_kept(
         return 0.0
     changes = differences[is_next]
     levels = _highest_near(places[repeated], places[is_next], changes, first=-reach, last=reach)
-    alike = differences[repeated] <= _LIKE * levels
+    highest = _highest_near(places[repeated], places[is_next], peaks[is_next], first=-reach, last=reach)
+    alike = (differences[repeated] <= _LIKE * levels) & (_OF_PEAK * peaks[repeated] <= _LIKE * highest)
     is_still = np.maximum(differences[repeated], levels) < _LIKE * _MIN_CHANGED
     if (alike | is_still).mean() < _MIN_SHARE:
         return 0.0
@@ -222,6 +234,13 @@ def _highest_near(
 def _max_stay(frames_per_second: float | None) -> int:
     """Return for how many frames a picture may stay that is not held."""
     return int((frames_per_second or 0.0) * _MAX_STAY_SECONDS + 0.1)
+
+
+def _peak(difference: NDArray[np.uint8]) -> float:
+    """Return the mean of the place of a row, of (rows, columns), where it is highest."""
+    width = min(_PEAK_PIXELS, difference.shape[1])
+    whole = difference[:, : difference.shape[1] // width * width]
+    return int(whole.reshape(-1, width).sum(axis=1, dtype=np.uint32).max()) / width
 
 
 def _sparse_luma(picture: VideoFrame) -> NDArray[np.uint8]:

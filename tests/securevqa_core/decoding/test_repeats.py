@@ -128,3 +128,15 @@ def test_an_uneven_rate_is_found_where_nobody_can_see_for_how_long_a_picture_sta
 def test_few_frames_prove_nothing() -> None:
     assert _watched(np.arange(100) // 4, [0, 1, 2]) == NO_REPEATS
     assert RepeatWatch().rhythm(60.0) == NO_REPEATS
+
+
+@pytest.mark.parametrize("size", ["2", "5/4"])
+def test_pictures_repeat_only_where_nothing_small_moves_in_them_either(size: str) -> None:
+    """As lips do in a drawn film whose bodies move with every second frame."""
+    rng, watch = np.random.default_rng(1), RepeatWatch()
+    bars = np.tile(np.repeat(rng.integers(40, 200, 40), 4), (64, 1)).astype(np.uint8)
+    for frame in WINDOWS:
+        pixels = np.roll(bars, 3 * int(frame / Fraction(size)), axis=1)
+        pixels[:16, :32] = rng.integers(0, 2) * 120 + rng.integers(0, 2, (16, 2)).repeat(16, axis=1) * 80
+        watch.add(frame, VideoFrame.from_ndarray(pixels, format="gray"))
+    assert watch.rhythm(60.0) == NO_REPEATS
