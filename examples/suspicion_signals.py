@@ -79,8 +79,8 @@ def taken(videos: list[str], usual: list[str], arguments: argparse.Namespace) ->
         both = [one for uri in usual for one in looked(uri, None, model, sandbox)]
         usual_of = tuple(torch.stack(one).mean(dim=0) for one in zip(*both, strict=True))
         for uri in videos:
-            looks = [looked(uri, one, model, sandbox) for one in (None, rendition)]
-            found = signals(*looks, usual_of, model)
+            upload, delivered = (looked(uri, one, model, sandbox) for one in (None, rendition))
+            found = signals(upload, delivered, usual_of, model)
             for other, name in zip(others, arguments.against, strict=True):
                 found[f"score above {name}'s"] = found["score"] - (other.score(uri).score or 0.0)
             yield {"uri": uri, "signals": found}
