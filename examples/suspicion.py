@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from matplotlib import pyplot
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from securevqa_core.randomness import Key
 from securevqa_core.rendition import Rendition
@@ -111,9 +112,9 @@ def say(rows: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|---|")
     for kind in dict.fromkeys(row["kind"] for row in rows):
         drops, found = (column(rows, kind, name) for name in ("drop", "suspicion"))
-        areas = [f"{area(rows, kind, name):.3f}" for name in ("drop", "suspicion")]
         cells = [kind, str(len(drops)), f"{np.median(drops):+.1f}", f"{drops.max():+.1f}"]
-        cells += ["", ""] if kind == CLEAN else areas
+        both = [against_clean(rows, kind, name) for name in ("drop", "suspicion")]
+        cells += ["", ""] if kind == CLEAN else [f"{roc_auc_score(*one):.3f}" for one in both]
         is_suspected = found >= SUSPECTED
         print(f"| {' | '.join(cells)} | {is_suspected.sum()}, {is_suspected.mean():.1%} |")
 
@@ -123,26 +124,22 @@ def column(rows: list[dict[str, Any]], kind: str, name: str) -> NDArray[np.float
     return np.array([row[name] for row in rows if row["kind"] == kind], dtype=np.float64)
 
 
-def area(rows: list[dict[str, Any]], kind: str, name: str) -> float:
-    """Return how often an attacked video has more than a clean one; ties count half."""
-    clean, attacked = column(rows, CLEAN, name), column(rows, kind, name)[:, None]
-    return float(((attacked > clean) + 0.5 * (attacked == clean)).mean())
+def against_clean(rows: list[dict[str, Any]], kind: str, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return which of the clean videos and those of a kind are attacked, and a value of each."""
+    clean, attacked = column(rows, CLEAN, name), column(rows, kind, name)
+    return np.repeat([0, 1], [len(clean), len(attacked)]), np.concatenate([clean, attacked])
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw the share of attacked videos above each limit over that of clean ones."""
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
     for panel, name in zip(axes, ("drop", "suspicion"), strict=True):
-        clean = column(rows, CLEAN, name)
         for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"] != CLEAN):
-            attacked = column(rows, kind, name)
-            limits = np.unique(np.concatenate([clean, attacked]))[::-1]
-            alarms, noticed = (
-                [0.0, *((one >= limit).mean() for limit in limits)] for one in (clean, attacked)
-            )
-            panel.step(alarms, noticed, where="post", label=f"{kind}, {area(rows, kind, name):.2f}")
+            both = against_clean(rows, kind, name)
+            alarms, noticed, _ = roc_curve(*both, drop_intermediate=False)
+            panel.step(alarms, noticed, where="post", label=f"{kind}, {roc_auc_score(*both):.2f}")
         panel.axvline(0.01, color="grey", linewidth=1, linestyle=":")
-        panel.set(xlabel="share of clean videos", title=name, xscale="symlog", xlim=(0, 1), ylim=(0, 1.02))
+        panel.set(xlabel="share of clean videos", title=name, xlim=(0, 1), ylim=(0, 1.02))
         panel.set_xscale("symlog", linthresh=0.01)
         panel.legend(title="attack, AUC", fontsize="small", loc="lower right")
     axes[0].set_ylabel("share of attacked videos")
