@@ -240,7 +240,7 @@ def _peak(difference: NDArray[np.uint8]) -> float:
     """Return the mean of the place of a row, of (rows, columns), where it is highest."""
     width = min(_PEAK_PIXELS, difference.shape[1])
     whole = difference[:, : difference.shape[1] // width * width]
-    return int(whole.reshape(-1, width).sum(axis=1, dtype=np.uint32).max()) / width
+    return float(whole.reshape(-1, width).mean(axis=1).max())
 
 
 def _sparse_luma(picture: VideoFrame) -> NDArray[np.uint8]:
