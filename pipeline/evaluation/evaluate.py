@@ -24,7 +24,7 @@ from pipeline.evaluation.scored import Scored, read_scored
 from pipeline.events import Events
 from pipeline.manifests.label_files import read_label_file
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, settled_scale
+from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.runs.report import require_parquet
@@ -124,9 +124,11 @@ def read_labelled(
         table = read_manifest(
             source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
         )
+    places = row_numbers(table) if "video_id" in table.column_names else None
     table = keep_rows(table, settings)
+    require_not_own(settings.label_column)
     column = label_column(table.column_names, settings.label_column)
-    scale = settled_scale(table, column, settings.label_range, tell=tell)
+    scale = settled_scale(table, column, settings.label_range, rows=places, tell=tell)
     own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]

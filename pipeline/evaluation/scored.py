@@ -10,13 +10,12 @@ import pyarrow as pa
 
 from operators.schema import REPORT, Row
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, labels_of, settled_scale
+from pipeline.manifests.labels import label_column, labels_of, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.late_labels import joined_labels
 from pipeline.manifests.scales import LabelRange
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import plain
-from securevqa_core.errors import ManifestError
 
 __all__ = ["Scored", "read_scored"]
 
@@ -56,14 +55,17 @@ def read_scored(
     """
     run, report = read_finished_run(directory, columns=None)
     report = plain(report)
+    require_not_own(settings.label_column)
+    given = [name for name in report.column_names if name not in REPORT.names]
+    late = None if labels is None else labels.column_names
+    column = label_column(given, settings.label_column, late=late)
+    places = row_numbers(report)
     if labels is not None:
-        report = joined_labels(report, labels, tell=tell)
+        report, found = joined_labels(report, labels, tell=tell)
+        places = found if column in labels.column_names else places
     report = keep_rows(report, settings)
-    column = label_column(report.column_names, settings.label_column)
-    if column in REPORT.names:  # the scores would be held against themselves
-        raise ManifestError(f"label_column must not be one that every report has, got {column!r}: rename it")
-    scale = settled_scale(report, column, settings.label_range, tell=tell)
-    points = labels_of(report, column, scale)
+    scale = settled_scale(report, column, settings.label_range, rows=places, tell=tell)
+    points = labels_of(report, column, scale, rows=places)
     rows = [row | {"label_points": label} for row, label in zip(report.to_pylist(), points, strict=True)]
     return Scored(
         name=name,

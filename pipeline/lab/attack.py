@@ -23,7 +23,7 @@ from pipeline.lab.config import AttackRunConfig
 from pipeline.lab.video import VMAF_NAMES, KeptPictures, Lab
 from pipeline.lab.work import Runner, Task, lab_of, run_here
 from pipeline.manifests.labelled import keep_rows
-from pipeline.manifests.labels import label_column, labels_of, settled_scale
+from pipeline.manifests.labels import label_column, labels_of, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.tables import file_names
@@ -156,10 +156,11 @@ def _chosen(config: AttackRunConfig, *, tell: Callable[[str], None]) -> tuple[li
     table = read_manifest(config.manifest, uri_column=config.uri_column, allow_schemes=DEFAULT_ALLOW_SCHEMES)
     labels: list[float | None] | None = None
     if config.labels is not None:
+        places = row_numbers(table)
         table = keep_rows(table, config.labels)
         column = label_column(table.column_names, config.labels.label_column)
-        scale = settled_scale(table, column, config.labels.label_range, tell=tell)
-        labels = labels_of(table, column, scale)
+        scale = settled_scale(table, column, config.labels.label_range, rows=places, tell=tell)
+        labels = labels_of(table, column, scale, rows=places)
     rows: list[Row] = table.select(["video_id", "uri"]).to_pylist()
     if labels is not None:
         labelled = zip(rows, labels, strict=True)

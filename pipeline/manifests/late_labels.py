@@ -61,8 +61,12 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
     return table
 
 
-def joined_labels(report: pa.Table, labels: pa.Table, *, tell: Callable[[str], None]) -> pa.Table:
-    """Return the report with the columns of the labels: null in rows of videos that have none.
+def joined_labels(
+    report: pa.Table, labels: pa.Table, *, tell: Callable[[str], None]
+) -> tuple[pa.Table, dict[str, int]]:
+    """Return the report with the columns of the labels, and by video_id which row of those it has, from 1.
+
+    A row of a video that has no label has nulls.
 
     A column of the labels stands in place of the report's of that name; those that every report has stay.
 
@@ -105,7 +109,8 @@ def joined_labels(report: pa.Table, labels: pa.Table, *, tell: Callable[[str], N
             report = report.set_column(report.column_names.index(name), name, column)
         else:
             report = report.append_column(name, column)
-    return report
+    videos = report["video_id"].to_pylist()
+    return report, {videos[place]: row + 1 for place, row in found.items()}
 
 
 def _keys(names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from cli import call, read_json
 from runs import make_run
 
+from pipeline.manifests.labels import label_column
 from pipeline.manifests.late_labels import joined_labels
 from securevqa_core.errors import ManifestError
 
@@ -109,7 +110,7 @@ def report(*uris: str) -> pa.Table:
 
 def told(report: pa.Table, labels: pa.Table) -> tuple[pa.Table, list[str]]:
     said: list[str] = []
-    return joined_labels(report, labels, tell=said.append), said
+    return joined_labels(report, labels, tell=said.append)[0], said
 
 
 def test_as_much_of_a_path_as_is_given_tells_files_of_one_name_apart() -> None:
@@ -156,7 +157,52 @@ def test_scores_are_not_held_against_themselves(
     asked = (*given, "--output", str(tmp_path / "out"), "--label-column", "score")
     assert call("evaluate", *asked) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "label_column must not be one that every report has, got 'score': rename it" in said
+    assert "--label-column must not be one that every report has, got 'score': rename it" in said
+
+
+@pytest.mark.parametrize(
+    ("label", "rule"),
+    [("'4.6", 'must be a number, got "\'4.6"'), ("6.5", "must be in 1..5, got 6.5")],
+)
+def test_a_label_that_breaks_a_rule_is_named_by_its_row_of_the_labels_and_its_video(
+    label: str, rule: str, scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number was the report's row, which is another one where labels are in another order."""
+    (tmp_path / "labels.csv").write_text(f"name,mos\nc7.mp4,4.8\nc2.mp4,2.6\nc0.mp4,1.4\nc5.mp4,{label}\n")
+    given = (str(tmp_path / "labels.csv"), "--run", scored, "--where", "status=scored")
+    asked = (*given, "--output", str(tmp_path / "out"), "--label-range", "1", "5")
+    assert call("evaluate", *asked) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"row 4, video {uri(5)!r}: column 'mos' {rule}" in said
+
+
+@pytest.mark.parametrize("name", ["MOS", "Mos", "Label"])
+def test_the_label_column_is_found_in_any_case(
+    name: str, scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = labels(tmp_path, f"filename,{name}", lambda row: f"c{row}.mp4")
+    given = (table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "100")
+    assert call("evaluate", *given) == 0
+    assert read_json(str(tmp_path / "out" / "evaluation.json"))["label"]["column"] == name
+
+
+@pytest.mark.parametrize("asked", [(), ("--label-column", "mos")])
+def test_a_label_column_that_is_not_found_is_one_of_the_labels(
+    asked: tuple[str, ...], scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All the columns of the report were named, of which none could be it."""
+    given = (labels(tmp_path, "name,rating", lambda row: f"c{row}.mp4"), "--run", scored, *asked)
+    assert call("evaluate", *given, "--output", str(tmp_path / "out")) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    rule = "there is no label column 'mos', only" if asked else "--label-column must be given unless"
+    assert rule in said
+    assert "name, rating" in said
+    assert "score" not in said
+
+
+def test_labels_that_came_later_go_before_those_of_the_report() -> None:
+    assert label_column(["uri", "label"], None, late=["name", "mos"]) == "mos"
+    assert label_column(["uri", "label"], None, late=["name", "family"]) == "label"
 
 
 def test_columns_of_the_labels_take_the_place_of_the_report_s_but_for_its_own() -> None:

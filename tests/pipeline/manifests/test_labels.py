@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipeline.manifests.labels import label_column, labels_of, scale_doubt, settled_scale
+from pipeline.manifests.labels import label_column, labels_of, row_numbers, scale_doubt, settled_scale
 from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
 
@@ -29,6 +29,15 @@ def test_a_label_out_of_its_range_is_named(value: object, message: str) -> None:
         labels_of(pa.table({"mos": [first, value]}), "mos", LabelRange(low=1, high=5))
 
 
+def test_rows_are_those_of_the_file_though_some_are_left_out() -> None:
+    table = pa.table({"video_id": ["a", "b"], "uri": ["/a.mp4", "/b.mp4"], "mos": ["2", "five"]})
+    rows = row_numbers(table)
+    with pytest.raises(ManifestError, match=r"row 2, video '/b\.mp4': column 'mos' must be a number"):
+        labels_of(table.slice(1), "mos", LabelRange(), rows=rows)
+    with pytest.raises(ManifestError, match=r"^video '/b\.mp4': column 'mos' must be a number"):
+        settled_scale(table, "mos", None, tell=lambda _line: None)
+
+
 @pytest.mark.parametrize(("low", "high"), [(5, 1), (2, 2), (0, float("inf"))])
 def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
     with pytest.raises(ConfigurationError, match=f"low < high, got {low:g} and {high:g}"):
@@ -38,6 +47,10 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
 def test_the_label_column_is_found_or_must_be_named() -> None:
     assert label_column(["uri", "label"], None) == "label"
     assert label_column(["uri", "label", "mos"], "mos") == "mos"
+    assert label_column(["uri", "MOS"], None) == "MOS"
+    assert label_column(["uri", "mos", "MOS"], None) == "mos"
+    with pytest.raises(ManifestError, match="got MOS, Label"):
+        label_column(["uri", "MOS", "Label"], None)
     with pytest.raises(ManifestError, match="got mos, label"):
         label_column(["uri", "label", "mos"], None)
     with pytest.raises(ManifestError, match="got uri, rating"):
