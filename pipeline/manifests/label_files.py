@@ -2,7 +2,7 @@
 
 KoNViD-1k     flickr_id,mos                        videos are named by id
 LIVE-VQC      data.mat: video_list, mos            also as CSV
-YouTube-UGC   vid,MOSFull,...                      no extension; encodings have more behind the name
+YouTube-UGC   vid,MOSFull,... or vid,...,MOS full  no extension; encodings have more behind the name
 LSVQ          name,height,width,mos,frame_number   no extension; of the 1080p file many columns more
 all           path, duration, fps, MOS             in other repositories, -1 where unknown
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _UNKNOWN = -1.0
 # Columns that hold what a video is called.
 VIDEO_NAMES = ("name", "flickr_id", "vid", "file", "filename", "file_name", "video", "video_name", "path")
 _FIELDS = {"mos": "mos", "mosfull": "mos", "duration": "duration", "fps": "fps", "framerate": "fps"}
+_MOS_SPELT = re.compile(r"mos[ _]+(full)")
 # What follows the name where no header says it, by how many numbers there are.
 _LAYOUTS = {
     1: ("mos",),
@@ -113,7 +115,7 @@ def read_label_rows(location: str, *, label_format: str) -> pa.Table:
 def _labels(location: str, where: str, label_format: str) -> list[_Label]:
     if label_format not in LABEL_FORMATS:
         raise ConfigurationError(
-            f"labels_format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
+            f"--labels-format must be one of {', '.join(LABEL_FORMATS)}, got {label_format!r}"
         )
     content = _content(location, where)
     read = _matlab if content.startswith(b"MATLAB") else _text
@@ -188,9 +190,9 @@ def _cells(line: str) -> list[str]:
 def _header(line: str, where: str) -> tuple[str, ...] | None:
     """Return what each column is, None where the first line is a row; columns that are not used are "".
 
-    A header has a column for names and one for MOS, and no numbers.
+    A header has a column for names and one for MOS, and no numbers. `MOS full` and `mos_full` are `MOSFull`.
     """
-    cells = [cell.lower() for cell in _cells(line)]
+    cells = [_MOS_SPELT.sub(r"mos\1", cell.lower()) for cell in _cells(line)]
     if any(map(_is_number, cells)):
         return None
     named = [cell for cell in VIDEO_NAMES if cell in cells]
@@ -258,7 +260,7 @@ def _found(names: Sequence[str], root: str, where: str) -> list[str | None]:
         return [join(root, name) for name in names]
     listed = list_videos(root, has_manifest_suffix=False)
     if listed is None:
-        raise ManifestError(f"video_root must be a folder, got {redact(root)!r}")
+        raise ManifestError(f"--video-root must be a folder, got {redact(root)!r}")
     places = _places(list(map(as_text, listed.uris)), as_text(join(root, ".")))
     found: list[str | None] = []
     for name in names:

@@ -49,6 +49,18 @@ PUBLISHED: dict[str, tuple[str, str, list[str], list[float | None]]] = {
         ["Gaming/1080P/Gaming_1080P-0ce6.mkv", "HDR/2160P/HDR_2160P-06ae.mkv"],
         [3.671, 4.1],
     ),
+    "YouTube-UGC with spaces": (
+        "youtube-ugc",
+        "vid,category,resolution,MOS full,MOS std\nGaming_1080P-0ce6,Gaming,1080,3.671,0.5\n",
+        ["Gaming/1080P/Gaming_1080P-0ce6.mkv"],
+        [3.671],
+    ),
+    "YouTube-UGC with underscores": (
+        "youtube-ugc",
+        "vid,mos_std,mos_full,mos\nGaming_1080P-0ce6,0.5,3.671,1\n",
+        ["Gaming_1080P-0ce6.mkv"],
+        [3.671],
+    ),
     "YouTube-UGC's encodings": (
         "youtube-ugc",
         "vid,MOSFull\nGaming_1080P-0ce6,3.671\nVlog_720P-4ad2,2\n",
@@ -210,7 +222,7 @@ def test_a_broken_line_is_named_with_its_file_and_rule(text: str, message: str, 
 def test_what_is_no_label_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"absent\.txt.* cannot be read"):
         read_label_file(str(tmp_path / "absent.txt"), label_format="lsvq")
-    with pytest.raises(ManifestError, match=r"video_root must be a folder, got '.*labels\.txt'"):
+    with pytest.raises(ManifestError, match=r"--video-root must be a folder, got '.*labels\.txt'"):
         read_label_file(
             labels(tmp_path, "a,3\n"), label_format="lsvq", video_root=str(tmp_path / "labels.txt")
         )
