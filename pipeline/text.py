@@ -7,7 +7,12 @@ import datetime
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["literal", "moment_words", "printable"]
+__all__ = ["counted", "literal", "moment_words", "printable"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s but for one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def literal(text: str, console: Console) -> Text:

@@ -46,7 +46,13 @@ def calibrate_command(
         raise ConfigurationError(f"output must not be there yet, got {str(output)!r}")
     with events.doing("loading", is_logged=False):
         # Seconds of imports, which help need not wait for.
-        from pipeline.evaluation.calibrate import contestant, refit, refit_lines, refit_note  # noqa: PLC0415
+        from pipeline.evaluation.calibrate import (  # noqa: PLC0415
+            contestant,
+            refit,
+            refit_lines,
+            refit_note,
+            require_enough,
+        )
         from pipeline.evaluation.evaluate import read_labelled, score_contestants  # noqa: PLC0415
         from pipeline.evaluation.scored import read_scored  # noqa: PLC0415
         from pipeline.runs.lock import alone  # noqa: PLC0415
@@ -74,6 +80,7 @@ def calibrate_command(
     else:
         assert labelled_manifest is not None
         table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
+        require_enough(table, settings)
         # Beside the new file, so that the same command finishes an interrupted run.
         directory = RunDirectory(f"{output}.run")
         directory.require_writable()

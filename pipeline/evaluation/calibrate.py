@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from operators.stage import SCORED
-from pipeline.evaluation.evaluate import Contestant
+from pipeline.evaluation.evaluate import Contestant, contestants
 from pipeline.evaluation.scored import Scored
 from pipeline.manifests.labelled import EvaluationSettings
+from pipeline.manifests.labels import label_column
+from pipeline.text import counted
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
-from securevqa_core.errors import CheckpointError
-from securevqa_core.logistic import Floats
+from securevqa_core.errors import CheckpointError, UndefinedError
+from securevqa_core.logistic import MIN_FIT_POINTS, Floats
 from securevqa_core.metrics import rmse
 
-__all__ = ["Refit", "contestant", "refit", "refit_lines", "refit_note"]
-
-_NAME = "run"  # of the folder beside the new file
+__all__ = ["Refit", "contestant", "refit", "refit_lines", "refit_note", "require_enough"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,26 @@ class Refit:
 
 def contestant(checkpoint: str) -> Contestant:
     """Return who scores the labelled videos: a model by its name, or a checkpoint."""
-    if checkpoint in zoo.names():
-        return Contestant(name=_NAME, model=checkpoint)
-    return Contestant(name=_NAME, checkpoint=checkpoint)
+    is_model = checkpoint in zoo.names()
+    return contestants([checkpoint] if is_model else [], [] if is_model else [checkpoint])[0]
+
+
+def require_enough(table: pa.Table, settings: EvaluationSettings) -> None:
+    """Refuse labels that are too few for a fit, before their videos are scored.
+
+    Args:
+        table: of `read_labelled`.
+        settings: as it gave them.
+
+    Raises:
+        UndefinedError: fewer than `MIN_FIT_POINTS` rows have a label.
+    """
+    column = label_column(table.column_names, settings.label_column)
+    num_labels = sum(value not in {None, ""} for value in table[column].to_pylist())
+    if num_labels < MIN_FIT_POINTS:
+        raise UndefinedError(
+            f"a calibration needs at least {MIN_FIT_POINTS} labelled videos, got {num_labels}"
+        )
 
 
 def refit(scored: Scored, checkpoint: weights.Checkpoint) -> Refit:
@@ -81,7 +99,7 @@ def refit_lines(
     old, new = checkpoint.calibration, fitted.calibration
     lines = [f"{len(fitted.raw)} labelled rows; calibration low, high, midpoint, scale:"]
     for name, one in (("before", old), ("after", new)):
-        figures = ", ".join(f"{value:.6g}" for value in one.as_dict().values())
+        figures = ", ".join(f"{round(value, 9):.6g}" for value in one.as_dict().values())
         error = rmse(one.to_score(fitted.raw), fitted.labels)
         lines.append(f"  {name}: {figures}; RMSE {error:.2f} points of 100")
     scores = np.asarray(new.to_score(fitted.raw))
@@ -112,4 +130,5 @@ def _shares(option: str, label: float, scores: Floats, labels: Floats) -> str:
         return "; no row lies beyond it"
     side = f"{label:g} or more" if is_pass else f"below {label:g}"
     share = float(right[beyond].mean())
-    return f"; {share:.0%} of the {int(beyond.sum())} rows that score {side} are labelled {side}"
+    rows = counted(int(beyond.sum()), "row")
+    return f"; of {rows} scored {side}, {share:.0%} are labelled {side}"

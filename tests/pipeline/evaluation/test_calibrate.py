@@ -11,6 +11,7 @@ import torch
 from cli import call
 from runs import make_run
 
+from pipeline.evaluation.calibrate import Refit, contestant, refit_lines
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration
 
@@ -73,9 +74,9 @@ def test_a_refit_follows_the_labels_and_keeps_the_weights(
     was = OLD.to_score(TRUE.to_raw(60))
     assert f"--pass-at 60: where a label of 60 is expected (it was {was:.1f} before the refit)" in printed
     num_pass = int((TRUE.to_score(RAW) >= 60).sum())
-    assert f"100% of the {num_pass} rows that score 60 or more are labelled 60 or more" in printed
+    assert f"of {num_pass} rows scored 60 or more, 100% are labelled 60 or more" in printed
     num_reject = int((TRUE.to_score(RAW) < 40).sum())
-    assert f"100% of the {num_reject} rows that score below 40 are labelled below 40" in printed
+    assert f"of {num_reject} rows scored below 40, 100% are labelled below 40" in printed
     assert after.checkpoint_id in printed
 
 
@@ -89,6 +90,34 @@ def test_a_threshold_that_no_score_reaches_is_said(
     assert (
         "--pass-at: no score is worth a label of 99, the fit spans 1.2..4.9; no row lies beyond it" in printed
     )
+
+
+def test_labels_too_few_for_a_fit_are_refused_before_any_video_is_scored(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.csv").write_text("uri,mos\na.mp4,1\nb.mp4,\nc.mp4,5\n")
+    output = tmp_path / "new.safetensors"
+    given = (str(checkpoint), str(tmp_path / "labels.csv"), "--output", str(output), "--seed", "1")
+    assert call("weights", "calibrate", *given) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a calibration needs at least 5 labelled videos, got 2" in said
+    assert "scoring" not in said
+    assert not Path(f"{output}.run").exists()
+
+
+def test_the_run_that_is_scored_is_named_by_its_checkpoint(checkpoint: Path) -> None:
+    assert [contestant(one).name for one in (NAME, str(checkpoint))] == [NAME, "mine"]
+
+
+def test_a_rounding_error_is_printed_as_nothing() -> None:
+    fitted = Refit(
+        calibration=Calibration(low=7.10543e-15, high=97, midpoint=0.2, scale=0.05),
+        raw=np.array([0.1, 0.3]),
+        labels=np.array([20.0, 80.0]),
+    )
+    lines = refit_lines(fitted, weights.find("nss-svr"), thresholds=(60, 40))
+    assert any(line.startswith("  after: 0, 97, 0.2, 0.05; RMSE") for line in lines)
+    assert any("of 1 row scored 60 or more, 100% are" in line for line in lines)
 
 
 def test_a_run_of_other_weights_is_refused(
