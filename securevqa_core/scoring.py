@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.calibration import Calibration
 from securevqa_core.doubts import doubts
-from securevqa_core.errors import ScoreError
+from securevqa_core.errors import ConfigurationError, ScoreError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import generator
 from securevqa_core.types import Precision, SamplingConfig, require_range
@@ -334,7 +334,11 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         require_range("pass_at", self.pass_at, low=0, high=100)
-        require_range("reject_below", self.reject_below, low=0, high=self.pass_at)
+        require_range("reject_below", self.reject_below, low=0, high=100)
+        if self.reject_below > self.pass_at:
+            raise ConfigurationError(
+                f"reject_below must be <= pass_at, got {self.reject_below:g} above {self.pass_at:g}"
+            )
 
 
 def verdict(

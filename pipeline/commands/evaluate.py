@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.uris import redact
-from pipeline.commands.options import ScoreOptions, spread
+from pipeline.commands.options import ScoreOptions, label_range_option, spread
 from pipeline.commands.terminal import console, events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.results import Result
+from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.types import NUM_RESAMPLES
 
@@ -48,12 +49,7 @@ class LabelOptions(ScoreOptions):
         str | None,
         typer.Option(help="Column of the labels; default: mos or label.", rich_help_panel=LABELS),
     ] = None
-    label_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            help="Worst and best label there can be; default: guessed, and said.", rich_help_panel=LABELS
-        ),
-    ] = None
+    label_range: Annotated[tuple[float, float] | None, label_range_option(LABELS)] = None
     labels_format: Annotated[
         str | None,
         typer.Option(
@@ -239,22 +235,20 @@ def _scored(
 
 
 def _lines(record: dict[str, Any], directory: RunDirectory) -> Iterator[RenderableType]:
-    from rich import box  # noqa: PLC0415 - what help need not wait for
-    from rich.table import Table  # noqa: PLC0415
-
-    from pipeline.text import literal  # noqa: PLC0415
+    from pipeline.tables import Heading, fitted  # noqa: PLC0415 - what help need not wait for
 
     num_resamples, cluster = record["bootstrap"]["resamples"], record["bootstrap"]["cluster"]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in ("rows of", "model"):
-        table.add_column(name, overflow="fold")
-    table.add_column("rows", justify="right")
-    for name in _MEASURES:
-        table.add_column(name, justify="right", no_wrap=True)
-    for rows, name, measures in _measured(record):
-        cells = [_cell(measures[key]) for key in _MEASURES.values()]
-        table.add_row(literal(rows, console), literal(name, console), str(measures["num_rows"]), *cells)
-    yield table
+    measured = [
+        (rows, name, of, [of[key] for key in _MEASURES.values()]) for rows, name, of in _measured(record)
+    ]
+    headings = [Heading(name=name, is_wrapped=True) for name in ("rows of", "model")]
+    headings += [Heading(name=name, is_number=True) for name in ("rows", *_MEASURES)]
+    cells = [
+        [[rows], [name], [str(of["num_rows"])], *map(_cell, values)] for rows, name, of, values in measured
+    ]
+    yield fitted(headings, cells, console)
+    if any(value["low"] is None for *_, values in measured for value in values):
+        yield "undefined: no value; none: no interval; evaluation.json says why of each"
     for model in record["models"]:
         for line in _remarks(model):
             yield f"{model['name']}: {line}"
@@ -262,7 +256,9 @@ def _lines(record: dict[str, Any], directory: RunDirectory) -> Iterator[Renderab
         yield f"SRCC of {one['name']} minus {one['minus']}: {_interval(one['srcc'])}, on the same resamples"
     counts = record["rows"]
     left = ", ".join(
-        f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in _KEPT
+        f"{count} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if name not in _KEPT and (count or name != "pending")
     )
     yield f"{counts['compared']} of {counts['total']} rows compared; left out: {left}"
     drawn = f"whole {cluster} values" if cluster else "rows"
@@ -287,7 +283,8 @@ def _remarks(model: Row) -> list[str]:
     lines = []
     if (ladders := model["ladders"]) is not None:
         left, tau = sum(ladders["left_out"].values()), _interval(ladders["mean_tau"])
-        lines.append(f"mean Kendall tau inside {ladders['num_ladders']} ladders {tau}; {left} left out")
+        inside = counted(ladders["num_ladders"], "ladder")
+        lines.append(f"mean Kendall tau inside {inside} {tau}; {left} left out")
     if (sd := model["sd_over_draws"]) is not None:
         figures = f"mean {sd['mean']:.2f} points of 100, largest {sd['largest']:.2f}"
         lines.append(f"sd over {model['num_draws']} draws, which is sd over keys: {figures}")
@@ -300,19 +297,19 @@ def _remarks(model: Row) -> list[str]:
     return lines
 
 
-def _cell(measures: Row) -> str:
+def _cell(measures: Row) -> list[str]:
     """Return a value over its interval, narrow enough for five of them in 80 columns."""
     if measures["value"] is None:
-        return "undefined"
+        return ["undefined"]
     is_share = abs(measures["value"]) <= 1
     value = f"{measures['value']:.3f}" if is_share else f"{measures['value']:.1f}"
     if measures["low"] is None:
-        return f"{value}\nnone"
+        return [value, "none"]
     ends = (
         f"{end:.2f}".replace("0.", ".") if is_share else f"{end:.1f}"
         for end in (measures["low"], measures["high"])
     )
-    return f"{value}\n{' '.join(ends)}"
+    return [value, " ".join(ends)]
 
 
 def _interval(measure: Row) -> str:

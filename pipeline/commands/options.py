@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from pipeline.scoring.config import ScoreConfig
     from securevqa_core.randomness import Key
 
-__all__ = ["ScoreOptions", "spread"]
+__all__ = ["ScoreOptions", "label_range_option", "spread"]
 
 _Command = Callable[..., Result | None]
+
+
+def label_range_option(panel: str) -> Any:
+    """Return the option of the scale that labels are on: two numbers."""
+    help_ = "Worst and best label there can be; default: guessed, and said."
+    return typer.Option(metavar="LOW HIGH", help=help_, rich_help_panel=panel)
 
 
 def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
@@ -159,6 +165,9 @@ class ScoreOptions:
         from securevqa_core.scoring import Thresholds  # noqa: PLC0415
         from securevqa_core.types import DecodeLimits  # noqa: PLC0415
 
+        if self.reject_below > self.pass_at:
+            thresholds = f"--reject-below {self.reject_below:g} is above --pass-at {self.pass_at:g}"
+            raise ConfigurationError(f"{thresholds}: what passes cannot be rejected")
         if self.scratch is not None:
             address = self.address or os.environ.get("RAY_ADDRESS", "local")
             require_scratch(self.scratch, is_on_nodes=address != "local")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.options import spread
+from pipeline.commands.options import label_range_option, spread
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
@@ -47,12 +47,7 @@ class TrainOptions:
         str | None,
         typer.Option(help="Column of the labels; default: mos or label.", rich_help_panel=_LABELLED),
     ] = None
-    label_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            help="Worst and best label there can be; default: guessed, and said.", rich_help_panel=_LABELLED
-        ),
-    ] = None
+    label_range: Annotated[tuple[float, float] | None, label_range_option(_LABELLED)] = None
     labels_format: Annotated[
         str | None,
         typer.Option(

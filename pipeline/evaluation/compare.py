@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from operators.schema import Row
-from operators.stage import SCORED
+from operators.stage import FAILED, SCORED
 from pipeline.evaluation.scored import Scored
 from pipeline.manifests.labelled import EvaluationSettings
 from securevqa_core.bootstrap import CONFIDENCE, Estimate, Resamples, Rows, estimate, resample
@@ -159,12 +159,15 @@ def _shared_rows(runs: Sequence[Scored]) -> tuple[list[str], dict[str, int]]:
                     f"video_id {video!r} has {mine} and {other} of 100"
                 )
     labelled = [video for video in everywhere if runs[0].rows[video]["label_points"] is not None]
-    shared = [video for video in labelled if all(run.rows[video]["status"] == SCORED for run in runs)]
+    became = {video: {run.rows[video]["status"] for run in runs} for video in labelled}
+    shared = [video for video in labelled if became[video] == {SCORED}]
+    num_failed = sum(FAILED in states for states in became.values())
     total = len(set().union(*(run.rows for run in runs)))
     counts = {
         "total": total,
         "compared": len(shared),
-        "failed": len(labelled) - len(shared),
+        "failed": num_failed,
+        "pending": len(labelled) - len(shared) - num_failed,
         "without_label": len(everywhere) - len(labelled),
         "not_in_every_run": total - len(everywhere),
     }

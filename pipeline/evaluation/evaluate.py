@@ -73,7 +73,7 @@ class LabelledSource:
 
     def __post_init__(self) -> None:
         if self.video_root is not None and self.label_format is None:
-            raise ConfigurationError(f"video_root needs labels_format, got {self.video_root!r} alone")
+            raise ConfigurationError(f"--video-root needs --labels-format, got {self.video_root!r} alone")
 
 
 def contestants(models: Sequence[str], checkpoints: Sequence[str]) -> list[Contestant]:
@@ -194,9 +194,12 @@ def evaluate_runs(
     """
     directory.require_writable()
     scored: list[Scored] = []
+    told: set[str] = set()
+
     for name, run in runs.items():
         labels = (late_labels or {}).get(name)
-        scored.append(read_scored(name, run, settings, labels=labels, tell=tell))
+        say = _once(tell, told, before=f"{name}: " if scored else "")
+        scored.append(read_scored(name, run, settings, labels=labels, tell=say))
         settings = replace(settings, label_range=scored[0].label_range)  # one scale for all
     comparison = compare(scored, settings)
     name = scored[0].label_name
@@ -206,6 +209,17 @@ def evaluate_runs(
         )
     directory.write_json(comparison.record, "evaluation.json")
     return comparison
+
+
+def _once(tell: Callable[[str], None], told: set[str], *, before: str) -> Callable[[str], None]:
+    """Return what tells a line with a text before it, unless the same was told of an earlier run."""
+
+    def say(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            tell(f"{before}{line}")
+
+    return say
 
 
 def _stem(uri: str) -> str:

@@ -19,6 +19,7 @@ from operators.schema import REPORT, ROW_KEY
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.manifests.formats import as_numbers, decode_table, number_types, suffix_of
 from pipeline.manifests.label_files import VIDEO_NAMES, VIDEO_SUFFIXES, read_label_rows
+from pipeline.text import counted
 from securevqa_core.errors import ManifestError
 
 __all__ = ["joined_labels", "read_late_labels"]
@@ -95,11 +96,12 @@ def joined_labels(
             found[place] = row
     if not found:
         raise ManifestError(
-            f"none of {len(missed)} labels is of a video of the run: labels of {_named(missed)}, "
-            f"videos {_named(finder.names)}"
+            f"the run has no video for {counted(len(missed), 'label')}, of {_named(missed)}; "
+            f"its videos are {_named(finder.names)}"
         )
     what = f"{len(found)} of {report.num_rows} videos have a label"
-    tell(f"{what}; {len(missed)} labels are of no video: {_named(missed)}" if missed else what)
+    lost = f"; no video for {counted(len(missed), 'label')}, of {_named(missed)}" if missed else ""
+    tell(f"{what}{lost}")
     indices = pa.array([found.get(row) for row in range(report.num_rows)], pa.int64())
     for name in labels.column_names:
         if name in _OWN:

@@ -99,6 +99,15 @@ def test_every_command_has_two_examples_that_can_be_called(one: LazyCommand) -> 
         command.make_context("securevqa", rest)  # raises where an argument lacks or a value is no value
 
 
+@pytest.mark.parametrize("command", [("evaluate",), ("train",), ("weights", "calibrate")])
+def test_a_range_is_shown_as_the_two_words_that_it_takes(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`<float,float>...` was typed as it looked, with a comma."""
+    assert call(*command, "--help") == 0
+    assert "--label-range LOW HIGH" in " ".join(capsys.readouterr().out.split())
+
+
 def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("attack", "--help") == 0
     assert "securevqa[train]" in " ".join(capsys.readouterr().out.split())

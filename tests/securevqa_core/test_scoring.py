@@ -285,7 +285,8 @@ def test_damage_past_its_share_is_for_review(warning: str, is_doubted: bool) -> 
     [
         ({"pass_at": 101}, "pass_at must be in 0..100, got 101"),
         ({"pass_at": -1}, "pass_at must be in 0..100, got -1"),
-        ({"reject_below": 61}, "reject_below must be in 0..60, got 61"),
+        ({"reject_below": 61}, "reject_below must be <= pass_at, got 61 above 60"),
+        ({"reject_below": -1}, "reject_below must be in 0..100, got -1"),
         ({"pass_at": float("nan")}, "pass_at must be in 0..100, got nan"),
     ],
 )

@@ -27,7 +27,8 @@ def make_run(
 ) -> RunDirectory:
     """Write a run whose rows have `video_id`, `score` or `error_code`, and columns of the manifest.
 
-    `raw_score` is a hundredth of the score where it is not given.
+    `raw_score` is a hundredth of the score where it is not given. A row with neither score nor error is
+    pending.
     """
     directory = RunDirectory(uri)
     whole = [_outcome(row) | row for row in rows]
@@ -58,4 +59,6 @@ def _outcome(row: dict[str, Any]) -> dict[str, Any]:
     known = {"uri": f"/videos/{row['video_id']}.mp4", "verdict": "review"}
     if row.get("error_code"):
         return known | {"status": "failed"}
+    if row["score"] is None:
+        return known | {"status": "pending"}
     return known | {"status": "scored", "raw_score": row["score"] / 100}

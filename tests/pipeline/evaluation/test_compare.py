@@ -13,6 +13,7 @@ from runs import make_run
 from s3server import S3Server
 from scipy import stats
 
+from pipeline.commands import terminal
 from pipeline.evaluation.compare import compare
 from pipeline.evaluation.scored import read_scored
 from pipeline.manifests.labelled import EvaluationSettings
@@ -64,6 +65,7 @@ def test_measures_are_those_of_all_rows_and_lie_in_their_intervals(tmp_path: Pat
         "total": 60,
         "compared": 60,
         "failed": 0,
+        "pending": 0,
         "without_label": 0,
         "not_in_every_run": 0,
     }
@@ -117,6 +119,7 @@ def test_runs_are_compared_on_the_rows_that_all_of_them_scored(tmp_path: Path) -
         "total": 60,
         "compared": 56,
         "failed": 2,
+        "pending": 0,
         "without_label": 1,
         "not_in_every_run": 1,
     }
@@ -221,6 +224,53 @@ def test_finished_runs_are_evaluated_where_they_lie(
     assert f"{record['models'][0]['overall']['srcc']['value']:.3f}" in printed
 
 
+def test_what_no_run_has_begun_yet_has_not_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = rows(GOOD)
+    for one in content[:11]:
+        one["score"] = None
+    content[11] |= {"score": None, "error_code": "no_frames"}
+    make_run(str(tmp_path / "first"), content)
+    run = ("--run", str(tmp_path / "first"), "-o", str(tmp_path / "out"), "--resamples", "100")
+    assert call("evaluate", *run) == 0
+    assert "48 of 60 rows compared; left out: 1 failed, 11 pending, 0 without" in capsys.readouterr().out
+    counts = read_json(str(tmp_path / "out" / "evaluation.json"))["rows"]
+    assert (counts["failed"], counts["pending"]) == (1, 11)
+
+
+@pytest.mark.parametrize("names", [("secure-vqa-compact", "checkpoint"), ("checkpoint", "checkpoint-2")])
+def test_names_break_at_hyphens_at_most_in_80_columns(
+    names: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Models stood there as checkpoi/nt and secure-v/qa-compa/ct."""
+    monkeypatch.setattr(terminal.console, "width", 80)
+    for name in names:
+        make_run(str(tmp_path / name), rows(GOOD))
+    runs = [argument for name in names for argument in ("--run", str(tmp_path / name))]
+    given = ("-o", str(tmp_path / "out"), "--group", "family", "--resamples", "100")
+    assert call("evaluate", *runs, *given) == 0
+    table = capsys.readouterr().out.partition("SRCC of ")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    words = {word for line in table for word in line.split()}
+    for piece in {piece for name in names for piece in name.split("-")} | {"family", "x264"}:
+        assert any(piece in word for word in words), piece
+
+
+def test_what_has_no_value_or_no_interval_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(str(tmp_path / "good"), rows(GOOD))
+    few = ("--where", "source=s1", "--group", "family", "--resamples", "100")
+    assert call("evaluate", "--run", str(tmp_path / "good"), "-o", str(tmp_path / "out"), *few) == 0
+    printed = capsys.readouterr().out
+    assert "undefined: no value; none: no interval; evaluation.json says why of each" in printed
+    whole = ("--run", str(tmp_path / "good"), "-o", str(tmp_path / "out"), "--resamples", "100")
+    assert call("evaluate", *whole) == 0
+    assert "none: no interval" not in capsys.readouterr().out
+
+
 def test_clusters_of_lists_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(str(tmp_path / "good"), [one | {"tags": ["a"]} for one in rows(GOOD)])
     given = ("--run", str(tmp_path / "good"), "-o", str(tmp_path / "out"), "--cluster", "tags")
@@ -277,7 +327,16 @@ def manifest(folder: Path, text: str = "uri,mos\na.mp4,50\n") -> str:
         (lambda folder: [manifest(folder), "--label-column", "dmos"], 2, "'dmos'"),
         (lambda folder: [manifest(folder), "--label-range", "5", "1"], 2, "5 and 1"),
         (lambda folder: [manifest(folder), "--labels-format", "tid"], 2, "'tid'"),
-        (lambda folder: [manifest(folder), "--video-root", "s3://b"], 2, "'s3://b' alone"),
+        (
+            lambda folder: [manifest(folder), "--video-root", "s3://b"],
+            2,
+            "--video-root needs --labels-format, got 's3://b' alone",
+        ),
+        (
+            lambda folder: [manifest(folder), "--pass-at", "30"],
+            2,
+            "--reject-below 40 is above --pass-at 30: what passes cannot be rejected",
+        ),
         (lambda folder: [manifest(folder), "--draws", "0"], 2, "draws"),
     ],
 )

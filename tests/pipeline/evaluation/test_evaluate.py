@@ -60,7 +60,7 @@ def test_a_label_file_is_scored_and_compared(
     done = securevqa("evaluate", str(label_file), "--output", str(output), *options)
     record = read_json(str(output / "evaluation.json"))
     (model,) = record["models"]
-    counts = {"total": 9, "compared": 7, "failed": 1, "without_label": 1, "not_in_every_run": 0}
+    counts = {"total": 9, "compared": 7, "failed": 1, "pending": 0, "without_label": 1, "not_in_every_run": 0}
     assert record["rows"] == counts
     assert "1 of 10 labelled videos are not there and left out: 'absent.mp4'" in done.stderr
     assert model["failed"] == {"not_a_video": 1}

@@ -80,8 +80,24 @@ def test_labels_of_no_video_and_videos_without_one_are_counted_and_named(
         call("evaluate", table, "--run", scored, "--output", str(tmp_path / "out"), "--resamples", "100") == 0
     )
     said = capsys.readouterr()
-    assert "7 of 8 videos have a label; 1 labels are of no video: 'gone.mp4'" in said.err
+    assert "7 of 8 videos have a label; no video for 1 label, of 'gone.mp4'" in said.err
     assert "7 of 8 rows compared; left out: 0 failed, 1 without label" in said.out
+
+
+def test_what_is_said_of_two_runs_alike_is_said_once(
+    scored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(
+        str(tmp_path / "few"),
+        [{"video_id": f"id{row}", "uri": uri(row), "score": 9.0 * row} for row in range(6)],
+    )
+    table = labels(tmp_path, "name,mos", lambda row: f"c{row}.mp4")
+    output = ("--output", str(tmp_path / "out"), "--resamples", "100")
+    assert call("evaluate", table, "--run", scored, "--run", scored, *output) == 0
+    said = capsys.readouterr().err
+    assert said.count("8 of 8 videos have a label") == said.count("taken to be on 1..5") == 1
+    assert call("evaluate", table, "--run", scored, "--run", str(tmp_path / "few"), *output) == 0
+    assert "few: 6 of 6 videos have a label; no video for 2 labels, of" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_calibrated_to_labels_that_came_later(
@@ -126,13 +142,15 @@ def test_a_label_of_another_folder_is_of_no_video() -> None:
     paths = ["/data/x/1.mp4", "/data/y/1.mp4", "/data/z/1.mp4"]
     joined, said = told(videos, pa.table({"path": paths, "mos": [3.0, 4.0, 5.0]}))
     assert joined["mos"].to_pylist() == [3.0, 4.0]
-    assert "1 labels are of no video: '/data/z/1.mp4'" in said[0]
-    with pytest.raises(ManifestError, match="none of 1 labels"):
+    assert "no video for 1 label, of '/data/z/1.mp4'" in said[0]
+    with pytest.raises(ManifestError, match="no video for 1 label, of"):
         told(videos, pa.table({"path": paths[2:3], "mos": [5.0]}))
 
 
 def test_a_name_with_an_extension_is_no_other_file() -> None:
-    with pytest.raises(ManifestError, match=r"none of 1 labels is of a video of the run.*'c.avi'.*'c.mp4'"):
+    with pytest.raises(
+        ManifestError, match=r"the run has no video for 1 label, of 'c.avi'; its videos are 'c.mp4'"
+    ):
         told(report("/a/c.mp4"), pa.table({"name": ["c.avi"], "mos": [3.0]}))
 
 
