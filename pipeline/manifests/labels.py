@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -73,7 +74,8 @@ def require_not_own(asked_for: str | None) -> None:
 
 def row_numbers(table: pa.Table) -> dict[str, int]:
     """Return which row of a table each video_id is in, numbered from 1: messages say it, whatever is kept."""
-    return {video: row for row, video in enumerate(table["video_id"].to_pylist(), start=1)}
+    videos: list[Any] = table["video_id"].to_pylist()
+    return {video: row for row, video in enumerate(videos, start=1)}
 
 
 def labels_of(

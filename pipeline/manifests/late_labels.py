@@ -111,7 +111,7 @@ def joined_labels(
             report = report.set_column(report.column_names.index(name), name, column)
         else:
             report = report.append_column(name, column)
-    videos = report["video_id"].to_pylist()
+    videos: list[Any] = report["video_id"].to_pylist()
     return report, {videos[place]: row + 1 for place, row in found.items()}
 
 
