@@ -45,8 +45,6 @@ COLUMNS = (
 def show_report(directory: RunDirectory, *, num_rows: int, console: Console) -> None:
     """Print rows of a finished run, what failed first, then the worst, and how many there are of each kind.
 
-    Where more failed than half of `num_rows`, the other half is of what was scored.
-
     Raises:
         ConfigurationError: `num_rows` is below 1.
         OutputError: there is no finished run, or it cannot be read.
@@ -56,10 +54,12 @@ def show_report(directory: RunDirectory, *, num_rows: int, console: Console) -> 
     run, report = read_finished_run(directory, columns=COLUMNS)
     names = file_names(_texts(report, "uri"))  # which no other row has, shown or not
     named = report.append_column("name", pa.array(names, pa.string()))
-    rows = _chosen(urgent_first(named), num_rows)
+    rows: list[Row] = urgent_first(named).slice(0, num_rows).to_pylist()
     ids = _texts(report, "video_id")
     console.print(_table(rows, dict(zip(ids, short_ids(ids), strict=True)), console))
-    summary = f"{len(rows)} of {report.num_rows} videos shown, failed first, then worst"
+    num_failed = report["status"].to_pylist().count(FAILED)
+    part = f" ({len(rows)} of {num_failed})" if len(rows) < num_failed else ""
+    summary = f"{len(rows)} of {report.num_rows} videos shown, failed first{part}, then worst"
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds(report))
     console.print(literal(f"{summary}: {counts}" if counts else summary, console))
     if "untrained" in report["checkpoint_status"].to_pylist():
@@ -141,15 +141,6 @@ def _as_shown(text: str) -> str:
 
 def _texts(report: pa.Table, name: str) -> list[str]:
     return ["" if one is None else str(one) for one in report[name].to_pylist()]
-
-
-def _chosen(report: pa.Table, num_rows: int) -> list[Row]:
-    num_failed = report["status"].to_pylist().count(FAILED)
-    num_others = report.num_rows - num_failed
-    shown_failed = min(num_failed, max(num_rows - num_others, (num_rows + 1) // 2))
-    others = report.slice(num_failed, num_rows - shown_failed)
-    rows: list[Row] = pa.concat_tables([report.slice(0, shown_failed), others]).to_pylist()
-    return rows
 
 
 def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:

@@ -96,13 +96,16 @@ def test_only_the_worst_rows_asked_for_are_shown_and_all_are_counted(tmp_path: P
     assert "3 of 41 videos shown, failed first, then worst: 40 scored, 1 fetch_not_found" in text
 
 
-def test_many_failures_leave_half_of_the_rows_to_what_was_scored(tmp_path: Path) -> None:
-    rows = [FAILED | {"uri": f"/v/gone{number}.mp4"} for number in range(9)]
-    rows += [scored(f"/v/bad{number}.mp4", number + 1) for number in range(9)]
-    text = printed(finished_run(str(tmp_path), rows), num_rows=5)
-    assert (text.count("gone"), text.count("bad")) == (3, 2)
-    text = printed(finished_run(str(tmp_path / "other"), rows[:10]), num_rows=9)
-    assert (text.count("gone"), text.count("bad")) == (8, 1)
+def test_what_failed_leaves_no_row_to_others_and_what_is_not_shown_of_it_is_counted(tmp_path: Path) -> None:
+    rows = [FAILED | {"uri": f"/v/gone{number}.mp4"} for number in range(3)]
+    rows += [scored(f"/v/bad{number}.mp4", number + 1) for number in range(3)]
+    directory = finished_run(str(tmp_path), rows)
+    text = printed(directory, num_rows=2)
+    assert (text.count("gone"), text.count("bad")) == (2, 0)
+    assert "2 of 6 videos shown, failed first (2 of 3), then worst: 3 scored, 3 fetch_not_found" in text
+    text = printed(directory, num_rows=4)
+    assert (text.count("gone"), text.count("bad")) == (3, 1)
+    assert "4 of 6 videos shown, failed first, then worst: 3 scored" in text
 
 
 def test_names_stand_beside_ids_that_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
