@@ -72,13 +72,14 @@ def gate_command(
         from pipeline.gate.told import gate_lines  # noqa: PLC0415
         from pipeline.gate.unmatched import unmatched  # noqa: PLC0415
         from pipeline.gate.what_if_table import show_what_if  # noqa: PLC0415
-        from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
+        from pipeline.runs.finished import finished_directory, read_finished_run  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
     require_formats(formats or [])
     rules = read_policy(policy)
     writes = vary is None and not dry_run
-    lists_place = RunDirectory(output or join(report, "gate"))
-    run, table = read_finished_run(RunDirectory(report), columns=None)
+    directory = finished_directory(report)
+    lists_place = RunDirectory(output or join(directory.uri, "gate"))
+    run, table = read_finished_run(directory, columns=None)
     require_fit(rules, table.schema)
     said = unmatched(rules, table)
     if said and strict:
@@ -97,8 +98,7 @@ def gate_command(
         return
     gated = decide(table, rules)
     lists = list_tables(table, gated, rules)
-    uri = RunDirectory(report).shown()
-    about = summary(gated, rules, run, report_uri=uri, unmatched=said) | {"dry_run": dry_run}
+    about = summary(gated, rules, run, report_uri=directory.shown(), unmatched=said) | {"dry_run": dry_run}
     if writes:
         about = write_lists(lists_place, lists, about, formats=formats or ["parquet"])
         about |= {"output": lists_place.shown()}

@@ -64,9 +64,9 @@ def report_command(
         video=video,
     )
     with events.doing("loading", is_logged=False):
-        from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415 - imports that help need not wait for
+        from pipeline.runs.finished import finished_directory  # noqa: PLC0415 - help need not wait for it
 
-        directory = RunDirectory(run_dir)
+        directory = finished_directory(run_dir)
     if html is None:
         _print(directory, rows, video, as_json=as_json, as_csv=as_csv)
         return

@@ -66,11 +66,12 @@ def compare_command(
     with events.doing("comparing", is_logged=False):
         from pipeline.pages.runs import change_lines, changed_first  # noqa: PLC0415
         from pipeline.runs.changes import changes  # noqa: PLC0415 - as above
+        from pipeline.runs.finished import finished_directory  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
 
         if output is not None:
             RunDirectory(output).require_writable()
-        differences = changes(RunDirectory(a), RunDirectory(b), least_points=at_least)
+        differences = changes(*map(finished_directory, (a, b)), least_points=at_least)
     if output is not None:
         changed = differences.videos.filter(differences.videos["is_changed"])
         from pipeline.tables import parquet_bytes  # noqa: PLC0415 - as above

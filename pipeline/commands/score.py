@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,6 +167,5 @@ def show_outcome(outcome: Outcome) -> None:
     if run.get("num_left"):
         console.print(f"{run['num_left']} left by the budget: run the same command again to go on")
     done = f"{run['num_scored_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
-    console.print(
-        f"run {run['run_id']}: {done}; report: {outcome.report_uri}", soft_wrap=True, highlight=False
-    )
+    say(f"run {run['run_id']}: {done}; rows: {outcome.run_uri.rstrip('/')}/report")
+    say(f"securevqa report {shlex.quote(outcome.run_uri)}")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from operators.schema import CALL, OUTCOME, ROW_KEY, Row
 from operators.storage import join, local_path, scheme_of
 from pipeline.runs.budget import BacklogConfig, seconds_of
+from pipeline.runs.finished import no_run
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.states import RowState, RowStates
@@ -248,7 +249,7 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
     other = RunDirectory(run_uri)
     record = other.read_run()
     if record is None:
-        raise OutputError(f"since_run {other.shown()!r} holds no run.json: not a run, or not a finished one")
+        raise OutputError(f"since_run {no_run(other)}")
     elsewhere = _rows_elsewhere(other, record)
     source = RunDirectory(elsewhere or run_uri, more_columns=list(state.outcome)[len(OUTCOME) :])
     if source.path() == state.path():

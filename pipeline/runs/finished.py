@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,12 @@ import pyarrow as pa
 from operators.schema import REPORT
 from operators.storage import storage_error
 from pipeline.runs.generations import read_report_files
+from pipeline.runs.history import unfinished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import parquet_table
 from securevqa_core.errors import OutputError
 
-__all__ = ["read_finished_run", "worst_first"]
+__all__ = ["finished_directory", "no_run", "read_finished_run", "worst_first"]
 
 _COLUMNS_AT_A_GLANCE = (
     "uri",
@@ -29,6 +31,31 @@ _COLUMNS_AT_A_GLANCE = (
     "decode_warnings",
     "checkpoint_status",
 )
+
+
+def finished_directory(uri: str) -> RunDirectory:
+    """Return the run directory that people name, by itself or by the folder of rows in it.
+
+    finished_directory("scored"), finished_directory("scored/report") -> that of "scored"
+    """
+    given = RunDirectory(uri)
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    if name != "report" or given.read_run() is not None:
+        return given
+    above = RunDirectory(parent or ("/" if uri.startswith("/") else "."))
+    return given if above.read_run() is None else above
+
+
+def no_run(directory: RunDirectory) -> str:
+    """Say what a place without a report is, and what makes it one."""
+    holds = f"{directory.shown()!r} holds no run.json"
+    begun = None
+    with contextlib.suppress(OutputError):  # of a server that lists no files
+        begun = unfinished_run(directory)
+    if begun is None:
+        return f"{holds}: not a run, or not a finished one"
+    done = "" if begun.rows is None else f", {begun.rows} videos so far"
+    return f"{holds}: a run that is not finished{done}; the same command again finishes it"
 
 
 def read_finished_run(
@@ -48,7 +75,7 @@ def read_finished_run(
         reason = storage_error(error)
         raise OutputError(f"report of {directory.shown()!r} cannot be read: {reason}") from error
     if run is None or report is None:
-        raise OutputError(f"{directory.shown()!r} holds no run.json: not a run, or not a finished one")
+        raise OutputError(no_run(directory))
     if run.get("rows", report.num_rows) != report.num_rows:
         counted = f"{report.num_rows} rows and its run.json says {run['rows']}"
         raise OutputError(f"report of {directory.shown()!r} has {counted}")

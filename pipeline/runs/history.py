@@ -14,7 +14,7 @@ from pipeline.runs.marks import BEGUN_NAME, STATE_NAME
 from pipeline.runs.rundir import ForeignRunError, RunDirectory
 from securevqa_core.errors import OutputError, SecureVqaError
 
-__all__ = ["RunEntry", "find_runs"]
+__all__ = ["RunEntry", "find_runs", "unfinished_run"]
 
 _KNOWN = ("generation", "finished_at", "wall_seconds", "rows", "num_scored_now", "num_left")  # of run.json
 
@@ -80,12 +80,19 @@ def _entries(
             yield _entry(archived.shown(), "archived", record)
     if current:
         yield _entry(directory.shown(), "finished", current)
-    elif _is_unfinished(directory, shared=shared):
-        yield _unfinished(directory)
+    elif begun := unfinished_run(directory, shared=shared):
+        yield begun
 
 
-def _unfinished(directory: RunDirectory) -> RunEntry:
-    """Return what a run without a report has come to so far; unknown where its rows are among others'."""
+def unfinished_run(directory: RunDirectory, *, shared: Collection[str] = ()) -> RunEntry | None:
+    """Return what a run without a report has come to so far, None where none has begun.
+
+    Args:
+        directory: without a run.json.
+        shared: paths of rows that runs share, which are no run.
+    """
+    if not _is_unfinished(directory, shared=shared):
+        return None
     if "checkpoint" not in directory.folders():
         return RunEntry(uri=directory.shown(), state="unfinished")
     rows = directory.committed_rows(["status", "verdict", "error_code"])

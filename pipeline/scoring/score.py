@@ -62,7 +62,7 @@ class Outcome:
 
     run: dict[str, Any]  # the contents of run.json
     is_new: bool  # False where the run was finished before
-    report_uri: str
+    run_uri: str  # of the run directory, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,12 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
     tries = read_tries(job.state, index)
     planned = plan(tries, backlog, retry_failed=config.retry_failed, limits=config.limits())
     fingerprint = _fingerprint(manifest, config.thresholds)
-    report_uri = job.directory.shown("report")
     is_finished = previous is not None and previous.get("fingerprint") == fingerprint
     is_current = previous is not None and previous.get("state_digest") == tries.digest()
     if previous and is_finished and is_current and not len(planned.now):
         clear_report(job.directory, previous)  # of what a killed writer left
         unmark_begun(job.directory)
-        return Outcome(run=previous, is_new=False, report_uri=report_uri)
+        return Outcome(run=previous, is_new=False, run_uri=job.directory.shown())
     budget, failure = backlog.time_budget_seconds, None
     ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
     mark_begun(job.directory, job.state, run_id=ran.run_id)
@@ -204,7 +203,7 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
         job.state.forget_commits(before=oldest, keep=_video_ids(manifest))
     if failure is not None:
         raise failure
-    return Outcome(run=run, is_new=True, report_uri=report_uri)
+    return Outcome(run=run, is_new=True, run_uri=job.directory.shown())
 
 
 def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:

@@ -213,6 +213,40 @@ def test_a_comparison_shows_names_beside_ids_and_what_is_not_scored_any_more_fir
     assert rows[1].startswith('"broke","/videos/broke.mp4"')
 
 
+def test_a_run_is_known_by_the_folder_of_its_rows(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(f"{place}/a", A)
+    make_run(f"{place}/report", A[:1])  # whose name alone means nothing
+    (tmp_path / "policy.toml").write_text("version = 1\n")
+    assert call("report", f"{place}/a/report", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["rows"], shown["report"]) == (7, f"{place}/a/report")
+    assert call("report", f"{place}/report/", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1
+    assert call("compare", f"{place}/a/report/", f"{place}/report", "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert [compared[one]["uri"] for one in "ab"] == [f"{place}/a", f"{place}/report"]
+    gate = ("gate", f"{place}/a/report", "--policy", str(tmp_path / "policy.toml"), "--json")
+    assert call(*gate) == 0
+    assert json.loads(capsys.readouterr().out)["output"] == f"{place}/a/gate"
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_a_run_that_is_not_finished_says_what_finishes_it(
+    place: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = RunDirectory(f"{place}/begun")
+    begun.commit(pa.Table.from_pylist([{"row_key": "a", "status": "failed"}], schema=OUTCOME), "begun")
+    others = [begun.uri] if command == "compare" else []
+    assert call(command, begun.uri, *others) == 1
+    said = capsys.readouterr().err
+    assert f"{begun.uri!r} holds no run.json: a run that is not finished, 1 videos so far" in said
+    assert "the same command again finishes it" in said
+    assert call(command, place, *[place for _ in others]) == 1
+    assert "not a run, or not a finished one" in capsys.readouterr().err
+
+
 def test_a_place_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=str(tmp_path)):
         find_runs(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_a_moment_that_python_has_no_object_for_costs_no_manifest_and_no_reader(
         ("evaluate", "--run", night, "-o", f"{nights.place}/e", "--cluster", name, "--resamples", "100"),
     ):
         assert call(*given) == 0, capsys.readouterr().err
+
+
+def test_the_last_line_of_a_run_is_the_command_that_shows_it(
+    nights: Nights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nights.upload("a")
+    outcome = nights.score("monday night")
+    capsys.readouterr()
+    show_outcome(outcome)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].endswith(f"; rows: {nights.place}/monday night/report")
+    command = shlex.split(lines[-1])
+    assert command == ["securevqa", "report", f"{nights.place}/monday night"]
+    assert call(*command[1:]) == 0
 
 
 def test_rows_with_codes_of_another_version_are_counted_and_left(
