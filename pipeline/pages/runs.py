@@ -14,7 +14,7 @@ from rich.table import Table
 from operators.stage import FAILED
 from pipeline.runs.changes import Changes
 from pipeline.runs.history import RunEntry
-from pipeline.tables import Heading, file_names, fitted, short_ids
+from pipeline.tables import Heading, file_names, fitted, json_text, short_ids
 
 __all__ = ["change_lines", "changed_first", "entry_table", "run_lines"]
 
@@ -74,7 +74,7 @@ def change_lines(differences: Changes, num_rows: int, console: Console) -> Itera
     """Yield what changed for people, at most `num_rows` videos, in `console`'s width."""
     record = differences.record
     for name, (one, other) in record["differs_in"].items():
-        yield f"{name}: {one} -> {other}"
+        yield f"{name}: {_setting(one)} -> {_setting(other)}"
     counts = record["videos"]
     yield (
         f"{counts['in_both']} videos in both, {counts['only_in_a']} only in a, "
@@ -134,6 +134,12 @@ def _side(row: dict[str, Any], suffix: str) -> list[str]:
     if score is None:  # error codes are long: the verdict stands below
         return [row[f"error_code_{suffix}"] or row[f"status_{suffix}"], verdict]
     return [f"{score:.1f} {verdict}"]
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "none"
+    return json_text(value) if isinstance(value, dict | list) else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -28,6 +28,17 @@ _COMPARED = (
     "verdict",
     "checkpoint_id",
 )
+# Of run.json's settings: what config_id is a digest of, by the names of their options, and what decides
+# verdicts and failures beside it.
+_DECISIVE = {
+    "num_draws": "draws",
+    "precision": "precision",
+    "decoder": "decoder",
+    "as_delivered": "as_delivered",
+    "notice": "notice",
+    "embeddings": "embeddings",
+}
+_GROUPS = ("thresholds", "decode_limits", "fetch_limits")
 _PROVENANCE = ("checkpoint_id", "checkpoint_status", "config_id", "key_id", "randomness")
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
@@ -128,9 +139,20 @@ def _differences(scored: pa.Table) -> dict[str, Any]:
 
 
 def _different_settings(run_a: dict[str, Any], run_b: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return what both runs say differently, by name; config_id stays only where nothing else explains it."""
     found_a, found_b = run_a.get("provenance", {}), run_b.get("provenance", {})
-    return {
-        name: [found_a.get(name), found_b.get(name)]
-        for name in _PROVENANCE
-        if found_a.get(name) != found_b.get(name)
+    settings_a, settings_b = (_settings(run.get("config", {})) for run in (run_a, run_b))
+    pairs = {name: [found_a.get(name), found_b.get(name)] for name in _PROVENANCE}
+    pairs |= {name: [settings_a[name], settings_b[name]] for name in settings_a if name in settings_b}
+    differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if differs.keys() & {*_DECISIVE.values(), "key_id"}:
+        differs.pop("config_id", None)
+    return differs
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run that decide its rows."""
+    decisive = {option: config[name] for name, option in _DECISIVE.items() if name in config}
+    return decisive | {
+        name: value for group in _GROUPS for name, value in (config.get(group) or {}).items()
     }

@@ -111,6 +111,26 @@ def test_a_comparison_is_printed_and_written(tmp_path: Path, capsys: pytest.Capt
     assert "got -1" in capsys.readouterr().err
 
 
+def test_a_comparison_names_the_settings_that_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    four = make_run(str(tmp_path / "four"), A, num_draws=4, config_id="1")
+    one = make_run(str(tmp_path / "one"), A, config_id="2")
+    assert changes(four, one, least_points=1).record["differs_in"] == {"draws": [4, 1]}
+    assert call("compare", four.uri, one.uri) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("draws: 4 -> 1\n7 videos in both")
+    record = one.read_run() or {}
+    more = {"num_draws": 4, "notice": "x264:23", "thresholds": {"pass_at": 70.0, "reject_below": 30.0}}
+    one.write_json(record | {"config": more}, "run.json")
+    found = changes(four, one, least_points=1).record["differs_in"]
+    assert found == {"config_id": ["1", "2"]}  # what only one of them records explains nothing
+    four.write_json((four.read_run() or {}) | {"config": more | {"notice": None}}, "run.json")
+    one.write_json(record | {"config": more | {"thresholds": {"pass_at": 60.0}}}, "run.json")
+    assert call("compare", four.uri, one.uri) == 0
+    assert capsys.readouterr().out.startswith("notice: none -> x264:23\npass_at: 70.0 -> 60.0\n7 videos")
+
+
 def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(place: str) -> None:
     directory = make_run(f"{place}/first", A)
     record = directory.read_run()
