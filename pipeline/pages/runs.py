@@ -13,12 +13,10 @@ from rich.table import Table
 
 from operators.stage import FAILED
 from pipeline.runs.changes import Changes
-from pipeline.runs.history import RunEntry
+from pipeline.runs.history import COUNTED, VERDICTS, RunEntry
 from pipeline.tables import Heading, file_names, fitted, json_text, short_ids
 
 __all__ = ["change_lines", "changed_first", "entry_table", "run_lines"]
-
-_VERDICTS = ("pass", "review", "reject")  # `securevqa_core.scoring` has them, and takes seconds to import
 
 
 def run_lines(entries: Sequence[RunEntry], location: str, console: Console) -> list[RenderableType]:
@@ -26,18 +24,24 @@ def run_lines(entries: Sequence[RunEntry], location: str, console: Console) -> l
     numbers = {"videos": [one.rows for one in entries]}
     numbers["failed"] = [one.status.get(FAILED, 0) for one in entries]  # neither failed nor left: scored
     numbers |= {"left": [one.num_left for one in entries]} if any(one.num_left for one in entries) else {}
-    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in _VERDICTS}
+    numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in VERDICTS}
+    checkpoints = {one.checkpoint_id for one in entries} - {None}
+    names = _short_checkpoints(entries)
+    about = ["run", "report", "finished", *(["checkpoint"] if len(checkpoints) > 1 else [])]
     headings = [
-        Heading(name="run", is_wrapped=True),
-        Heading(name="report"),
-        Heading(name="finished"),
+        *(Heading(name=name, is_wrapped=name != "report") for name in about),
         *(Heading(name=name, is_number=True) for name in numbers),
     ]
     rows = [
-        [*_about(one, location), *([_count(counts[place], one)] for counts in numbers.values())]
+        [
+            *_about(one, location),
+            *([[names[place]]] if len(checkpoints) > 1 else []),
+            *([_count(counts[place], one)] for counts in numbers.values()),
+        ]
         for place, one in enumerate(entries)
     ]
-    lines: list[RenderableType] = [f"runs in {location}", fitted(headings, rows, console)]
+    shared = f", all of {checkpoints.pop()}" if len(checkpoints) == 1 else ""
+    lines: list[RenderableType] = [f"runs in {location}{shared}", fitted(headings, rows, console)]
     if any(one.state == "unfinished" for one in entries):
         lines.append("unfinished: what was committed so far; the same command again finishes it")
     return lines
@@ -47,10 +51,17 @@ def _about(one: RunEntry, location: str) -> list[list[str]]:
     name = one.uri.removeprefix(location).strip("/") or one.uri.rstrip("/").rpartition("/")[2]
     report = [] if one.generation is None else [str(one.generation)]
     report += [one.state] if one.state == "archived" else []
-    finished = (one.finished_at or "")[:16].split("T")
+    finished = (one.finished_at or "")[:16].replace("T", " ")
     if one.state == "unfinished":
-        finished = ["unfinished"]
-    return [[name], report, finished]
+        finished = "unfinished"
+    return [[name], report, [finished]]
+
+
+def _short_checkpoints(entries: Sequence[RunEntry]) -> list[str]:
+    """Return the models' names, and as much of the digests after them as tells checkpoints apart."""
+    parts = [(one.checkpoint_id or "").rpartition("-") for one in entries]
+    digests = short_ids([digest for _, _, digest in parts])
+    return [f"{model}{dash}{digest}" for (model, dash, _), digest in zip(parts, digests, strict=True)]
 
 
 def _count(count: int | None, one: RunEntry) -> str:
@@ -58,15 +69,14 @@ def _count(count: int | None, one: RunEntry) -> str:
 
 
 def entry_table(entries: Sequence[RunEntry]) -> pa.Table:
-    """Return the entries as a table: a column for every count that one of them has."""
-    groups = ("status", "verdict", "error_code")
-    names = {group: sorted({name for one in entries for name in getattr(one, group)}) for group in groups}
+    """Return the entries as a table, whose columns are the same whatever they counted."""
     rows = []
     for one in entries:
-        row = {name: value for name, value in asdict(one).items() if name not in groups}
-        for group in groups:
-            row |= {f"{group} {name}": getattr(one, group).get(name, 0) for name in names[group]}
-        rows.append(row)
+        row = asdict(one)
+        counts = {name: row.pop(name) for name in COUNTED}
+        for group, names in COUNTED.items():
+            row |= {f"{group} {name}": counts[group].get(name) for name in names}
+        rows.append(row | {"error_codes": json_text(counts["error_code"])})
     return pa.Table.from_pylist(rows)
 
 

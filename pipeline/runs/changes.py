@@ -38,7 +38,7 @@ _DECISIVE = {
     "notice": "notice",
     "embeddings": "embeddings",
 }
-_GROUPS = ("thresholds", "decode_limits", "fetch_limits")
+_GROUPS = {"thresholds": "", "decode_limits": "decode.", "fetch_limits": "fetch."}
 _PROVENANCE = ("checkpoint_id", "checkpoint_status", "config_id", "key_id", "randomness")
 pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
@@ -154,5 +154,7 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run that decide its rows."""
     decisive = {option: config[name] for name, option in _DECISIVE.items() if name in config}
     return decisive | {
-        name: value for group in _GROUPS for name, value in (config.get(group) or {}).items()
+        prefix + name: value
+        for group, prefix in _GROUPS.items()
+        for name, value in (config.get(group) or {}).items()
     }

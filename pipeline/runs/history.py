@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from operators.stage import FAILED, SCORED
 from operators.storage import join
 from pipeline.runs.lock import LOCK_NAME
 from pipeline.runs.marks import BEGUN_NAME, STATE_NAME
 from pipeline.runs.rundir import ForeignRunError, RunDirectory
 from securevqa_core.errors import OutputError, SecureVqaError
 
-__all__ = ["RunEntry", "find_runs", "unfinished_run"]
+__all__ = ["COUNTED", "VERDICTS", "RunEntry", "find_runs", "unfinished_run"]
 
+VERDICTS = ("pass", "review", "reject")  # `securevqa_core.scoring` has them, and takes seconds to import
+# Of a report: what is counted, and of which values also that there are none.
+COUNTED: dict[str, tuple[str, ...]] = {"status": (SCORED, FAILED), "verdict": VERDICTS, "error_code": ()}
 _KNOWN = ("generation", "finished_at", "wall_seconds", "rows", "num_scored_now", "num_left")  # of run.json
 
 RunState = Literal["finished", "archived", "unfinished"]
@@ -30,13 +34,13 @@ class RunEntry:
     generation: int | None = None
     finished_at: str | None = None
     wall_seconds: float | None = None
-    checkpoint_id: str | None = None
+    checkpoint_id: str | None = None  # whose beginning is the model's name
     rows: int | None = None  # so far, of one that is unfinished
     num_scored_now: int | None = None  # worked on by the call that wrote it
     num_left: int | None = None  # by its budget
-    status: dict[str, int] = field(default_factory=dict)
-    verdict: dict[str, int] = field(default_factory=dict)
-    error_code: dict[str, int] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)  # of every one, none too; empty: not known
+    verdict: dict[str, int] = field(default_factory=dict)  # likewise
+    error_code: dict[str, int] = field(default_factory=dict)  # that occurred
 
 
 def find_runs(location: str) -> list[RunEntry]:
@@ -95,12 +99,24 @@ def unfinished_run(directory: RunDirectory, *, shared: Collection[str] = ()) -> 
         return None
     if "checkpoint" not in directory.folders():
         return RunEntry(uri=directory.shown(), state="unfinished")
-    rows = directory.committed_rows(["status", "verdict", "error_code"])
-    counts: dict[str, Any] = {
-        name: dict(Counter(one for one in rows[name].to_pylist() if one is not None))
-        for name in ("status", "verdict", "error_code")
+    rows = directory.committed_rows([*COUNTED, "checkpoint_id"])
+    counts = {name: Counter(rows[name].drop_null().to_pylist()) for name in COUNTED}
+    checkpoints = set(rows["checkpoint_id"].drop_null().to_pylist())
+    return RunEntry(
+        uri=directory.shown(),
+        state="unfinished",
+        rows=rows.num_rows,
+        checkpoint_id=checkpoints.pop() if len(checkpoints) == 1 else None,
+        **_with_zeros(counts),
+    )
+
+
+def _with_zeros(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return counts by kind; of every status and verdict, unless nothing is known of the kind."""
+    return {
+        name: dict.fromkeys(always, 0) | counts[name] if name in counts else {}
+        for name, always in COUNTED.items()
     }
-    return RunEntry(uri=directory.shown(), state="unfinished", rows=rows.num_rows, **counts)
 
 
 def _is_unfinished(directory: RunDirectory, *, shared: Collection[str]) -> bool:
@@ -122,7 +138,6 @@ def _record(directory: RunDirectory) -> dict[str, Any] | None:
 
 
 def _entry(uri: str, state: RunState, record: dict[str, Any]) -> RunEntry:
-    counts = {name: record.get("counts", {}).get(name, {}) for name in ("status", "verdict", "error_code")}
-    known: dict[str, Any] = counts | {name: record.get(name) for name in _KNOWN}
+    known = _with_zeros(record.get("counts", {})) | {name: record.get(name) for name in _KNOWN}
     checkpoint = record.get("provenance", {}).get("checkpoint_id")
     return RunEntry(uri=uri, state=state, checkpoint_id=checkpoint, **known)

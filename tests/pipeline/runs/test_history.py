@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -125,10 +127,13 @@ def test_a_comparison_names_the_settings_that_differ(
     one.write_json(record | {"config": more}, "run.json")
     found = changes(four, one, least_points=1).record["differs_in"]
     assert found == {"config_id": ["1", "2"]}  # what only one of them records explains nothing
-    four.write_json((four.read_run() or {}) | {"config": more | {"notice": None}}, "run.json")
-    one.write_json(record | {"config": more | {"thresholds": {"pass_at": 60.0}}}, "run.json")
+    limits = {"decode_limits": {"timeout_seconds": 5}, "fetch_limits": {"timeout_seconds": 5}}
+    four.write_json((four.read_run() or {}) | {"config": more | limits | {"notice": None}}, "run.json")
+    limits["fetch_limits"] = {"timeout_seconds": 6}
+    one.write_json(record | {"config": more | limits | {"thresholds": {"pass_at": 60.0}}}, "run.json")
     assert call("compare", four.uri, one.uri) == 0
-    assert capsys.readouterr().out.startswith("notice: none -> x264:23\npass_at: 70.0 -> 60.0\n7 videos")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["notice: none -> x264:23", "pass_at: 70.0 -> 60.0", "fetch.timeout_seconds: 5 -> 6"]
 
 
 def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(place: str) -> None:
@@ -157,10 +162,12 @@ def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(plac
         ("third", "unfinished"),
     ]
     assert (found[2].rows, found[2].num_left, found[2].status) == (7, 3, counts["status"])
+    assert found[2].verdict == {"pass": 4, "review": 3, "reject": 0}
+    assert found[1].verdict == {}  # its run.json says nothing of it
     assert find_runs(f"{place}/second") == found[2:3]
     unfinished = found[3]
     assert (unfinished.rows, unfinished.status) == (2, {"scored": 1, "failed": 1})
-    assert unfinished.verdict == {"pass": 1}
+    assert unfinished.verdict == {"pass": 1, "review": 0, "reject": 0}
 
 
 def test_runs_are_printed_for_people_and_for_programs(
@@ -172,6 +179,53 @@ def test_runs_are_printed_for_people_and_for_programs(
     assert call("runs", str(tmp_path), "--json") == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["state"], entry["generation"]) == ("finished", 1)
+
+
+def test_runs_of_several_checkpoints_say_which_beside_a_date_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_width", 80)
+    monday = make_run(str(tmp_path / "monday"), A)
+    finished = {"finished_at": "2026-11-22T03:04:05+00:00"}
+    monday.write_json((monday.read_run() or {}) | finished, "run.json")
+    assert call("runs", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(", all of secure-vqa-compact-0123456789abcdef")
+    assert lines[3].split()[:4] == ["monday", "1", "2026-11-22", "03:04"]
+    assert len(lines) == 4
+    make_run(str(tmp_path / "tuesday"), B, checkpoint_id="fast-vqa-fedcba9876543210")
+    assert call("runs", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[1:])) <= 80
+    assert lines[0] == f"runs in {tmp_path}"
+    start = lines[1].index("checkpoint")
+    column = "".join(line[start : start + 18].split(" ")[0] for line in lines[3:])
+    assert column == "secure-vqa-compact-01234567fast-vqa-fedcba98"
+    assert call("runs", str(tmp_path), "--json") == 0
+    found = [one["checkpoint_id"] for one in json.loads(capsys.readouterr().out)]
+    assert found == ["secure-vqa-compact-0123456789abcdef", "fast-vqa-fedcba9876543210"]
+
+
+def test_the_columns_of_runs_are_the_same_whatever_was_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = [
+        {"status": {"scored": 2}, "verdict": {"pass": 2}, "error_code": {}},
+        {"status": {"failed": 2}, "verdict": {"review": 2}, "error_code": {"not_a_video": 2}},
+    ]
+    headers, rows = [], []
+    for number, counts in enumerate(counted):
+        run = make_run(str(tmp_path / f"{number}"), A)
+        run.write_json((run.read_run() or {}) | {"counts": counts}, "run.json")
+        assert call("runs", run.uri, "--csv") == 0
+        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        headers.append(list(row))
+        rows.append(row)
+    assert headers[0] == headers[1]
+    names = ("status scored", "status failed", "verdict pass", "verdict review", "verdict reject")
+    found = [[row[name] for name in names] for row in rows]
+    assert found == [["2", "0", "2", "0", "0"], ["0", "2", "0", "2", "0"]]
+    assert [json.loads(row["error_codes"]) for row in rows] == [{}, {"not_a_video": 2}]
 
 
 def test_runs_fit_80_columns_with_whole_words_and_large_counts(
