@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "read_stored",
     "stored_result",
     "verified",
+    "written_result",
 ]
 
 PIECE_SECONDS = 60.0  # for each piece of the file
@@ -201,10 +203,30 @@ def stored_result(name: str) -> Result:
         CheckpointError: it cannot be read or is not one.
     """
     facts = _facts(read_stored(name))
-    shown = list(_lines(facts))
-    if facts["status"] == "untrained":
-        shown.append("untrained: its scores mean nothing, and every verdict is review")
+    return Result(record=facts, shown=[*_lines(facts), *_doubts(facts)])
+
+
+def written_result(path: Path, *changed: str) -> Result:
+    """Return what a checkpoint is that was written, for people in short: what changed, and where the rest is.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    facts = _facts(read_stored(str(path)))
+    shown = [
+        f"written      {path}",
+        f"checkpoint   {facts['checkpoint_id']}, {facts['status']}",
+        f"size         {facts['size_bytes'] / 1e6:.3g} MB",
+        *(f"changed      {one}" for one in changed),
+        *_doubts(facts),
+        f"securevqa weights show {shlex.quote(str(path))}",
+    ]
     return Result(record=facts, shown=shown)
+
+
+def _doubts(facts: dict[str, Any]) -> list[str]:
+    is_trained = facts["status"] != "untrained"
+    return [] if is_trained else ["untrained: its scores mean nothing, and every verdict is review"]
 
 
 def _facts(stored: StoredCheckpoint) -> dict[str, Any]:

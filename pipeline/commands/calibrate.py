@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.evaluate import LabelOptions
 from pipeline.commands.options import spread
-from pipeline.commands.places import file_option
+from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events, resumable
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
@@ -25,7 +24,7 @@ __all__ = ["calibrate_command"]
 @spread(LabelOptions)
 def calibrate_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, or a model's name for what ships.")],
-    output: Annotated[Path, file_option("--output", "-o", help="Checkpoint file to write, local.")],
+    output: CheckpointOutput,
     labelled_manifest: Annotated[
         str | None,
         typer.Argument(help="Manifest with a label column, or a label file; with --run, of its videos."),
@@ -42,8 +41,6 @@ def calibrate_command(
         raise ConfigurationError("give LABELLED_MANIFEST, --run, or both: labels of the videos of a run")
     if run is not None:
         options.require_no_scoring(but=("pass_at", "reject_below"))
-    if output.exists():
-        raise ConfigurationError(f"output must not be there yet, got {str(output)!r}")
     with events.doing("loading", is_logged=False):
         # Seconds of imports, which help need not wait for.
         from pipeline.evaluation.calibrate import (  # noqa: PLC0415

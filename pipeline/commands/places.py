@@ -14,6 +14,8 @@ from securevqa_core.errors import ConfigurationError
 
 __all__ = ["CheckpointOutput", "file_option", "folder_option", "require_scratch"]
 
+CHECKPOINT_SUFFIX = ".safetensors"
+
 
 def file_option(*names: str, help: str) -> Any:  # noqa: A002 - as Typer calls it
     """Return an option whose value is a local file that can be written, in a folder that is there."""
@@ -78,6 +80,22 @@ def _require_writable(name: str, folder: Path) -> None:
         raise ConfigurationError(f"{name} cannot be written, as {str(folder)!r} allows no writing")
 
 
+def _new_checkpoint(name: str, text: str) -> Path:
+    path = _file(name, text)
+    if path.suffix != CHECKPOINT_SUFFIX:
+        raise ConfigurationError(f"{name} must end in {CHECKPOINT_SUFFIX}, got {text!r}")
+    if path.exists():
+        raise ConfigurationError(f"{name} must not be there yet, got {text!r}")
+    return path
+
+
+_OUTPUT = ("--output", "-o")
 CheckpointOutput = Annotated[
-    Path, file_option("--output", "-o", help="Checkpoint to write, .safetensors, local.")
+    Path,
+    typer.Option(
+        *_OUTPUT,
+        parser=_parser(_new_checkpoint, _OUTPUT),
+        metavar="FILE",
+        help=f"Checkpoint to write, {CHECKPOINT_SUFFIX}, local; not there yet.",
+    ),
 ]

@@ -38,8 +38,6 @@ def suspicion_command(
     options: ScoreOptions,
 ) -> Result:
     """Fit how far clean videos fall when they are encoded, so that CHECKPOINT can notice attacks."""
-    if output.exists():
-        raise ConfigurationError(f"output must not be there yet, got {str(output)!r}")
     if options.as_delivered is not None:
         raise ConfigurationError(f"as_delivered must not be given, got {options.as_delivered!r}")
     with events.doing("loading", is_logged=False):

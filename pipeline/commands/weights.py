@@ -10,7 +10,6 @@ import typer
 from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events
 from pipeline.results import Result
-from securevqa_core.errors import ConfigurationError
 
 __all__ = ["weights_app"]
 
@@ -35,16 +34,14 @@ def import_command(
     ] = False,
 ) -> Result:
     """Make a checkpoint from published weights: .pth, .pyth, .pt (tensors only) or .safetensors."""
-    if output.resolve() in {file.resolve() for file in files}:
-        raise ConfigurationError(f"output must not be one of the files, got {str(output)!r}")
     with events.doing("loading", is_logged=False):
-        from pipeline.checkpoints import import_published, stored_result  # noqa: PLC0415 - seconds, as below
+        from pipeline.checkpoints import import_published, written_result  # noqa: PLC0415 - seconds, as below
         from securevqa_core import zoo  # noqa: PLC0415
 
         status = import_published(files, architecture=arch, partial=partial, output=output)
     if status == "imported" and zoo.spec(arch).published_calibration is None:
         events.note("no mapping to 0-100 was published for it: verdicts mean little until it is calibrated")
-    return stored_result(str(output))
+    return written_result(output, f"weights of a {arch}, from {', '.join(file.name for file in files)}")
 
 
 @weights_app.command("halve")
@@ -54,10 +51,12 @@ def halve_command(
 ) -> Result:
     """Write CHECKPOINT with its weights rounded to 16 bits: half the size."""
     with events.doing("loading", is_logged=False):
-        from pipeline.checkpoints import halve, read_stored, stored_result  # noqa: PLC0415 - as above
+        from pipeline.checkpoints import halve, read_stored, written_result  # noqa: PLC0415 - as above
 
-        halve(read_stored(checkpoint).checkpoint, output)
-    return stored_result(str(output))
+        whole = read_stored(checkpoint)
+        halve(whole.checkpoint, output)
+    was = f"{whole.checkpoint.checkpoint_id}, {whole.size_bytes / 1e6:.3g} MB"
+    return written_result(output, f"weights rounded to 16 bits, of {was}")
 
 
 @weights_app.command("mix")
@@ -69,10 +68,12 @@ def mix_command(
 ) -> Result:
     """Write the weights on the line from CHECKPOINT to OTHER: part of what a training gained and cost."""
     with events.doing("loading", is_logged=False):
-        from pipeline.checkpoints import mix, read_stored, stored_result  # noqa: PLC0415 - as above
+        from pipeline.checkpoints import mix, read_stored, written_result  # noqa: PLC0415 - as above
 
-        mix(*(read_stored(uri).checkpoint for uri in (checkpoint, other)), share=share, output=output)
-    return stored_result(str(output))
+        one, end = (read_stored(uri).checkpoint for uri in (checkpoint, other))
+        mix(one, end, share=share, output=output)
+    parts = f"{1 - share:g} of {one.checkpoint_id}, {share:g} of {end.checkpoint_id}"
+    return written_result(output, f"weights and calibration: {parts}")
 
 
 @weights_app.command("bound")
@@ -108,17 +109,17 @@ def bound_command(
     --level-share and --quiet-levels say to which changes statistics answer: train with them before you score.
     """
     with events.doing("loading", is_logged=False):
-        from pipeline.checkpoints import bound, read_stored, stored_result  # noqa: PLC0415 - as above
+        from pipeline.checkpoints import bound, read_stored, written_result  # noqa: PLC0415 - as above
 
-        bound(
-            read_stored(checkpoint).checkpoint,
-            intra=intra,
-            inter=inter,
-            level_share=level_share,
-            quiet=quiet_levels,
-            output=output,
-        )
-    return stored_result(str(output))
+        before = read_stored(checkpoint).checkpoint
+        bound(before, intra=intra, inter=inter, level_share=level_share, quiet=quiet_levels, output=output)
+    given = {"intra": intra, "inter": inter, "level-share": level_share, "quiet-levels": quiet_levels}
+    bounds = ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
+    return written_result(
+        output,
+        f"bounds of {before.checkpoint_id}: {bounds}",
+        "its scale, which needs a refit: securevqa weights calibrate",
+    )
 
 
 @weights_app.command("show")

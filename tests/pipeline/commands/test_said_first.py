@@ -50,6 +50,29 @@ def test_a_local_place_is_no_uri(
     assert sorted(tmp_path.rglob("*")) == before  # no folder that is called s3:
 
 
+WRITES_A_CHECKPOINT = {name: call for name, call in LOCAL_ALONE.items() if name.startswith("weights ")} | {
+    "weights bound": ("weights", "bound", "nss-svr"),
+    "weights suspicion": ("weights", "suspicion", "nss-svr", "m.csv"),
+}
+
+
+@pytest.mark.parametrize("command", WRITES_A_CHECKPOINT.values(), ids=WRITES_A_CHECKPOINT)
+def test_a_checkpoint_is_a_new_file_of_its_kind(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A checkpoint that was there, the one to be halved too, was written over without a word."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.safetensors").write_bytes(b"mine")
+    assert call(*command, "--output", "mine.safetensors") == 2
+    assert "output must not be there yet, got 'mine.safetensors'" in capsys.readouterr().err
+    assert call(*command, "--output", "mine.pth") == 2
+    assert "output must end in .safetensors, got 'mine.pth'" in capsys.readouterr().err
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("mine.safetensors", b"mine")]
+
+
 def test_a_page_is_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("report", str(tmp_path), "--html", "https://host/r.html") == 2
     assert "html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err

@@ -120,6 +120,23 @@ def test_half_the_size_holds_the_weights_to_16_bits(
     assert "0.0e+00 of the largest score apart" in capsys.readouterr().out
 
 
+def test_what_was_written_is_said_in_short_and_what_shows_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "half of it.safetensors"
+    assert call("weights", "halve", "nss-svr", "-o", str(output)) == 0
+    shown = capsys.readouterr().out
+    made, whole = weights.read(output), weights.find("nss-svr")
+    size, was = (one.stat().st_size / 1e6 for one in (output, weights.shipped("nss-svr")))
+    assert shown.splitlines() == [
+        f"written      {output}",
+        f"checkpoint   {made.checkpoint_id}, trained",
+        f"size         {size:.3g} MB",
+        f"changed      weights rounded to 16 bits, of {whole.checkpoint_id}, {was:.3g} MB",
+        f"securevqa weights show '{output}'",
+    ]
+
+
 @pytest.mark.slow
 def test_a_mixture_lies_on_the_line_between_two_checkpoints(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -156,6 +173,7 @@ def test_a_mixture_lies_on_the_line_between_two_checkpoints(
         torch.testing.assert_close(found.tensors[key], expected)
     capsys.readouterr()
     assert call("weights", "verify", str(output)) == 0
+    output.unlink()
     assert call(*command, "--share", "1.5") == 2
     assert "share must be" in capsys.readouterr().err
 
@@ -169,8 +187,11 @@ def test_bounds_are_written_and_verified(tmp_path: Path, capsys: pytest.CaptureF
     assert found.card["bounds"] == {"intra": 1.5, "inter": 1}
     assert found.card["bounded_from"]["checkpoint_id"] == before.checkpoint_id
     assert "evaluation" not in found.card["bounded_from"]
-    capsys.readouterr()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"changed      bounds of {before.checkpoint_id}: intra 1.5, inter 1" in lines
+    assert "changed      its scale, which needs a refit: securevqa weights calibrate" in lines
     assert call("weights", "verify", str(output)) == 0
+    output.unlink()
     assert call(*command) == 2
     assert "--intra, --inter, --level-share or --quiet-levels" in capsys.readouterr().err
 
