@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import shlex
@@ -16,7 +15,7 @@ import torch
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import CheckpointError, ConfigurationError, did_you_mean
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -57,8 +56,9 @@ def checkpoint_bytes(name: str) -> bytes:
     try:
         return read_bytes(place, timeout_seconds=PIECE_SECONDS)
     except StorageError as error:
-        meant = difflib.get_close_matches(name, weights.shipped_names(), n=1)
-        hint = f" (did you mean {meant[0]!r}?)" if meant else ""
+        hint = did_you_mean(name, weights.shipped_names())
+        if not set(name) & {"/", "."}:  # as a model's, not a file's
+            hint = f"; no model of that name ships{hint}, those that do: {', '.join(weights.shipped_names())}"
         raise CheckpointError(f"checkpoint {redact(name)!r} cannot be read: {error}{hint}") from error
 
 
@@ -239,7 +239,7 @@ def _facts(stored: StoredCheckpoint) -> dict[str, Any]:
         "status": checkpoint.status,
         "sha256": stored.sha256,
         "size_bytes": stored.size_bytes,
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_weights": _num_weights(model),
         "calibration": checkpoint.calibration.as_dict(),
         "sampling": spec.sampling.as_dict(),
         "card": checkpoint.card,
@@ -266,12 +266,14 @@ def model_facts(name: str) -> dict[str, Any]:
     """Return what there is to know of a model of the zoo before it is chosen."""
     spec = zoo.spec(name)
     path = weights.shipped(name)
+    with torch.device("meta"):  # no values are made
+        model = spec.make(spec)
     return {
         "model": name,
         "is_default": name == zoo.DEFAULT_MODEL,
         "weights": "ships" if path.exists() else "bring",
         "checkpoint_bytes": path.stat().st_size if path.exists() else None,
-        "num_weights": _num_weights(spec),
+        "num_weights": _num_weights(model),
         "description": spec.description,
         "looks_at": _looks_at(spec),
         "draws": spec.num_draws,
@@ -279,10 +281,9 @@ def model_facts(name: str) -> dict[str, Any]:
     }
 
 
-def _num_weights(spec: zoo.ModelSpec) -> int:
-    """Count the values of a model's weights without making them."""
-    with torch.device("meta"):
-        return sum(one.numel() for one in spec.make(spec).state_dict().values())
+def _num_weights(model: torch.nn.Module) -> int:
+    """Count the values that a checkpoint of a model holds, those that no training changes too."""
+    return sum(one.numel() for one in model.state_dict().values())
 
 
 def _looks_at(spec: zoo.ModelSpec) -> str:

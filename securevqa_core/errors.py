@@ -20,6 +20,8 @@ a query string.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "SecureVqaError",
     "UndefinedError",
     "VideoError",
+    "did_you_mean",
     "may_pass",
 ]
 
@@ -102,6 +105,12 @@ ERROR_CODES: dict[str, ErrorCode] = {
 def may_pass(code: str) -> bool:
     """Tell whether what failed with a code may succeed another time; of another version's codes none may."""
     return code in ERROR_CODES and ERROR_CODES[code].retryable
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return a hint to the one of `known` that a misspelt word is most like, "" if none is."""
+    like = difflib.get_close_matches(text, list(known), n=1)
+    return f" (did you mean {like[0]!r}?)" if like else ""
 
 
 class SecureVqaError(Exception):

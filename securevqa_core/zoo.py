@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from securevqa_core.calibration import Calibration
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, did_you_mean
 from securevqa_core.models.convnext3d import ConvNext3dConfig
 from securevqa_core.models.dover import Dover
 from securevqa_core.models.efficientnet_lite import EfficientNetLite
@@ -99,7 +99,8 @@ def spec(name: str) -> ModelSpec:
         ConfigurationError: no such name.
     """
     if name not in _ZOO:
-        raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}")
+        hint = did_you_mean(name, _ZOO)
+        raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}{hint}")
     return _ZOO[name]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
@@ -15,7 +14,7 @@ from operators.storage import StorageError, read_bytes, redact
 from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold
 from pipeline.gate.kinds import CLOSED, NOTHING, Scalar, group_key, is_told_apart, kind_of_column
 from pipeline.toml_source import Path, TomlSource
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, did_you_mean
 
 __all__ = [
     "ALLOWANCES",
@@ -24,7 +23,6 @@ __all__ = [
     "Decision",
     "Policy",
     "Rule",
-    "did_you_mean",
     "parse_policy",
     "read_policy",
     "require_fit",
@@ -160,12 +158,6 @@ def require_fit(policy: Policy, schema: pa.Schema) -> None:
 def where(policy: Policy, number: int) -> str:
     """Name the place of a rule's conditions."""
     return _place(policy.source, ("rules", number, "when"))
-
-
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return a hint to the one of `known` that a misspelt word is most like, "" if none is."""
-    like = difflib.get_close_matches(text, list(known), n=1)
-    return f" (did you mean {like[0]!r}?)" if like else ""
 
 
 def _error(source: TomlSource, path: Path, message: str) -> ConfigurationError:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from operators.schema import REPORT
 from pipeline.gate.conditions import Answers, Condition, shown
 from pipeline.gate.kinds import group_key, kind_of_column
-from pipeline.gate.policy import Policy, did_you_mean, where
+from pipeline.gate.policy import Policy, where
+from securevqa_core.errors import did_you_mean
 
 __all__ = ["unmatched"]
 

@@ -10,6 +10,7 @@ import torch
 from cli import call
 from torch import Tensor
 
+from pipeline.checkpoints import model_facts
 from securevqa_core import weights, zoo
 from securevqa_core.calibration import Calibration
 
@@ -55,7 +56,7 @@ def test_show_says_what_it_is_to_people_and_to_programs(
     assert facts["checkpoint_id"] == made.checkpoint_id
     assert facts["sha256"].startswith(made.checkpoint_id[-16:])
     assert facts["size_bytes"] == checkpoint.stat().st_size
-    assert facts["num_parameters"] == sum(value.numel() for value in made.tensors.values())
+    assert facts["num_weights"] == sum(value.numel() for value in made.tensors.values())
     assert facts["sampling"]["clip_frames"] == 16
     assert facts["card"] == made.card
     assert call("weights", "show", checkpoint.as_uri()) == 0
@@ -73,6 +74,7 @@ def test_a_model_s_name_means_the_checkpoint_that_ships(
     assert (facts["architecture"], facts["status"]) == (name, "trained")
     made = weights.default(name).checkpoint_id
     assert facts["checkpoint_id"] == made
+    assert facts["num_weights"] == model_facts(name)["num_weights"]
     assert call("weights", "verify", name, "--sha256", made) == 0
 
 
@@ -222,6 +224,16 @@ def test_a_part_alone_needs_partial_and_stays_untrained(
     assert weights.read(output).status == "untrained"
 
 
+def test_a_misspelt_architecture_is_guessed(
+    published_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "new.safetensors")
+    assert call("weights", "import", str(published_file), "--arch", "vfsa", "-o", output) == 2
+    assert "got 'vfsa' (did you mean 'vsfa'?)" in capsys.readouterr().err
+    assert call("score", str(published_file), "--model", "dovr", "--seed", "0") == 2
+    assert "got 'dovr' (did you mean 'dover'?)" in capsys.readouterr().err
+
+
 def test_what_needs_unpickling_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, output = tmp_path / "trap.pth", tmp_path / "out.safetensors"
     torch.save({"state_dict": {}, "run": tmp_path}, path)  # a path, which is an object and no tensor
@@ -251,6 +263,9 @@ def test_no_checkpoint_ends_the_command(
     assert call("weights", command, "nss-svm") == 1
     assert "checkpoint 'nss-svm' cannot be read" in (said := capsys.readouterr().err)
     assert "did you mean 'nss-svr'?" in " ".join(said.split())
+    assert call("weights", command, "nope") == 1
+    shipped = ", ".join(weights.shipped_names())
+    assert f"no model of that name ships, those that do: {shipped}" in capsys.readouterr().err
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
     assert call("weights", command, str(tmp_path / "damaged.safetensors")) == 1
     assert "damaged.safetensors is not a safetensors file" in capsys.readouterr().err
