@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from pipeline.commands.output import with_output_options
-from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, events
+from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, console, events
 
 __all__ = ["ExamplesOf", "LazyCommand", "LazyGroup"]
+
+EXAMPLE_COLUMNS = 76  # of a line, after two spaces, and before one and a backslash
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,38 @@ class LazyCommand:
             parent.command(self.name)(with_output_options(found))
         command: Any = typer.main.get_command(parent)
         command = getattr(command, "commands", {}).get(self.name, command)
-        _escape_all(command)
-        command.epilog = _epilog(self.examples)
+        _adapt(command)
+        _teach(command, self.examples)
         for one in self.below:
-            command.commands[one.name].epilog = _epilog((one.first, one.second))
+            _teach(command.commands[one.name], (one.first, one.second))
         return command
 
 
-def _epilog(examples: tuple[str, ...]) -> str:
-    return "\n\n".join(["Examples:", *(f"  {escape(example)}" for example in examples)])
+def _teach(command: Any, examples: tuple[str, ...]) -> None:
+    """Let help of a command end with examples.
+
+    They are no epilog, whose lines Rich fills with spaces: after a backslash these end a command.
+    """
+    format_help = command.format_help
+
+    def format_help_and_examples(ctx: Any, formatter: Any) -> None:
+        format_help(ctx, formatter)
+        text = "\n\n".join([" Examples:", *(f"  {_broken(one)}" for one in examples)])
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    command.format_help = format_help_and_examples
+
+
+def _broken(example: str) -> str:
+    """Return an example in lines that a terminal of 80 columns leaves as they are, and a shell joins."""
+    first, *others = re.split(" (?=-)", example)  # an option stays beside its value
+    lines = [first]
+    for part in others:
+        if len(f"{lines[-1]} {part}") > EXAMPLE_COLUMNS:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] += f" {part}"
+    return " \\\n  ".join(lines)
 
 
 class LazyGroup(TyperGroup):
@@ -75,6 +101,10 @@ class LazyGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = {one.name: one.listed() for one in self.lazy} | dict(self.commands)
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options, as they are named in help."""
+        return [_named(one) for one in super().get_params(ctx)]
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Read what stands before the command."""
@@ -111,11 +141,25 @@ def _unfolded(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def _escape_all(command: Any) -> None:
-    """Keep Rich from taking `securevqa[train]` for a style, in a command and those below it."""
+def _adapt(command: Any) -> None:
+    """Let help of a command, and of those below it, say of parameters what people type.
+
+    Rich is kept from taking `securevqa[train]` for a style.
+    """
     command.help = command.help and escape(_unfolded(command.help))
     for parameter in command.params:
         if getattr(parameter, "help", None):
             parameter.help = escape(parameter.help)
+    parameters = command.get_params
+    command.get_params = lambda ctx: [_named(one) for one in parameters(ctx)]  # --help too
     for below in getattr(command, "commands", {}).values():
-        _escape_all(below)
+        _adapt(below)
+
+
+def _named(parameter: Any) -> Any:
+    """Call an argument as texts do, RUN_DIR, and let a flag ask for no value."""
+    if getattr(parameter, "is_flag", False):
+        parameter.metavar = ""
+    elif parameter.param_type_name == "argument" and parameter.metavar is None:
+        parameter.metavar = parameter.name.upper()
+    return parameter

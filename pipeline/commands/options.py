@@ -109,7 +109,8 @@ class ScoreOptions:
     draws: Annotated[
         int | None,
         typer.Option(
-            help="Times the random part is repeated; default: the model's own.", rich_help_panel=_DRAWN
+            help="Times the random part is repeated, 1..16, with --notice 1..8; default: the model's own.",
+            rich_help_panel=_DRAWN,
         ),
     ] = None
     pass_at: Annotated[

@@ -27,7 +27,7 @@ def score_command(
     videos: Annotated[
         list[str],
         typer.Argument(
-            metavar="VIDEO_OR_MANIFEST...",
+            metavar="VIDEO_OR_MANIFEST",
             help="Videos, folders, globs, or manifests (Parquet, CSV, JSON lines); any URI.",
         ),
     ],
