@@ -17,7 +17,7 @@ from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import Heading, file_names, fitted, short_ids
 from pipeline.text import literal, moment_words, printable
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, did_you_mean
 
 __all__ = ["COLUMNS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
 
@@ -85,7 +85,7 @@ def show_video(report: pa.Table, video: str, console: Console) -> None:
 def find_video(report: pa.Table, video: str) -> int:
     """Return the row of a video by what tables show of it: id, the beginning of its id, file name or URI.
 
-    A file name may have folders before it, as many as it takes.
+    A file name may have folders before it, as many as it takes, and lack its extension.
 
     URIs are known without their secrets too, and characters that a terminal does not print by their escapes.
 
@@ -103,13 +103,15 @@ def find_video(report: pa.Table, video: str) -> int:
     if not found and "/" in video:
         end = "/" + _as_shown(video).lstrip("/")
         found = [index for index, one in enumerate(whole) if _as_shown(one).endswith(end)]
+    if not found:
+        found = [index for index, one in enumerate(columns[-1]) if _as_shown(_stem(one)) == _as_shown(video)]
     if not found and len(video) >= MIN_ID_LETTERS:
         found = [index for index, one in enumerate(ids) if _as_shown(one).startswith(_as_shown(video))]
     if len(found) == 1:
         return found[0]
     wanted = "video must be a video_id of the report, the beginning of one, a file name or a URI"
     if not found:
-        raise ConfigurationError(f"{wanted}, got {video!r}")
+        raise ConfigurationError(f"{wanted}, got {video!r}{did_you_mean(video, names)}")
     several = ", ".join(f"{names[index]} ({ids[index]})" for index in found[:5])
     raise ConfigurationError(f"{wanted}, got {video!r}, which {len(found)} have: {several}")
 
@@ -134,6 +136,10 @@ def kinds(report: pa.Table) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda kind: (kind[0] != SCORED, kind[0]))
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _as_shown(text: str) -> str:
     """Return text as a terminal of any encoding shows it, which is the same for what it shows."""
     return printable(text).encode("ascii", "backslashreplace").decode()
@@ -156,7 +162,7 @@ def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:
     ]
     cells = []
     for row in rows:
-        outcome = [row["error_code"] or row["status"], *(row["decode_warnings"] or [])]
+        outcome = _outcome(row)
         numbers = (_points(row["score_lower"]), _points(row["score"]), row["verdict"] or "")
         sizes = ([_size(row)],) if is_wide else ()
         cells.append(
@@ -165,9 +171,18 @@ def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:
     return fitted(headings, cells, console)
 
 
+def _outcome(row: Row) -> list[str]:
+    """Return what became of a video, why, and what else was seen: nothing of it twice."""
+    code = row["error_code"] or row["status"]
+    said = [row["error_message"], *(row["decode_warnings"] or [])]
+    return list(dict.fromkeys([code, *(one.removeprefix(f"{code}: ") for one in said if one)]))
+
+
 def _in_words(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_words, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

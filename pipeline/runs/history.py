@@ -100,7 +100,7 @@ def unfinished_run(directory: RunDirectory, *, shared: Collection[str] = ()) -> 
     if "checkpoint" not in directory.folders():
         return RunEntry(uri=directory.shown(), state="unfinished")
     rows = directory.committed_rows([*COUNTED, "checkpoint_id"])
-    counts = {name: Counter(rows[name].drop_null().to_pylist()) for name in COUNTED}
+    counts: dict[str, Any] = {name: Counter(rows[name].drop_null().to_pylist()) for name in COUNTED}
     checkpoints = set(rows["checkpoint_id"].drop_null().to_pylist())
     return RunEntry(
         uri=directory.shown(),
@@ -114,7 +114,7 @@ def unfinished_run(directory: RunDirectory, *, shared: Collection[str] = ()) -> 
 def _with_zeros(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Return counts by kind; of every status and verdict, unless nothing is known of the kind."""
     return {
-        name: dict.fromkeys(always, 0) | counts[name] if name in counts else {}
+        name: {**dict.fromkeys(always, 0), **counts[name]} if name in counts else {}
         for name, always in COUNTED.items()
     }
 
