@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.status import Status
+from rich.live import Live
+from rich.spinner import Spinner
 
 from pipeline.text import literal
 
 __all__ = ["Count", "Events", "duration", "progress_line"]
 
+SPINS_PER_SECOND = 12.5
 LOG_SECONDS = 15.0  # between lines of progress where there is no terminal
 
 
@@ -47,7 +49,8 @@ class Events:
 
     console: Console
     is_verbose: bool = False
-    _status: Status | None = field(default=None, init=False)
+    _what: str | None = field(default=None, init=False)  # is being done
+    _live: Live | None = field(default=None, init=False)  # where it is shown
 
     @property
     def is_shown_live(self) -> bool:
@@ -71,43 +74,53 @@ class Events:
                 self.note(what)
             yield
             return
-        before = None if self._status is None else self._status.status
+        before = self._what
         self.update(what)
         try:
             yield
         finally:
             if before is None:
                 self._end()
-            elif self._status is not None:
-                self._status.update(before)
+            else:
+                self.update(before)
 
     def update(self, what: str) -> None:
         """Say on a terminal what is being done from now on, until the block of `doing` ends."""
         if not self.is_shown_live:
             return
-        shown = literal(what, self.console)
-        if self._status is None:
-            self._status = self.console.status(shown)
-            self._status.start()
-        else:
-            self._status.update(shown)
+        self._what = what
+        spinner = Spinner("dots", text=literal(what, self.console), style="status.spinner")
+        if self._live is not None:
+            self._live.update(spinner)
+            return
+        # Python's streams stay as they are: a Ray session that begins meanwhile and ends later sets them too,
+        # and would be undone.
+        self._live = Live(
+            spinner,
+            console=self.console,
+            refresh_per_second=SPINS_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
 
     def _end(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        if self._live is not None:
+            self._live.stop()
+        self._what = self._live = None
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Take what `doing` shows off the terminal while the block prints a result there."""
-        if self._status is None:
+        if self._live is None:
             yield
             return
-        self._status.stop()
+        self._live.stop()
         try:
             yield
         finally:
-            self._status.start()
+            self._live.start()
 
     @contextlib.contextmanager
     def counting(self, what: str, *, total: int) -> Iterator[Callable[[int, int], None]]:

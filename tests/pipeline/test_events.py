@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +39,34 @@ def test_what_is_being_done_is_a_line_in_a_log_and_gone_from_a_terminal() -> Non
             pass
     assert "loading" in sink.getvalue()
     assert sink.getvalue().endswith("\x1b[2K")  # erased
+
+
+# Ray's session begins while a spinner turns and ends long after it.
+AT_A_TERMINAL = """
+import contextlib
+from pipeline.commands.terminal import events
+from pipeline.session import _native_messages_aside
+with contextlib.ExitStack() as session:
+    with events.doing("starting Ray"):
+        session.enter_context(_native_messages_aside())
+    events.note("said in the session")
+events.note("said after it")
+"""
+
+
+def test_a_terminal_is_told_what_goes_on_in_a_session_that_began_under_a_spinner() -> None:
+    ours, terminal = pty.openpty()
+    given = {"stdin": subprocess.DEVNULL, "stdout": terminal, "stderr": terminal}
+    with subprocess.Popen([sys.executable, "-c", AT_A_TERMINAL], **given) as driver:  # type: ignore[call-overload]
+        os.close(terminal)
+        said = b""
+        with contextlib.suppress(OSError):  # the terminal's last holder has ended
+            while piece := os.read(ours, 4096):
+                said += piece
+        os.close(ours)
+    assert driver.returncode == 0, said
+    for line in (b"starting Ray", b"said in the session", b"said after it"):
+        assert line in said
 
 
 def test_a_line_of_progress_has_count_failures_rate_and_time_left() -> None:
