@@ -36,6 +36,7 @@ from pipeline.training.worker import RESULT_FILE, Job
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, OutputError, RunError
 from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
+from securevqa_core.training.state import differences
 
 __all__ = ["FINETUNE_FILE", "SETTINGS_FILE", "require_readable", "train"]
 
@@ -125,11 +126,10 @@ def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> N
     path = output / SETTINGS_FILE
     try:
         earlier = json.loads(path.read_text()) if path.exists() else settings
-        names = [name for name in settings if earlier.get(name) != settings[name]]
-        if names:
+        if found := differences(earlier, settings):
             raise ConfigurationError(
-                f"output {str(output)!r} is of another training: "
-                + ", ".join(f"{name} was {earlier.get(name)!r}, got {settings[name]!r}" for name in names)
+                f"output {str(output)!r} is of another training: {found}; "
+                "choose another --output, or the same settings"
             )
         write_json(path, settings)
     except (OSError, ValueError) as error:

@@ -22,7 +22,7 @@ from securevqa_core.errors import CheckpointError, ConfigurationError, OutputErr
 from securevqa_core.files import whole_file
 from securevqa_core.fitting import read_torch
 
-__all__ = ["Place", "metric_log", "read_state", "write_state"]
+__all__ = ["Place", "differences", "metric_log", "read_state", "write_state"]
 
 STATE_FILE = "training_state.pt"
 METRICS_FILE = "metrics.jsonl"
@@ -97,13 +97,35 @@ def read_state(output: Path, *, identity: Mapping[str, Any]) -> tuple[Place, dic
 
 
 def _require_same(earlier: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    names = [name for name in sorted({*earlier, *now}) if earlier.get(name) != now.get(name)]
-    if names:
-        differences = ", ".join(f"{name} was {earlier.get(name)!r}, got {now.get(name)!r}" for name in names)
+    if found := differences(earlier, now):
         raise ConfigurationError(
-            f"{str(path)!r} is of another training: {differences}; "
-            "choose another output, or the same settings"
+            f"{str(path)!r} is of another training: {found}; choose another output, or the same settings"
         )
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return by which settings two trainings differ, as in `epochs: 1 -> 2; batch_size: 4 -> 6`; "" for none.
+
+    Args:
+        earlier: JSON values by name; those of a mapping are settings too.
+        now: likewise.
+    """
+    was, wanted = _flat(earlier), _flat(now)
+    names = [name for name in dict.fromkeys([*wanted, *was]) if was.get(name) != wanted.get(name)]
+    return "; ".join(f"{name}: {_shown(was.get(name))} -> {_shown(wanted.get(name))}" for name in names)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class MetricLog:

@@ -318,16 +318,21 @@ def test_wrong_calls_end_before_anything_is_started(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_of_other_settings_is_refused(
+def test_an_output_of_other_settings_is_refused_with_those_that_differ(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "train.json").write_text('{"model": "fast-vqa-m"}')
-    code = call("train", str(manifest), "--output", str(tmp_path), "--model", MODEL)
-    assert code == 2
-    assert "is of another training: " in (complaint := capsys.readouterr().err)
-    assert f"model was 'fast-vqa-m', got '{MODEL}'" in complaint
+    given = ("train", str(manifest), "--output", str(tmp_path), "--model", MODEL)
+    run = TrainOptions(epochs=1, batch_size=4, inter="cached").config(
+        manifest=str(manifest), output=str(tmp_path), model=MODEL, init=None, finetune=False
+    )
+    settings = run.public_settings() | {"init_checkpoint_id": weights.seeded(MODEL, seed=0).checkpoint_id}
+    (tmp_path / "train.json").write_text(json.dumps(settings))
+    assert call(*given, "--epochs", "2", "--batch-size", "6") == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "is of another training: epochs: 1 -> 2; batch_size: 4 -> 6; inter: cached -> frozen; " in complaint
+    assert complaint.endswith("choose another --output, or the same settings")
     (tmp_path / "train.json").write_text("{")
-    assert call("train", str(manifest), "--output", str(tmp_path), "--model", MODEL) == 1
+    assert call(*given) == 1
     assert f"output '{tmp_path}' cannot be written" in capsys.readouterr().err
 
 

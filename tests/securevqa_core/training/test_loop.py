@@ -295,13 +295,13 @@ def test_validation_scores_are_those_of_scoring(folder: Path) -> None:
 def test_another_training_s_output_is_refused(data: TrainingData, tmp_path: Path) -> None:
     train(data, tmp_path)
     for config, difference in [
-        (replace(CONFIG, learning_rate=0.5), "learning_rate was 0.001, got 0.5"),
-        (replace(CONFIG, epochs=3, seed=9), "epochs was 2, got 3, seed was 0, got 9"),
+        (replace(CONFIG, learning_rate=0.5), "learning_rate: 0.001 -> 0.5"),
+        (replace(CONFIG, epochs=3, seed=9), "seed: 0 -> 9; epochs: 2 -> 3"),
     ]:
         with pytest.raises(ConfigurationError, match=f"is of another training: {difference}; choose another"):
             train(data, tmp_path, config)
     with pytest.raises(
-        ConfigurationError, match=r"is of another training: data was '[0-9a-f]+', got '[0-9a-f]+'"
+        ConfigurationError, match=r"is of another training: data: [0-9a-f]+ -> [0-9a-f]+;"
     ):
         train(replace(data, validation=()), tmp_path)
     train(data, tmp_path, replace(CONFIG, checkpoint_minutes=1))  # how often to save is free to change
