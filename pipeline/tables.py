@@ -22,6 +22,7 @@ from rich.text import Text
 
 from operators.storage import redact
 from pipeline.text import literal
+from securevqa_core.errors import ManifestError
 
 __all__ = [
     "Heading",
@@ -34,6 +35,7 @@ __all__ = [
     "parquet_table",
     "plain",
     "readable",
+    "require_parquet",
     "short_ids",
 ]
 
@@ -187,6 +189,18 @@ def _of_known_zone(column: Any) -> Any:
     except (ValueError, LookupError):
         return column.cast(kind).cast(pa.timestamp(kind.unit, "UTC"))
     return column
+
+
+def require_parquet(manifest: pa.Schema) -> None:
+    """Refuse columns that no report could hold, before anything is scored.
+
+    Raises:
+        ManifestError: Parquet has no place for a column's type.
+    """
+    try:
+        pq.write_table(manifest.empty_table(), io.BytesIO())
+    except pa.ArrowException as error:
+        raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

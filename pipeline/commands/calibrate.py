@@ -50,7 +50,8 @@ def calibrate_command(
             refit_note,
             require_enough,
         )
-        from pipeline.evaluation.evaluate import read_labelled, score_contestants  # noqa: PLC0415
+        from pipeline.evaluation.evaluate import score_contestants  # noqa: PLC0415
+        from pipeline.evaluation.listed import read_labelled  # noqa: PLC0415
         from pipeline.evaluation.scored import read_scored  # noqa: PLC0415
         from pipeline.runs.lock import alone  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from operators.schema import Row
-    from pipeline.evaluation.evaluate import Contestant, LabelledSource
+    from pipeline.evaluation.evaluate import Contestant
+    from pipeline.evaluation.listed import LabelledSource
     from pipeline.manifests.labelled import EvaluationSettings
     from pipeline.runs.rundir import RunDirectory
     from pipeline.scoring.config import ScoreConfig
@@ -86,7 +87,7 @@ class LabelOptions(ScoreOptions):
     def source(self, location: str) -> LabelledSource:
         """Return where the labelled videos are listed."""
         # Seconds of imports, which help need not wait for.
-        from pipeline.evaluation.evaluate import LabelledSource  # noqa: PLC0415
+        from pipeline.evaluation.listed import LabelledSource  # noqa: PLC0415
         from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
 
         return LabelledSource(
@@ -217,9 +218,9 @@ def _scored(
     """Score the labelled videos with every model; return the runs, and settings with the labels' scale."""
     from pipeline.evaluation.evaluate import (  # noqa: PLC0415 - seconds of imports
         contestants,
-        read_labelled,
         score_contestants,
     )
+    from pipeline.evaluation.listed import read_labelled  # noqa: PLC0415
 
     key = options.key()
 

@@ -19,7 +19,7 @@ from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.evaluate import LabelledSource
+    from pipeline.evaluation.listed import LabelledSource
     from pipeline.training.config import TrainRun
 
 __all__ = ["TrainOptions", "train_command"]
@@ -279,7 +279,7 @@ class TrainOptions:
     def source(self, location: str) -> LabelledSource:
         """Return where the labelled videos are listed."""
         # Seconds of imports, which help need not wait for.
-        from pipeline.evaluation.evaluate import LabelledSource  # noqa: PLC0415
+        from pipeline.evaluation.listed import LabelledSource  # noqa: PLC0415
         from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
 
         return LabelledSource(
@@ -319,22 +319,23 @@ def train_command(
     """Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted."""
     options.require_used(finetune=finetune)
     with resumable():
-        with events.doing("loading"):
-            from pipeline.evaluation.evaluate import read_labelled  # noqa: PLC0415 - seconds of imports
+        run = options.config(
+            manifest=labelled_manifest, output=str(output), model=model, init=init, finetune=finetune
+        )
+        with events.doing("looking for labelled videos"):
+            from pipeline.evaluation.listed import read_labelled  # noqa: PLC0415 - as above, without tensors
             from pipeline.manifests.labelled import EvaluationSettings  # noqa: PLC0415
-            from pipeline.training.train import train  # noqa: PLC0415
 
-            run = options.config(
-                manifest=labelled_manifest, output=str(output), model=model, init=init, finetune=finetune
-            )
             settings = EvaluationSettings(
                 label_column=options.label_column,
                 label_range=options.scale(),
                 where=tuple(options.where or ()),
             )
-        with events.doing("looking for labelled videos"):
             table, settings = read_labelled(options.source(labelled_manifest), settings, tell=events.note)
         run = replace(run, label_range=settings.label_range or run.label_range)
+        with events.doing("loading"):
+            from pipeline.training.train import train  # noqa: PLC0415 - seconds of imports
+
         result = train(run, table, events=events)
     return Result(record=result, shown=list(_lines(result, run)))
 

@@ -16,36 +16,26 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.schema import REPORT, ROW_KEY
 from operators.storage import join
 from pipeline.evaluation.compare import Comparison, compare
 from pipeline.evaluation.plots import residuals_png, scatter_png
 from pipeline.evaluation.scored import Scored, read_scored
 from pipeline.events import Events
-from pipeline.manifests.label_files import read_label_file
-from pipeline.manifests.labelled import EvaluationSettings, keep_rows
-from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
-from pipeline.manifests.manifest import read_manifest
-from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
-from pipeline.runs.report import require_parquet
+from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.score import score
 from securevqa_core import zoo
-from securevqa_core.errors import ConfigurationError
 
 __all__ = [
     "Contestant",
-    "LabelledSource",
     "contestants",
     "evaluate_runs",
     "named_runs",
-    "read_labelled",
     "score_contestants",
 ]
 
 MANIFEST_NAME = "manifest.parquet"
-_RENAMED = "listed_"  # before the name of a manifest column that the report has for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +45,6 @@ class Contestant:
     name: str
     model: str | None = None
     checkpoint: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledSource:
-    """Where labelled videos are listed.
-
-    Raises:
-        ConfigurationError: `video_root` without `label_format`.
-    """
-
-    location: str
-    label_format: str | None = None  # of a label file; None: a manifest
-    video_root: str | None = None  # that the paths of a label file are relative to; None: its folder
-    uri_column: str = "uri"  # of a manifest
-    allow_schemes: frozenset[str] = DEFAULT_ALLOW_SCHEMES
-
-    def __post_init__(self) -> None:
-        if self.video_root is not None and self.label_format is None:
-            raise ConfigurationError(f"--video-root needs --labels-format, got {self.video_root!r} alone")
 
 
 def contestants(models: Sequence[str], checkpoints: Sequence[str]) -> list[Contestant]:
@@ -95,46 +66,6 @@ def named_runs(uris: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, R
     """Return finished runs by the names of their folders, made unique among themselves and `taken`."""
     names = _unique([*taken, *(_stem(uri) for uri in uris)])[len(taken) :]
     return {name: RunDirectory(uri) for name, uri in zip(names, uris, strict=True)}
-
-
-def read_labelled(
-    source: LabelledSource,
-    settings: EvaluationSettings,
-    *,
-    tell: Callable[[str], None] = lambda _line: None,
-) -> tuple[pa.Table, EvaluationSettings]:
-    """Return the labelled rows to score, and the settings with the scale of their labels.
-
-    Columns that the report has for itself become `listed_...`.
-
-    `tell` is told of labelled videos that are not there, and of labels that are likely on another scale.
-
-    Raises:
-        ManifestError: the source, or a label in it, breaks a rule.
-        ConfigurationError: no such label format.
-    """
-    if source.label_format is not None:
-        table = read_label_file(
-            source.location,
-            label_format=source.label_format,
-            video_root=source.video_root,
-            tell=tell,
-        )
-    else:
-        table = read_manifest(
-            source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
-        )
-    places = row_numbers(table) if "video_id" in table.column_names else None
-    table = keep_rows(table, settings)
-    require_not_own(settings.label_column)
-    column = label_column(table.column_names, settings.label_column)
-    scale = settled_scale(table, column, settings.label_range, rows=places, tell=tell)
-    own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
-    table = table.rename_columns(
-        [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]
-    )
-    require_parquet(table.schema)
-    return table, replace(settings, label_range=scale)
 
 
 def score_contestants(

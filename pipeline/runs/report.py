@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 import uuid
 from collections import Counter
 from collections.abc import Container
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from operators.schema import CALL, ROW_KEY, Row, texts
 from operators.stage import FAILED
@@ -22,7 +20,6 @@ from pipeline.runs.generations import write_report_file
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
-from securevqa_core.errors import ManifestError
 from securevqa_core.scoring import Thresholds, verdict
 
 __all__ = [
@@ -30,7 +27,6 @@ __all__ = [
     "ROWS_PER_FILE",
     "STAGE_SECONDS",
     "Summary",
-    "require_parquet",
     "write_report",
 ]
 
@@ -71,18 +67,6 @@ def _counts(column: pa.ChunkedArray[Any]) -> dict[str, int]:
         .to_pylist()
     )
     return {one["value"]: one["value_count"] for one in counts if one["value_count"]}
-
-
-def require_parquet(manifest: pa.Schema) -> None:
-    """Refuse columns that no report could hold, before anything is scored.
-
-    Raises:
-        ManifestError: Parquet has no place for a column's type.
-    """
-    try:
-        pq.write_table(manifest.empty_table(), io.BytesIO())
-    except pa.ArrowException as error:
-        raise ManifestError(f"a column of the manifest cannot be written to the report: {error}") from error
 
 
 def write_report(

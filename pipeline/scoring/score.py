@@ -33,7 +33,7 @@ from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.lock import locked
 from pipeline.runs.marks import mark_begun, mark_shared, unmark_begun
 from pipeline.runs.record import bottleneck, run_record, stage_timings
-from pipeline.runs.report import STAGE_SECONDS, require_parquet, write_report
+from pipeline.runs.report import STAGE_SECONDS, write_report
 from pipeline.runs.row_keys import SHARED
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
@@ -44,7 +44,7 @@ from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows, say_left_out
 from pipeline.scoring.shown import GaugeHere, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
-from pipeline.tables import plain
+from pipeline.tables import plain, require_parquet
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,37 @@ def test_an_option_that_would_be_ignored_is_refused(
     assert call(*command, "--output", str(tmp_path / "out")) == 2
     assert said in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "out").exists()
+
+
+# What a training needs to say that a call is wrong; both libraries take seconds to import.
+LIGHT = """
+import sys
+from pipeline.cli import main
+try:
+    main()
+finally:
+    assert not {"torch", "ray"} & set(sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["m.csv", "--precision", "fp16"], "precision must be one of float32, bfloat16, got 'fp16'"),
+        (["nope.parquet"], "no such video or manifest"),
+    ],
+)
+def test_a_wrong_training_is_said_before_tensors_and_ray_are_there(
+    given: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(MANIFEST)
+    command = [sys.executable, "-c", LIGHT, "train", str(tmp_path / given[0]), *given[1:]]
+    command += ["--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in {1, 2}
+    assert said in " ".join(done.stderr.split())
+    assert "AssertionError" not in done.stderr
 
 
 def test_an_untrained_model_is_said_before_it_scores(

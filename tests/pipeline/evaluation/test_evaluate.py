@@ -9,7 +9,8 @@ import pytest
 from cli import call, read_json, read_report, securevqa
 from media import run_ffmpeg
 
-from pipeline.evaluation.evaluate import LabelledSource, contestants, named_runs, read_labelled
+from pipeline.evaluation.evaluate import contestants, named_runs
+from pipeline.evaluation.listed import LabelledSource, read_labelled
 from pipeline.manifests.labelled import EvaluationSettings
 from securevqa_core.errors import ConfigurationError
 

@@ -329,7 +329,8 @@ def test_an_output_of_other_settings_is_refused_with_those_that_differ(
     (tmp_path / "train.json").write_text(json.dumps(settings))
     assert call(*given, "--epochs", "2", "--batch-size", "6") == 2
     complaint = " ".join(capsys.readouterr().err.split())
-    assert "is of another training: epochs: 1 -> 2; batch_size: 4 -> 6; inter: cached -> frozen; " in complaint
+    differences = "epochs: 1 -> 2; batch_size: 4 -> 6; inter: cached -> frozen"
+    assert f"is of another training: {differences}; " in complaint
     assert complaint.endswith("choose another --output, or the same settings")
     (tmp_path / "train.json").write_text("{")
     assert call(*given) == 1

@@ -300,9 +300,7 @@ def test_another_training_s_output_is_refused(data: TrainingData, tmp_path: Path
     ]:
         with pytest.raises(ConfigurationError, match=f"is of another training: {difference}; choose another"):
             train(data, tmp_path, config)
-    with pytest.raises(
-        ConfigurationError, match=r"is of another training: data: [0-9a-f]+ -> [0-9a-f]+;"
-    ):
+    with pytest.raises(ConfigurationError, match=r"is of another training: data: [0-9a-f]+ -> [0-9a-f]+;"):
         train(replace(data, validation=()), tmp_path)
     train(data, tmp_path, replace(CONFIG, checkpoint_minutes=1))  # how often to save is free to change
 
