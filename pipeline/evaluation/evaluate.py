@@ -25,6 +25,7 @@ from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.runs.rundir import RunDirectory
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.score import score
+from pipeline.training.config import CHECKPOINT_FILE
 from securevqa_core import zoo
 
 __all__ = [
@@ -56,7 +57,7 @@ def contestants(models: Sequence[str], checkpoints: Sequence[str]) -> list[Conte
     for model in models:
         zoo.spec(model)
     entrants = [Contestant(name=model, model=model) for model in models]
-    entrants += [Contestant(name=_stem(one), checkpoint=one) for one in checkpoints]
+    entrants += [Contestant(name=_checkpoint_name(one), checkpoint=one) for one in checkpoints]
     entrants = entrants or [Contestant(name=zoo.DEFAULT_MODEL)]
     names = _unique([one.name for one in entrants])
     return [replace(one, name=name) for one, name in zip(entrants, names, strict=True)]
@@ -151,6 +152,13 @@ def _once(tell: Callable[[str], None], told: set[str], *, before: str) -> Callab
             tell(f"{before}{line}")
 
     return say
+
+
+def _checkpoint_name(uri: str) -> str:
+    """Return the name of a file, or of its folder where it has the name that training gives to each."""
+    folder, _, file = uri.rpartition("/")
+    place = folder.rstrip("/").rpartition("/")[2]
+    return place if file == CHECKPOINT_FILE and place not in {"", ".", ".."} else _stem(uri)
 
 
 def _stem(uri: str) -> str:

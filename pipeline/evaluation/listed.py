@@ -1,4 +1,4 @@
-"""Owns reading lists of labelled videos, to score or to train on; without tensors: a wrong one is said first."""
+"""Owns reading lists of labelled videos, to score or train on; without tensors: a wrong one is said first."""
 
 from __future__ import annotations
 

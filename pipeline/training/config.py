@@ -12,7 +12,10 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
 
-__all__ = ["TrainRun", "UseGpu"]
+__all__ = ["CHECKPOINT_FILE", "SETTINGS_FILE", "TrainRun", "UseGpu"]
+
+SETTINGS_FILE = "train.json"  # a folder with one is a training's
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 UseGpu = Literal["auto", "yes", "no"]
 

@@ -23,7 +23,7 @@ from pipeline.events import Events
 from pipeline.files import write_json
 from pipeline.session import ray_session
 from pipeline.training.cache import fill_cache
-from pipeline.training.config import TrainRun
+from pipeline.training.config import SETTINGS_FILE, TrainRun
 from pipeline.training.launch import launch
 from pipeline.training.split import (
     Split,
@@ -38,9 +38,8 @@ from securevqa_core.errors import ConfigurationError, OutputError, RunError
 from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
 from securevqa_core.training.state import differences
 
-__all__ = ["FINETUNE_FILE", "SETTINGS_FILE", "require_readable", "train"]
+__all__ = ["FINETUNE_FILE", "require_readable", "train"]
 
-SETTINGS_FILE = "train.json"
 LEFT_OUT_FILE = "left_out.json"
 FINETUNE_FILE = "finetune.json"
 NAMED_AT_MOST = 10

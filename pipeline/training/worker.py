@@ -19,6 +19,7 @@ from ray.train.torch import get_device
 from torch import Tensor
 
 from pipeline.files import write_json
+from pipeline.training.config import CHECKPOINT_FILE
 from securevqa_core import metrics, weights, zoo
 from securevqa_core.calibration import Calibration, fit_calibration
 from securevqa_core.errors import OutputError, UndefinedError
@@ -30,9 +31,8 @@ from securevqa_core.training.steps import Workers
 from securevqa_core.training.validation import Scorer
 from securevqa_core.verification import FINGERPRINT, fingerprint
 
-__all__ = ["CHECKPOINT_FILE", "RESULT_FILE", "Job", "Plan", "work"]
+__all__ = ["RESULT_FILE", "Job", "Plan", "work"]
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 RESULT_FILE = "result.json"  # written last: a job with one is done
 LOCK_FILE = ".lock"
 LOCK_SECONDS = 60.0  # that a killed training's workers may take to end

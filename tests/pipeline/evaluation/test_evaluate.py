@@ -22,6 +22,9 @@ def test_contestants_are_told_apart_by_name() -> None:
     assert [one.name for one in found] == ["fast-vqa", "fast-vqa-2", "mine", "mine-2"]
     assert [one.checkpoint for one in found][2:] == ["a/mine.safetensors", "s3://b/mine.safetensors"]
     assert [one.name for one in contestants([], [])] == [NAME]
+    trained = [f"{place}checkpoint.safetensors" for place in ("tr/", "s3://b/tr5/", "", "./", "other/tr/")]
+    names = [one.name for one in contestants([], trained)]
+    assert names == ["tr", "tr5", "checkpoint", "checkpoint-2", "tr-2"]
     assert list(named_runs(["/x/mine", "/y/mine/"], taken=["mine"])) == ["mine-2", "mine-3"]
     with pytest.raises(ConfigurationError, match="'vmaf'"):
         contestants(["vmaf"], [])

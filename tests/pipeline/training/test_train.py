@@ -28,11 +28,11 @@ from operators.decode import FetchLimits
 from pipeline.commands.train import TrainOptions
 from pipeline.events import Events
 from pipeline.training import worker
-from pipeline.training.config import TrainRun
+from pipeline.training.config import CHECKPOINT_FILE, TrainRun
 from pipeline.training.launch import Placement, our_error, placement
 from pipeline.training.split import Split, TrainingSet
 from pipeline.training.train import _jobs, require_readable
-from pipeline.training.worker import CHECKPOINT_FILE, RESULT_FILE, Job, agreement, calibrate
+from pipeline.training.worker import RESULT_FILE, Job, agreement, calibrate
 from securevqa_core import weights
 from securevqa_core.calibration import fit_calibration
 from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
