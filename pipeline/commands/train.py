@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainOptions", "train_command"]
 
 _DEFAULT = TrainConfig()
+NAMED_AT_MOST = 5  # files
 _LABELLED, _SPLITS, _STEPS = "Videos and labels", "Splits", "Steps"
 _LOSSES, _BRANCHES, _RUN = "Losses", "Branches", "Ray and the run"
 
@@ -318,6 +319,7 @@ def train_command(
 ) -> Result:
     """Train a model on LABELLED_MANIFEST; the same command again goes on where it was interrupted."""
     options.require_used(finetune=finetune)
+    _require_new_or_ours(output)
     with resumable():
         run = options.config(
             manifest=labelled_manifest, output=str(output), model=model, init=init, finetune=finetune
@@ -338,6 +340,20 @@ def train_command(
 
         result = train(run, table, events=events)
     return Result(record=result, shown=list(_lines(result, run)))
+
+
+def _require_new_or_ours(output: Path) -> None:
+    """Refuse a folder that holds something and no training; its cache may have outlived one."""
+    from pipeline.training.config import SETTINGS_FILE  # noqa: PLC0415 - as above
+
+    held = (
+        {one.name for one in output.iterdir() if not one.name.startswith(".")} if output.is_dir() else set()
+    )
+    if held - {"cache"} and SETTINGS_FILE not in held:
+        raise ConfigurationError(
+            f"output must be a new folder, or one of a training, with {SETTINGS_FILE}, "
+            f"got {str(output)!r}, which holds {', '.join(sorted(held)[:NAMED_AT_MOST])}"
+        )
 
 
 def _lines(result: dict[str, Any], run: TrainRun) -> Iterator[str]:

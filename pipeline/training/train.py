@@ -35,7 +35,9 @@ from pipeline.training.split import (
 from pipeline.training.worker import RESULT_FILE, Job
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError, OutputError, RunError
+from securevqa_core.training.baseline import Regression
 from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
+from securevqa_core.training.loop import require_clips
 from securevqa_core.training.state import differences
 
 __all__ = ["FINETUNE_FILE", "require_readable", "train"]
@@ -70,6 +72,7 @@ def train(run: TrainRun, table: pa.Table, *, events: Events) -> dict[str, Any]:
     with events.doing("loading the model"):
         init = _load(run)
     _require_fragments(run, training_set, init)
+    _require_clips(run, splits, init)
     output = Path(local_path(run.output)).absolute()
     _record_settings(output, run, init)
     for split, folder in zip(splits, _folders(run, output), strict=True):
@@ -116,6 +119,15 @@ def _require_fragments(run: TrainRun, training_set: TrainingSet, init: weights.C
             f"difference_weight > 0 needs a model with fragments where videos have references, "
             f"got a {init.architecture}"
         )
+
+
+def _require_clips(run: TrainRun, splits: Sequence[Split], init: weights.Checkpoint) -> None:
+    """Refuse a step of more clips than there are, though all were readable, before anything is cached."""
+    if isinstance(weights.build(init), Regression):  # it has no steps
+        return
+    for split in splits:
+        num_clips = sum(video.repeats for video in split.train)
+        require_clips(num_clips, len(split.train), run.train, num_workers=max(run.workers, 1))
 
 
 def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> None:

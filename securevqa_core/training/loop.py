@@ -31,7 +31,7 @@ from securevqa_core.training.steps import (
 )
 from securevqa_core.training.validation import Scorer, correlations, taught
 
-__all__ = ["Fitted", "TrainingData", "fit"]
+__all__ = ["Fitted", "TrainingData", "fit", "require_clips"]
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -315,11 +315,29 @@ class _Training:
             self._average.load_state_dict(tensors["average"])
 
 
-def _steps_per_epoch(data: TrainingData, config: TrainConfig, num_workers: int) -> int:
+def require_clips(num_clips: int, num_files: int, config: TrainConfig, *, num_workers: int) -> int:
+    """Return the clips of a step, refusing more than an epoch has.
+
+    Args:
+        num_clips: that an epoch meets, of `num_files` files, some of which it meets more than once.
+        num_files: different ones.
+        config: how many a batch and a step have.
+        num_workers: that take a batch each.
+
+    Raises:
+        ConfigurationError: a step has more.
+    """
     step_clips = config.batch_size * config.accumulate * num_workers
-    if step_clips > len(data.train):
+    if step_clips > num_clips:
+        repeated = f" ({num_files} files, some of them repeated)" if num_files < num_clips else ""
         raise ConfigurationError(
-            f"batch_size x accumulate x workers must be <= {len(data.train)} training videos, "
+            f"batch_size x accumulate x workers must be <= {num_clips} training videos{repeated}, "
             f"got {config.batch_size} x {config.accumulate} x {num_workers}"
         )
+    return step_clips
+
+
+def _steps_per_epoch(data: TrainingData, config: TrainConfig, num_workers: int) -> int:
+    num_files = len({video.folder for video in data.train})
+    step_clips = require_clips(len(data.train), num_files, config, num_workers=num_workers)
     return config.steps_per_epoch or len(data.train) // step_clips

@@ -13,7 +13,8 @@ import torch
 from cli import securevqa
 from labelled import labelled_videos
 
-from pipeline.training.worker import CHECKPOINT_FILE, RESULT_FILE
+from pipeline.training.config import CHECKPOINT_FILE
+from pipeline.training.worker import RESULT_FILE
 from securevqa_core import weights, zoo
 from securevqa_core.training.baseline import Regression, fit_baseline
 from securevqa_core.training.cache import CacheConfig, build_cache

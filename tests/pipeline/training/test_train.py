@@ -322,19 +322,44 @@ def test_an_output_of_other_settings_is_refused_with_those_that_differ(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("train", str(manifest), "--output", str(tmp_path), "--model", MODEL)
-    run = TrainOptions(epochs=1, batch_size=4, inter="cached").config(
+    run = TrainOptions(epochs=1, batch_size=2, inter="cached").config(
         manifest=str(manifest), output=str(tmp_path), model=MODEL, init=None, finetune=False
     )
     settings = run.public_settings() | {"init_checkpoint_id": weights.seeded(MODEL, seed=0).checkpoint_id}
     (tmp_path / "train.json").write_text(json.dumps(settings))
-    assert call(*given, "--epochs", "2", "--batch-size", "6") == 2
+    assert call(*given, "--epochs", "2", "--batch-size", "3") == 2
     complaint = " ".join(capsys.readouterr().err.split())
-    differences = "epochs: 1 -> 2; batch_size: 4 -> 6; inter: cached -> frozen"
+    differences = "epochs: 1 -> 2; batch_size: 2 -> 3; inter: cached -> frozen"
     assert f"is of another training: {differences}; " in complaint
     assert complaint.endswith("choose another --output, or the same settings")
     (tmp_path / "train.json").write_text("{")
-    assert call(*given) == 1
+    assert call(*given, "--batch-size", "2") == 1
     assert f"output '{tmp_path}' cannot be written" in capsys.readouterr().err
+
+
+def test_an_output_that_holds_something_else_is_refused_as_it_is(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cache", "report"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run.json").write_text("{}")
+    assert call("train", str(manifest), "--output", str(tmp_path)) == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert f"with train.json, got '{tmp_path}', which holds cache, report, run.json" in complaint
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "report", "run.json"}
+
+
+def test_a_step_of_more_clips_than_there_are_is_refused_before_they_are_cached(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(manifest)
+    repeats = pa.array([2 if uri.endswith("text.mp4") else 1 for uri in table["uri"].to_pylist()])
+    pq.write_table(table.append_column("repeats", repeats), tmp_path / "m.parquet")
+    (tmp_path / "out" / "cache").mkdir(parents=True)  # of an earlier training, and no other thing
+    assert call("train", str(tmp_path / "m.parquet"), "--output", str(tmp_path / "out")) == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "must be <= 6 training videos (5 files, some of them repeated), got 12 x 1 x 1" in complaint
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cache"]
 
 
 def test_settings_are_recorded_without_secrets() -> None:
