@@ -29,7 +29,13 @@ def _about() -> None:
 
 @dataset_app.command("build")
 def build_command(
-    sources: Annotated[list[Path], typer.Argument(help="Folders or files of footage and photographs.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders or files of footage, with 48 frames and 300 pixels on the shorter side at least, "
+            "and photographs, with 330 pixels."
+        ),
+    ],
     output: Annotated[Path, folder_option("--output", "-o", help="Folder of the data set, local.")],
     seed: Annotated[int, typer.Option(help="Decides views, recipes and splits.")] = _DEFAULTS.seed,
     views_per_source: Annotated[

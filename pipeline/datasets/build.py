@@ -20,7 +20,7 @@ from securevqa_core.datasets.build import ClipRecord, build_view, read_records
 from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.sources import LeftOut, Source, find_sources
-from securevqa_core.datasets.views import View, plan_views, whole_view
+from securevqa_core.datasets.views import View, needed, plan_views, whole_view
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.types import require_range
 
@@ -146,7 +146,7 @@ def _plan(sources: Sequence[Source], config: BuildConfig) -> tuple[list[View], l
         LeftOut(
             name=source.source_id,
             reason=f"{source.path} is too small or too short: {source.width}x{source.height}, "
-            f"{source.duration_seconds:.1f} s",
+            f"{source.duration_seconds:.2f} s; it needs {needed(source)}",
         )
         for source, views in zip(ordered, planned, strict=True)
         if not views

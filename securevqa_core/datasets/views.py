@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,13 @@ from securevqa_core.datasets.steps import ClipFormat
 from securevqa_core.errors import DatasetError
 
 __all__ = [
+    "MIN_FOOTAGE_SIDE",
+    "MIN_PHOTO_SIDE",
     "MIN_SIDE",
     "NUM_FRAMES",
     "Box",
     "View",
+    "needed",
     "plan_views",
     "view_from_json",
     "view_to_json",
@@ -33,6 +37,10 @@ GOOD_SHRINK = 2.0  # and so much where it has the pixels
 MAX_PAN = 1.5  # clip pixels a frame, faster than which a photograph no longer looks filmed
 _LONG_SIDES = (320, 400, 480, 640, 854, 960)
 _SMALL_LONG_SIDES = (160, 176, 192, 208, 256)
+_NEARLY = 1.01  # a side may be a hundredth short, as sides are even numbers
+_PAN_ROOM = 1.1  # of a photograph's sides to those that a pan sees
+MIN_FOOTAGE_SIDE = math.ceil(MIN_SIDE * MIN_SHRINK / _NEARLY)  # pixels, of the shorter one
+MIN_PHOTO_SIDE = math.ceil(MIN_SIDE * MIN_SHRINK / _NEARLY * _PAN_ROOM)  # likewise
 _ZOOM_RANGE = (0.93, 1.07)  # of the width of a pan's last box to that of its first
 
 Box = tuple[float, float, float]  # left, top, width, in pixels of the source
@@ -57,6 +65,14 @@ def plan_views(source: Source, *, seed: int, max_views: int) -> list[View]:
     rng = generator(seed, source.source_id)
     plan = _plan_pans if source.is_photo else _plan_excerpts
     return plan(source, rng, max_views)
+
+
+def needed(source: Source) -> str:
+    """Return what a source must at least be to give a view; by chance a smaller one gives a small view."""
+    if source.is_photo:
+        return f"{MIN_PHOTO_SIDE} pixels on the shorter side"
+    seconds = NUM_FRAMES / _clip_fps(source)
+    return f"{MIN_FOOTAGE_SIDE} pixels on the shorter side and {seconds:.2f} s, {NUM_FRAMES} frames"
 
 
 def whole_view(source: Source) -> View:
@@ -109,9 +125,10 @@ def view_from_json(text: str, *, view_id: str, source: Source) -> View:
 
 def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
     # A frame is left over at the end, because containers round their duration up.
-    fps = source.fps / 2 if source.fps > MAX_FPS else source.fps
+    fps = _clip_fps(source)
     length = (NUM_FRAMES + 1) / fps
-    count = min(max_views, int(source.duration_seconds // length))
+    fits_once = source.duration_seconds * fps > NUM_FRAMES - 0.5  # without one to spare
+    count = min(max_views, max(int(source.duration_seconds // length), int(fits_once)))
     views = []
     for number in range(count):
         clip = _clip_format(source.width, source.height, fps, rng, small=_is_small(source, number))
@@ -128,7 +145,7 @@ def _plan_pans(source: Source, rng: np.random.Generator, max_views: int) -> list
     views = []
     num_views = min(max_views, 1 + min(source.width, source.height) // 900)
     for number in range(num_views):
-        size = source.width / 1.1, source.height / 1.1
+        size = source.width / _PAN_ROOM, source.height / _PAN_ROOM
         clip = _clip_format(*size, PHOTO_FPS, rng, small=_is_small(source, number))
         if clip is not None:
             boxes = _pan_boxes(source, clip, rng)
@@ -152,6 +169,10 @@ def _pan_boxes(source: Source, clip: ClipFormat, rng: np.random.Generator) -> tu
     return tuple((float(x), float(y), float(w)) for x, y, w in path)
 
 
+def _clip_fps(source: Source) -> float:
+    return source.fps / 2 if source.fps > MAX_FPS else source.fps
+
+
 def _is_small(source: Source, number: int) -> bool:
     """Return whether a view is one of the small ones, decided by its name alone."""
     return float(generator(0, f"small|{_view_id(source, number)}").uniform()) < SMALL_SHARE
@@ -171,7 +192,7 @@ def _clip_format(
         long_side = float(rng.choice(fits, p=odds / odds.sum()))
     else:
         long_side = max(shortest, min(largest / MIN_SHRINK, long_sides[0]))
-    if long_side > largest / MIN_SHRINK * 1.01:  # a hundredth, for sides that are even numbers
+    if long_side > largest / MIN_SHRINK * _NEARLY:
         return None
     scale = long_side / largest
     return ClipFormat(

@@ -13,7 +13,7 @@ from PIL import Image
 from securevqa_core.datasets.references import has_motion, write_reference
 from securevqa_core.datasets.sources import read_source
 from securevqa_core.datasets.steps import ClipFormat
-from securevqa_core.datasets.views import View
+from securevqa_core.datasets.views import NUM_FRAMES, View, plan_views
 from securevqa_core.errors import DatasetError
 
 
@@ -35,6 +35,14 @@ def test_an_excerpt_is_the_frames_from_its_start_on(tmp_path: Path) -> None:
     assert pixels.shape == (CLIP.num_frames, CLIP.height, CLIP.width, 3)
     assert [read_number(picture) for picture in pixels] == list(range(20, 20 + CLIP.num_frames))
     assert sorted(one.name for one in tmp_path.iterdir()) == ["numbered.mp4", "reference.mkv"]
+
+
+def test_footage_with_no_frame_to_spare_gives_all_of_them(tmp_path: Path) -> None:
+    short = ClipFormat(width=400, height=300, fps=25.0, num_frames=NUM_FRAMES)
+    source = read_source(make_numbered_clip(tmp_path / "numbered.mp4", short))
+    (view,) = plan_views(source, seed=0, max_views=3)
+    assert write_reference(view, tmp_path / "reference.mkv")
+    assert len(read_pixels(tmp_path / "reference.mkv")) == NUM_FRAMES
 
 
 def test_a_pan_is_the_boxes_of_the_photograph(tmp_path: Path) -> None:

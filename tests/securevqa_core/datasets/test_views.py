@@ -11,13 +11,17 @@ import pytest
 from securevqa_core.datasets.sources import Source
 from securevqa_core.datasets.views import (
     GOOD_SHRINK,
+    MAX_FPS,
     MAX_PAN,
+    MIN_FOOTAGE_SIDE,
+    MIN_PHOTO_SIDE,
     MIN_SHRINK,
     MIN_SIDE,
     NUM_FRAMES,
     SMALL_SHARE,
     SMALL_SIDE,
     View,
+    needed,
     plan_views,
     view_from_json,
     view_to_json,
@@ -62,6 +66,30 @@ def test_a_clip_is_shrunk_and_large_enough_and_keeps_its_shape(
         assert min(widths) / clip.width >= MIN_SHRINK / 1.02
     if min(width, height) / GOOD_SHRINK >= 320:
         assert all(view.clip.width <= width / GOOD_SHRINK for view in planned)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "side"), [(0.0, MIN_PHOTO_SIDE), (7.0, MIN_FOOTAGE_SIDE)], ids=["photograph", "footage"]
+)
+def test_a_source_needs_the_side_that_is_said(seconds: float, side: int) -> None:
+    def gives_views(side: int) -> bool:
+        names = [f"street-{number}" for number in range(40)]
+        sources = [source(2 * side, side, seconds=seconds, name=name) for name in names]
+        return all(plan_views(one, seed=0, max_views=1) for one in sources)
+
+    assert gives_views(side)
+    assert not gives_views(side - 1)
+    assert f"{side} pixels" in needed(source(2, 2, seconds=seconds))
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30.0, 60.0])
+def test_footage_of_as_many_frames_as_a_clip_has_gives_one(fps: float) -> None:
+    seconds = NUM_FRAMES / (fps / 2 if fps > MAX_FPS else fps)
+    one = replace(source(512, 512, seconds=seconds), fps=fps)
+    (view,) = plan_views(one, seed=0, max_views=3)
+    assert view.start_seconds == 0
+    assert f"{seconds:.2f} s, {NUM_FRAMES} frames" in needed(one)
+    assert not plan_views(replace(one, duration_seconds=seconds * 0.97), seed=0, max_views=3)
 
 
 def test_some_views_are_smaller_than_the_grid_of_the_models() -> None:
