@@ -96,7 +96,7 @@ def build_command(
         )
     for item in built.left_out:
         events.note(f"left out {item.name}: {item.reason}")
-    return summary(built)
+    return summary(built, config)
 
 
 @dataset_app.command("rebuild")

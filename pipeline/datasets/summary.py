@@ -9,14 +9,15 @@ from rich.table import Table
 
 from pipeline.datasets.build import Built
 from pipeline.results import Result
+from securevqa_core.datasets.config import BuildConfig
 
 __all__ = ["summary"]
 
 _SPLITS = ("train", "val", "test")
 
 
-def summary(built: Built) -> Result:
-    """Count clips and sources, name what is in one group, and what is left."""
+def summary(built: Built, config: BuildConfig) -> Result:
+    """Count clips and sources, name what is in one group, what is left, and which parts chance left empty."""
     clips = Counter((one.family, one.split) for one in built.records)
     sources = Counter(split for _, split in {(one.source, one.split) for one in built.records})
     families = sorted({one.family for one in built.records})
@@ -25,6 +26,14 @@ def summary(built: Built) -> Result:
         shown.append(f"{len(built.left_out)} left out, named above")
     if built.num_views_left:
         shown.append(f"{built.num_views_left} views left: the same command without its budget makes the rest")
+    shares = {"train": 1 - config.val_share - config.test_share}
+    shares |= {"val": config.val_share, "test": config.test_share}
+    empty = [f"{name} of share {share:g}" for name, share in shares.items() if share and not sources[name]]
+    if empty:
+        shown.append(
+            f"no source is in {', '.join(empty)}: each falls to a split by its name and --seed, whatever others "
+            "there are; `securevqa train --split-column none` draws a split of its own"
+        )
     record = {
         "manifest": str(built.manifest),
         "clips": len(built.records),

@@ -15,11 +15,13 @@ from footage import make_video
 from rich.console import Console
 
 from pipeline import events as shown_events
-from pipeline.datasets.build import Budget, build_dataset
+from pipeline.datasets.build import Budget, Built, build_dataset
 from pipeline.datasets.manifest import _hash, read_row
 from pipeline.datasets.opinions import Opinions
 from pipeline.datasets.progress import shown_progress
+from pipeline.datasets.summary import summary
 from pipeline.events import Events
+from securevqa_core.datasets.build import ClipRecord
 from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.duplicates import HASH_BITS, hash_pictures
 from securevqa_core.datasets.folder import opened
@@ -164,3 +166,25 @@ def test_progress_is_a_bar_on_a_terminal() -> None:
         assert progress.done == 1
     assert isinstance(console.file, io.StringIO)
     assert "/3" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("splits", "shares", "said"),
+    [
+        (("val", "val"), (0.5, 0.0), "no source is in train of share 0.5: each falls"),
+        (("val", "test"), (0.1, 0.2), "no source is in train of share 0.7: each falls"),
+        (("train", "train"), (0.1, 0.2), "no source is in val of share 0.1, test of share 0.2: each falls"),
+        (("train", "val"), (0.5, 0.0), None),
+    ],
+)
+def test_a_part_that_chance_left_empty_is_said(
+    splits: tuple[str, ...], shares: tuple[float, float], said: str | None
+) -> None:
+    facts: dict[str, Any] = dict.fromkeys(ClipRecord.__slots__) | {"family": "x264"}
+    records = tuple(
+        ClipRecord(**facts | {"source": f"street-{n}", "split": split}) for n, split in enumerate(splits)
+    )
+    built = Built(manifest=Path("m.parquet"), records=records, groups=(), left_out=(), num_views_left=0)
+    shown = summary(built, BuildConfig(val_share=shares[0], test_share=shares[1])).shown
+    lines = [line for line in shown if isinstance(line, str) and line.startswith("no source is in")]
+    assert [line[: len(said or "")] for line in lines] == ([] if said is None else [said])
