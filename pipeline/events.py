@@ -84,6 +84,13 @@ class Events:
             else:
                 self.update(before)
 
+    def turn_to(self, what: str) -> None:
+        """Say inside the block of `doing` what is being done from now on, where no terminal is by a line."""
+        if self.is_shown_live:
+            self.update(what)
+        else:
+            self.note(what)
+
     def update(self, what: str) -> None:
         """Say on a terminal what is being done from now on, until the block of `doing` ends."""
         if not self.is_shown_live:

@@ -31,8 +31,8 @@ def summary(built: Built, config: BuildConfig) -> Result:
     empty = [f"{name} of share {share:g}" for name, share in shares.items() if share and not sources[name]]
     if empty:
         shown.append(
-            f"no source is in {', '.join(empty)}: each falls to a split by its name and --seed, whatever others "
-            "there are; `securevqa train --split-column none` draws a split of its own"
+            f"no source is in {', '.join(empty)}: each falls to a split by its name and --seed, whatever "
+            "others there are; `securevqa train --split-column none` draws a split of its own"
         )
     record = {
         "manifest": str(built.manifest),

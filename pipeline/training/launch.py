@@ -19,7 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from pipeline.events import Events
 from pipeline.session import available_cores, cluster_resources
 from pipeline.training.config import TrainRun
-from pipeline.training.worker import RESULT_FILE, Job, Plan, work
+from pipeline.training.worker import RAY_FOLDER, RESULT_FILE, STAGE_FILE, Job, Plan, work
 from securevqa_core import weights
 from securevqa_core.errors import RunError, SecureVqaError
 from securevqa_core.training.state import METRICS_FILE
@@ -28,7 +28,6 @@ __all__ = ["Placement", "launch", "our_error", "placement"]
 
 MAX_FAILURES = 3  # of workers, after which the training ends; the same command goes on
 POLL_SECONDS = 1.0
-RAY_FOLDER = ".ray"  # what Ray itself keeps of a training while it lasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,7 @@ def launch(
         return
     place = placement(run, cluster_resources(), cores=available_cores())
     plan = Plan(init=ray.put(init), config=run.train, output=output, jobs=tuple(jobs), threads=place.threads)
-    with _told([job.output for job in jobs], events):
+    with _told(output, [job.output for job in jobs], events):
         for failure in range(MAX_FAILURES + 1):
             try:
                 _fit(plan, place)
@@ -127,22 +126,28 @@ def our_error(error: TrainingFailedError) -> SecureVqaError | None:
 
 
 @contextlib.contextmanager
-def _told(folders: Sequence[Path], events: Events) -> Iterator[None]:
-    """Print the metrics of every epoch as they are written."""
+def _told(output: Path, folders: Sequence[Path], events: Events) -> Iterator[None]:
+    """Say what worker 0 does, and the metrics of every epoch, as they are written."""
     is_over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(folders, events, is_over), daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        teller.join()
+    teller = threading.Thread(target=_tell, args=(output, folders, events, is_over), daemon=True)
+    with events.doing("starting the workers"):
+        teller.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            teller.join()
 
 
-def _tell(folders: Sequence[Path], events: Events, is_over: threading.Event) -> None:
+def _tell(output: Path, folders: Sequence[Path], events: Events, is_over: threading.Event) -> None:
     told = {folder: len(_lines(folder)) for folder in folders}
+    last_stage: list[str] = []
     while True:
         is_last = is_over.wait(POLL_SECONDS)
+        stage = _lines_of(output / RAY_FOLDER / STAGE_FILE)
+        if stage and stage != last_stage:
+            events.turn_to(stage[0].strip())
+            last_stage = stage
         for folder in folders:
             for line in _lines(folder)[told[folder] :]:
                 events.note(f"{folder.name} {_shown(json.loads(line))}")
@@ -152,12 +157,13 @@ def _tell(folders: Sequence[Path], events: Events, is_over: threading.Event) -> 
 
 
 def _lines(folder: Path) -> list[str]:
+    return _lines_of(folder / METRICS_FILE)
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Return the lines that are written to their end, none of a file that is not there."""
     with contextlib.suppress(FileNotFoundError):
-        return [
-            line
-            for line in (folder / METRICS_FILE).read_text().splitlines(keepends=True)
-            if line[-1:] == "\n"
-        ]
+        return [line for line in path.read_text().splitlines(keepends=True) if line[-1:] == "\n"]
     return []
 
 

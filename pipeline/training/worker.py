@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from securevqa_core.verification import FINGERPRINT, fingerprint
 __all__ = ["RESULT_FILE", "Job", "Plan", "work"]
 
 RESULT_FILE = "result.json"  # written last: a job with one is done
+RAY_FOLDER = ".ray"  # what Ray itself keeps of a training while it lasts, and we beside it
+STAGE_FILE = "stage"  # in that folder: what is being done, for the driver to tell
 LOCK_FILE = ".lock"
 LOCK_SECONDS = 60.0  # that a killed training's workers may take to end
 _MEASURES = {
@@ -109,7 +112,19 @@ def work(settings: dict[str, Any]) -> None:
         for job in plan.jobs:
             if any(group.gather((job.output / RESULT_FILE).exists())):
                 continue
-            _train(job, weights.build(init), init.architecture, plan.config, device=device, group=group)
+            model = weights.build(init)
+            told = functools.partial(_tell_stage, plan.output, job) if group.rank == 0 else _tell_nobody
+            _train(job, model, init.architecture, plan.config, device=device, group=group, on_stage=told)
+
+
+def _tell_stage(output: Path, job: Job, stage: str) -> None:
+    path = output / RAY_FOLDER / STAGE_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{job.output.name}: {stage}\n")
+
+
+def _tell_nobody(_stage: str) -> None:
+    pass
 
 
 @contextlib.contextmanager
@@ -134,14 +149,22 @@ def _only_writer(output: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[Non
 
 
 def _train(
-    job: Job, model: Any, architecture: str, config: TrainConfig, *, device: torch.device, group: Workers
+    job: Job,
+    model: Any,
+    architecture: str,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    group: Workers,
+    on_stage: Callable[[str], None],
 ) -> None:
     data = TrainingData(train=job.train, validation=job.validation)
     if isinstance(model, Regression):
+        on_stage("fitting the regression")
         fitted = fit_baseline(model, data)  # seconds: every worker does the same
         model.to(device)
     else:
-        fitted = fit(model, data, config, output=job.output, device=device, workers=group)
+        fitted = fit(model, data, config, output=job.output, device=device, workers=group, on_stage=on_stage)
     scorer = Scorer(job.test, device=device, precision=config.precision, frozen_inter=True)
     tested = agreement(scorer.scores(model, group).tolist(), [video.label for video in job.test])
     if group.rank == 0:

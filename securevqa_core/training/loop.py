@@ -95,6 +95,7 @@ def fit(
     device: torch.device,
     workers: Workers = ALONE,
     on_epoch: Listener = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
     """Train `model` in place, or go on where an interrupted call with the same arguments was.
 
@@ -109,6 +110,7 @@ def fit(
         device: where to train; the model is moved there.
         workers: the processes that train together; gradients are averaged over them.
         on_epoch: called by worker 0 with the metrics of every epoch.
+        on_stage: called by each worker with what it does from now on, for people.
 
     Raises:
         ConfigurationError: the settings do not fit the data, or `output` holds another training.
@@ -117,7 +119,16 @@ def fit(
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        training = _Training(model.to(device), data, config, output=output, device=device, workers=workers)
+        training = _Training(
+            model.to(device),
+            data,
+            config,
+            output=output,
+            device=device,
+            workers=workers,
+            on_stage=on_stage,
+        )
+        on_stage("training")
         return training.run(on_epoch)
 
 
@@ -133,9 +144,11 @@ class _Training:
         output: Path,
         device: torch.device,
         workers: Workers,
+        on_stage: Callable[[str], None],
     ) -> None:
         self._digest = data.digest  # of the labels given: a teacher's scores differ in last bits by machine
         if config.distils:
+            on_stage("scoring with the teacher")
             students = taught(model, data.train, device=device, precision=config.precision, workers=workers)
             data = replace(data, train=students)
         self._model, self._data, self._config = model, data, config
@@ -153,6 +166,8 @@ class _Training:
         self._place = Place()
         self._saved_at = time.monotonic()
         self._restore()
+        if config.inter == "cached" or config.num_statistics_draws:
+            on_stage("computing statistics")
         self._maker = batch_maker(model, data.train, config, device=device, workers=workers)
 
     def run(self, on_epoch: Listener) -> Fitted:

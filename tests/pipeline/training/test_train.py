@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from rich.console import Console
 from operators.decode import FetchLimits
 from pipeline.commands.train import TrainOptions
 from pipeline.events import Events
-from pipeline.training import worker
+from pipeline.training import launch, worker
 from pipeline.training.config import CHECKPOINT_FILE, TrainRun
 from pipeline.training.launch import Placement, our_error, placement
 from pipeline.training.split import Split, TrainingSet
@@ -229,6 +230,31 @@ def test_workers_are_placed_on_what_the_cluster_has(
 def test_too_small_a_cluster_is_refused_and_not_waited_for(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         placement(replace(RUN, **settings), {"CPU": 3.0}, cores=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_the_workers_do_is_told_before_the_first_epoch_is_there(
+    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "POLL_SECONDS", 0.05)
+    output, sink = tmp_path / "out", io.StringIO()
+    job = Job(output=output, train=[], validation=[], test=[], card={})
+    console = Console(file=sink, force_terminal=is_terminal, color_system=None, width=80)
+    with launch._told(output, [output], Events(console)):
+        wait_until(lambda: "starting the workers" in sink.getvalue(), seconds=10)
+        output.mkdir()
+        worker._tell_stage(output, job, "computing statistics")
+        wait_until(lambda: "out: computing statistics" in sink.getvalue(), seconds=10)
+        worker._tell_stage(output, job, "training")
+        wait_until(lambda: "out: training" in sink.getvalue(), seconds=10)
+        epoch = {"epoch": 0, "loss": 1.5, "validation_srcc": None}
+        seconds = {"train_seconds": 3, "validation_seconds": 1}
+        (output / METRICS_FILE).write_text(json.dumps(epoch | seconds) + "\n")
+    told = "out epoch 0: loss 1.5000, validation SRCC undefined, 4 s"
+    assert told in sink.getvalue()
+    stages = ["starting the workers", "out: computing statistics", "out: training"]
+    assert is_terminal or sink.getvalue().splitlines() == [*stages, told]
 
 
 def test_what_a_worker_refuses_is_told_apart_from_the_loss_of_a_worker() -> None:

@@ -340,6 +340,24 @@ def test_more_clips_a_step_than_there_are_is_refused(
         train(data, tmp_path, replace(CONFIG, **settings))
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"inter": "frozen"}, ["training"]),
+        ({"inter": "cached"}, ["computing statistics", "training"]),
+        ({"num_statistics_draws": 2}, ["computing statistics", "training"]),
+        ({"distils": True}, ["scoring with the teacher", "training"]),
+    ],
+)
+def test_what_takes_long_before_the_first_epoch_is_said(
+    settings: dict[str, Any], expected: list[str], data: TrainingData, tmp_path: Path
+) -> None:
+    model, stages = zoo.build("secure-vqa-compact"), []
+    config = replace(CONFIG, epochs=1, steps_per_epoch=1, **settings)
+    fit(model, data, config, output=tmp_path, device=CPU, on_stage=stages.append)
+    assert stages == expected
+
+
 def test_more_segments_than_are_cached_are_refused(data: TrainingData, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="train_segments must be <= num_segments=4, got 5"):
         train(data, tmp_path, replace(CONFIG, train_segments=5), zoo.build("secure-vqa-compact"))
