@@ -96,8 +96,11 @@ def build_dataset(
     require_range("workers", workers, low=1, high=1024)
     _require_apart(roots, output)
     with events.doing("probing the sources"):
-        sources_found = find_sources(roots)
+        sources_found = find_sources(
+            roots, tell=lambda done, total: events.update(f"probing the sources: {done} of {total}")
+        )
         planned, unfit = _plan(sources_found.sources, config)
+    events.note(f"{len(sources_found.sources)} sources give {len(planned)} views")
     with opened(output, config.settings()) as folder:
         job = _Job(
             folder=folder, config=config, opinions=opinions, budget=budget or Budget(), workers=workers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +71,12 @@ class Found:
     left_out: tuple[LeftOut, ...]  # files that look like sources and cannot be opened
 
 
-def find_sources(roots: Sequence[Path]) -> Found:
+def find_sources(
+    roots: Sequence[Path], *, tell: Callable[[int, int], None] = lambda _done, _total: None
+) -> Found:
     """Return the sources under `roots`, folders or files; of files with the same bytes the first path.
+
+    `tell` is told how many files were looked at, and of how many, after each.
 
     Raises:
         ConfigurationError: a root is not there.
@@ -80,13 +84,15 @@ def find_sources(roots: Sequence[Path]) -> Found:
     """
     found: dict[str, Source] = {}
     left_out = []
-    for path in _candidates(roots):
+    paths = list(_candidates(roots))
+    for done, path in enumerate(paths, start=1):
         try:
             source = read_source(path)
         except DatasetError as error:
             left_out.append(LeftOut(name=str(path), reason=str(error)))
         else:
             found.setdefault(source.sha256, source)
+        tell(done, len(paths))
     if not found:
         raise DatasetError(
             f"no photograph or video that can be opened under {', '.join(map(str, roots))}: "

@@ -51,6 +51,19 @@ def test_sources_that_give_no_clip_are_an_error_that_says_why(small: Path, tmp_p
     assert not (tmp_path / "data" / "manifest.parquet").exists()
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_was_found_is_said_before_the_first_view_is_made(
+    is_terminal: bool, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, updates = io.StringIO(), []
+    screen = Events(Console(file=sink, force_terminal=is_terminal, width=80, color_system=None))
+    monkeypatch.setattr(Events, "update", lambda _, what: updates.append(what))
+    with pytest.raises(DatasetError, match="none of 1 sources gave a clip"):
+        build_dataset([small], tmp_path / "data", CONFIG, opinions=Opinions(of="none"), events=screen)
+    assert "1 sources give 0 views\n" in sink.getvalue()
+    assert updates[-1] == "probing the sources: 1 of 1"
+
+
 @pytest.mark.parametrize("place", [".", "data", "deep/data"])
 def test_an_output_inside_the_sources_is_refused(place: str, small: Path) -> None:
     output = small.parent / place
