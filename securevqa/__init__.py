@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
+    from securevqa_core.errors import CheckpointError, ConfigurationError
     from securevqa_core.randomness import Key
     from securevqa_core.scorer import Scorer, Video
     from securevqa_core.video_score import ClipScore, Failure, VideoScore
@@ -24,10 +25,22 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["ClipScore", "Failure", "Key", "Scorer", "VideoScore", "__version__", "score"]
+__all__ = [
+    "CheckpointError",
+    "ClipScore",
+    "ConfigurationError",
+    "Failure",
+    "Key",
+    "Scorer",
+    "VideoScore",
+    "__version__",
+    "score",
+]
 
 _PLACES = {
+    "CheckpointError": "errors",
     "ClipScore": "video_score",
+    "ConfigurationError": "errors",
     "Failure": "video_score",
     "Key": "randomness",
     "Scorer": "scorer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,20 @@ def test_every_public_name_is_there_and_no_other() -> None:
         assert getattr(securevqa, name) is not None
     assert dir(securevqa) == sorted(securevqa.__all__)
     assert securevqa.Scorer is Scorer
+    assert securevqa.ConfigurationError is ConfigurationError
     assert securevqa.__version__ == importlib.metadata.version("securevqa")
     with pytest.raises(AttributeError, match="'scores'"):
         securevqa.scores  # noqa: B018
+
+
+def test_what_docstrings_say_is_raised_is_caught_by_its_name_here() -> None:
+    for documented in (securevqa.score, securevqa.Scorer):
+        raised = re.findall(r"(\w+Error):", (documented.__doc__ or "").split("Raises:")[1])
+        assert set(raised) == {"ConfigurationError", "CheckpointError"} <= set(securevqa.__all__)
+    with pytest.raises(securevqa.ConfigurationError, match="got 0"):
+        securevqa.Scorer(draws=0)
+    with pytest.raises(securevqa.CheckpointError, match="absent"):
+        securevqa.score(b"", checkpoint="absent.safetensors")
 
 
 @pytest.mark.slow
