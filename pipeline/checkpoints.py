@@ -15,7 +15,7 @@ import torch
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError, did_you_mean
+from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -56,9 +56,7 @@ def checkpoint_bytes(name: str) -> bytes:
     try:
         return read_bytes(place, timeout_seconds=PIECE_SECONDS)
     except StorageError as error:
-        hint = did_you_mean(name, weights.shipped_names())
-        if not set(name) & {"/", "."}:  # as a model's, not a file's
-            hint = f"; no model of that name ships{hint}, those that do: {', '.join(weights.shipped_names())}"
+        hint = weights.likely_meant(name)
         raise CheckpointError(f"checkpoint {redact(name)!r} cannot be read: {error}{hint}") from error
 
 

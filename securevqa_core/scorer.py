@@ -97,7 +97,7 @@ class Scorer:
         takes_glances: whether samples of files have what a fingerprint is made of.
 
     Raises:
-        ConfigurationError: an argument is out of range, or a key too short; `notice` with `as_delivered`, or
+        ConfigurationError: an argument is of another type or out of range, or a key too short; `notice` with `as_delivered`, or
             with fewer draws than its clean videos had.
         CheckpointError: the checkpoint is missing, damaged or does not fit its architecture, or knows of no
             clean videos to `notice` by.

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -15,7 +15,7 @@ from torch import Tensor, float16, lerp, nn, tensor, uint8
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import CheckpointError, ConfigurationError, did_you_mean
 from securevqa_core.files import whole_file
 from securevqa_core.fitting import (
     METADATA_KEY,
@@ -39,6 +39,7 @@ __all__ = [
     "build",
     "default",
     "find",
+    "likely_meant",
     "load_published",
     "mixed",
     "moved",
@@ -316,17 +317,36 @@ def find(name: str | PathLike[str] | None = None, *, architecture: str | None = 
         architecture: refuse a checkpoint of any other one.
 
     Raises:
-        CheckpointError: it is neither, or the file is damaged.
+        ConfigurationError: it is neither a text nor a path.
+        CheckpointError: nothing is there, or the file is damaged.
     """
-    return read(path_of(zoo.DEFAULT_MODEL if name is None else name), architecture=architecture)
+    path = path_of(zoo.DEFAULT_MODEL if name is None else name)
+    try:
+        content = read_file(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{likely_meant(str(path))}") from error
+    return read(content, architecture=architecture, name=str(path))
+
+
+def likely_meant(name: str) -> str:
+    """Return how a message on a checkpoint that is not there ends: with what ships of almost that name."""
+    hint = did_you_mean(name, shipped_names())
+    if set(name) & {"/", "."}:  # a file's name
+        return hint
+    return f"; no model of that name ships{hint}, those that do: {', '.join(shipped_names())}"
 
 
 def path_of(name: str | PathLike[str]) -> Path:
     """Return where the checkpoint lies that `find` would read.
 
     Raises:
+        ConfigurationError: it is neither a text nor a path.
         CheckpointError: it is a model's name, and none of that model ships.
     """
+    if not isinstance(name, str | PathLike) or not isinstance(fspath(name), str):
+        raise ConfigurationError(
+            f"checkpoint must be a model's name or the path of a file, got a {type(name).__name__}"
+        )
     if not isinstance(name, str) or name not in zoo.names():
         return Path(name)
     path = shipped(name)

@@ -238,6 +238,9 @@ def test_a_wrong_call_is_refused(scorer: Scorer, video: object, fps: float | Non
         ({"key": "a text of more than sixteen"}, ConfigurationError, "got a str"),
         ({"checkpoint": "fast-vqa"}, CheckpointError, "'fast-vqa' ships"),
         ({"checkpoint": "no/such.safetensors"}, CheckpointError, "no/such.safetensors"),
+        ({"checkpoint": "nss-svm"}, CheckpointError, "no model of that name ships (did you mean 'nss-svr'?)"),
+        ({"checkpoint": 5}, ConfigurationError, "name or the path of a file, got a int"),
+        ({"checkpoint": b"nss-svr"}, ConfigurationError, "name or the path of a file, got a bytes"),
     ],
 )
 def test_a_scorer_is_refused_what_it_cannot_work_with(
