@@ -58,7 +58,8 @@ def score(
     """Score one video; for more than one, a `Scorer` loads the model once.
 
     Args:
-        video: the path of a file, a file's bytes, or frames: an array or a tensor (t, h, w, 3) uint8, RGB.
+        video: the path of a file, a file's bytes, a file that is open for them, or frames: an array or a
+            tensor (t, h, w, 3) uint8, RGB.
         checkpoint: the name of a model that ships, the path of a file, or a checkpoint; None: the default.
         key: decides where the score looks; None takes `SECUREVQA_KEY`, or else makes one for this call.
         fps: frames a second, of frames; a file has its own.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from securevqa_core import weights, zoo
 from securevqa_core.decoding.extract import DecodedSample
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.fragments import splice
 from securevqa_core.inputs import guarded_draws
 from securevqa_core.models.picture_sink import PictureSink
@@ -111,9 +112,10 @@ def load_model(checkpoint: weights.Checkpoint, *, precision: Precision, device: 
     """Make a checkpoint ready to score with on a device of torch's.
 
     Raises:
+        ConfigurationError: torch knows no such device, or cannot compute on it here.
         CheckpointError: the weights do not fit their architecture.
     """
-    place = torch.device(device)
+    place = _usable(device)
     return LoadedModel(
         checkpoint=checkpoint,
         model=weights.build(checkpoint).to(place),
@@ -121,3 +123,15 @@ def load_model(checkpoint: weights.Checkpoint, *, precision: Precision, device: 
         precision=precision,
         device=place,
     )
+
+
+def _usable(device: str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place).cpu()  # a device may have a name here, and no hardware or no code
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(
+            f"device must be one that torch can compute on here, as 'cpu', got {device!r}: {reason}"
+        ) from error
+    return place

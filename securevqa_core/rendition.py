@@ -83,7 +83,7 @@ class Rendition:
         Raises:
             ConfigurationError: it is no codec of the table with a quality in range.
         """
-        found = _TEXT.fullmatch(text)
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             known = ", ".join(f"{codec}:0..{how.highest}" for codec, how in CODECS.items())
             raise ConfigurationError(f"{name} must be one of {known}, got {text!r}")

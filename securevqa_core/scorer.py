@@ -97,8 +97,8 @@ class Scorer:
         takes_glances: whether samples of files have what a fingerprint is made of.
 
     Raises:
-        ConfigurationError: an argument is of another type or out of range, or a key too short; `notice` with `as_delivered`, or
-            with fewer draws than its clean videos had.
+        ConfigurationError: an argument is of another type or out of range, a device not here, or a key too
+            short; `notice` with `as_delivered`, or with fewer draws than its clean videos had.
         CheckpointError: the checkpoint is missing, damaged or does not fit its architecture, or knows of no
             clean videos to `notice` by.
     """
@@ -119,13 +119,15 @@ class Scorer:
         takes_glances: bool = False,
     ) -> None:
         if draws is not None:
-            require_range("draws", draws, low=1, high=MAX_DRAWS)
+            require_range("draws", draws, low=1, high=MAX_DRAWS, whole=True)
         for name, value, known in (
             ("precision", precision, ("float32", "bfloat16")),
             ("decoder", decoder, get_args(Decoder)),
         ):
             if value not in known:
                 raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if not isinstance(limits, DecodeLimits | None):
+            raise ConfigurationError(f"limits must be DecodeLimits, got {limits!r}")
         self._key = _key(key)
         self._decoder: Decoder = decoder
         self._rendition = None if as_delivered is None else Rendition.parse(as_delivered)
@@ -190,8 +192,8 @@ class Scorer:
         """Score one video.
 
         Args:
-            video: the path of a file, a file's bytes, or frames: an array or a tensor (t, h, w, 3) uint8,
-                RGB, as a player shows them.
+            video: the path of a file, a file's bytes, a file that is open for them and is read to its end,
+                or frames: an array or a tensor (t, h, w, 3) uint8, RGB, as a player shows them.
             fps: frames a second, of frames; a file has its own.
 
         Raises:
@@ -202,9 +204,24 @@ class Scorer:
     def score_many(self, videos: Iterable[Video], *, fps: float | None = None) -> Iterator[VideoScore]:
         """Score one video after another, the next being decoded while one is in the model.
 
-        Yields:
-            One `VideoScore` a video, in their order; arguments and errors are those of `score`.
+        Args:
+            videos: each as `score` takes it.
+            fps: frames a second, of frames; files have their own.
+
+        Returns:
+            One `VideoScore` a video, in their order.
+
+        Raises:
+            ConfigurationError: `videos` is one video, or nothing to iterate over; or as `score` does, where
+                it is that video's turn.
         """
+        is_one = isinstance(videos, str | os.PathLike | bytes | bytearray | memoryview)
+        if is_one or hasattr(videos, "read") or not isinstance(videos, Iterable):
+            kind = type(videos).__name__
+            raise ConfigurationError(f"videos must be several, in a list for example, got a {kind}")
+        return self._score_each(videos, fps)
+
+    def _score_each(self, videos: Iterable[Video], fps: float | None) -> Iterator[VideoScore]:
         if self._model.spec.sampling.has_statistics:  # then decoding is what takes its time, in tensors
             for video in videos:
                 yield self.score(video, fps=fps)
@@ -233,6 +250,12 @@ class Scorer:
             _require_no_rate(fps)
             sampled = Sampled(name="bytes")
             with self._lock, _told(sampled), _held(video) as descriptor:
+                self._take(sampled, descriptor)
+        elif hasattr(video, "read"):
+            _require_no_rate(fps)
+            name = getattr(video, "name", None)
+            sampled = Sampled(name=name if isinstance(name, str) else "bytes")
+            with self._lock, _told(sampled), _held(_content(video)) as descriptor:
                 self._take(sampled, descriptor)
         else:
             sampled = Sampled(name="frames")
@@ -400,6 +423,20 @@ def _held(content: bytes | bytearray | memoryview) -> Iterator[int]:
         yield file.fileno()
 
 
+def _content(file: Any) -> bytes:
+    """Read an open file from where it stands to its end."""
+    try:
+        content = file.read()
+    except ValueError as error:  # closed, or open for writing
+        raise ConfigurationError(f"video must be a file that is open for reading: {error}") from error
+    except OSError as error:
+        raise FetchError("fetch_failed", f"the open file cannot be read: {error.strerror}") from error
+    if not isinstance(content, bytes):
+        kind = type(content).__name__
+        raise ConfigurationError(f"video must be a file that is open for bytes, got a {kind} from its read()")
+    return content
+
+
 def _digest(descriptor: int) -> str:
     os.lseek(descriptor, 0, os.SEEK_SET)
     with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
@@ -424,12 +461,12 @@ def _rate(fps: float | None) -> float:
 
 def _frames(video: Any) -> NDArray[np.uint8]:
     """View an array or a tensor as (t, h, w, 3) uint8."""
-    tensor = video.detach().cpu() if hasattr(video, "detach") else video
-    if not hasattr(tensor, "__array__"):
+    if not hasattr(video, "__array__"):
         raise ConfigurationError(
-            f"video must be a path, bytes, or an array or tensor of frames, got a {type(video).__name__}"
+            "video must be a path, bytes, an open file, or an array or tensor of frames, "
+            f"got a {type(video).__name__}"
         )
-    frames = np.asarray(tensor)
+    frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise ConfigurationError(
             f"frames must be (t, h, w, 3) uint8 with t >= 1, got {frames.shape} {frames.dtype}"

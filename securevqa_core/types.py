@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
@@ -23,8 +24,10 @@ _ADDED_LATER = frozenset(
 )
 
 
-def require_range(name: str, value: float, *, low: float, high: float) -> None:
-    """Raise ConfigurationError unless low <= value <= high."""
+def require_range(name: str, value: float, *, low: float, high: float, whole: bool = False) -> None:
+    """Raise ConfigurationError unless `value` is a number, or a whole one, and low <= value <= high."""
+    if not isinstance(value, numbers.Integral if whole else numbers.Real):
+        raise ConfigurationError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
     if not low <= value <= high:
         raise ConfigurationError(f"{name} must be in {low:g}..{high:g}, got {value!r}")
 
@@ -115,8 +118,8 @@ class DecodeLimits:
 
     def __post_init__(self) -> None:
         require_range("timeout_seconds", self.timeout_seconds, low=0.1, high=86_400)
-        require_range("memory_bytes", self.memory_bytes, low=512 << 20, high=1 << 40)
-        require_range("max_pixels", self.max_pixels, low=1, high=1 << 30)
+        require_range("memory_bytes", self.memory_bytes, low=512 << 20, high=1 << 40, whole=True)
+        require_range("max_pixels", self.max_pixels, low=1, high=1 << 30, whole=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -92,8 +94,42 @@ def test_bytes_a_descriptor_and_a_path_are_one_video(scorer: Scorer, videos: dic
     path = videos["bikes_h264.mp4"]
     with path.open("rb") as file:
         opened = scorer.finish(scorer.take_open(file.fileno(), name=str(path)))
-    scores = {one.score for one in (scorer.score(str(path)), scorer.score(path.read_bytes()), opened)}
-    assert len(scores) == 1
+        read = scorer.score(file)
+        assert not file.closed
+    in_memory = scorer.score(io.BytesIO(path.read_bytes()))
+    scores = {
+        one.score
+        for one in (scorer.score(str(path)), scorer.score(path.read_bytes()), opened, read, in_memory)
+    }
+    assert (len(scores), read.failure) == (1, None)
+    assert (read.name, in_memory.name) == (str(path), "bytes")
+
+
+def test_an_open_file_that_cannot_be_read_is_a_failure(scorer: Scorer, tmp_path: Path) -> None:
+    class Torn(io.RawIOBase):
+        def readall(self) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    torn = scorer.score(Torn()).failure
+    assert torn is not None
+    assert (torn.code, torn.message) == ("fetch_failed", "the open file cannot be read: Input/output error")
+
+
+def test_one_video_is_not_taken_for_several(scorer: Scorer, videos: dict[str, Path]) -> None:
+    path = videos["bikes_h264.mp4"]
+    with path.open("rb") as file:
+        for one in (
+            str(path),
+            path,
+            path.read_bytes(),
+            bytearray(b"bytes"),
+            memoryview(b"bytes"),
+            file,
+            5,
+            None,
+        ):
+            with pytest.raises(ConfigurationError, match=f"several, .*, got a {type(one).__name__}"):
+                scorer.score_many(one)  # type: ignore[arg-type]
 
 
 def test_clips_know_their_draw_and_their_seconds(scorer: Scorer, videos: dict[str, Path]) -> None:
@@ -220,6 +256,10 @@ def test_a_file_that_changes_meanwhile_is_not_scored(
         (b"bytes", 25, "got 25"),
         (7, None, "got a int"),
         (["clip.mp4"], None, "got a list"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "25", "fps must be a number, got '25'"),
+        (io.BytesIO(b"bytes"), 25, "a file has its own, got 25"),
+        (io.StringIO("text"), None, "open for bytes, got a str from its read()"),
+        (io.FileIO("/dev/null", "w"), None, "open for reading: File not open for reading"),
     ],
 )
 def test_a_wrong_call_is_refused(scorer: Scorer, video: object, fps: float | None, said: str) -> None:
@@ -232,6 +272,16 @@ def test_a_wrong_call_is_refused(scorer: Scorer, video: object, fps: float | Non
     ("options", "kind", "said"),
     [
         ({"draws": 0}, ConfigurationError, "draws must be in 1..16, got 0"),
+        ({"draws": 2.5}, ConfigurationError, "draws must be a whole number, got 2.5"),
+        ({"draws": "4"}, ConfigurationError, "draws must be a whole number, got '4'"),
+        ({"limits": 5}, ConfigurationError, "limits must be DecodeLimits, got 5"),
+        ({"limits": 0}, ConfigurationError, "limits must be DecodeLimits, got 0"),
+        ({"as_delivered": 23}, ConfigurationError, "as_delivered must be one of"),
+        ({"notice": 23}, ConfigurationError, "notice must be one of"),
+        ({"device": "gpu"}, ConfigurationError, "got 'gpu': Expected one of cpu, cuda"),
+        ({"device": "cuda:99"}, ConfigurationError, "can compute on here, as 'cpu', got 'cuda:99': "),
+        ({"device": "meta"}, ConfigurationError, "got 'meta': Cannot copy out of meta tensor"),
+        ({"device": 2.5}, ConfigurationError, "got 2.5: device()"),
         ({"precision": "float16"}, ConfigurationError, "'float16'"),
         ({"decoder": "vlc"}, ConfigurationError, "'vlc'"),
         ({"key": b"short"}, ConfigurationError, "at least 16 bytes, got 5"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pickle
 import re
 from dataclasses import FrozenInstanceError, fields
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import pytest
 
 from securevqa_core.errors import (
@@ -91,6 +94,26 @@ def test_a_range_includes_both_ends() -> None:
         require_range("x", value, low=1, high=2)
     with pytest.raises(ConfigurationError, match=r"x must be in 1\.\.2, got 2\.001"):
         require_range("x", 2.001, low=1, high=2)
+
+
+@pytest.mark.parametrize("value", ["1", None, [1]])
+def test_what_is_no_number_is_in_no_range(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"x must be a number, got {re.escape(repr(value))}"):
+        require_range("x", value, low=1, high=2)
+
+
+@pytest.mark.parametrize("value", ["1", 1.0])
+def test_what_is_no_whole_number_is_refused_where_one_is_wanted(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"x must be a whole number, got {value!r}"):
+        require_range("x", value, low=1, high=2, whole=True)
+    for name in ("memory_bytes", "max_pixels"):
+        with pytest.raises(ConfigurationError, match=f"{name} must be a whole number, got 1000000000.0"):
+            DecodeLimits(**{name: 1e9})
+
+
+@pytest.mark.parametrize("value", [np.int64(1), np.float32(1.5), Fraction(3, 2), True])
+def test_numbers_of_every_kind_are_in_a_range(value: Any) -> None:
+    require_range("x", value, low=1, high=2)
 
 
 def test_the_papers_setting_gives_fragments_of_224_pixels_with_one_set_of_offsets() -> None:
