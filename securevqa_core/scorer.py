@@ -83,7 +83,7 @@ class Scorer:
         checkpoint: a model's name, for what ships of it; the path of a checkpoint file; or one that was read.
             None is the default.
         key: decides where scores look: a `Key`, or its secret of at least 16 bytes. None takes
-            `SECUREVQA_KEY`, or else makes one that no score can be reproduced with.
+            `SECUREVQA_KEY`, and leaves it there, or else makes one that no score can be reproduced with.
         draws: times the random part is repeated; None: the model's own number.
         precision: of the networks' arithmetic.
         decoder: `auto` is PyAV, and decord where it fails.

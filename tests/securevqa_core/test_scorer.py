@@ -36,6 +36,8 @@ from securevqa_core.video_score import VideoScore
 
 KEY = Key.public(3)
 CPU = torch.device("cpu")
+CLOSED = io.BytesIO()
+CLOSED.close()
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +261,7 @@ def test_a_file_that_changes_meanwhile_is_not_scored(
         (np.zeros((2, 8, 8, 3), np.uint8), "25", "fps must be a number, got '25'"),
         (io.BytesIO(b"bytes"), 25, "a file has its own, got 25"),
         (io.StringIO("text"), None, "open for bytes, got a str from its read()"),
-        (io.FileIO("/dev/null", "w"), None, "open for reading: File not open for reading"),
+        (CLOSED, None, "open for reading: I/O operation on closed file"),
     ],
 )
 def test_a_wrong_call_is_refused(scorer: Scorer, video: object, fps: float | None, said: str) -> None:
