@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -52,6 +53,8 @@ class Key:
     __slots__ = ("_secret", "key_id", "randomness")
 
     def __init__(self, secret: bytes, *, randomness: Randomness) -> None:
+        if not isinstance(secret, bytes):
+            raise ConfigurationError(f"key must be a Key or bytes, got a {type(secret).__name__}")
         if randomness != "public" and len(secret) < MIN_KEY_BYTES:
             raise ConfigurationError(f"a key must have at least {MIN_KEY_BYTES} bytes, got {len(secret)}")
         self._secret = secret
@@ -105,7 +108,13 @@ class Key:
 
     @classmethod
     def public(cls, seed: int) -> Key:
-        """Make the key that everyone has who knows `seed`: for research, never for publication."""
+        """Make the key that everyone has who knows `seed`: for research, never for publication.
+
+        Raises:
+            ConfigurationError: `seed` is no whole number.
+        """
+        if not isinstance(seed, Integral):  # 2.5 would be the key of 2
+            raise ConfigurationError(f"seed must be a whole number, got {seed!r}")
         return cls(b"public seed %d" % seed, randomness="public")
 
     def seed(self, content_sha256: str, purpose: Purpose, draw: int) -> bytes:

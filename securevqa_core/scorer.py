@@ -379,11 +379,7 @@ class Scorer:
 def _key(given: Key | bytes | None) -> Key:
     if given is None:
         return Key.from_environment() or Key.ephemeral()
-    if isinstance(given, Key):
-        return given
-    if not isinstance(given, bytes):
-        raise ConfigurationError(f"key must be a Key or bytes, got a {type(given).__name__}")
-    return Key(given, randomness="keyed")
+    return given if isinstance(given, Key) else Key(given, randomness="keyed")
 
 
 @contextlib.contextmanager

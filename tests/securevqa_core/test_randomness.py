@@ -210,6 +210,16 @@ def test_a_public_seed_says_so_and_is_everyones() -> None:
     assert Key.public(7).key_id == Key.public(7).key_id != Key.public(8).key_id
 
 
+def test_a_key_is_made_of_bytes_and_a_public_one_of_a_whole_number() -> None:
+    for secret in ("a text of more than sixteen", bytearray(32), 7):
+        with pytest.raises(ConfigurationError, match=f"Key or bytes, got a {type(secret).__name__}"):
+            Key(secret, randomness="keyed")  # type: ignore[arg-type]
+    for seed in ("7", 2.5, None):
+        with pytest.raises(ConfigurationError, match=f"seed must be a whole number, got {seed!r}"):
+            Key.public(seed)  # type: ignore[arg-type]
+    assert Key.public(np.int64(7)).key_id == Key.public(7).key_id  # type: ignore[arg-type]
+
+
 def test_a_short_secret_is_no_key() -> None:
     with pytest.raises(ConfigurationError, match="at least 16 bytes, got 3"):
         Key(b"abc", randomness="keyed")
