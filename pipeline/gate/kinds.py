@@ -22,12 +22,14 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from operators.schema import REPORT
 from operators.stage import FAILED, SCORED
 from securevqa_core.errors import ERROR_CODES
 
 __all__ = [
     "CLOSED",
     "NOTHING",
+    "RANGES",
     "Scalar",
     "comparable",
     "group_key",
@@ -49,6 +51,15 @@ CLOSED: dict[str, tuple[str, ...]] = {
     "verdict": ("pass", "review", "reject"),
     "randomness": ("keyed", "ephemeral", "public"),
     "checkpoint_status": ("trained", "untrained", "imported"),
+}
+
+_RANGE = re.compile(r"(\d+)\.\.(\d+)\b")  # how a unit that is a range begins
+# Columns of a report whose numbers lie between two, both included, by their units.
+RANGES: dict[str, tuple[float, float]] = {
+    field.name: (float(found[1]), float(found[2]))
+    for field in REPORT
+    if pa.types.is_floating(field.type)
+    and (found := _RANGE.match((field.metadata or {}).get(b"unit", b"").decode()))
 }
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], ...]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -11,8 +12,8 @@ from typing import Any, Literal, cast, get_args
 import pyarrow as pa
 
 from operators.storage import StorageError, read_bytes, redact
-from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold
-from pipeline.gate.kinds import CLOSED, NOTHING, Scalar, group_key, is_told_apart, kind_of_column
+from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold, shown
+from pipeline.gate.kinds import CLOSED, NOTHING, RANGES, Scalar, group_key, is_told_apart, kind_of_column
 from pipeline.toml_source import Path, TomlSource
 from securevqa_core.errors import ConfigurationError, did_you_mean
 
@@ -282,7 +283,7 @@ def _condition(table: Mapping[str, Any], path: Path, source: TomlSource) -> Cond
         raise _error(source, path, f"contains must be text, got {value!r}")
     else:
         condition = Condition(column=column, comparison=comparison, threshold=_threshold(value, path, source))
-    if wrong := _never(condition):
+    if wrong := _never(condition) or _out_of_range(condition):
         raise _error(source, path, wrong)
     return condition
 
@@ -299,6 +300,15 @@ def _never(condition: Condition) -> str | None:
         if value in known or (condition.comparison == "contains" and any(value in one for one in known)):
             continue
         return f"{column} is never {value!r}{did_you_mean(value, known)}, only one of {', '.join(known)}"
+    return None
+
+
+def _out_of_range(condition: Condition) -> str | None:
+    """Say what a column of a known range is compared with that lies outside it."""
+    low, high = RANGES.get(condition.column, (-math.inf, math.inf))
+    for value in condition.operands:
+        if _KINDS[type(value)] == "number" and not low <= cast(float, value) <= high:
+            return f"{condition.column} is in {low:g}..{high:g}, never {shown(value)}"
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from pipeline.gate.conditions import ORDERED
-from pipeline.gate.kinds import CLOSED
+from pipeline.gate.kinds import CLOSED, RANGES
 from pipeline.gate.policy import ALLOWANCES, DECIDED_COLUMNS, LIMITS, POLICY_VERSION, Decision
 
 __all__ = ["policy_schema"]
@@ -122,14 +122,25 @@ def _condition() -> _Schema:
     }
     column = {"type": "string", "description": "of the report, or of the manifest"}
     condition = _table({"column": column, **described}, required=["column"])
-    of_few_words = [_if_is("column", column, _of_words(_ref(f"{column}_word"))) for column in CLOSED]
-    return condition | {"minProperties": 2, "maxProperties": 2, "allOf": of_few_words}
+    few_words = [
+        _if_is("column", {"const": column}, _of(_ref(f"{column}_word"), _EQUAL)) for column in CLOSED
+    ]
+    ranges = [
+        _if_is(
+            "column",
+            {"enum": [name for name, known in RANGES.items() if known == (low, high)]},
+            _of({"minimum": low, "maximum": high}, (*ORDERED, *_EQUAL)),
+        )
+        for low, high in sorted(set(RANGES.values()))
+    ]
+    return condition | {"minProperties": 2, "maxProperties": 2, "allOf": few_words + ranges}
 
 
-def _of_words(word: _Schema) -> _Schema:
-    values = {"properties": {"default": word, "values": {"additionalProperties": word}}}
-    equal = {"if": {"type": "object"}, "then": values, "else": word}
-    return {"properties": dict.fromkeys(_EQUAL, equal) | {name: {"items": word} for name in _MEMBER}}
+def _of(value: _Schema, comparisons: tuple[str, ...]) -> _Schema:
+    """Return the schema of comparisons with such a value, by group too, and with members that are such."""
+    values = {"properties": {"default": value, "values": {"additionalProperties": value}}}
+    single = {"if": {"type": "object"}, "then": values, "else": value}
+    return {"properties": dict.fromkeys(comparisons, single) | {name: {"items": value} for name in _MEMBER}}
 
 
 def _threshold() -> _Schema:
@@ -141,7 +152,7 @@ def _threshold() -> _Schema:
     }
     by_group = _table(properties, required=["default", "by", "values"])
     groups = [
-        _if_is("by", column, {"properties": {"values": {"propertyNames": _ref(f"{column}_word")}}})
+        _if_is("by", {"const": column}, {"properties": {"values": {"propertyNames": _ref(f"{column}_word")}}})
         for column in CLOSED
     ]
     return {"if": {"type": "object"}, "then": by_group | {"allOf": groups}, "else": _SCALAR}
@@ -151,8 +162,8 @@ def _word(words: list[str]) -> _Schema:
     return {"anyOf": [{"enum": words}, {"not": {"type": "string"}}]}  # another type is told of elsewhere
 
 
-def _if_is(name: str, value: str, then: _Schema) -> _Schema:
-    return {"if": {"properties": {name: {"const": value}}, "required": [name]}, "then": then}
+def _if_is(name: str, value: _Schema, then: _Schema) -> _Schema:
+    return {"if": {"properties": {name: value}, "required": [name]}, "then": then}
 
 
 def _ref(name: str) -> _Schema:

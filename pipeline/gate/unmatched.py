@@ -1,4 +1,4 @@
-"""Owns what in a policy no row of a report answers to: most likely it is misspelt.
+"""Owns what in a policy is most likely misspelt: no row of a report answers to it, or nearly every one.
 
 A night may well have no row of a group. So nothing is refused, and all is said.
 """
@@ -11,19 +11,20 @@ from typing import Any
 import pyarrow as pa
 
 from operators.schema import REPORT
-from pipeline.gate.conditions import Answers, Condition, shown
-from pipeline.gate.kinds import group_key, kind_of_column
+from pipeline.gate.conditions import ORDERED, Answers, Condition, shown
+from pipeline.gate.kinds import RANGES, group_key, kind_of_column
 from pipeline.gate.policy import Policy, where
 from securevqa_core.errors import did_you_mean
 
 __all__ = ["unmatched"]
 
 MOST_NAMED = 10  # groups of the report in a message
+_OF_100 = (0.0, 100.0)
 _EQUAL = ("is", "is_not", "one_of", "none_of")
 
 
 def unmatched(policy: Policy, report: pa.Table) -> list[str]:
-    """Return what is said of groups that no row has, and of values that are much like one that rows have.
+    """Return what is said of groups that no row has, of values much like one that rows have, and of shares.
 
     Args:
         policy: fits the report's columns, as `policy.require_fit` has found.
@@ -33,9 +34,24 @@ def unmatched(policy: Policy, report: pa.Table) -> list[str]:
     found = []
     for number, rule in enumerate(policy.rules):
         for condition in rule.conditions:
-            said = [*_groups(condition, answers, report), *_values(condition, answers, report)]
+            said = [
+                *_shares(condition),
+                *_groups(condition, answers, report),
+                *_values(condition, answers, report),
+            ]
             found += [f"{where(policy, number)}: {one}" for one in said]
     return found
+
+
+def _shares(condition: Condition) -> list[str]:
+    """Tell of thresholds that are shares, as of 1, of a column that is of 100."""
+    if condition.comparison not in ORDERED or RANGES.get(condition.column) != _OF_100:
+        return []
+    small = [one for one in condition.operands if isinstance(one, int | float) and 0 < one <= 1]
+    return [
+        f"{condition.column} is in 0..100, and {shown(one)} is nearly its least (did you mean {100 * one:g}?)"
+        for one in small
+    ]
 
 
 def _groups(condition: Condition, answers: Answers, report: pa.Table) -> list[str]:

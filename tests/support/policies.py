@@ -66,6 +66,12 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "unknown allowance": ("[limits]", "[allow]\nall = true\n[limits]", 20, "'all'"),
     "unknown error code": ('"width", below = 320', '"error_code", one_of = ["not_a_vidoe"]', 15, "did you mean 'not_a_video'.* fetch_not_found"),  # noqa: E501
     "unknown verdict": ('"width", below = 320', '"verdict", is_not = "failed"', 15, "verdict is never 'failed'.* pass, review, reject"),  # noqa: E501
+    "a score above 100": ('"width", below = 320', '"score_lower", at_least = 150', 15, r"score_lower is in 0\.\.100, never 150"),  # noqa: E501
+    "a score below 0": ('"width", below = 320', '"score", below = -5', 15, r"score is in 0\.\.100, never -5"),
+    "a score without end": ('"width", below = 320', '"near_copy_best_score", below = inf', 15, r"0\.\.100, never inf"),  # noqa: E501
+    "a suspicion of 100": ('"width", below = 320', '"suspicion", at_least = 99', 15, r"suspicion is in 0\.\.1, never 99"),  # noqa: E501
+    "a group above 100": ('"width", below = 320', '"score", above = { by = "c", values = { a = 200 }, default = 1 }', 15, "never 200"),  # noqa: E501
+    "a member above 100": ('"width", below = 320', '"rendition_score", one_of = [1, 101]', 15, "never 101"),
     "part of no error code": ('"width", below = 320', '"error_code", contains = "vidoe"', 15, "never 'vidoe'"),  # noqa: E501
     "group of no status": ("below = 320", "below = { by = 'status', values = { fail = 1 }, default = 1 }", 15, "status is never 'fail'"),  # noqa: E501
     "allow that is no table": ("version = 1", "version = 1\nallow = 5", 2, "allow must be a table, got 5"),

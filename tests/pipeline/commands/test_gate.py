@@ -258,6 +258,19 @@ def test_a_group_that_no_row_has_is_said_loudly_and_refused_if_asked(
     assert capsys.readouterr().err == ""
 
 
+def test_a_threshold_that_is_a_share_of_one_is_said_and_refused_where_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    given = ("gate", report, "--policy", policy(tmp_path, POLICY.replace("at_least = 60", "at_least = 0.6")))
+    assert call(*given) == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "rule 'good': score_lower is in 0..100, and 0.6 is nearly its least (did you mean 60?)" in said
+    assert call(*given, "--strict") == 2
+    zero = POLICY.replace("at_least = 60", "at_least = 0")
+    assert call("gate", report, "--policy", policy(tmp_path, zero), "--strict") == 0
+
+
 def test_a_value_that_is_like_one_of_the_manifest_is_said_and_another_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
