@@ -1,4 +1,4 @@
-"""Owns which decode warnings keep a row from passing: what is shown may not be what was scored."""
+"""Owns how decode warnings begin, and which keep a row from passing: what is shown may not be what is scored."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Iterable
 
 __all__ = [
     "CLOCK_JUMPS",
+    "COLOURS_GUESSED",
+    "DAMAGED_FRAMES",
     "DAMAGED_SHARE",
+    "DAMAGE_UNKNOWN",
     "EDITS_HIDE",
     "FALLBACK",
     "FIELD_CODED",
+    "HIGH_DYNAMIC_RANGE",
+    "INTERLACED",
+    "MORE_WARNINGS",
     "SEVERAL_VIDEO_STREAMS",
     "SIZE_CHANGES",
+    "STREAM_SHORT",
     "SUBTITLES_COVER",
     "TRACK_CHANGES",
+    "WARNINGS",
     "doubts",
 ]
 
@@ -29,8 +37,14 @@ SIZE_CHANGES = (
 EDITS_HIDE = "edits_hide:"  # some players pass over edit lists, and show what they cut out
 CLOCK_JUMPS = "clock_jumps:"  # some players hold a picture for as long, or drop some; others go on
 SUBTITLES_COVER = "subtitles_cover:"  # players draw them unasked, anywhere and of any size
-_DAMAGED = "damaged_frames:"  # N of M sampled frames
-_SHORT = "stream_short:"  # N of M declared frames or seconds are present
+DAMAGED_FRAMES = "damaged_frames:"  # N of M sampled frames
+STREAM_SHORT = "stream_short:"  # N of M declared frames or seconds are present
+# Those that change no verdict.
+INTERLACED = "interlaced:"
+HIGH_DYNAMIC_RANGE = "high_dynamic_range:"
+COLOURS_GUESSED = "colours_guessed:"
+DAMAGE_UNKNOWN = "damage_unknown:"
+MORE_WARNINGS = "more_warnings:"  # as many as this are left out
 
 _DOUBTFUL = (
     FALLBACK,
@@ -42,7 +56,18 @@ _DOUBTFUL = (
     CLOCK_JUMPS,
     SUBTITLES_COVER,
 )
-_COUNTED = (_DAMAGED, _SHORT)
+_COUNTED = (DAMAGED_FRAMES, STREAM_SHORT)
+# All that a report may hold; the last is of a row that fails with this code.
+WARNINGS = (
+    *_DOUBTFUL,
+    *_COUNTED,
+    INTERLACED,
+    HIGH_DYNAMIC_RANGE,
+    COLOURS_GUESSED,
+    DAMAGE_UNKNOWN,
+    MORE_WARNINGS,
+    "display_not_understood:",
+)
 _COUNTS = re.compile(r"\w+: (\d+(?:\.\d+)?) of (\d+(?:\.\d+)?)\b")
 
 # Of the sampled frames that are damaged, or of the declared ones that are missing; past it a viewer sees it.
@@ -66,4 +91,4 @@ def _damaged_share(warning: str) -> float:
     if counts is None or not float(counts[2]):
         return 1.0
     share = float(counts[1]) / float(counts[2])
-    return share if warning.startswith(_DAMAGED) else 1.0 - share
+    return share if warning.startswith(DAMAGED_FRAMES) else 1.0 - share

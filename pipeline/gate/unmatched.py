@@ -14,6 +14,7 @@ from operators.schema import REPORT
 from pipeline.gate.conditions import ORDERED, Answers, Condition, shown
 from pipeline.gate.kinds import RANGES, group_key, kind_of_column
 from pipeline.gate.policy import Policy, where
+from securevqa_core.doubts import WARNINGS
 from securevqa_core.errors import did_you_mean
 
 __all__ = ["unmatched"]
@@ -38,6 +39,7 @@ def unmatched(policy: Policy, report: pa.Table) -> list[str]:
                 *_shares(condition),
                 *_groups(condition, answers, report),
                 *_values(condition, answers, report),
+                *_warnings(condition, answers),
             ]
             found += [f"{where(policy, number)}: {one}" for one in said]
     return found
@@ -78,6 +80,20 @@ def _values(condition: Condition, answers: Answers, report: pa.Table) -> list[st
     absent = [str(one) for one in condition.operands if one not in there]
     hints = {text: did_you_mean(text, there - set(condition.operands)) for text in absent}
     return [f"no row has {column} {text!r}{hint}" for text, hint in hints.items() if hint]
+
+
+def _warnings(condition: Condition, answers: Answers) -> list[str]:
+    """Tell of a word that is asked of the decode warnings and stands in no name of one, nor in a row."""
+    if (condition.column, condition.comparison) != ("decode_warnings", "contains"):
+        return []
+    (text,) = map(str, condition.operands)
+    name, colon, _ = text.partition(":")
+    known = [one.removesuffix(":") for one in WARNINGS]
+    if (not colon and not name.isidentifier()) or any(name + colon in one for one in WARNINGS):
+        return []
+    if any(text in one for row in answers.values(condition.column) for one in row or () if one is not None):
+        return []
+    return [f"no warning is named {name!r}{did_you_mean(name, known)}, only {', '.join(known)}"]
 
 
 def _name(key: Any) -> str:

@@ -16,7 +16,13 @@ from securevqa_core.decoding.glances import MOMENTS, Glances
 from securevqa_core.decoding.pixels import PictureScaler, PlaneSplitter, Scaler, TileCutter
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.decoding.tone_mapping import transfer_name
-from securevqa_core.doubts import SIZE_CHANGES
+from securevqa_core.doubts import (
+    COLOURS_GUESSED,
+    DAMAGED_FRAMES,
+    HIGH_DYNAMIC_RANGE,
+    INTERLACED,
+    SIZE_CHANGES,
+)
 from securevqa_core.errors import DecodeError
 from securevqa_core.fragments import crop_patches, grid_corners, sampled_size
 from securevqa_core.randomness import generator
@@ -24,9 +30,8 @@ from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.types import DecodeLimits, SamplingConfig
 from securevqa_core.whole_frames import Planes, WholePlan
 
-__all__ = ["INTERLACED", "MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
+__all__ = ["MAX_DAMAGED_SHARE", "Collector", "DrawSeeds", "patches_shape", "wanted_frames"]
 
-INTERLACED = "interlaced:"  # how the warning begins
 _SQUARE = Fraction(1)
 MAX_DAMAGED_SHARE = 0.1  # of the frames asked for; past it the video is decode_corrupt
 
@@ -219,7 +224,7 @@ class Collector:
             )
         if num_missing:
             self._repeat_neighbours(np.array(sorted(found)))
-        damaged = [f"damaged_frames: {num_damaged} of {num_wanted} sampled frames"] if num_damaged else []
+        damaged = [f"{DAMAGED_FRAMES} {num_damaged} of {num_wanted} sampled frames"] if num_damaged else []
         return damaged + self._tally.warnings(num_wanted)
 
     def _repeat_neighbours(self, found: NDArray[np.int64]) -> None:
@@ -264,8 +269,8 @@ class _Tally:
             warnings.append(f"{INTERLACED} {self._num_interlaced} of {num_wanted} sampled frames")
         if self._transfers:
             names = " and ".join(sorted(self._transfers))
-            warnings.append(f"high_dynamic_range: {names}, tone-mapped to standard range")
-        warnings += [f"colours_guessed: {guess}" for guess in sorted(self._guesses)]
+            warnings.append(f"{HIGH_DYNAMIC_RANGE} {names}, tone-mapped to standard range")
+        warnings += [f"{COLOURS_GUESSED} {guess}" for guess in sorted(self._guesses)]
         return warnings
 
 

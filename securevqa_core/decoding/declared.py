@@ -14,6 +14,7 @@ from securevqa_core.doubts import (
     CLOCK_JUMPS,
     EDITS_HIDE,
     SEVERAL_VIDEO_STREAMS,
+    STREAM_SHORT,
     SUBTITLES_COVER,
     TRACK_CHANGES,
 )
@@ -38,9 +39,9 @@ def header_warnings(
     warnings = []
     declared, present = _declared_seconds(container, stream, index), info.duration_seconds
     if stream.frames > index.num_packets and _lacks_frames(declared, info):
-        warnings.append(f"stream_short: {index.num_packets} of {stream.frames} declared frames are present")
+        warnings.append(f"{STREAM_SHORT} {index.num_packets} of {stream.frames} declared frames are present")
     elif _is_short(declared, present) and not index.seconds_ahead:
-        warnings.append(f"stream_short: {present:.2f} of {declared:.2f} declared seconds are present")
+        warnings.append(f"{STREAM_SHORT} {present:.2f} of {declared:.2f} declared seconds are present")
     elif _is_mp4(container) and index.num_packets < (1 - _MAX_HIDDEN_SHARE) * stream.frames:
         warnings.append(f"{EDITS_HIDE} {index.num_packets} of {stream.frames} pictures are to be shown")
     num_videos = len(shown_streams(container)) + len(thumbnail_streams(container))

@@ -16,7 +16,6 @@ from securevqa_core.decoding import decord_backend, pyav_backend
 from securevqa_core.decoding.backend import Backend, BackendName, Decoder, FoundFrame, OpenVideo
 from securevqa_core.decoding.clock import NO_REPEATS, Clock
 from securevqa_core.decoding.collect import (
-    INTERLACED,
     MAX_DAMAGED_SHARE,
     Collector,
     DrawSeeds,
@@ -29,7 +28,7 @@ from securevqa_core.decoding.frame_index import FrameIndex, index_frames, video_
 from securevqa_core.decoding.probe import check_duration, open_file, open_video
 from securevqa_core.decoding.rendered import rendered, whole_segments
 from securevqa_core.decoding.repeats import Pictures, RepeatWatch, frames_around, look_closer
-from securevqa_core.doubts import FALLBACK, FIELD_CODED
+from securevqa_core.doubts import DAMAGE_UNKNOWN, FALLBACK, FIELD_CODED, INTERLACED
 from securevqa_core.errors import DecodeError
 from securevqa_core.rendition import Rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
@@ -169,7 +168,8 @@ def _extract_unchecked(
     video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, reason: str
 ) -> DecodedSample:
     sample = _extract(video, request, sink, "decord", decord_backend.read_frames_unchecked)
-    fallback = (f"{FALLBACK} pyav failed, {reason}", "damage_unknown: decord does not tell concealed frames")
+    unknown = f"{DAMAGE_UNKNOWN} decord does not tell concealed frames"
+    fallback = (f"{FALLBACK} pyav failed, {reason}", unknown)
     return replace(sample, warnings=fallback + sample.warnings)
 
 

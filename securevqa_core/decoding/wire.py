@@ -24,6 +24,7 @@ from securevqa_core.decoding.backend import BackendName
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patches_shape
 from securevqa_core.decoding.glances import GLANCES_SHAPE
 from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
+from securevqa_core.doubts import MORE_WARNINGS
 from securevqa_core.errors import ERROR_CODES, DecodeError
 from securevqa_core.types import VideoInfo
 from securevqa_core.whole_frames import Planes, WholeSink, whole_plan
@@ -82,7 +83,7 @@ def write_sample(stream: IO[bytes], sample: DecodedSample) -> None:
     warnings = [_plain(warning) for warning in sample.warnings]
     if len(warnings) > _MAX_WARNINGS:
         num_more = len(warnings) - _MAX_WARNINGS + 1
-        warnings = [*warnings[: _MAX_WARNINGS - 1], f"more_warnings: {num_more} are left out"]
+        warnings = [*warnings[: _MAX_WARNINGS - 1], f"{MORE_WARNINGS} {num_more} are left out"]
     header = {
         "info": asdict(sample.info),
         "decoder": sample.decoder,

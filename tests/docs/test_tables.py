@@ -14,6 +14,7 @@ from typer.main import get_command
 from operators.schema import REPORT
 from pipeline.cli import app
 from securevqa_core import zoo
+from securevqa_core.doubts import WARNINGS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -32,6 +33,11 @@ def test_every_folder_of_a_package_is_told_of(package: str) -> None:
 def test_every_column_of_a_report_is_told_of() -> None:
     page = (DOCS / "publisher" / "columns.md").read_text()
     assert [name for name in REPORT.names if f"`{name}`" not in page] == []
+
+
+def test_every_warning_is_told_of() -> None:
+    page = (DOCS / "operator" / "videos.md").read_text()
+    assert [name for name in WARNINGS if f"`{name.removesuffix(':')}`" not in page] == []
 
 
 def test_every_model_of_the_zoo_is_told_of() -> None:

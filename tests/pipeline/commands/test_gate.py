@@ -271,6 +271,30 @@ def test_a_threshold_that_is_a_share_of_one_is_said_and_refused_where_strict(
     assert call("gate", report, "--policy", policy(tmp_path, zero), "--strict") == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("stream_shrt", "stream_short"), ("stream_shrt: 4", "stream_short"), ("x_fallback:", "fallback")],
+)
+def test_a_warning_that_there_is_not_is_said_and_refused_where_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, meant: str
+) -> None:
+    report = run(str(tmp_path / "run"))
+    asked = POLICY.replace('"score_lower", below = 40', f'"decode_warnings", contains = "{text}"')
+    given = ("gate", report, "--policy", policy(tmp_path, asked))
+    assert call(*given) == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    name = text.partition(":")[0]
+    assert f"rule 'poor': no warning is named '{name}' (did you mean '{meant}'?), only fallback, " in said
+    assert call(*given, "--strict") == 2
+
+
+@pytest.mark.parametrize("text", ["stream_short", "stream_short: 41", "short:", "41 of 100 declared", "x"])
+def test_a_warning_that_there_is_or_may_be_is_taken(tmp_path: Path, text: str) -> None:
+    report = run(str(tmp_path / "run"))
+    asked = POLICY.replace('"score_lower", below = 40', f'"decode_warnings", contains = "{text}"')
+    assert call("gate", report, "--policy", policy(tmp_path, asked), "--strict") == 0
+
+
 def test_a_value_that_is_like_one_of_the_manifest_is_said_and_another_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
