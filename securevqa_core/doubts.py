@@ -1,4 +1,4 @@
-"""Owns how decode warnings begin, and which keep a row from passing: what is shown may not be what is scored."""
+"""Owns how decode warnings begin, and which keep a row from passing: viewers may see something else."""
 
 from __future__ import annotations
 

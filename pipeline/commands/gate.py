@@ -74,6 +74,7 @@ def gate_command(
         from pipeline.gate.what_if_table import show_what_if  # noqa: PLC0415
         from pipeline.runs.finished import finished_directory, read_finished_run  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
+        from pipeline.tables import plain  # noqa: PLC0415
     require_formats(formats or [])
     rules = read_policy(policy)
     writes = vary is None and not dry_run
@@ -103,7 +104,8 @@ def gate_command(
         about = write_lists(lists_place, lists, about, formats=formats or ["parquet"])
         about |= {"output": lists_place.shown()}
     if as_json:
-        print_json(about)
+        videos = [row for one in lists.values() for row in plain(one).to_pylist()] if dry_run else None
+        print_json(about if videos is None else about | {"videos": videos})
     else:
         show(Result(record=about, shown=list(gate_lines(about, lists.values()))))
     if gated.broken_limits:

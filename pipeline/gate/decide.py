@@ -82,9 +82,10 @@ class WhatIf:
     group: str | None  # value of the column that chooses the threshold; None: all rows
     threshold: float
     is_present: bool  # the policy's own threshold, of this group
-    publish: int
+    publish: int  # before the limits
     hold: int
     review: int
+    broken_limits: tuple[BrokenLimit, ...] = ()  # of all rows: where there are any, nothing is published
 
 
 def decide(report: pa.Table, policy: Policy) -> Gated:
@@ -123,7 +124,7 @@ def decide(report: pa.Table, policy: Policy) -> Gated:
         if guards:
             reason = f"not published, {'; '.join(text for _, text in guards)} ({reason})"
         reasons.append(reason)
-    broken = tuple(_broken_limits(decisions, report, policy))
+    broken = _broken_limits(Counter[str](decisions), report, policy)
     if broken:
         _withdraw(decisions, reasons, withheld, broken)
     rules = [None if number == BY_DEFAULT else policy.rules[number].name for number in chosen]
@@ -131,7 +132,7 @@ def decide(report: pa.Table, policy: Policy) -> Gated:
 
 
 def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence[float] = ()) -> list[WhatIf]:
-    """Count the decisions for each of several thresholds of one rule; the policy's limits are left aside.
+    """Count the decisions for each of several thresholds of one rule, and say which limits those break.
 
     Args:
         report: as for `decide`.
@@ -164,7 +165,10 @@ def what_if(report: pa.Table, policy: Policy, *, rule: str, thresholds: Sequence
         codes = by_number[chosen]
         codes[(codes == 0) & ~(publishable & (doubted == BY_DEFAULT))] = _DECISIONS.index("review")
         counts = np.bincount(3 * member + codes, minlength=3 * len(names)).reshape(-1, 3)
-        counted.append(_counted(None, threshold, counts.sum(axis=0), is_present={threshold} == {*present}))
+        whole = _counted(None, threshold, counts.sum(axis=0), is_present={threshold} == {*present})
+        by_decision = Counter(publish=whole.publish, hold=whole.hold, review=whole.review)
+        broken = _broken_limits(by_decision, report, policy)
+        counted.append(dataclasses.replace(whole, broken_limits=broken))
         counted += [
             _counted(name, threshold, row, is_present=threshold == own)
             for name, row, own in zip(names, counts, present, strict=True)
@@ -296,15 +300,17 @@ def _no_rule(
     return f"no rule holds: {'; '.join(parts)}" if parts else "no rule holds"
 
 
-def _broken_limits(decisions: list[Decision], report: pa.Table, policy: Policy) -> Iterator[BrokenLimit]:
-    total = len(decisions)
-    counts = Counter[str](decisions)
-    counts["unscored"] = total - report["status"].to_pylist().count(SCORED)
+def _broken_limits(counts: Counter[str], report: pa.Table, policy: Policy) -> tuple[BrokenLimit, ...]:
+    """Return the limits that a report breaks, of whose rows so many are decided so."""
+    total = report.num_rows
+    counts = counts | Counter(unscored=total - report["status"].to_pylist().count(SCORED))
+    broken = []
     for name, wanted in policy.limits.items():
         bound, kind = name.split("_")[:2]
         measured: float | None = total if kind == "rows" else counts[kind] / total if total else None
         if measured is None or (measured < wanted if bound == "min" else measured > wanted):
-            yield BrokenLimit(limit=name, wanted=wanted, found=measured)
+            broken.append(BrokenLimit(limit=name, wanted=wanted, found=measured))
+    return tuple(broken)
 
 
 def _withdraw(

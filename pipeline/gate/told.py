@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.gate.what_if_table import share
+from pipeline.gate.what_if_table import measured, share
 from pipeline.tables import file_names, plain
 from pipeline.text import printable
 
@@ -36,8 +36,8 @@ def gate_lines(about: dict[str, Any], lists: Iterable[pa.Table]) -> Iterator[Ren
     if about["dry_run"]:
         yield from _reasons([plain(table.slice(0, SHOWN_REASONS)).to_pylist() for table in lists])
     for one in about["broken_limits"]:
-        measured = "no rows" if one["found"] is None else f"{one['found']:.4g}"
-        yield f"limit {one['limit']} = {one['wanted']:g} is broken: {measured}; nothing is published"
+        found = measured(one["found"])
+        yield f"limit {one['limit']} = {one['wanted']:g} is broken: {found}; nothing is published"
     done = "dry run, nothing written" if about["dry_run"] else f"written: {about['output']}"
     yield done
 

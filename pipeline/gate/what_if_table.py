@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -13,9 +13,10 @@ from pipeline.gate.decide import WhatIf
 from pipeline.gate.policy import Policy
 from pipeline.text import literal
 
-__all__ = ["share", "show_what_if"]
+__all__ = ["measured", "share", "show_what_if"]
 
 PRESENT = "*"
+BROKEN = "!"
 _ALL = "all"
 _THRESHOLD_WIDTH = 10
 _CELL_WIDTH = 14  # a count of seven digits, its share and the mark
@@ -25,6 +26,11 @@ _DECISIONS = ("publish", "hold", "review")
 def share(count: int, total: int) -> str:
     """Return a share in per cent, for people; of nothing there is none."""
     return f"{count / total:.1%}" if total else "-"
+
+
+def measured(found: float | None) -> str:
+    """Return what a limit was held against, for people."""
+    return "no rows" if found is None else f"{found:.4g}"
 
 
 def show_what_if(
@@ -37,7 +43,8 @@ def show_what_if(
 ) -> None:
     """Print the counts of `decide.what_if`: of all decisions, or by group of the rule's own decision.
 
-    Below them is how many rows no threshold publishes, of `decide.never_published`.
+    Counts are before the limits: thresholds at which one is broken are marked and said. Below them is how
+    many rows no threshold publishes, of `decide.never_published`.
     """
     rows: dict[float, dict[str | None, WhatIf]] = defaultdict(dict)
     sizes: Counter[str] = Counter()
@@ -47,6 +54,7 @@ def show_what_if(
             sizes[one.group] = _size(one)
     decision = next(one.decision for one in policy.rules if one.name == rule)
     shown = _largest(sizes, console.width)
+    breaks = list(_broken(by_group[None] for by_group in rows.values()))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("threshold", justify="right", no_wrap=True)
     for name in (_ALL, *shown) if sizes else _DECISIONS:
@@ -57,8 +65,9 @@ def show_what_if(
             cells = [_cell(by_group[name], decision, is_marked=True) for name in (None, *shown)]
         else:
             cells = [_cell(whole, one, is_marked=False) for one in _DECISIONS]
-        mark = PRESENT if whole.is_present and not sizes else ""
-        table.add_row(f"{threshold:g}{mark or ' '}", *cells)
+        mark = PRESENT if whole.is_present and not sizes else " "
+        mark += BROKEN if whole.broken_limits else " " if breaks else ""
+        table.add_row(f"{threshold:g}{mark}", *cells)
     console.print(table)
     if sizes:
         console.print(
@@ -66,11 +75,29 @@ def show_what_if(
         )
     else:
         console.print(f"{PRESENT} the threshold now")
+    for line in breaks:
+        console.print(line)
     if len(shown) < len(sizes):
         console.print(f"{len(sizes) - len(shown)} smaller groups do not fit: --json has all")
     if never_published:
         words = ", ".join(f"{count} {name}" for name, count in never_published.items())
         console.print(f"never published, whatever the threshold: {words}")
+
+
+def _broken(found: Iterable[WhatIf]) -> Iterator[str]:
+    """Say of each limit at which thresholds it is broken."""
+    places = defaultdict(list)
+    whole = list(found)
+    for one in whole:
+        for broken in one.broken_limits:
+            places[broken.limit, broken.wanted].append((one.threshold, measured(broken.found)))
+    for (limit, wanted), at in places.items():
+        values = {value for _, value in at}
+        if len(at) == len(whole) and len(values) == 1:
+            where = f"{values.pop()}, at every threshold"
+        else:
+            where = ", ".join(f"{value} at {threshold:g}" for threshold, value in at)
+        yield f"{BROKEN} nothing is published: limit {limit} = {wanted:g} is broken: {where}"
 
 
 def _largest(sizes: Counter[str], width: int) -> list[str]:

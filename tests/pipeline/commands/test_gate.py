@@ -169,6 +169,9 @@ def test_the_summary_is_json_for_programs(tmp_path: Path, capsys: pytest.Capture
     about = json.loads(capsys.readouterr().out)
     assert about["decisions"]["publish"] == 2
     assert about["dry_run"] is True
+    assert [row["video_id"] for row in about["videos"]] == [name for one in EXPECTED.values() for name in one]
+    assert [row["decision"] for row in about["videos"]] == ["publish"] * 2 + ["hold"] + ["review"] * 2
+    assert (about["videos"][2]["rule"], about["videos"][2]["reason"]) == ("poor", "poor: score_lower 28 < 40")
     assert about["report"]["generation"] == 1
 
 
@@ -195,6 +198,24 @@ def test_what_if_prints_a_row_a_threshold_and_writes_nothing(
     assert call("gate", report, "--policy", policy(tmp_path), *options) == 0
     assert "whatever the threshold: 5 public_seed, 1 unscored" in capsys.readouterr().out
     assert not (tmp_path / "run" / "gate").exists()
+
+
+def test_what_if_says_where_a_limit_would_publish_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    limited = policy(tmp_path, POLICY + "[limits]\nmin_rows = 100\nmin_publish_share = 0.3\n")
+    options = ("--policy", limited, "--what-if", "good", "--thresholds", "50,99")
+    assert call("gate", report, *options) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[2:5]] == ["50", "60*!", "99"]
+    assert said.count("!") == 5
+    words = " ".join(said.split())
+    assert "! nothing is published: limit min_rows = 100 is broken: 5, at every threshold" in words
+    assert "! nothing is published: limit min_publish_share = 0.3 is broken: 0 at 99" in words
+    assert call("gate", report, *options, "--json") == 0
+    broken = [[one["limit"] for one in row["broken_limits"]] for row in json.loads(capsys.readouterr().out)]
+    assert broken == [["min_rows"], ["min_rows"], ["min_rows", "min_publish_share"]]
 
 
 GROUPED = POLICY.replace(

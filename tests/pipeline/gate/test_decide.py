@@ -370,6 +370,15 @@ def test_what_if_counts_each_group_by_itself_and_marks_its_own_threshold() -> No
     ]
 
 
+def test_what_if_says_which_limits_each_threshold_breaks_as_deciding_would() -> None:
+    table = report(*({"score_lower": float(score)} for score in range(0, 100, 10)))
+    header = f"{HEADER}[limits]\nmin_rows = 11\nmin_publish_share = 0.4\n"
+    for one in what_if(table, policy(PUBLISH, header=header), rule="good", thresholds=[20, 60, 70]):
+        said = rule(f'{{ column = "score_lower", at_least = {one.threshold} }}', "publish", "good")
+        assert one.broken_limits == decide(table, policy(said, header=header)).broken_limits
+        assert len(one.broken_limits) == 1 + (one.threshold == 70)
+
+
 def test_what_if_of_no_rows_counts_none() -> None:
     found = what_if(report(), policy(PUBLISH), rule="good", thresholds=[50])
     assert [(one.threshold, one.publish + one.hold + one.review) for one in found] == [(50, 0), (60, 0)]
