@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import re
 import tomllib
@@ -10,7 +11,7 @@ from typing import Any
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["Path", "TomlSource", "read_notes"]
+__all__ = ["Path", "TomlSource", "read_notes", "written"]
 
 Path = tuple[str | int, ...]  # of a value in the document: names of tables, places in arrays
 
@@ -62,6 +63,21 @@ class TomlSource:
         if place is None:
             return f"line 1: not readable TOML: {message}"
         return f"line {place[2] or len(self.text.splitlines()) or 1}: not readable TOML: {place[1]}"
+
+
+def written(value: Any) -> str:
+    """Return a value as a TOML file has it, and "nothing" for None."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {written(one)}' for name, one in value.items())} }}"
+    return repr(value)
 
 
 def read_notes(path: pathlib.Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ __all__ = [
     "is_told_apart",
     "kind_of_column",
     "operand",
+    "time_in_words",
 ]
 
 Scalar = str | int | float | bool | datetime.datetime | datetime.date
@@ -152,7 +153,7 @@ def group_key(text: str, kind: pa.DataType) -> Any:
             return operand(_time(text, kind), kind)
     except (ValueError, OverflowError):
         pass
-    words = {"truth": "true or false", "number": _number_in_words(kind), "time": _time_in_words(kind)}
+    words = {"truth": "true or false", "number": _number_in_words(kind), "time": time_in_words(kind)}
     raise ValueError(f"must be {words[name]}" if name in words else f"{name} has no groups")
 
 
@@ -193,7 +194,12 @@ def _time(text: str, kind: Any) -> datetime.date:
     return moment
 
 
-def _time_in_words(kind: Any) -> str:
+def time_in_words(kind: pa.DataType) -> str:
+    """Say how a policy writes a value of a column of times."""
+    kind = _without_dictionary(kind)
     if not pa.types.is_timestamp(kind):
         return "a day, as in 2026-11-22"
-    return f"a moment, as in 2026-11-22T07:30:00{'' if kind.tz is None else 'Z'}"
+    example = "2026-11-22T07:30:00"
+    if cast(Any, kind).tz is None:
+        return f"a moment without a zone, as in {example}"
+    return f"a moment with a zone, as in {example}Z"

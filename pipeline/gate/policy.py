@@ -13,8 +13,17 @@ import pyarrow as pa
 
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.gate.conditions import CONDITIONS, ORDERED, Condition, Threshold, shown
-from pipeline.gate.kinds import CLOSED, NOTHING, RANGES, Scalar, group_key, is_told_apart, kind_of_column
-from pipeline.toml_source import Path, TomlSource
+from pipeline.gate.kinds import (
+    CLOSED,
+    NOTHING,
+    RANGES,
+    Scalar,
+    group_key,
+    is_told_apart,
+    kind_of_column,
+    time_in_words,
+)
+from pipeline.toml_source import Path, TomlSource, written
 from securevqa_core.errors import ConfigurationError, did_you_mean
 
 __all__ = [
@@ -121,7 +130,7 @@ def parse_policy(content: bytes, *, name: str) -> Policy:
     _require_keys(document, _KEYS, (), source)
     if document.get("version") != POLICY_VERSION:
         version = document.get("version")
-        raise _error(source, ("version",), f"version must be {POLICY_VERSION}, got {version!r}")
+        raise _error(source, ("version",), f"version must be {POLICY_VERSION}, got {written(version)}")
     return Policy(
         name=name,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -196,7 +205,8 @@ def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
             return f"{condition.column} is {type_}, which cannot tell {alike[0]} from its neighbours"
         return None
     hint = f" ({_FROM_CSV})" if kind == "text" and _KINDS[type(wrong[0])] == "number" else ""
-    return f"{words} and cannot be compared with {wrong[0]!r}{hint}"
+    hint = f": write {time_in_words(type_)}" if kind == "time" else hint
+    return f"{words} and cannot be compared with {written(wrong[0])}{hint}"
 
 
 _FROM_CSV = "a column of a CSV manifest is of numbers where all its cells are written as numbers"
@@ -238,7 +248,9 @@ def _converts(value: Scalar, type_: pa.DataType) -> bool:
 
 def _rules(tables: Any, source: TomlSource) -> tuple[Rule, ...]:
     if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
-        raise _error(source, ("rules",), f"rules must be written as [[rules]], got {tables!r}")
+        raise _error(source, ("rules",), f"rules must be written as [[rules]], got {written(tables)}")
+    if not tables:
+        raise _error(source, ("rules",), "a policy must have at least one of [[rules]], got none")
     rules = tuple(_rule(one, number, source) for number, one in enumerate(tables))
     names = [rule.name for rule in rules]
     for number, name in enumerate(names):
@@ -252,11 +264,13 @@ def _rule(table: Mapping[str, Any], number: int, source: TomlSource) -> Rule:
     _require_keys(table, _RULE_KEYS, path, source)
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
-        raise _error(source, (*path, "name"), f"name must be text, got {name!r}")
+        raise _error(source, (*path, "name"), f"name must be text, got {written(name)}")
     when = table.get("when")
     listed: list[Any] = when if isinstance(when, list) else [when]
     if not listed or not all(isinstance(one, dict) for one in listed):
-        raise _error(source, (*path, "when"), f"when must be one condition or a list of them, got {when!r}")
+        raise _error(
+            source, (*path, "when"), f"when must be one condition or a list of them, got {written(when)}"
+        )
     return Rule(
         name=name,
         decision=_decision(table.get("decision"), (*path, "decision"), source),
@@ -267,20 +281,20 @@ def _rule(table: Mapping[str, Any], number: int, source: TomlSource) -> Rule:
 def _condition(table: Mapping[str, Any], path: Path, source: TomlSource) -> Condition:
     column = table.get("column")
     if not isinstance(column, str):
-        raise _error(source, path, f"column must be the name of a column, got {column!r}")
+        raise _error(source, path, f"column must be the name of a column, got {written(column)}")
     others = [name for name in table if name != "column"]
     if len(others) != 1 or others[0] not in CONDITIONS:
         wanted = ", ".join(CONDITIONS)
-        raise _error(source, path, f"a condition must have column and one of {wanted}, got {others}")
+        raise _error(source, path, f"a condition must have column and one of {wanted}, got {written(others)}")
     comparison, value = others[0], table[others[0]]
     if comparison == "missing":
         if not isinstance(value, bool):
-            raise _error(source, path, f"missing must be true or false, got {value!r}")
+            raise _error(source, path, f"missing must be true or false, got {written(value)}")
         return Condition(column=column, comparison=comparison, is_missing=value)
     if comparison in {"one_of", "none_of"}:
         condition = Condition(column=column, comparison=comparison, members=_members(value, path, source))
     elif comparison == "contains" and not isinstance(value, str):
-        raise _error(source, path, f"contains must be text, got {value!r}")
+        raise _error(source, path, f"contains must be text, got {written(value)}")
     else:
         condition = Condition(column=column, comparison=comparison, threshold=_threshold(value, path, source))
     if wrong := _never(condition) or _out_of_range(condition):
@@ -314,7 +328,9 @@ def _out_of_range(condition: Condition) -> str | None:
 
 def _members(value: Any, path: Path, source: TomlSource) -> tuple[Scalar, ...]:
     if not isinstance(value, list) or not value:
-        raise _error(source, path, f"one_of and none_of need a list with something in it, got {value!r}")
+        raise _error(
+            source, path, f"one_of and none_of need a list with something in it, got {written(value)}"
+        )
     return tuple(_scalar(one, path, source) for one in value)
 
 
@@ -323,23 +339,25 @@ def _threshold(value: Any, path: Path, source: TomlSource) -> Threshold:
         return Threshold(default=_scalar(value, path, source))
     if set(value) != _THRESHOLD_KEYS or not isinstance(value["values"], dict):
         wanted = ", ".join(sorted(_THRESHOLD_KEYS))
-        raise _error(source, path, f"thresholds by group must have {wanted}, got {sorted(value)}")
+        raise _error(source, path, f"thresholds by group must have {wanted}, got {written(sorted(value))}")
     if not isinstance(value["by"], str):
-        raise _error(source, path, f"by must be the name of a column, got {value['by']!r}")
+        raise _error(source, path, f"by must be the name of a column, got {written(value['by'])}")
     groups = tuple((name, _scalar(one, path, source)) for name, one in value["values"].items())
     return Threshold(default=_scalar(value["default"], path, source), by=value["by"], values=groups)
 
 
 def _scalar(value: Any, path: Path, source: TomlSource) -> Scalar:
     if type(value) not in _KINDS or value != value:  # noqa: PLR0124 - NaN, with which nothing compares
-        raise _error(source, path, f"a value to compare with must be text, a number or a time, got {value!r}")
+        raise _error(
+            source, path, f"a value to compare with must be text, a number or a time, got {written(value)}"
+        )
     return cast(Scalar, value)
 
 
 def _decision(value: Any, path: Path, source: TomlSource) -> Decision:
     if value not in get_args(Decision):
         raise _error(
-            source, path, f"{path[-1]} must be one of {', '.join(get_args(Decision))}, got {value!r}"
+            source, path, f"{path[-1]} must be one of {', '.join(get_args(Decision))}, got {written(value)}"
         )
     return cast(Decision, value)
 
@@ -347,7 +365,7 @@ def _decision(value: Any, path: Path, source: TomlSource) -> Decision:
 def _names(document: Mapping[str, Any], key: str, source: TomlSource) -> tuple[str, ...]:
     values = document.get(key, [])
     if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
-        raise _error(source, (key,), f"{key} must be a list of texts, got {values!r}")
+        raise _error(source, (key,), f"{key} must be a list of texts, got {written(values)}")
     return tuple(dict.fromkeys(values))
 
 
@@ -363,7 +381,7 @@ def _allowed(table: Any, source: TomlSource) -> frozenset[str]:
     _require_keys(table, frozenset(ALLOWANCES), ("allow",), source)
     for name, value in table.items():
         if value != ALLOWANCES[name]:
-            message = f"{name} must be the words {ALLOWANCES[name]!r}, got {value!r}"
+            message = f"{name} must be the words {ALLOWANCES[name]!r}, got {written(value)}"
             raise _error(source, ("allow", name), message)
     return frozenset(table)
 
@@ -374,13 +392,13 @@ def _limits(table: Any, source: TomlSource) -> dict[str, float]:
         high, rule = (1 << 50, ">= 0") if name == "min_rows" else (1, "in 0..1")
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value <= high:
-            raise _error(source, ("limits", name), f"{name} must be a number {rule}, got {value!r}")
+            raise _error(source, ("limits", name), f"{name} must be a number {rule}, got {written(value)}")
     return {name: float(value) for name, value in table.items()}
 
 
 def _require_keys(table: Any, known: frozenset[str], path: Path, source: TomlSource) -> None:
     if not isinstance(table, dict):
-        raise _error(source, path, f"{path[-1]} must be a table, got {table!r}")
+        raise _error(source, path, f"{path[-1]} must be a table, got {written(table)}")
     for name in table:
         if name not in known:
             words = f"{name!r} is not one of {', '.join(sorted(known))}{did_you_mean(name, known)}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from operators.schema import REPORT
 from pipeline.gate.conditions import ORDERED
-from pipeline.gate.kinds import CLOSED, RANGES
+from pipeline.gate.kinds import CLOSED, RANGES, kind_of_column
 from pipeline.gate.policy import ALLOWANCES, DECIDED_COLUMNS, LIMITS, POLICY_VERSION, Decision
 
 __all__ = ["policy_schema"]
@@ -54,10 +55,11 @@ def policy_schema() -> _Schema:
                 "rules": {
                     "type": "array",
                     "items": _rule(),
+                    "minItems": 1,
                     "description": "asked in order; the first decides",
                 },
             },
-            required=["version"],
+            required=["version", "rules"],
         ),
         "definitions": _definitions(),
     }
@@ -133,7 +135,32 @@ def _condition() -> _Schema:
         )
         for low, high in sorted(set(RANGES.values()))
     ]
-    return condition | {"minProperties": 2, "maxProperties": 2, "allOf": few_words + ranges}
+    return condition | {"minProperties": 2, "maxProperties": 2, "allOf": few_words + ranges + _by_kind()}
+
+
+def _by_kind() -> list[_Schema]:
+    """Return what each column of a report may be compared with, by its kind; a manifest's may be anything."""
+    taken: dict[str, tuple[str, tuple[str, ...]]] = {
+        "number": ("number", (*ORDERED, *_EQUAL)),
+        "time": ("string", (*ORDERED, *_EQUAL)),
+        "text": ("string", (*_EQUAL, "contains")),
+        "list of text": ("string", ("contains",)),
+    }
+    columns: dict[str, list[str]] = {}
+    for field in REPORT:
+        columns.setdefault(kind_of_column(field.type), []).append(field.name)
+    found = []
+    for kind, names in columns.items():
+        type_, comparisons = taken.get(kind, ("string", ()))
+        allowed = _of({"type": type_}, comparisons)
+        refused = [
+            one
+            for one in (*ORDERED, *_EQUAL, *_MEMBER, "contains")
+            if one not in comparisons and not (one in _MEMBER and _EQUAL[0] in comparisons)
+        ]
+        properties = allowed["properties"] | {one: {"not": {}} for one in refused}
+        found.append(_if_is("column", {"enum": names}, {"properties": properties}))
+    return found
 
 
 def _of(value: _Schema, comparisons: tuple[str, ...]) -> _Schema:

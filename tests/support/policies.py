@@ -33,20 +33,21 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "not TOML": ("version = 1", "version = ", 1, "not readable TOML"),
     "ends early": ("min_rows = 1\n", 'min_rows = """', 20, "not readable TOML"),
     "another version": ("version = 1", "version = 2", 1, "version must be 1, got 2"),
-    "no version": ("version = 1", "", 1, "got None"),
+    "no version": ("version = 1", "", 1, "got nothing"),
     "unknown key": ("[limits]", "[limit]", 19, "'limit'"),
     "unknown key of a rule": ('decision = "hold"', 'decisions = "hold"', 14, "rule 'second': 'decisions'"),
     "unknown default": ("version = 1", 'version = 1\ndefault = "pass"', 2, "default must be .* got 'pass'"),
     "columns of numbers": ('"channel",', "7,", 2, r"columns must be a list of texts, got \[7\]"),
     "columns of the lists' own": ('"channel",', '"reason",', 2, "columns must not .* got 'reason'"),
+    "no rules": ("min_rows = 1", "min_rows = 1 # the rules are cut off", 1, r"at least one of \[\[rules\]\], got none"),  # noqa: E501
     "rules in no list": ("version = 1", "version = 1\nrules = 5", 2, "rules must be written as .* got 5"),
-    "no name": ('name = "second"', "", 11, "rule number 2: name must be text, got None"),
+    "no name": ('name = "second"', "", 11, "rule number 2: name must be text, got nothing"),
     "a name twice": ('name = "second"', 'name = "first"', 12, "unique, got 'first' again"),
-    "no decision": ('decision = "hold"', "", 11, "rule 'second': decision .* got None"),
+    "no decision": ('decision = "hold"', "", 11, "rule 'second': decision .* got nothing"),
     "unknown decision": ('"publish"', '"release"', 8, "rule 'first': decision .* got 'release'"),
     "no condition": ("{ column", "7 # { column", 9, "rule 'first': when .* got 7"),
     "empty list": ("{ column = \"width\", below = 320 },", "", 15, r"rule 'second': when .* got \[\]"),
-    "no column": ('{ column = "width", below', "{ below", 15, "rule 'second': column .* got None"),
+    "no column": ('{ column = "width", below', "{ below", 15, "rule 'second': column .* got nothing"),
     "unknown comparison": ("below = 320", "under = 320", 15, r"got \['under'\]"),
     "two comparisons": ("below = 320", "below = 320, above = 1", 15, r"got \['below', 'above'\]"),
     "comparison with nothing sensible": ("below = 320", "below = [1]", 15, r"got \[1\]"),
@@ -60,8 +61,8 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "unknown limit": ("min_rows", "min_row", 20, "'min_row'"),
     "share above one": ("min_rows = 1", "max_hold_share = 20", 20, r"max_hold_share .* 0\.\.1, got 20"),
     "limit in words": ("min_rows = 1", 'min_rows = "one"', 20, "min_rows .* got 'one'"),
-    "limit that is true": ("min_rows = 1", "min_rows = true", 20, "min_rows .* got True"),
-    "allowed by a flag": ("[limits]", "[allow]\nuntrained = true\n[limits]", 20, "untrained .* got True"),
+    "limit that is true": ("min_rows = 1", "min_rows = true", 20, "min_rows .* got true"),
+    "allowed by a flag": ("[limits]", "[allow]\nuntrained = true\n[limits]", 20, "untrained .* got true"),
     "allowed in other words": ("[limits]", '[allow]\nunscored = "yes"\n[limits]', 20, ALLOWANCES["unscored"]),
     "unknown allowance": ("[limits]", "[allow]\nall = true\n[limits]", 20, "'all'"),
     "unknown error code": ('"width", below = 320', '"error_code", one_of = ["not_a_vidoe"]', 15, "did you mean 'not_a_video'.* fetch_not_found"),  # noqa: E501
@@ -86,4 +87,4 @@ def changed(old: str, new: str) -> str:
 def wrong(case: str) -> str:
     """The policy with what is wrong in it."""
     text = changed(*WRONG[case][:2])
-    return text.split("[[rules]]")[0] if case == "rules in no list" else text
+    return text.split("[[rules]]")[0] if case in {"rules in no list", "no rules"} else text

@@ -20,12 +20,12 @@ MISFITS = {
     "number and text": ("below = 320", 'below = "320"', 15, "width is number .* '320'"),
     "text and number": ('"width", below', '"channel", is', 15, "channel is text .* 320"),
     "order of text": ('"width", below', '"channel", below', 15, "channel is text"),
-    "number and truth": ("below = 320", "is = true", 15, "width is number .* True"),
+    "number and truth": ("below = 320", "is = true", 15, "width is number .* with true"),
     "list and text": ('"width", below = 320', '"warnings", is = "a"', 15, "list of text .* 'a'"),
     "contents of a number": ("below = 320", 'contains = "3"', 15, "width is number"),
-    "time without a zone": ('"width", below = 320', '"at", below = 2026-01-01T00:00:00', 15, "at is time"),
-    "day for a moment": ('"width", below = 320', '"at", below = 2026-01-01', 15, "at is time"),
-    "moment for a day": ('"width", below = 320', '"day", below = 2026-01-01T00:00:00Z', 15, "day is time"),
+    "time without a zone": ('"width", below = 320', '"at", below = 2026-01-01T00:00:00', 15, "with 2026-01-01T00:00:00: write a moment with a zone, as in .*Z"),  # noqa: E501
+    "day for a moment": ('"width", below = 320', '"at", below = 2026-01-01', 15, "at is time and cannot be compared with 2026-01-01: write a moment with a zone, as in .*Z"),  # noqa: E501
+    "moment for a day": ('"width", below = 320', '"day", below = 2026-01-01T00:00:00Z', 15, "day is time .*: write a day, as in 2026-11-22"),  # noqa: E501
     "number and text of a CSV": ('"width", below', '"channel", is', 15, "of numbers where all its cells"),
     "near miss": ('"width", below', '"widht", below', 15, r"did you mean 'width'\?"),
     "group that is no number": (LIMIT, BY.format("width", "film"), 15, "width is number: .* got 'film'"),

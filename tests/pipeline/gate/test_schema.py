@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
+import pyarrow as pa
 import pytest
 from cli import call
 from policies import GOOD, WRONG, wrong
@@ -18,10 +19,10 @@ from policies import GOOD, WRONG, wrong
 from operators.schema import REPORT
 from operators.stage import FAILED, SCORED
 from pipeline.gate.kinds import CLOSED
-from pipeline.gate.policy import parse_policy
+from pipeline.gate.policy import parse_policy, require_fit
 from pipeline.gate.schema import policy_schema
 from pipeline.runs.report import PENDING
-from securevqa_core.errors import ERROR_CODES
+from securevqa_core.errors import ERROR_CODES, ConfigurationError
 from securevqa_core.randomness import Randomness
 from securevqa_core.scoring import Verdict
 from securevqa_core.weights import Status
@@ -92,6 +93,34 @@ def test_what_the_gate_reads_is_taken(when: str) -> None:
 @pytest.mark.parametrize("case", sorted(WRONG.keys() - UNSEEN))
 def test_what_the_gate_refuses_to_read_is_refused(case: str) -> None:
     assert complaints(wrong(case))
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        '{ column = "score", below = "4" }',
+        '{ column = "score", below = { default = 1, by = "a", values = { b = "4" } } }',
+        '{ column = "width", one_of = ["4"] }',
+        '{ column = "width", contains = "4" }',
+        '{ column = "codec", above = "a" }',
+        '{ column = "codec", is = 264 }',
+        '{ column = "codec", none_of = [264] }',
+        '{ column = "decode_warnings", is = "x" }',
+        '{ column = "decode_warnings", one_of = ["x"] }',
+        '{ column = "clip_scores", below = 4 }',
+        '{ column = "clip_scores", contains = "4" }',
+        '{ column = "scored_at", below = 4 }',
+        '{ column = "scored_at", contains = "4" }',
+    ],
+)
+def test_what_does_not_fit_a_column_of_every_report_is_refused(when: str) -> None:
+    text = GOOD.replace('{ column = "width", at_least = 320 }', when)
+    policy = parse_policy(text.encode(), name="p.toml")
+    with pytest.raises(ConfigurationError, match="rule 'first'"):
+        require_fit(
+            policy, pa.schema([*REPORT, pa.field("channel", pa.string()), pa.field("a", pa.string())])
+        )
+    assert complaints(text)
 
 
 def test_what_the_schema_cannot_see_is_told_of() -> None:
