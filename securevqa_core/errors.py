@@ -78,7 +78,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "fetch_failed": _code("fetch", "the store failed in another way", retryable=True),
     "scratch_full": _code("fetch", "the scratch disk is full", retryable=True),
     "empty_file": _code("decode", "the object has no bytes"),
-    "not_a_video": _code("decode", "no allowed container recognises the bytes"),
+    "not_a_video": _code("decode", "no allowed container recognises the bytes, or an MP4 has lost its index"),
     "container_not_allowed": _code("decode", "the container is recognised but not on the allow-list"),
     "codec_not_allowed": _code("decode", "the video codec is not on the allow-list"),
     "no_video_stream": _code("decode", "the file holds no video stream (audio only, for example)"),

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Box", "boxes", "child", "content"]
+__all__ = ["Box", "boxes", "child", "content", "lacks_index"]
 
 _HEAD_BYTES = 16  # of a box at most: size, kind and a size of 64 bits
 _MAX_BOXES = 100_000  # side by side; a fragment every tenth of a second makes as many in under an hour
 _MAX_CONTENT_BYTES = 1 << 20  # of a box that is read whole
+_ENDLESS = 1 << 62
+_FIRST = frozenset({b"ftyp", b"wide", b"mdat"})  # kinds that a file of which the index comes last begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class Box:
 def boxes(descriptor: int, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two places; one that claims to go on after `end` ends there."""
     for _ in range(_MAX_BOXES):
-        head = os.pread(descriptor, _HEAD_BYTES, start)[: max(end - start, 0)]
+        if start >= end:  # which may be further than any file goes
+            return
+        head = os.pread(descriptor, _HEAD_BYTES, start)[: end - start]
         if len(head) < 8:
             return
         size, head_bytes = int.from_bytes(head[:4]), 8
@@ -52,3 +56,13 @@ def child(descriptor: int, parent: Box | None, *path: bytes) -> Box | None:
 def content(descriptor: int, box: Box) -> bytes:
     """Return what a box holds, as far as there is any use in reading it."""
     return os.pread(descriptor, min(box.end - box.start, _MAX_CONTENT_BYTES), box.start)
+
+
+def lacks_index(descriptor: int) -> bool:
+    """Tell whether a file is an MP4 or MOV whose index, `moov`, is not there or is cut off."""
+    size_bytes = os.fstat(descriptor).st_size
+    found = {box.kind: box for box in boxes(descriptor, 0, _ENDLESS)}  # to see what claims more than there is
+    if next(iter(found), None) not in _FIRST or b"meta" in found:  # the index of still pictures
+        return False
+    index = found.get(b"moov")
+    return index is None or index.end > size_bytes

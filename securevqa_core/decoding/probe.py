@@ -15,6 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.allowlist import CODECS, open_options
+from securevqa_core.decoding.boxes import lacks_index
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, VideoInfo
 
@@ -123,6 +124,10 @@ def open_container(descriptor: int, *, is_patient: bool = False) -> InputContain
         ) from error
     except (av.error.FFmpegError, ValueError) as error:
         message = f"no allowed container recognises the bytes: {reason_of(error)}"
+        if lacks_index(descriptor):
+            message = (
+                "an MP4 or MOV of which the end with the index (moov) is missing: most likely half an upload"
+            )
         raise DecodeError("not_a_video", message) from error
     except OSError as error:
         raise DecodeError("decode_failed", f"the file cannot be opened: {reason_of(error)}") from error

@@ -39,7 +39,7 @@ def _warnings(path: Path, request: DecodeRequest) -> str:
     [
         ("empty.mp4", "not_a_video", "no allowed container recognises the bytes"),
         ("text.mp4", "not_a_video|container_not_allowed", "container"),
-        ("truncated.mp4", "not_a_video", "no allowed container recognises the bytes"),
+        ("truncated.mp4", "not_a_video", "the end with the index (moov) is missing"),
         ("audio_only.mp4", "no_video_stream", "no video stream among audio"),
     ],
 )
@@ -51,11 +51,34 @@ def test_hostile_files_get_their_code(
     assert message in str(error)
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("format_name", ["mp4", "mov"])
+def test_an_index_that_was_not_uploaded_is_said_to_be_missing(
+    videos: dict[str, Path], make_request: RequestMaker, tmp_path: Path, kept: float, format_name: str
+) -> None:
+    whole, part = tmp_path / f"whole.{format_name}", tmp_path / f"part.{format_name}"
+    media.run_ffmpeg("-i", str(videos["bikes_h264.mp4"]), "-c", "copy", str(whole))
+    content = whole.read_bytes()
+    part.write_bytes(content[: int(kept * len(content))])
+    error = _refusal(part, make_request())
+    assert error.code == "not_a_video"
+    assert "index (moov) is missing: most likely half an upload" in str(error)
+
+
+def test_a_box_that_claims_more_than_any_file_holds_is_no_defect_of_ours(
+    make_request: RequestMaker, tmp_path: Path
+) -> None:
+    path = tmp_path / "endless.mp4"
+    path.write_bytes(struct.pack(">I8sII4sQ", 16, b"ftypisom", 0, 1, b"mdat", 2**64 - 1) + bytes(100))
+    assert "index (moov) is missing" in str(_refusal(path, make_request()))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_not_a_video(make_request: RequestMaker, tmp_path: Path, seed: int) -> None:
     noise = tmp_path / "noise.mp4"
     noise.write_bytes(np.random.default_rng(seed).bytes(100_000))
-    assert _refusal(noise, make_request()).code == "not_a_video"
+    error = _refusal(noise, make_request())
+    assert (error.code, "index" in str(error)) == ("not_a_video", False)
 
 
 def test_a_folder_or_a_missing_file_is_said_so(make_request: RequestMaker, tmp_path: Path) -> None:
