@@ -31,6 +31,7 @@ _CODES: dict[storage.FailureKind, str] = {
     "denied": "fetch_denied",
     "unreachable": "fetch_unreachable",
     "redirect_refused": "fetch_redirect_refused",
+    "not_a_file": "fetch_not_found",
     "failed": "fetch_failed",
 }
 

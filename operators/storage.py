@@ -295,11 +295,11 @@ def _require_regular(status: os.stat_result) -> os.stat_result:
         return status
     kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-    raise StorageError("failed", f"it is {kind}, not a regular file")
+    raise StorageError("not_a_file", f"it is {kind}, not a regular file")
 
 
 def _bucket_and_key(path: str) -> dict[str, str]:
     bucket, _, key = path.partition("/")
     if not bucket or not key:
-        raise StorageError("failed", "it is a directory (a whole bucket), not an object")
+        raise StorageError("not_a_file", "it is a directory (a whole bucket), not an object")
     return {"Bucket": bucket, "Key": key}

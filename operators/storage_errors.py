@@ -10,7 +10,7 @@ from typing import Literal
 
 __all__ = ["FailureKind", "StorageError", "storage_error", "translated"]
 
-FailureKind = Literal["not_found", "denied", "unreachable", "redirect_refused", "failed"]
+FailureKind = Literal["not_found", "denied", "unreachable", "redirect_refused", "not_a_file", "failed"]
 
 _NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _TRANSIENT_ERRNOS = frozenset({errno.EREMOTEIO, errno.EBUSY, errno.EIO, errno.ESTALE, errno.EAGAIN})
@@ -81,5 +81,7 @@ def storage_error(error: Exception) -> StorageError:
         return StorageError("not_found", reason)
     if names & _UNREACHABLE_NAMES or status in {408, 504}:
         return StorageError("unreachable", reason, transient=True)
+    if number == errno.EISDIR:
+        return StorageError("not_a_file", reason)
     transient = status == 429 or (isinstance(status, int) and status >= 500) or number in _TRANSIENT_ERRNOS
     return StorageError("failed", reason, transient=transient)

@@ -64,7 +64,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     ),
     "row_repeated": _code("manifest", "the manifest's row is of the same video as an earlier one"),
     "scheme_not_allowed": _code("manifest", "the URI's scheme is not one of --allow-scheme"),
-    "fetch_not_found": _code("fetch", "no object at the URI"),
+    "fetch_not_found": _code("fetch", "no object at the URI, or a folder or FIFO in its place"),
     "fetch_denied": _code("fetch", "the store refused the credentials or the access", retryable=True),
     "fetch_unreachable": _code(
         "fetch", "the store could not be reached or did not answer in time", retryable=True

@@ -404,7 +404,7 @@ def _opened(video: str | os.PathLike[str]) -> Iterator[int]:
         raise FetchError(code, f"{path!r} cannot be opened: {reason}") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FetchError("fetch_failed", f"{path!r} is not a regular file")
+            raise FetchError("fetch_not_found", f"{path!r} is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

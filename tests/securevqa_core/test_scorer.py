@@ -216,7 +216,14 @@ def test_what_cannot_be_scored_says_why_and_stops_nobody(
     scores = list(scorer.score_many(given))
     assert [one.name for one in scores] == [str(path) for path in given]
     codes = [None if one.failure is None else one.failure.code for one in scores]
-    assert codes == ["fetch_not_found", "empty_file", "fetch_failed", "not_a_video", "no_video_stream", None]
+    assert codes == [
+        "fetch_not_found",
+        "empty_file",
+        "fetch_not_found",
+        "not_a_video",
+        "no_video_stream",
+        None,
+    ]
     assert str(tmp_path / "absent.mp4") in str(scores[0].failure)
     of_uri = scorer.score("https://host/a.mp4").failure
     assert of_uri is not None
