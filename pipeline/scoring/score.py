@@ -269,12 +269,17 @@ def _shared(job: Job) -> Row:
 
 
 def _require_apart(config: ScoreConfig) -> None:
-    """Refuse an output that is the state too, or that a listing of the manifest would take for videos."""
+    """Refuse a state that is an output too, and what a listing of the manifest would take for videos."""
     incremental = config.backlog.incremental
     if incremental is not None and _is_same(config.output, incremental):
         raise ConfigurationError(
             "incremental must be another folder than output, which keeps its own rows without it, "
             f"got {redact(incremental)!r} for both"
+        )
+    if incremental is not None and RunDirectory(incremental).read_run() is not None:
+        raise ConfigurationError(
+            "incremental must be a folder of its own that nights share, not the output of a run (--since-run "
+            f"takes its rows), got {redact(incremental)!r}, which holds run.json"
         )
     for location in (config.manifest, *config.more_videos):
         if not suffix_of(location) and not is_video(location):

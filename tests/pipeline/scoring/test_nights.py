@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cli import call, finish, read_json, read_report, securevqa, start, wait_until
 from processes import descendants, title
+from runs import make_run
 from s3server import S3Server
 
 from pipeline.runs.lock import locked
@@ -153,3 +154,15 @@ def test_a_wrong_call_exits_2_and_names_the_value(
     assert call("score", str(tmp_path / "videos"), *where, *given) == 2
     assert named in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_output_of_a_run_is_no_state_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.mp4").touch()
+    make_run(str(tmp_path / "night"), [{"video_id": "a", "score": 50.0}])
+    before = sorted(tmp_path.rglob("*"))
+    where = ("--output", str(tmp_path / "run"), "--incremental", str(tmp_path / "night"), "--seed", "0")
+    assert call("score", str(tmp_path / "a.mp4"), *where) == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "incremental must be a folder of its own" in said
+    assert "holds run.json" in said
+    assert sorted(tmp_path.rglob("*")) == before
