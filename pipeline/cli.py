@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import signal
 import sys
 from types import FrameType
@@ -259,8 +260,21 @@ def _interrupt(_number: int, _frame: FrameType | None) -> Any:
     raise KeyboardInterrupt
 
 
+def _require_descriptors() -> None:
+    """Open what was closed of 0, 1 and 2, else a file or a pipe gets the number and is taken for it.
+
+    Python has no stream for what was closed, and what is written has to go somewhere.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)  # as those are that were not closed
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as there is one
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def main() -> None:
     """Run the command line; exit with 0: done, 1: the run failed, 2: the call was wrong, 130: interrupted."""
+    _require_descriptors()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()

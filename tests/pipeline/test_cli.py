@@ -228,3 +228,23 @@ def test_models_lists_all_and_what_ships(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_root_lists_its_commands() -> None:
     group = get_command(cli.app)
     assert list(group.commands) == [one.name for one in cli.COMMANDS]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_closed_descriptors_cost_no_video(output: bool, videos: dict[str, Path], tmp_path: Path) -> None:
+    """Pipes to the decoding process got their numbers, and every video was said to be damaged."""
+    report = ["--output", str(tmp_path / "run")] if output else []
+    command = [sys.executable, "-m", "securevqa", "score", str(videos["bikes_h264.mp4"]), "--seed", "1"]
+    closed = "<&- >&- 2>&-" if output else "2>&-"
+    done = subprocess.run(
+        f"{shlex.join([*command, '--draws', '1', '--json', *report])} {closed}",
+        shell=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    if output:
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["counts"]["status"] == {"scored": 1}
+    else:
+        assert json.loads(done.stdout)["status"] == "scored"
