@@ -248,3 +248,31 @@ def test_closed_descriptors_cost_no_video(output: bool, videos: dict[str, Path],
         assert json.loads((tmp_path / "run" / "run.json").read_text())["counts"]["status"] == {"scored": 1}
     else:
         assert json.loads(done.stdout)["status"] == "scored"
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                sum(range(1000))
+            except BaseException:  # as callbacks of the import system lose it
+                print("lost", file=sys.stderr)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["securevqa", "score", "--help"]
+from securevqa.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["pipeline", "pipeline.cli", "typer", "rich.console"])
+def test_an_interruption_while_python_imports_is_one_line(name: str) -> None:
+    program = INTERRUPTED.format(name=name)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
