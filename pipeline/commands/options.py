@@ -208,7 +208,7 @@ class ScoreOptions:
 
     def of_runs(self) -> tuple[str, ...]:
         """Return the options that only a run with an output looks at."""
-        return ("address", "retry_failed", "strict")
+        return ("address", "retry_failed")
 
     def key(self) -> Key:
         """Return the key that was given, or an ephemeral one, and say so.

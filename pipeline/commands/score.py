@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import shlex
+import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from pipeline.commands.terminal import console, events, resumable, say
 from securevqa_core.errors import may_pass
 
 if TYPE_CHECKING:
+    from pipeline.manifests.given import Given
     from pipeline.scoring.config import ScoreConfig
     from pipeline.scoring.score import Outcome
     from securevqa_core.decoding.sandbox import DecodeSandbox
@@ -55,19 +58,25 @@ def score_command(
     """Score videos: printed, or with --output a report, one row each, whatever is in the files."""
 
     def config() -> ScoreConfig:
+        from securevqa_core.randomness import Key  # noqa: PLC0415 - no command's help needs it
+
         of_all = options.config(
             manifest=videos[0],
             output=output or "",
-            key=options.key(),
+            key=Key.ephemeral(),  # until all else is known to be right
             model=options.model,
             checkpoint=options.checkpoint,
         )
-        return dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
+        of_all = dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
+        return dataclasses.replace(of_all, key=options.key())
 
     if output is None:
         options.require_no_run()
-        with resumable("interrupted"), events.doing("loading the model"), _started_sandbox() as sandbox:
-            _print_scores(config(), sandbox, as_json=json)
+        with resumable("interrupted"):
+            with events.doing("looking for videos", is_logged=False):
+                given = _given(videos, options)
+            with events.doing("loading the model"), _started_sandbox() as sandbox:
+                _print_scores(given, config(), sandbox, as_json=json)
         return
     with resumable():
         with events.doing("loading"):
@@ -91,58 +100,81 @@ def _started_sandbox() -> DecodeSandbox:
     return sandbox
 
 
-def _print_scores(config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool) -> None:
+def _given(videos: list[str], options: NightlyOptions) -> Given:
+    """Return the videos before the seconds of imports that a model takes; say what is none."""
+    from pipeline.manifests.given import given_rows  # noqa: PLC0415 - no command's help needs it
+    from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
+    from pipeline.scoring.shown import say_left_out  # noqa: PLC0415
+
+    schemes = frozenset(options.allow_scheme or DEFAULT_ALLOW_SCHEMES)
+    given = given_rows(videos, uri_column=options.uri_column, allow_schemes=schemes, is_strict=options.strict)
+    say_left_out(given.others, events)
+    return given
+
+
+def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, as_json: bool) -> None:
     """Score in this process, and print each video as it is finished."""
     # Seconds of imports, and none of Ray.
     from operators.schema import REPORT  # noqa: PLC0415
-    from pipeline.manifests.given import given_videos  # noqa: PLC0415
     from pipeline.scoring.here import outcome_rows  # noqa: PLC0415
+    from pipeline.scoring.refused import failed_row  # noqa: PLC0415
+    from pipeline.scoring.shown import GaugeHere, shown_progress  # noqa: PLC0415
 
-    rows = given_videos(
-        [config.manifest, *config.more_videos],
-        uri_column=config.uri_column,
-        allow_schemes=config.allow_schemes,
-    )
     checkpoint = config.load_checkpoint()
     config = config.settled(checkpoint)
+    provenance = config.provenance(checkpoint)
     if checkpoint.status == "untrained":
         events.note("checkpoint_status = untrained: these scores mean nothing")
+    names = _names([row["uri"] for row in given.rows])
     scored = outcome_rows(
-        rows,
+        [row for place, row in enumerate(given.rows) if place not in given.refused],
         config,
         checkpoint=checkpoint,
         sandbox=sandbox,
-        begin=lambda row: events.update(f"scoring {_name(row)}"),
+        begin=lambda row: events.update(f"scoring {names[row['uri']]}"),
     )
-    for row in scored:
-        if as_json:
-            say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
-        else:
-            _print_score(row)
+    gauge, total = GaugeHere(total=len(given.rows), is_told=False), len(given.rows)
+    progress: AbstractContextManager[None] = nullcontext()
+    if not events.is_shown_live:  # where `begin` says it
+        progress = shown_progress(gauge, run_id=uuid.uuid4().hex[:12], total=total, events=events)
+    with progress:
+        for place, asked in enumerate(given.rows):
+            refusal = given.refused.get(place)
+            row = next(scored) if refusal is None else failed_row(asked, refusal, provenance)
+            gauge.rows.append(row)
+            if as_json:
+                say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
+            else:
+                _print_score(row, names[row["uri"]] or f"row {place + 1}")
+    for _ in scored:  # ends the decoding process
+        pass
 
 
-def _print_score(row: dict[str, Any]) -> None:
+def _print_score(row: dict[str, Any], name: str) -> None:
     if row.get("score") is None:
-        say(f"{_name(row)}: not scored, {row['error_code']}: {row['error_message']}")
+        say(f"{name}: not scored, {row['error_code']}: {row['error_message']}")
     else:
         spread_of = (
             ""
             if row["score_sd"] is None
             else f" sd {row['score_sd']:.1f}, at least {row['score_lower']:.1f},"
         )
-        say(f"{_name(row)}: {row['score']:.1f} of 100,{spread_of} {row['verdict']}")
+        untrained = " untrained," if row["checkpoint_status"] == "untrained" else ""
+        say(f"{name}: {row['score']:.1f} of 100,{spread_of}{untrained} {row['verdict']}")
     for line in (*(row.get("decode_warnings") or ()), *(row.get("suspicion_reasons") or ())):
         say(f"  {line}")
 
 
+def _names(uris: list[str]) -> dict[str, str]:
+    """Return what each video is called among the others."""
+    from pipeline.tables import file_names  # noqa: PLC0415 - imported by now
+
+    distinct = list(dict.fromkeys(uris))
+    return dict(zip(distinct, file_names(distinct), strict=True))
+
+
 def _iso(moment: Any) -> str:
     return str(moment.isoformat())
-
-
-def _name(row: dict[str, Any]) -> str:
-    from operators.storage import redact  # noqa: PLC0415 - imported by now
-
-    return redact(row["uri"]).rpartition("/")[2] or redact(row["uri"])
 
 
 def show_outcome(outcome: Outcome) -> None:

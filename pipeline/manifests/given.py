@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, groupby
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from operators.schema import ROW_KEY, texts
 from operators.storage import local_path, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_rows
-from pipeline.manifests.rows import Manifest, distinct_ids, named_uri, require_all, video_id_of
+from pipeline.manifests.rows import Manifest, Refusal, distinct_ids, named_uri, require_all, video_id_of
 from securevqa_core.errors import ManifestError
 
-__all__ = ["given_videos", "is_video", "read_given", "read_given_rows"]
+__all__ = ["Given", "given_rows", "given_videos", "is_video", "read_given_rows"]
 
 _NAME_OF_A_FILE = re.compile(r"[^/*?\[\]]+\.[A-Za-z0-9]{1,5}$")
 
@@ -33,41 +34,50 @@ def is_video(location: str) -> bool:
     return _NAME_OF_A_FILE.search(location.partition("?")[0]) is not None
 
 
-def given_videos(
-    locations: Sequence[str], *, uri_column: str, allow_schemes: Collection[str]
-) -> list[dict[str, str]]:
-    """Return `row_key`, `video_id` and `uri` of every video of `read_given`; the key is the identifier.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Every video there is, those that are refused too."""
+
+    rows: list[dict[str, str]]  # row_key, video_id and uri; the key is the identifier
+    refused: dict[int, Refusal]  # by the row's index
+    others: list[str]  # files that a directory holds besides its videos
+
+
+def given_rows(
+    locations: Sequence[str], *, uri_column: str, allow_schemes: Collection[str], is_strict: bool = False
+) -> Given:
+    """Return every row of `read_given_rows`.
+
+    Args:
+        locations: as there, like `uri_column` and `allow_schemes`.
+        is_strict: refuse all for a row that breaks a rule.
 
     Raises:
-        ManifestError: as `read_given`.
+        ManifestError: as `read_given_rows`, or a row breaks a rule and `is_strict`.
     """
     if all(map(is_video, locations)):  # without Arrow, whose first array takes half a second
-        uris = [named_uri(location, allow_schemes=allow_schemes) for location in locations]
-        rows = [(video_id_of(uri), uri) for uri in uris]
-        _require_once(rows)
-    else:
-        table = read_given(locations, uri_column=uri_column, allow_schemes=allow_schemes)
-        rows = list(zip(texts(table, "video_id"), texts(table, "uri"), strict=True))
-    return [{ROW_KEY: video_id, "video_id": video_id, "uri": uri} for video_id, uri in rows]
+        rows = given_videos(locations, allow_schemes=allow_schemes)
+        return Given(rows=rows, refused={}, others=[])
+    given = read_given_rows(locations, uri_column=uri_column, allow_schemes=allow_schemes)
+    if is_strict:
+        require_all(given, ", ".join(map(redact, locations)))
+    ids, uris = texts(given.table, "video_id"), texts(given.table, "uri")
+    rows = [
+        {ROW_KEY: video_id, "video_id": video_id, "uri": uri} for video_id, uri in zip(ids, uris, strict=True)
+    ]
+    return Given(rows=rows, refused=given.refused, others=given.others)
 
 
-def read_given(
-    locations: Sequence[str],
-    *,
-    uri_column: str,
-    allow_schemes: Collection[str],
-    reserved_columns: Collection[str] = frozenset(),
-) -> pa.Table:
-    """Read the manifests, and name the videos, in their order; other arguments are `read_manifest`'s.
+def given_videos(locations: Sequence[str], *, allow_schemes: Collection[str]) -> list[dict[str, str]]:
+    """Return `row_key`, `video_id` and `uri` of videos that are named; the key is the identifier.
 
     Raises:
-        ManifestError: as `read_given_rows`, or a row breaks a rule.
+        ManifestError: a scheme is not allowed, or a video is named twice.
     """
-    given = read_given_rows(
-        locations, uri_column=uri_column, allow_schemes=allow_schemes, reserved_columns=reserved_columns
-    )
-    require_all(given, ", ".join(map(redact, locations)))
-    return given.table
+    uris = [named_uri(location, allow_schemes=allow_schemes) for location in locations]
+    rows = [(video_id_of(uri), uri) for uri in uris]
+    _require_once(rows)
+    return [{ROW_KEY: video_id, "video_id": video_id, "uri": uri} for video_id, uri in rows]
 
 
 def read_given_rows(
@@ -86,7 +96,7 @@ def read_given_rows(
     parts = []
     for are_videos, group in groupby(locations, key=is_video):
         if are_videos:
-            rows = given_videos(list(group), uri_column=uri_column, allow_schemes=allow_schemes)
+            rows = given_videos(list(group), allow_schemes=allow_schemes)
             table = pa.Table.from_pylist(rows).select(["video_id", "uri"])
             parts.append(Manifest(table=table, refused={}, others=[]))
             continue

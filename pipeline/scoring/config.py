@@ -64,6 +64,8 @@ class ScoreConfig:
     gpus_per_actor: float = 0.5  # two actors share a GPU
 
     def __post_init__(self) -> None:
+        if self.model is not None:
+            zoo.spec(self.model)
         if self.num_draws is not None:
             most = MAX_DRAWS if self.notice is None else MAX_DRAWS // 2
             require_range("draws", self.num_draws, low=1, high=most)
@@ -111,10 +113,7 @@ class ScoreConfig:
 
         Raises:
             CheckpointError: the file is missing, damaged or of another architecture than asked for.
-            ConfigurationError: no such model.
         """
-        if self.model is not None:
-            zoo.spec(self.model)
         if self.checkpoint is None:
             return weights.default(self.model or zoo.DEFAULT_MODEL)
         return read_checkpoint(self.checkpoint, architecture=self.model)

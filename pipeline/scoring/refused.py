@@ -12,16 +12,12 @@ import pyarrow as pa
 
 from operators.schema import ROW_KEY, Row, texts
 from operators.stage import FAILED
-from pipeline.events import Events
 from pipeline.manifests.rows import Refusal
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import file_names
 from securevqa_core.errors import ERROR_CODES
 
-__all__ = ["keyed_rows", "say_left_out"]
-
-MOST_NAMED = 5
+__all__ = ["failed_row", "keyed_rows"]
 
 
 def keyed_rows(
@@ -51,7 +47,7 @@ def keyed_rows(
                 of_rows.append(next(keys))
                 continue
             of_rows.append(_key(row, refused[index], provenance))
-            failed[of_rows[-1]] = row | _failure(refused[index]) | provenance
+            failed[of_rows[-1]] = failed_row(row, refused[index], provenance)
         _commit(state, failed)
         start += piece.num_rows
         yield piece.add_column(0, ROW_KEY, pa.array(of_rows, pa.string()))
@@ -65,12 +61,9 @@ def _accepted(pieces: Iterable[pa.Table], refused: Mapping[int, Refusal]) -> Ite
         start += piece.num_rows
 
 
-def say_left_out(others: list[str], events: Events) -> None:
-    """Say which files of a folder are no videos."""
-    if others:
-        names = ", ".join(file_names(others[:MOST_NAMED]))
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        events.note(f"no videos, so left out: {names}{more}")
+def failed_row(row: Row, refusal: Refusal, provenance: Row) -> Row:
+    """Return a row that is refused as a report has it."""
+    return row | _failure(refusal) | provenance
 
 
 def _key(row: Row, refusal: Refusal, provenance: Row) -> str:

@@ -41,8 +41,8 @@ from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import outcome_rows, runs_here
 from pipeline.scoring.one_key import require_one_key
-from pipeline.scoring.refused import keyed_rows, say_left_out
-from pipeline.scoring.shown import GaugeHere, shown_progress
+from pipeline.scoring.refused import keyed_rows
+from pipeline.scoring.shown import GaugeHere, say_left_out, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from pipeline.tables import plain, require_parquet
 from securevqa_core import weights, zoo

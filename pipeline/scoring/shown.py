@@ -15,9 +15,10 @@ from operators.stage import FAILED
 from pipeline.events import LOG_SECONDS, Events
 from pipeline.tables import file_names
 
-__all__ = ["Gauge", "GaugeHere", "Reading", "log_line", "shown_progress", "tell_finished"]
+__all__ = ["Gauge", "GaugeHere", "Reading", "log_line", "say_left_out", "shown_progress", "tell_finished"]
 
 LOOK_SECONDS = 0.5
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class GaugeHere:
     """Knows how far scoring in this process is."""
 
     total: int
+    is_told: bool = True  # or else a video that is finished is told of elsewhere
     rows: list[Row] = field(default_factory=list)  # finished
     _num_told: int = 0
     _started: float = field(default_factory=time.monotonic)
@@ -59,7 +61,9 @@ class GaugeHere:
         )
 
     def finished(self) -> list[Row]:
-        """Return the videos finished since the last time."""
+        """Return the videos finished since the last time, none where they are told of elsewhere."""
+        if not self.is_told:
+            return []
         rows = self.rows[self._num_told :]
         self._num_told += len(rows)
         return rows
@@ -107,6 +111,14 @@ def tell_finished(rows: Iterable[Row], events: Events) -> None:
             events.note(f"failed: {name}, {row['error_code']}")
         else:
             events.detail(f"{name}: {row['score']:.1f}, {row['verdict']}")
+
+
+def say_left_out(others: list[str], events: Events) -> None:
+    """Say which files of a folder are no videos."""
+    if others:
+        names = ", ".join(file_names(others[:MOST_NAMED]))
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        events.note(f"no videos, so left out: {names}{more}")
 
 
 def log_line(now: Reading, *, run_id: str) -> str:

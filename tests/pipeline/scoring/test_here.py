@@ -18,8 +18,8 @@ from processes import descendants
 
 from operators.decode import FetchLimits
 from operators.schema import REPORT
-from pipeline.manifests.given import given_videos, is_video, read_given
-from pipeline.scoring import here
+from pipeline.manifests.given import given_rows, given_videos, is_video, read_given_rows
+from pipeline.scoring import here, shown
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core import zoo
 from securevqa_core.embeddings import EmbeddingConfig
@@ -274,16 +274,112 @@ def test_videos_and_manifests_together_are_one_list(videos: dict[str, Path], tmp
     first, second, third = (str(videos[name]) for name in list(videos)[:3])
     listed = tmp_path / "list.csv"
     listed.write_text(f"uri,channel\n{second},film\n")
-    table = read_given([first, str(listed), third], uri_column="uri", allow_schemes=SCHEMES)
+    table = read_given_rows([first, str(listed), third], uri_column="uri", allow_schemes=SCHEMES).table
     assert table["uri"].to_pylist() == [first, second, third]
     assert table["channel"].to_pylist() == [None, "film", None]
-    assert (
-        table["video_id"].to_pylist()[0]
-        == given_videos([first], uri_column="uri", allow_schemes=SCHEMES)[0]["video_id"]
-    )
+    assert table["video_id"].to_pylist()[0] == given_videos([first], allow_schemes=SCHEMES)[0]["video_id"]
+    twice = [first, str(listed), second]
+    given = given_rows(twice, uri_column="uri", allow_schemes=SCHEMES)
+    assert [row["uri"] for row in given.rows] == [first, second, second]
+    assert {place: one.code for place, one in given.refused.items()} == {2: "row_repeated"}
     with pytest.raises(ManifestError, match="is that of row 2"):
-        read_given([first, str(listed), second], uri_column="uri", allow_schemes=SCHEMES)
+        given_rows(twice, uri_column="uri", allow_schemes=SCHEMES, is_strict=True)
     with pytest.raises(ManifestError, match=Path(first).name):
-        given_videos([first, first], uri_column="uri", allow_schemes=SCHEMES)
+        given_videos([first, first], allow_schemes=SCHEMES)
     with pytest.raises(ManifestError, match="'ftp'"):
-        given_videos(["ftp://host/a.mp4"], uri_column="uri", allow_schemes=SCHEMES)
+        given_videos(["ftp://host/a.mp4"], allow_schemes=SCHEMES)
+
+
+def test_a_row_that_breaks_a_rule_stops_no_other(
+    videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = videos["bikes_h264.mp4"]
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f'uri\n{clip}\n{clip}\nhttp://host/b.mp4\n""\n')
+    given = ("score", str(manifest), "--seed", "1", "--draws", "1")
+    assert call(*given) == 0
+    first, *refused = capsys.readouterr().out.splitlines()
+    assert " of 100" in first
+    told = [line.partition(": not scored, ") for line in refused]
+    assert [(name, rest.partition(":")[0]) for name, _, rest in told] == [
+        ("bikes_h264.mp4", "row_repeated"),
+        ("b.mp4", "scheme_not_allowed"),
+        ("row 4", "row_incomplete"),
+    ]
+    assert call(*given, "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["status"], row["stage"], row["verdict"]) for row in rows[1:]] == [
+        ("failed", "manifest", "review")
+    ] * 3
+    assert len({row["video_id"] for row in rows}) == 4
+    assert call(*given, "--strict") == 2
+    assert "row 2" in capsys.readouterr().err
+
+
+def test_videos_of_one_name_are_told_apart_and_what_is_none_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").write_text("no video")
+    (tmp_path / "notes.txt").write_text("hello")
+    assert call("score", str(tmp_path), "--seed", "1", "--draws", "1") == 0
+    said = capsys.readouterr()
+    assert [line.partition(":")[0] for line in said.out.splitlines()] == ["x/a.mp4", "y/a.mp4"]
+    assert "no videos, so left out: notes.txt" in said.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("absent.mp4",), "no such video or manifest"),
+        (("empty",), "no video there"),
+        (("bad.csv",), "has no column 'uri'"),
+        (("m.csv", "--draws", "0"), "draws must be in 1..16, got 0"),
+        (("m.csv", "--pass-at", "150"), "pass_at"),
+        (("m.csv", "--precision", "fp16"), "got 'fp16'"),
+        (("m.csv", "--decoder", "ffmpeg"), "got 'ffmpeg'"),
+        (("m.csv", "--model", "fast-vqq"), "got 'fast-vqq'"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_said_before_the_key_and_the_model(
+    given: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SECUREVQA_KEY", raising=False)
+    monkeypatch.setattr(ScoreConfig, "load_checkpoint", lambda _: pytest.fail("the model was loaded"))
+    Path("empty").mkdir()
+    Path("bad.csv").write_text("path\na.mp4\n")
+    Path("m.csv").write_text("uri\na.mp4\n")
+    assert call("score", *given) == 2
+    err = capsys.readouterr().err
+    assert said in " ".join(err.split())
+    assert "no key given" not in err
+    assert "loading" not in err or given[0] == "m.csv"
+
+
+def test_a_result_of_an_untrained_model_says_so(
+    videos: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--seed", "1", "--draws", "1", "--quiet", "--model", "fast-vqa-m")
+    assert call("score", str(videos["bikes_h264.mp4"]), *given) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(" of 100, untrained, review")
+
+
+def test_progress_of_printed_scores_is_a_line_of_json_in_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shown, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(shown, "LOOK_SECONDS", 0.001)
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text("no video")
+    assert call("score", str(tmp_path), "--seed", "1", "--draws", "1") == 0
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
+    assert {(one["event"], one["total"]) for one in lines} == {("run_progress", 2)}
+    assert "failed: " not in said.err  # which is printed as a result
+    assert len(said.out.splitlines()) == 2
