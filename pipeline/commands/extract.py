@@ -33,6 +33,7 @@ def extract_command(
 ) -> None:
     """Score every video of MANIFEST and keep its embeddings beside the score, one row each."""
     with resumable():
+        options.require_places(output)
         with events.doing("loading"):
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
             from securevqa_core.embeddings import EmbeddingConfig  # noqa: PLC0415

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.options import ScoreOptions
+from pipeline.commands.places import require_output, require_there
 from pipeline.runs.budget import DEFAULT_MAX_TRIES
 
 if TYPE_CHECKING:
@@ -71,6 +72,18 @@ class NightlyOptions(ScoreOptions):
             rich_help_panel=_NIGHT,
         ),
     ] = None
+
+    def require_places(self, output: str) -> None:
+        """Refuse local places that a run could not use.
+
+        Raises:
+            ConfigurationError: `output` or `incremental` cannot be written, or `since_run` is not there.
+        """
+        require_output("output", output)
+        if self.incremental is not None:
+            require_output("incremental", self.incremental)
+        if self.since_run is not None:
+            require_there("since_run", self.since_run)
 
     def of_runs(self) -> tuple[str, ...]:
         """Return the options that only a run with an output looks at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,14 @@ import typer
 from operators.uris import local_path, redact, scheme_of
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["CheckpointOutput", "file_option", "folder_option", "require_scratch"]
+__all__ = [
+    "CheckpointOutput",
+    "file_option",
+    "folder_option",
+    "require_output",
+    "require_scratch",
+    "require_there",
+]
 
 CHECKPOINT_SUFFIX = ".safetensors"
 
@@ -45,6 +53,26 @@ def require_scratch(folder: str, *, is_on_nodes: bool) -> None:
     _require_writable("scratch", place)
 
 
+def require_output(name: str, location: str) -> None:
+    """Refuse a local folder that cannot be written or made; a store is asked once a run opens it.
+
+    Raises:
+        ConfigurationError: it cannot; names the option.
+    """
+    if scheme_of(location) == "file":
+        _folder(name, location)
+
+
+def require_there(name: str, location: str) -> None:
+    """Refuse a local folder that is not there; a store is asked once a run opens it.
+
+    Raises:
+        ConfigurationError: it is not; names the option.
+    """
+    if scheme_of(location) == "file" and not Path(local_path(location)).is_dir():
+        raise ConfigurationError(f"{name} must be a folder that is there, got {location!r}")
+
+
 def _parser(place: Callable[[str, str], Path], names: tuple[str, ...]) -> Callable[[str], Path]:
     return lambda text: place(names[0].removeprefix("--"), text)
 
@@ -60,11 +88,12 @@ def _file(name: str, text: str) -> Path:
 
 def _folder(name: str, text: str) -> Path:
     path = _local(name, text, "folder")
-    if path.exists() and not path.is_dir():
-        raise ConfigurationError(f"{name} must be a folder, got {text!r}, which is a file")
     there = path.absolute()
-    while not there.exists():
+    while not os.path.exists(there):  # noqa: PTH110 - Path raises where a folder may not be entered
         there = there.parent
+    if not there.is_dir():
+        which = "which" if there == path.absolute() else f"and {str(there)!r}"
+        raise ConfigurationError(f"{name} must be a folder, got {text!r}, {which} is a file")
     _require_writable(name, there)
     return path
 
@@ -76,8 +105,13 @@ def _local(name: str, text: str, kind: str) -> Path:
 
 
 def _require_writable(name: str, folder: Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"{name} cannot be written, as {str(folder)!r} allows no writing")
+    try:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError
+        with tempfile.TemporaryFile(dir=folder):  # root may write anywhere, and yet not in /proc
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be written, as {str(folder)!r} allows no writing") from error
 
 
 def _new_checkpoint(name: str, text: str) -> Path:

@@ -79,6 +79,7 @@ def score_command(
                 _print_scores(given, config(), sandbox, as_json=json)
         return
     with resumable():
+        options.require_places(output)
         with events.doing("loading"):
             wanted = config()
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports

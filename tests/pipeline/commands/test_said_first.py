@@ -232,6 +232,35 @@ def test_a_wrong_training_is_said_before_tensors_and_ray_are_there(
     assert "AssertionError" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--output", "m.csv"), "output must be a folder, got 'm.csv', which is a file"),
+        (("--output", "m.csv/x"), "output must be a folder, got 'm.csv/x', and "),
+        (("--output", "/proc/out"), "output cannot be written, as '/proc' allows no writing"),
+        (("--output", "out", "--incremental", "m.csv"), "incremental must be a folder, got 'm.csv'"),
+        (("--output", "out", "--since-run", "absent"), "since_run must be a folder that is there"),
+        (("--scratch", "/proc"), "scratch cannot be written, as '/proc' allows no writing"),
+    ],
+)
+def test_places_of_a_run_are_looked_at_before_anything_is_listed(
+    given: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(scoring, "_listed", _never)
+    Path("m.csv").write_text(MANIFEST)
+    output = () if "--output" in given else ("--output", "out")
+    for command in ("score", "extract"):
+        assert call(command, "m.csv", "--seed", "0", *output, *given) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_an_untrained_model_is_said_before_it_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
