@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from pipeline.events import Events
 from pipeline.results import Result
 from pipeline.text import literal, printable
+from securevqa_core.errors import OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +33,28 @@ __all__ = [
 
 EXIT_INTERRUPTED = 130
 
-console = Console()
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Say in a line that a full disk, say, does not take a result; a reader that is gone needs no word."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is held back would fail once more at the end
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from error
+
+
+class _Results(Console):
+    """Prints results to standard output."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with _written():
+            super().print(*objects, **options)
+
+
+console = _Results()
 complaints = Console(stderr=True)  # errors, which --quiet leaves
 events = Events(Console(stderr=True))
 
@@ -66,7 +89,9 @@ def write_csv(table: pa.Table) -> None:
     text = csv_bytes(table).decode()
     if console.is_terminal:
         text = "".join(f"{printable(line)}\n" for line in text.splitlines())
-    sys.stdout.write(text.encode(console.encoding, "backslashreplace").decode(console.encoding))
+    with _written():
+        sys.stdout.write(text.encode(console.encoding, "backslashreplace").decode(console.encoding))
+        sys.stdout.flush()
 
 
 @contextlib.contextmanager

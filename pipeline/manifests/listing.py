@@ -111,16 +111,28 @@ def walk_videos(location: str, *, others: list[str], num_uris: int) -> Iterator[
 
 
 def _in_order(folder: str) -> Iterator[str]:
-    """Yield the files below a folder, hidden ones left out, in the order that sorting their paths gives.
+    """Return the files below a folder, hidden ones left out, in the order that sorting their paths gives.
 
-    a.mp4, a/b.mp4, a0.mp4: a folder comes where its name with a slash belongs.
+    a.mp4, a/b.mp4, a0.mp4: a folder comes where its name with a slash belongs. One below that cannot be
+    listed stands there itself, as a video that cannot be read: left out it would lose videos in silence.
+
+    Raises:
+        ManifestError: the folder cannot be listed.
     """
-    for name in _sorted_names(_names_in(folder)):
+    return _walked(folder, _sorted_names(_names_in(folder)))
+
+
+def _walked(folder: str, names: Iterator[str]) -> Iterator[str]:
+    for name in names:
         path = os.path.join(folder, name.rstrip("/"))  # noqa: PTH118
-        if name.endswith("/"):
-            yield from _in_order(path)
-        else:
+        if not name.endswith("/"):
             yield path
+            continue
+        try:
+            below = _in_order(path)
+        except ManifestError:
+            below = iter([path])
+        yield from below
 
 
 def _names_in(folder: str) -> Iterator[str]:
@@ -139,15 +151,15 @@ def _names_in(folder: str) -> Iterator[str]:
 
 
 def _sorted_names(names: Iterator[str]) -> Iterator[str]:
-    """Yield names in order; a million in one folder are held as bytes, without an object each."""
+    """Return names in order; a million in one folder are held as bytes, without an object each."""
     chunks = []
     while piece := list(itertools.islice(names, _NAMES_AT_ONCE)):
         chunks.append(pa.array([name.encode("utf-8", "surrogatepass") for name in piece], pa.large_binary()))
     held = pa.chunked_array(chunks, pa.large_binary())
     order = pc.sort_indices(held)
-    for start in range(0, len(order), _NAMES_AT_ONCE):
-        names_now: list[Any] = held.take(order[start : start + _NAMES_AT_ONCE]).to_pylist()
-        yield from (name.decode("utf-8", "surrogatepass") for name in names_now)
+    starts = range(0, len(order), _NAMES_AT_ONCE)
+    pieces: Iterator[list[Any]] = (held.take(order[at : at + _NAMES_AT_ONCE]).to_pylist() for at in starts)
+    return (name.decode("utf-8", "surrogatepass") for piece in pieces for name in piece)
 
 
 def _sorted(uris: list[str], heads: Mapping[str, bytes | None]) -> Listing:
@@ -185,7 +197,6 @@ def _head(path: str) -> bytes | None:
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
-    # Leaving out what cannot be listed would lose videos in silence.
     raise ManifestError(f"directory {error.filename!r} cannot be listed: {error.strerror}") from error
 
 

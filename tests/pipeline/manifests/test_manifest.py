@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators import storage
+from pipeline.manifests.listing import walk_videos
 from pipeline.manifests.manifest import read_manifest, read_rows
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from securevqa_core.errors import ERROR_CODES, ManifestError
@@ -396,9 +397,14 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
             raise PermissionError(13, "Permission denied", str(path))
         return real_scandir(path)
 
-    (tmp_path / "closed").mkdir()
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "a.mp4").touch()
     monkeypatch.setattr(os, "scandir", scandir)  # a closed folder, also for root
-    assert f"{tmp_path}/closed" in refusal(tmp_path)
+    assert f"{closed}" in refusal(closed)
+    # Below another it is a row, which fails and is seen.
+    assert read_manifest(str(tmp_path))["uri"].to_pylist() == [f"{tmp_path}/a.mp4", str(closed)]
+    assert list(walk_videos(str(tmp_path), others=[], num_uris=9)) == [[f"{tmp_path}/a.mp4", str(closed)]]
 
 
 def test_real_videos_are_listed(videos: dict[str, Path]) -> None:

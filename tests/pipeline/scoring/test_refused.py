@@ -13,7 +13,7 @@ from media import make_copies
 from rich.console import Console
 
 from pipeline.events import Events
-from pipeline.scoring.refused import say_left_out
+from pipeline.scoring.shown import say_left_out
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
 BAD = "uri,channel\nftp://host/a.mp4,film\nftp://host/a.mp4,news\n,none\n"
