@@ -117,8 +117,7 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
     """Score in this process, and print each video as it is finished."""
     # Seconds of imports, and none of Ray.
     from operators.schema import REPORT  # noqa: PLC0415
-    from pipeline.scoring.here import outcome_rows  # noqa: PLC0415
-    from pipeline.scoring.refused import failed_row  # noqa: PLC0415
+    from pipeline.scoring.here import failed_row, outcome_rows  # noqa: PLC0415
     from pipeline.scoring.shown import GaugeHere, shown_progress  # noqa: PLC0415
 
     checkpoint = config.load_checkpoint()

@@ -21,15 +21,16 @@ from operators.decode import fetch_into, fingerprint_of, scratch_file
 from operators.schema import ROW_KEY, Row
 from operators.stage import FAILED, SCORED, failure_of
 from pipeline.environment import undumpable
+from pipeline.manifests.rows import Refusal
 from pipeline.scoring.config import ScoreConfig
 from securevqa_core.decoding.sandbox import DecodeSandbox
-from securevqa_core.errors import VideoError
+from securevqa_core.errors import ERROR_CODES, VideoError
 from securevqa_core.scorer import Sampled, Scorer
 from securevqa_core.scoring import verdict
 from securevqa_core.video_score import VideoScore
 from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_VIDEOS_HERE", "outcome_rows", "runs_here"]
+__all__ = ["MAX_VIDEOS_HERE", "failed_row", "outcome_rows", "runs_here"]
 
 # Up to so many, two cores are done with before Ray has started on them; see docs/operator/score.md.
 MAX_VIDEOS_HERE = 20
@@ -111,6 +112,19 @@ def outcome_rows(
         except BaseException:
             scorer.abandon()
             raise
+
+
+def failed_row(row: Row, refusal: Refusal, provenance: Row) -> Row:
+    """Return a row of a manifest that is refused, as a report has it."""
+    failure = {
+        "status": FAILED,
+        "stage": ERROR_CODES[refusal.code].stage,
+        "error_code": refusal.code,
+        "error_message": refusal.message,
+        "verdict": "review",
+        "scored_at": datetime.datetime.now(datetime.UTC),
+    }
+    return row | failure | provenance
 
 
 def _in_thread(work: Callable[[], _Begun]) -> Future[_Begun]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from operators.schema import ROW_KEY, Row, texts
-from operators.stage import FAILED
 from pipeline.manifests.rows import Refusal
 from pipeline.runs.row_keys import SHARED, keyed
 from pipeline.runs.rundir import RunDirectory
-from securevqa_core.errors import ERROR_CODES
+from pipeline.scoring.here import failed_row
 
-__all__ = ["failed_row", "keyed_rows"]
+__all__ = ["keyed_rows"]
 
 
 def keyed_rows(
@@ -61,25 +59,9 @@ def _accepted(pieces: Iterable[pa.Table], refused: Mapping[int, Refusal]) -> Ite
         start += piece.num_rows
 
 
-def failed_row(row: Row, refusal: Refusal, provenance: Row) -> Row:
-    """Return a row that is refused as a report has it."""
-    return row | _failure(refusal) | provenance
-
-
 def _key(row: Row, refusal: Refusal, provenance: Row) -> str:
     parts = (*row.values(), *(provenance[name] for name in SHARED), refusal.code, refusal.message)
     return hashlib.sha256(repr(("refused", *parts)).encode()).hexdigest()[:32]
-
-
-def _failure(refusal: Refusal) -> dict[str, Any]:
-    return {
-        "status": FAILED,
-        "stage": ERROR_CODES[refusal.code].stage,
-        "error_code": refusal.code,
-        "error_message": refusal.message,
-        "verdict": "review",
-        "scored_at": datetime.datetime.now(datetime.UTC),
-    }
 
 
 def _commit(state: RunDirectory, refused: dict[str, dict[str, Any]]) -> None:
