@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from operators.schema import Row
-from operators.stage import FAILED
 from operators.storage import redact
 from pipeline.events import duration
 from pipeline.files import write_json, write_rows
@@ -27,6 +26,7 @@ from pipeline.manifests.labels import label_column, labels_of, row_numbers, sett
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.tables import file_names
+from pipeline.text import counted
 from securevqa_core.attacks.measures import ScoreChange, score_change
 from securevqa_core.attacks.universal import fit_universal
 from securevqa_core.bootstrap import Estimate, Resamples, Rows, estimate, resample
@@ -36,6 +36,7 @@ from securevqa_core.metrics import plcc, srcc
 __all__ = ["attack_videos", "summary"]
 
 RECORD_FILE = "attack.json"  # written last
+_PHASES = {"clean": "scoring {} as they are", "attacked": "attacking {}"}  # what is told of each
 
 
 def attack_videos(
@@ -69,9 +70,7 @@ def attack_videos(
         video = videos[number]
         return Task(config=config, uri=video["uri"], row=video | {"uri": redact(video["uri"])})
 
-    tell(f"scoring {len(videos)} videos as they are")
-    rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=tell, says_all=False)
-    tell(f"attacking {len(videos)} videos")
+    rows = _kept_rows(videos, folder, "clean", clean, run=run, tell=tell)
     goals = _goals(config, rows)
     tile = None
     if fitted and not all(_is_final(_row_path(folder, video, "attacked")) for video in videos):
@@ -214,21 +213,25 @@ def _kept_rows(
     *,
     run: Runner,
     tell: Callable[[str], None],
-    says_all: bool = True,
 ) -> list[Row]:
     """Return a row a video, those that are there already as they are, but for failures that may pass.
 
-    Told is how every video of this call ended, or which failed.
+    Told is what is done, and how every video of this call ended.
     """
     paths = [_row_path(folder, video, phase) for video in videos]
     missing = [number for number, path in enumerate(paths) if not _is_final(path)]
+    tell(_PHASES[phase].format(counted(len(missing), "video")) + _before(len(videos) - len(missing)))
     started = time.perf_counter()
     for done, (index, row) in enumerate(run([task(number) for number in missing]), start=1):
         write_json(paths[missing[index]], row)
         left = (time.perf_counter() - started) / done * (len(missing) - done)
-        if says_all or row["status"] == FAILED:
-            tell(f"{done} of {len(missing)}, {duration(left)} left: {_line(row)}")
+        tell(f"{done} of {len(missing)}, {duration(left)} left: {_line(row)}")
     return [json.loads(path.read_text()) for path in paths]
+
+
+def _before(number: int) -> str:
+    """Say how many videos an earlier call is done with."""
+    return f"; {counted(number, 'video')} done before" if number else ""
 
 
 def _is_final(path: Path) -> bool:

@@ -48,7 +48,7 @@ def test_every_video_gets_a_row_once_and_other_settings_are_refused(
     written = kept.stat().st_mtime_ns
     assert call(*arguments, "--epsilon", "2") == 0
     assert kept.stat().st_mtime_ns == written
-    capsys.readouterr()
+    assert "attacking 0 videos; 2 videos done before" in capsys.readouterr().err
     assert call(*arguments, "--epsilon", "3") == 1
     assert "holds rows of other settings: attack" in capsys.readouterr().err.replace("\n", " ")
 
