@@ -97,9 +97,13 @@ def test_a_killed_worker_of_each_stage_costs_no_row(backlog: Path, tmp_path: Pat
 def test_what_may_pass_is_tried_again_when_asked_and_only_that(
     videos: dict[str, Path], tmp_path: Path
 ) -> None:
-    output = tmp_path / "run"
+    output, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
     call = ("score", str(make_copies(tmp_path / "few", videos, number=3)), "--output", str(output))
-    full = securevqa(*call, "--scratch", "/proc", env=KEY)  # where no file can be made
+    driver = start(*call, "--scratch", str(scratch), env=KEY)
+    wait_until(lambda: output.exists() or driver.poll() is not None)
+    scratch.rmdir()  # as a disk that goes: no file can be made there
+    full = finish(driver)
     assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * 3
     assert "--retry-failed" in full.stdout
     assert "nothing to do" in securevqa(*call, env=KEY).stdout
