@@ -287,12 +287,21 @@ def test_a_comparison_shows_names_beside_ids_and_what_is_not_scored_any_more_fir
     assert rows[1].startswith('"broke","/videos/broke.mp4"')
 
 
+POLICY = """version = 1
+
+[[rules]]
+name = "good"
+decision = "publish"
+when = { column = "score_lower", at_least = 60 }
+"""
+
+
 def test_a_run_is_known_by_the_folder_of_its_rows(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run(f"{place}/a", A)
     make_run(f"{place}/report", A[:1])  # whose name alone means nothing
-    (tmp_path / "policy.toml").write_text("version = 1\n")
+    (tmp_path / "policy.toml").write_text(POLICY)
     assert call("report", f"{place}/a/report", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["rows"], shown["report"]) == (7, f"{place}/a/report")
