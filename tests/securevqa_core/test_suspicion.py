@@ -149,7 +149,7 @@ def test_what_a_checkpoint_does_not_know_is_said() -> None:
         ({"shares": [1.5], "limits": [1.0]}, "shares in 0..1"),
         ({"limits": ["far"]}, "far"),
         ({"rendition": "copy:1"}, "'copy:1'"),
-        ({"num_draws": "four"}, "not supported between instances of 'int' and 'str'"),
+        ({"num_draws": "four"}, "num_draws must be a number, got 'four'"),
         ({"more": 1}, "got .*more"),
     ],
 )
