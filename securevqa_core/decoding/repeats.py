@@ -24,7 +24,7 @@ from securevqa_core.decoding.clock import NO_REPEATS, Clock, Rhythm
 __all__ = ["Pictures", "RepeatWatch", "frames_around", "look_closer"]
 
 # Frames a picture: multiples, film of 24 or 25 pictures a second in 60 or 120, and every third or fourth
-# frame a repeated one. Rarer ones, as in film at 30 frames a second, are stumbles of real footage.
+# frame a repeated one. Rarer ones, as in film at 30 frames a second, are looked for frame by frame.
 _RHYTHMS = tuple(map(Fraction, ("4/3", "3/2", "2", "12/5", "5/2", "3", "4", "24/5", "5", "6", "8", "10")))
 _MAX_STEP = 4  # frames from one that was looked at to the next
 _NUM_ROWS = 16  # of a picture that are compared
