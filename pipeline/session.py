@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,9 +18,10 @@ from ray._private.node import Node
 from ray.data import DataContext
 
 from pipeline.keys import forget_key_variable
+from pipeline.machine import available_cores
 from securevqa_core.errors import RunError
 
-__all__ = ["available_cores", "cluster_resources", "ray_session"]
+__all__ = ["cluster_resources", "ray_session"]
 
 LOCAL = "local"  # the address of a Ray that is started here
 MIN_CPUS = 2
@@ -76,15 +75,6 @@ def ray_session(address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-
-
-def available_cores() -> int:
-    """Return the cores this process may use: fewer than the machine's under an affinity or a quota."""
-    cores = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
-    return cores
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from rich.table import Table
 from pipeline.bench.processes import machine
 from pipeline.bench.runs import RunCost, checkouts, make_videos, run_in_turns, typical
 from pipeline.bench.start import Kind, Step, kinds, start_of
+from pipeline.machine import available_cores
 from pipeline.results import Result
-from pipeline.session import available_cores
 
 __all__ = ["starts", "whole_runs"]
 

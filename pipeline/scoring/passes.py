@@ -113,8 +113,9 @@ def _pipe(
 ) -> None:
     """Run the pipeline over the rows at `places` to its end."""
     job, run_id, num_rows = work.job, work.ran.run_id, len(places)
+    size = rows_per_task(num_rows, work.ran.slots["decode"])
     pipeline = build_pipeline(
-        work.manifest.taken(places, MANIFEST.names, size=rows_per_task(num_rows)),
+        work.manifest.taken(places, MANIFEST.names, size=size),
         job.config,
         resources=resources,
         seeds=seeds,

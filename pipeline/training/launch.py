@@ -17,7 +17,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline.events import Events
-from pipeline.session import available_cores, cluster_resources
+from pipeline.machine import available_cores
+from pipeline.session import cluster_resources
 from pipeline.training.config import TrainRun
 from pipeline.training.worker import RAY_FOLDER, RESULT_FILE, STAGE_FILE, Job, Plan, work
 from securevqa_core import weights

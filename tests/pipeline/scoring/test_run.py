@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.scoring.run import model_resources
+from pipeline.scoring.run import MAX_TASKS, model_resources, rows_per_task
 from securevqa_core.errors import RunError
 
 MANY = 10_000  # videos
@@ -52,3 +52,17 @@ def test_few_videos_have_few_actors_each_of_which_takes_long_to_start(
 ) -> None:
     resources = model_resources({"CPU": cpus}, gpus_per_actor=0.5, num_videos=num_videos)
     assert resources.num_actors == num_actors
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_slots", "size"),
+    [(1, 2.5, 1), (79, 2.5, 1), (80, 2.5, 2), (200, 2.5, 4), (200, 64, 1), (10_000, 2.5, 4)],
+)
+def test_videos_share_tasks_where_that_leaves_every_decoder_many(
+    num_rows: int, num_slots: float, size: int
+) -> None:
+    assert rows_per_task(num_rows, num_slots) == size
+
+
+def test_a_million_videos_have_no_more_tasks_than_a_driver_can_hold() -> None:
+    assert 1_000_000 / rows_per_task(1_000_000, 64) <= MAX_TASKS

@@ -51,7 +51,7 @@ said = {}
 def workers(work, planned, *, after_call):
     said["plan"] = time.time() - began
     call = work.ran.first_call = work.job.state.number_call(after=after_call)
-    size = rows_per_task(len(planned.now))
+    size = rows_per_task(len(planned.now), 1.0)
     parts = work.manifest.taken(planned.now, MANIFEST.names, size=size)
     said["tasks"] = len(ReadManifest(parts).get_read_tasks(1))
     with pa.OSFile(f"{folder}/given", "w") as sink, pa.ipc.new_stream(sink, MANIFEST) as given:
