@@ -209,7 +209,8 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
 def _fill(work: Work, planned: Plan, *, after_call: int) -> RunError | None:
     """Work on what is planned; return why nothing could be begun, or what broke; None where it went well."""
     try:
-        if runs_here(work.job.config, len(planned.now)):
+        architecture = work.job.checkpoint.architecture
+        if runs_here(work.job.config, len(planned.now), architecture):
             _run_here(work, planned, after_call=after_call)
         else:
             from pipeline.scoring.passes import run_passes  # noqa: PLC0415 - it needs Ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -249,13 +250,18 @@ def config(**changes: object) -> ScoreConfig:
 
 def test_ray_is_for_many_videos_for_a_cluster_and_for_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    most = here.MAX_VIDEOS_HERE
-    assert here.runs_here(config(), most)
-    assert not here.runs_here(config(), most + 1)
-    assert not here.runs_here(config(address="local"), 1)
-    assert not here.runs_here(config(embeddings=EmbeddingConfig(features=("fused",))), 1)
+    runs_here = functools.partial(here.runs_here, architecture="secure-vqa-compact")
+    few, more = here.MAX_VIDEOS_HERE, here.MAX_VIDEOS_ON_TWO_CORES
+    for cores, most in ((1, few), (2, more), (8, few)):
+        monkeypatch.setattr(here, "available_cores", lambda cores=cores: cores)
+        assert runs_here(config(), most)
+        assert not runs_here(config(), most + 1)
+    monkeypatch.setattr(here, "available_cores", lambda: 2)
+    assert not here.runs_here(config(), few + 1, architecture="videval")
+    assert not runs_here(config(address="local"), 1)
+    assert not runs_here(config(embeddings=EmbeddingConfig(features=("fused",))), 1)
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert not here.runs_here(config(), 1)
+    assert not runs_here(config(), 1)
 
 
 def test_what_is_pointed_at_is_told_apart(videos: dict[str, Path], tmp_path: Path) -> None:
