@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ from pipeline.text import printable
 from securevqa_core.errors import ConfigurationError
 
 __all__ = ["PAGE_COLUMNS", "page_columns", "render_page"]
+
+_PARTS = re.compile(r"\.?[^-_/.]*[-_/]*")  # of a name; list.js has the same
 
 PAGE_COLUMNS = (
     "video_id",
@@ -120,9 +123,15 @@ def _environment() -> Environment:
         loader=PackageLoader(str(__package__)), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["shown"] = lambda text: printable(str(text))
+    environment.filters["breakable"] = _breakable
     environment.filters["points"] = lambda value: "" if value is None else f"{value:.1f}"
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a narrow column breaks after `_`, `-`, `/` and before `.`; copies are as it was."""
+    return Markup("<wbr>").join(part for part in _PARTS.findall(name) if part)
 
 
 def _source(environment: Environment, name: str) -> str:

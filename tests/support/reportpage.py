@@ -83,7 +83,7 @@ def many(count: int) -> list[dict[str, Any]]:
 def section(text: str, name: str) -> str:
     """Return what a reader is shown of a section, without marks."""
     found = re.search(rf'<section id="{name}".*?</section>', text, re.DOTALL)
-    return "" if found is None else " ".join(re.sub(r"<[^>]*>", " ", found[0]).split())
+    return "" if found is None else " ".join(re.sub(r"<[^>]*>", " ", found[0].replace("<wbr>", "")).split())
 
 
 def listed(text: str) -> list[dict[str, Any]]:

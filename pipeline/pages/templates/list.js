@@ -38,11 +38,17 @@
     return sorting.direction * difference;
   }
 
+  // As page.py breaks names.
+  const breakable = (name) => {
+    const parts = name.match(/\.?[^-_/.]*[-_/]*/g).filter(Boolean);
+    return parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : part));
+  };
+
   function rowOf(values) {
     const row = model.cloneNode(true);
     for (const cell of row.querySelectorAll("[data-at]")) {
       const text = words(values[cell.dataset.at]);
-      cell.textContent = text;
+      cell.replaceChildren(...(cell.matches(".name") ? breakable(text) : [text]));
       if (cell.dataset.value !== undefined) cell.dataset.value = text;
       if (cell.title) cell.title = values[at.folder] + text;
     }

@@ -8,6 +8,7 @@ import pytest
 from browser import BROWSERS, inspect_page
 from programs import needs
 from reportpage import (
+    ROWS,
     SCRIPT,
     page,
     run,
@@ -46,6 +47,30 @@ def test_letters_of_charts_are_as_large_as_others_at_every_width(tmp_path: Path,
     assert len(found) > 10
     assert min(height for height, _ in found) >= 10
     assert max(right for _, right in found) <= width
+
+
+PARTS = """
+const lines = text => {
+  const range = page.createRange();
+  range.selectNodeContents(text);
+  return new Set([...range.getClientRects()].map(box => box.top)).size;
+};
+return [...page.querySelectorAll(".name")].filter(one => one.checkVisibility())
+  .map(one => [one.textContent, [...one.childNodes].filter(node => node.nodeType === 3).map(lines)]);
+"""
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+def test_a_telephone_breaks_names_between_their_words(tmp_path: Path) -> None:
+    names = ("askanything_yoga_morning.mp4", "sam2-sam2_720px-darkest.mkv", "v" * 60 + ".mp4")
+    rows = [row | {"uri": f"/v/{name}", "channel": name} for row, name in zip(ROWS, names, strict=False)]
+    target = tmp_path / "page.html"
+    target.write_text(page(run(tmp_path, rows)))
+    found = inspect_page(target, tmp_path, width=390, act=PARTS)["found"]
+    assert {name for name, _ in found} == set(names)
+    assert {max(lines) for name, lines in found if name != names[2]} == {1}
+    assert any(max(lines) > 1 for name, lines in found if name == names[2])  # which has no better place
 
 
 CONTRAST = """
