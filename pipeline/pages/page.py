@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from pipeline.pages import listing, sections
 from pipeline.pages.close_up import CloseUp
-from pipeline.pages.plots import VERDICT_COLORS, histogram_svg, timeline_svg
+from pipeline.pages.plots import SIZES, VERDICT_COLORS, histogram_svg, timeline_svg
 from pipeline.pages.sections import shown_videos
 from pipeline.pages.table import urgent_first
 from pipeline.pages.thumbnails import Thumbnail
@@ -142,6 +142,6 @@ def _source(environment: Environment, name: str) -> str:
 def _drawings(draw: Any, *data: Any, **options: Any) -> dict[str, Markup]:
     """Draw for windows and for telephones."""
     return {
-        width: Markup(draw(*data, **options, is_narrow=width == "narrow"))  # noqa: S704 - numbers and our words only
-        for width in ("wide", "narrow")
+        size: Markup(draw(*data, **options, size=size))  # noqa: S704 - numbers and our words only
+        for size in SIZES
     }

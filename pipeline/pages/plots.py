@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "SIZES",
     "VERDICT_COLORS",
     "histogram_svg",
     "map_png",
     "map_ramp",
     "map_range",
+    "map_ticks",
     "picture_jpeg",
     "timeline_svg",
 ]
@@ -27,21 +29,19 @@ MAP_OPACITY = 0.6  # over a grey frame
 MIN_MAP_RANGE = 20.0  # points: less is noise, which stronger colours would make a finding
 _NUM_STOPS = 9  # of the ramp
 _TEXT_COLOR = "#010203"  # stands for the page's own, which is put in its place
-_WIDE, _NARROW = (
-    (8.8, 3.0),
-    (3.7, 2.6),
-)  # inches, of 96 pixels of CSS: what a window and a telephone have room for
+# Inches, of 96 pixels of CSS: what a large window, a small one and a telephone have room for.
+SIZES = {"wide": (12.2, 3.2), "middle": (7.6, 3.0), "narrow": (3.7, 2.6)}
 
 
 def histogram_svg(
-    scores: Mapping[str, NDArray[np.float64]], *, marks: Sequence[float], is_narrow: bool = False
+    scores: Mapping[str, NDArray[np.float64]], *, marks: Sequence[float], size: str = "wide"
 ) -> str:
     """Draw how many videos have which score_lower, by verdict, with lines at the verdicts' thresholds.
 
     Args:
         scores: verdict -> (n,) on 0..100.
         marks: scores at which to draw a line.
-        is_narrow: for a telephone: coarser, in letters as large.
+        size: of `SIZES`; narrow is coarser.
     """
 
     def draw(axes: Any) -> None:
@@ -49,7 +49,7 @@ def histogram_svg(
         if names:
             axes.hist(
                 [scores[name] for name in names],
-                bins=np.linspace(0, 100, 21 if is_narrow else 41),
+                bins=np.linspace(0, 100, 21 if size == "narrow" else 41),
                 stacked=True,
                 color=[VERDICT_COLORS[name] for name in names],
                 label=names,
@@ -60,18 +60,16 @@ def histogram_svg(
         axes.set(xlabel="lower bound of the score", ylabel="videos", xlim=(0, 100))
         axes.yaxis.get_major_locator().set_params(integer=True)
 
-    return _svg(draw, is_narrow=is_narrow)
+    return _svg(draw, size)
 
 
-def timeline_svg(
-    seconds: NDArray[np.float64], scores: NDArray[np.float64], *, is_narrow: bool = False
-) -> str:
+def timeline_svg(seconds: NDArray[np.float64], scores: NDArray[np.float64], *, size: str = "wide") -> str:
     """Draw the score of each temporal position against time.
 
     Args:
         seconds: (n,) into the video.
         scores: (n,) on 0..100.
-        is_narrow: for a telephone.
+        size: of `SIZES`.
     """
 
     def draw(axes: Any) -> None:
@@ -79,7 +77,7 @@ def timeline_svg(
         axes.plot(seconds[order], scores[order], color=LINE_COLOR, marker="o", markersize=3)
         axes.set(xlabel="time (s)", ylabel="score", ylim=(0, 100))
 
-    return _svg(draw, is_narrow=is_narrow)
+    return _svg(draw, size)
 
 
 def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:
@@ -95,6 +93,14 @@ def map_range(scores: NDArray[np.float64]) -> tuple[float, float]:
     """Return which scores the ends of the colours stand for: tens around all, and 20 points or more apart."""
     low = min(10 * np.floor(scores.min() / 10), 100 - MIN_MAP_RANGE)
     return float(low), float(max(10 * np.ceil(scores.max() / 10), low + MIN_MAP_RANGE))
+
+
+def map_ticks(low: float, high: float) -> list[tuple[int, float]]:
+    """Return round scores from `low` to `high`, each with its share of the way, 0..1."""
+    span = high - low
+    step = next(step for step in (5, 10, 20) if span <= 5 * step)
+    scores = np.arange(step * np.ceil(low / step), high + 1, step)
+    return [(int(score), float((score - low) / span)) for score in scores]
 
 
 def map_png(scores: NDArray[np.float64], *, low: float, high: float) -> bytes:
@@ -119,7 +125,7 @@ def _map_colors(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(colormaps[MAP_COLORS](np.clip(shares, 0, 1), alpha=MAP_OPACITY))
 
 
-def _svg(draw: Callable[[Any], None], *, is_narrow: bool) -> str:
+def _svg(draw: Callable[[Any], None], size: str) -> str:
     # A second that other commands need not spend; and no pyplot, so no display and no state of its own.
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
@@ -129,7 +135,7 @@ def _svg(draw: Callable[[Any], None], *, is_narrow: bool) -> str:
     settings: Any = dict.fromkeys(names, _TEXT_COLOR)
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "securevqa", "font.family": "sans-serif"}
     with mpl.rc_context(settings):
-        figure = Figure(figsize=_NARROW if is_narrow else _WIDE, layout="constrained")
+        figure = Figure(figsize=SIZES[size], layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         draw(axes)

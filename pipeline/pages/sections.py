@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from operators.schema import Row
 from operators.stage import FAILED, SCORED
 from pipeline.pages.close_up import CloseUp
-from pipeline.pages.plots import VERDICT_COLORS, map_png, map_ramp, map_range, picture_jpeg
+from pipeline.pages.plots import VERDICT_COLORS, map_png, map_ramp, map_range, map_ticks, picture_jpeg
 from pipeline.pages.thumbnails import Thumbnail
 from pipeline.runs.report import PENDING, STAGE_SECONDS
 from pipeline.text import moment_words
@@ -243,7 +243,7 @@ def close_look(close_up: CloseUp, row: Row) -> dict[str, Any]:
         "row": row,
         "words": close_up.words,
         "ramp": map_ramp(),
-        "ticks": [f"{one:g}" for one in np.linspace(low, high, 5)],
+        "ticks": map_ticks(low, high),
         "moments": [
             {
                 "at": f"{close_up.seconds[index]:.1f} s",

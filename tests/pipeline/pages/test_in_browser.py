@@ -15,6 +15,8 @@ from reportpage import (
     written,
 )
 
+from pipeline.pages.plots import SIZES
+
 
 @pytest.mark.slow
 @needs(*BROWSERS)
@@ -24,7 +26,7 @@ def test_a_browser_shows_it_alone_by_keyboard_in_the_dark_and_on_a_phone(tmp_pat
     assert phone["width"] <= 360
     assert (phone["scripts"], phone["pwned"], phone["remote"]) == (2, None, 0)
     assert phone["images"] == phone["loaded"] == 2 + 2 * 12
-    assert phone["drawings"] == 4
+    assert phone["drawings"] == 2 * len(SIZES)
     assert phone["unlabelled"] == 0
     assert phone["focused"]
     assert SCRIPT in phone["text"]
@@ -34,19 +36,27 @@ def test_a_browser_shows_it_alone_by_keyboard_in_the_dark_and_on_a_phone(tmp_pat
 
 
 LETTERS = """
-return [...page.querySelectorAll("svg text")].filter(one => one.checkVisibility())
-  .map(one => one.getBoundingClientRect()).map(box => [box.height, box.right]);
+const boxes = what => [...page.querySelectorAll(what)].filter(one => one.checkVisibility())
+  .map(one => one.getBoundingClientRect());
+const [ramp] = boxes(".ramp");
+return {
+  letters: boxes("svg text").map(box => [box.height, box.right]),
+  shares: boxes(".chart svg").map(box => box.width / (boxes("#scores h2")[0].width)),
+  ticks: boxes(".ticks span").map(box => ((box.left + box.right) / 2 - ramp.left) / ramp.width),
+};
 """
 
 
 @pytest.mark.slow
 @needs(*BROWSERS)
 @pytest.mark.parametrize("width", [390, 820, 1280])
-def test_letters_of_charts_are_as_large_as_others_at_every_width(tmp_path: Path, width: int) -> None:
+def test_charts_fill_every_width_in_letters_as_large_as_others(tmp_path: Path, width: int) -> None:
     found = inspect_page(written(tmp_path), tmp_path, width=width, act=LETTERS)["found"]
-    assert len(found) > 10
-    assert min(height for height, _ in found) >= 10
-    assert max(right for _, right in found) <= width
+    assert len(found["letters"]) > 10
+    assert min(height for height, _ in found["letters"]) >= 10
+    assert max(right for _, right in found["letters"]) <= width
+    assert found["shares"] == pytest.approx([1, 1], abs=0.01)
+    assert found["ticks"] == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.01)  # 30, 40, ... of 30..70
 
 
 PARTS = """

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from pipeline.pages.plots import histogram_svg, map_png, map_ramp, map_range
+from pipeline.pages.plots import SIZES, histogram_svg, map_png, map_ramp, map_range, map_ticks
 
 
 def test_drawings_take_the_page_s_colour_and_hold_their_text_as_text() -> None:
-    for is_narrow in (False, True):
-        drawing = histogram_svg({"pass": np.array([70.0, 80.0])}, marks=[40, 60], is_narrow=is_narrow)
+    for size in SIZES:
+        drawing = histogram_svg({"pass": np.array([70.0, 80.0])}, marks=[40, 60], size=size)
         assert drawing.startswith("<svg")
         assert "currentColor" in drawing
         assert "lower bound" in drawing
-        again = histogram_svg({"pass": np.array([70.0, 80.0])}, marks=[40, 60], is_narrow=is_narrow)
+        again = histogram_svg({"pass": np.array([70.0, 80.0])}, marks=[40, 60], size=size)
         assert drawing == again
 
 
@@ -48,3 +48,20 @@ def test_colours_of_a_map_span_the_scores_and_make_no_finding_of_noise(
     scores: tuple[float, float], expected: tuple[float, float]
 ) -> None:
     assert map_range(np.array(scores, dtype=float)) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends", "scores"),
+    [
+        ((50, 70), [50, 55, 60, 65, 70]),
+        ((60, 90), [60, 70, 80, 90]),
+        ((10, 80), [20, 40, 60, 80]),
+        ((0, 100), [0, 20, 40, 60, 80, 100]),
+    ],
+)
+def test_a_legend_has_few_round_numbers_each_in_its_place(
+    ends: tuple[float, float], scores: list[int]
+) -> None:
+    ticks = map_ticks(*ends)
+    assert [score for score, _ in ticks] == scores
+    np.testing.assert_allclose([share for _, share in ticks], np.interp(scores, ends, (0, 1)))
