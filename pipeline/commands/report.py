@@ -174,7 +174,6 @@ def _close_up(
             f"checkpoint must be the report's, {provenance.get('checkpoint_id')}, got {loaded.checkpoint_id}"
         )
     key = given_key(key_file) or Key.public(0)
-    words = _OWN_DRAW if key.key_id == provenance.get("key_id") else _ANOTHER_DRAW
     delivered = provenance.get("as_delivered")
     return look_closely(
         row["video_id"],
@@ -182,13 +181,10 @@ def _close_up(
         content_sha256=row["content_sha256"],
         checkpoint=loaded,
         key=key,
-        words=words,
+        key_id=provenance.get("key_id"),
+        num_draws=run.get("config", {}).get("num_draws") or zoo.spec(architecture).num_draws,
         rendition=None if delivered is None else Rendition.parse(delivered),
     )
-
-
-_OWN_DRAW = "The scores that the report's first draw was made of."
-_ANOTHER_DRAW = "Another draw than the report's, as its key was not given: scores differ by chance."
 
 
 def _write(path: Path, page: str) -> None:

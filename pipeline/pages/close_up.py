@@ -30,8 +30,9 @@ class CloseUp:
     """The scores of one video before they are pooled, on 0..100, in order of time."""
 
     video_id: str
-    words: str  # what these scores are, for people
-    seconds: NDArray[np.float64]  # (n,) into the video, of each position; frame numbers without a rate
+    num_draws: int
+    is_of_report: bool  # whether the report's score was made of these scores; else of other draws
+    seconds: NDArray[np.float64]  # (n,) into the video, of each position of each draw; all 0 without a rate
     scores: NDArray[np.float64]  # (n,)
     local_scores: NDArray[np.float64]  # (n, h, w): the head on each place of the picture alone
     pictures: NDArray[np.uint8]  # (n, side, side, 3), the nearest frame that the model saw whole
@@ -44,18 +45,20 @@ def look_closely(
     content_sha256: str,
     checkpoint: weights.Checkpoint,
     key: Key,
-    words: str,
+    key_id: str | None,
+    num_draws: int,
     rendition: Rendition | None = None,
 ) -> CloseUp:
-    """Score one video here, without pooling; its first draw only.
+    """Score one video here, without pooling.
 
     Args:
         video_id: of the report.
         uri: where its bytes are.
         content_sha256: of the bytes that were scored.
         checkpoint: that scored it; of a model with two branches or a map of places.
-        key: with the report's own key these are the scores that its first draw was made of.
-        words: what to say of them.
+        key: with the report's own key these are the scores that the report's was made of.
+        key_id: of the report's key.
+        num_draws: of the report.
         rendition: that was scored in place of the video.
 
     Raises:
@@ -69,16 +72,37 @@ def look_closely(
             f"video must be of a model with local scores, got {checkpoint.architecture!r}"
         )
     row = _sampled(
-        video_id, uri, content_sha256=content_sha256, sampling=sampling, key=key, rendition=rendition
+        video_id,
+        uri,
+        content_sha256=content_sha256,
+        sampling=sampling,
+        key=key,
+        num_draws=num_draws,
+        rendition=rendition,
     )
+    shape = (num_draws, sampling.num_clips, sampling.clip_frames)
     side = sampling.fragment_side
-    clips = pixels_of(row, "fragments", np.uint8, 1, sampling.num_clips, sampling.clip_frames, side, side, 3)
+    clips = pixels_of(row, "fragments", np.uint8, *shape, side, side, 3)
     here: dict[str, Any] = {"device": torch.device("cpu"), "precision": "float32"}
     features = _inter(model, row, sampling, **here)
     with torch.inference_mode():
         scored = [_score(model, f, e) for f, e in branch_outputs(model, clips, features, **here)]
     calibrated = [np.asarray(checkpoint.calibration.to_score(one)) for one in np.concatenate(scored)]
-    return _in_time(video_id, np.stack(calibrated), row, sampling, key, words=words)
+    draws = [generator(key.seed(row["content_sha256"], "skip_sampling", draw)) for draw in range(num_draws)]
+    moments = np.concatenate([skip_sample(_num_moments(row), sampling, rng) for rng in draws])
+    centres = np.concatenate([_centres(clip, len(scored[0])) for clip in moments])
+    order = np.argsort(centres, kind="stable")
+    scores = np.stack(calibrated)[order]
+    grid = round((scores.shape[1] - 1) ** 0.5)
+    return CloseUp(
+        video_id=video_id,
+        num_draws=num_draws,
+        is_of_report=key.key_id == key_id,
+        seconds=centres[order] / row["fps"] if row["fps"] else np.zeros(len(order)),
+        scores=scores[:, 0],
+        local_scores=scores[:, 1:].reshape(len(order), grid, grid),
+        pictures=_pictures(centres[order], row, sampling),
+    )
 
 
 def _sampled(
@@ -88,10 +112,11 @@ def _sampled(
     content_sha256: str,
     sampling: SamplingConfig,
     key: Key,
+    num_draws: int,
     rendition: Rendition | None,
 ) -> Row:
     table = pa.Table.from_pylist([{ROW_KEY: video_id, "video_id": video_id, "uri": uri}], schema=MANIFEST)
-    decode = Decode(sampling=sampling, key=key, num_draws=1, scratch_dir=None, rendition=rendition)
+    decode = Decode(sampling=sampling, key=key, num_draws=num_draws, scratch_dir=None, rendition=rendition)
     (sampled,) = decode(table)
     (before,) = rows_of(sampled)
     if before["content_sha256"] not in (content_sha256, None):
@@ -110,7 +135,7 @@ def _inter(model: Any, row: Row, sampling: SamplingConfig, **here: Any) -> NDArr
         return None
     segments = pixels_of(row, "segments", np.int64, sampling.num_segments, sampling.segment_frames)
     return inter_features(
-        model.inter, _frames(row, sampling), segments, row["inter_seeds"][:1], sampling=sampling, **here
+        model.inter, _frames(row, sampling), segments, row["inter_seeds"], sampling=sampling, **here
     )
 
 
@@ -131,26 +156,6 @@ def _score(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> NDArray[np.fl
 def _head(model: Any, f: torch.Tensor, e: torch.Tensor | None) -> torch.Tensor:
     scores: torch.Tensor = model.head(f, e)
     return scores
-
-
-def _in_time(
-    video_id: str, scores: NDArray[np.float64], row: Row, sampling: SamplingConfig, key: Key, *, words: str
-) -> CloseUp:
-    """Put the positions of all clips in order of the moments that they stand for."""
-    rng = generator(key.seed(row["content_sha256"], "skip_sampling", 0))
-    clips = skip_sample(_num_moments(row), sampling, rng)  # (clips, d)
-    per_clip = len(scores) // sampling.num_clips
-    centres = np.concatenate([_centres(clip, per_clip) for clip in clips])
-    order = np.argsort(centres, kind="stable")
-    grid = round((scores.shape[1] - 1) ** 0.5)
-    return CloseUp(
-        video_id=video_id,
-        words=words,
-        seconds=centres[order] / (row["fps"] or 1.0),
-        scores=scores[order, 0],
-        local_scores=scores[order, 1:].reshape(len(order), grid, grid),
-        pictures=_pictures(centres[order], row, sampling),
-    )
 
 
 def _num_moments(row: Row) -> int:

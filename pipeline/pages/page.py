@@ -16,6 +16,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from operators.schema import Row
 from pipeline.pages import listing, sections
 from pipeline.pages.close_up import CloseUp
 from pipeline.pages.plots import SIZES, VERDICT_COLORS, histogram_svg, timeline_svg
@@ -109,7 +110,7 @@ def render_page(
         failed=sections.failed(rows),
         damaged=sections.damaged(rows),
         close_look=close_up and sections.close_look(close_up, by_id[close_up.video_id]),
-        timelines=close_up and _drawings(timeline_svg, close_up.seconds, close_up.scores),
+        timelines=close_up and _timelines(close_up, by_id[close_up.video_id]),
         at=listing.FIELDS,
         listed=listed,
         listed_kinds=listing.listed_kinds(listed),
@@ -137,6 +138,11 @@ def _breakable(name: str) -> Markup:
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
+
+
+def _timelines(close_up: CloseUp, row: Row) -> dict[str, Markup]:
+    report = {"score": row["score"], "score_lower": row["score_lower"]}
+    return _drawings(timeline_svg, close_up.seconds, close_up.scores, **report)
 
 
 def _drawings(draw: Any, *data: Any, **options: Any) -> dict[str, Markup]:

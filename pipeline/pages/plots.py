@@ -54,7 +54,7 @@ def histogram_svg(
                 color=[VERDICT_COLORS[name] for name in names],
                 label=names,
             )
-            axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+            _put_legend(axes)
         for mark in marks:
             axes.axvline(mark, color=_TEXT_COLOR, linewidth=1, linestyle=":")
         axes.set(xlabel="lower bound of the score", ylabel="videos", xlim=(0, 100))
@@ -63,18 +63,28 @@ def histogram_svg(
     return _svg(draw, size)
 
 
-def timeline_svg(seconds: NDArray[np.float64], scores: NDArray[np.float64], *, size: str = "wide") -> str:
-    """Draw the score of each temporal position against time.
+def timeline_svg(
+    seconds: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    *,
+    score: float,
+    score_lower: float,
+    size: str = "wide",
+) -> str:
+    """Draw the score of each temporal position against time, and the report's beside them.
 
     Args:
         seconds: (n,) into the video.
         scores: (n,) on 0..100.
+        score: of the report, with its lower bound `score_lower`.
         size: of `SIZES`.
     """
 
     def draw(axes: Any) -> None:
-        order = np.argsort(seconds, kind="stable")
-        axes.plot(seconds[order], scores[order], color=LINE_COLOR, marker="o", markersize=3)
+        axes.plot(seconds, scores, "o", color=LINE_COLOR, markersize=4, label="moments")
+        axes.axhline(score, color=_TEXT_COLOR, linewidth=1, label="score")
+        axes.axhline(score_lower, color=_TEXT_COLOR, linewidth=1, linestyle=":", label="lower bound")
+        _put_legend(axes)
         axes.set(xlabel="time (s)", ylabel="score", ylim=(0, 100))
 
     return _svg(draw, size)
@@ -123,6 +133,12 @@ def _map_colors(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     from matplotlib import colormaps  # noqa: PLC0415
 
     return np.asarray(colormaps[MAP_COLORS](np.clip(shares, 0, 1), alpha=MAP_OPACITY))
+
+
+def _put_legend(axes: Any) -> None:
+    """Put the legend above the drawing, in one line that a telephone has room for."""
+    spaces = {"borderaxespad": 0, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1}
+    axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), **spaces)
 
 
 def _svg(draw: Callable[[Any], None], size: str) -> str:

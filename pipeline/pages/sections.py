@@ -241,7 +241,10 @@ def close_look(close_up: CloseUp, row: Row) -> dict[str, Any]:
     low, high = map_range(close_up.local_scores[chosen])
     return {
         "row": row,
-        "words": close_up.words,
+        "is_of_report": close_up.is_of_report,
+        "num_draws": close_up.num_draws,
+        "num_moments": count,
+        "mean": close_up.scores.mean(),
         "ramp": map_ramp(),
         "ticks": map_ticks(low, high),
         "moments": [

@@ -60,11 +60,12 @@ def page(directory: RunDirectory, *, group: str | None = "channel", **options: A
     return render_page(record, report, uri=directory.shown(), group_column=group, **settings)
 
 
-def close_up() -> CloseUp:
+def close_up(*, is_of_report: bool = True) -> CloseUp:
     rng = np.random.default_rng(0)
     return CloseUp(
         video_id="v95",
-        words="another draw",
+        num_draws=4,
+        is_of_report=is_of_report,
         seconds=np.linspace(0, 9, 20),
         scores=rng.uniform(0, 100, 20),
         local_scores=rng.uniform(31, 69, (20, 7, 7)),

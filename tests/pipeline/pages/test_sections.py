@@ -113,3 +113,16 @@ def test_the_legend_says_what_the_colours_stand_for(tmp_path: Path) -> None:
     text = section(page(run(tmp_path), close_up=close_up()), "close-look")
     assert "worse 30 40 50 60 70 better" in text
     assert "Close look at v95.mp4" in text
+
+
+def test_a_close_look_says_that_the_report_counts_and_whether_its_score_is_made_of_these_moments(
+    tmp_path: Path,
+) -> None:
+    directory = run(tmp_path, [*ROWS[:4], ROWS[4] | {"score": 96.4}])
+    own = section(page(directory, close_up=close_up()), "close-look")
+    assert "What counts is the report's row : score 96.4, lower bound 95.0, pass ." in own
+    assert "made of the 20 moments below, of all 4 draws." in own
+    other = close_up(is_of_report=False)
+    text = section(page(directory, close_up=other), "close-look")
+    assert "score 96.4, lower bound 95.0, pass . The 20 moments below are of other draws" in text
+    assert f"their mean, {other.scores.mean():.1f}, may differ from it by chance" in text

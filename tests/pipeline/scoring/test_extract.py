@@ -73,14 +73,21 @@ def test_rows_are_those_of_scoring_and_failures_have_no_embedding(
 
 
 @pytest.mark.ray
-def test_a_close_look_shows_what_the_first_draw_was_made_of(run: Path, videos: dict[str, Path]) -> None:
+def test_a_close_look_shows_what_the_score_was_made_of(run: Path, videos: dict[str, Path]) -> None:
     checkpoint = weights.default(NAME)
     path = videos["carphone_h264.mkv"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = Key.public(0)
     close = look_closely(
-        "v", str(path), content_sha256=digest, checkpoint=checkpoint, key=Key.public(0), words=""
+        "v",
+        str(path),
+        content_sha256=digest,
+        checkpoint=checkpoint,
+        key=key,
+        key_id=key.key_id,
+        num_draws=DRAWS,
     )
-    clips = pq.read_table(run / "report")["clip_scores"][0].as_py()[: zoo.spec(NAME).sampling.num_clips]
+    clips = pq.read_table(run / "report")["clip_scores"][0].as_py()
     moments, pooled = (
         np.mean([checkpoint.calibration.to_raw(one) for one in scores]) for scores in (close.scores, clips)
     )
