@@ -90,14 +90,25 @@ class VideoScore:
             from matplotlib import pyplot  # noqa: PLC0415 - half a second that scoring does not need
 
             _, axes = pyplot.subplots(figsize=_INCHES, layout="constrained")
-        timed = [clip for clip in self.clips if clip.start_seconds is not None]
-        for clip in timed:
-            axes.plot([clip.start_seconds, clip.end_seconds], [clip.score] * 2, color=_BLUE, alpha=0.6, lw=3)
-        if not timed:
-            axes.plot(range(len(self.clips)), [clip.score for clip in self.clips], "o", color=_BLUE)
-        axes.axhline(self.score, color=_GREY, linewidth=1)
-        axes.axhspan(self.score_lower, self.score, color=_GREY, alpha=0.2, linewidth=0)
-        axes.set(ylim=(0, 100), ylabel="score", xlabel="seconds" if timed else "clip")
+        name: str | None = "clips"  # once in the legend
+        for place, clip in enumerate(self.clips, 1):
+            ends = (
+                (clip.start_seconds, clip.end_seconds) if self._tells_time() else (place - 0.3, place + 0.3)
+            )
+            axes.plot(ends, [clip.score] * 2, color=_BLUE, alpha=0.6, lw=3, label=name)
+            name = None
+        axes.axhline(self.score, color=_GREY, linewidth=1, label="score")
+        if self.score_sd is not None:
+            axes.axhspan(
+                self.score_lower, self.score, color=_GREY, alpha=0.2, linewidth=0, label="to its lower bound"
+            )
+        if self._tells_time():
+            axes.set(xlabel="time (s)", xlim=(0, self._last_second()))
+        else:
+            axes.set(xlabel="clip")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(ylim=(0, 100), ylabel="score (of 100)")
+        axes.legend(frameon=False, fontsize="small", ncols=3, loc="best")
         axes.set_title(self._headline(), fontsize="medium", parse_math=False)
         return axes
 
@@ -119,8 +130,7 @@ class VideoScore:
         video = self.video
         rows = [("score", self._headline())]
         if video is not None:
-            lasting = "" if video.duration_seconds is None else f", {video.duration_seconds:.1f} s"
-            rows.append(("video", f"{video.codec}, {video.width} x {video.height}{lasting}"))
+            rows.append(("video", f"{video.codec}, {video.width} x {video.height}{_lasting(video)}"))
         rows += [("warning", warning) for warning in self.warnings]
         if self.checkpoint_status == "untrained":
             rows.append(("checkpoint", "untrained: this score means nothing"))
@@ -129,9 +139,27 @@ class VideoScore:
         image = "" if png is None else f'<img alt="" src="data:image/png;base64,{b64encode(png).decode()}">'
         return f"<table><caption>{escape(self.name)}</caption>{cells}</table>{image}"
 
+    def _tells_time(self) -> bool:
+        """Return whether clips are parts of a time line: those of a single frame are not."""
+        is_moving = self.video is None or self.video.num_frames > 1
+        return is_moving and all(clip.start_seconds is not None for clip in self.clips)
+
+    def _last_second(self) -> float:
+        lasting = None if self.video is None else self.video.duration_seconds
+        return max([lasting or 0.0, *(clip.end_seconds or 0.0 for clip in self.clips)])
+
     def _headline(self) -> str:
         if self.score is None:
             return f"not scored: {self.failure}"
         if self.score_sd is None:
             return f"{self.score:.1f} of 100"
         return f"{self.score:.1f} of 100 (sd {self.score_sd:.1f}, at least {self.score_lower:.1f})"
+
+
+def _lasting(video: VideoInfo) -> str:
+    if video.num_frames == 1:
+        return ", one frame"
+    seconds = video.duration_seconds
+    if seconds is None:
+        return ""
+    return f", {seconds:.1f} s" if seconds >= 1 else f", {seconds:.2g} s"

@@ -400,9 +400,28 @@ def test_a_score_is_frozen_and_a_notebook_shows_it(scorer: Scorer, videos: dict[
     assert png.startswith(b"\x89PNG")
     axes = got.plot()
     assert len(axes.lines) == len(got.clips) + 1
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "score (of 100)")
+    assert got.video is not None
+    assert axes.get_xlim() == (0, got.video.duration_seconds)  # all of it, where no clip is too
+    assert [one.get_text() for one in axes.get_legend().texts] == ["clips", "score", "to its lower bound"]
     from matplotlib import pyplot
 
     pyplot.close(axes.figure)
+
+
+def test_a_single_frame_has_no_time_line_and_a_short_video_is_not_of_no_length(scorer: Scorer) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    still, short = (scorer.score(frames[:count], fps=25) for count in (1, 3))
+    assert "64 x 64, one frame" in still._repr_html_()
+    assert "64 x 64, 0.12 s" in short._repr_html_()
+    from matplotlib.figure import Figure
+
+    axes = still.plot(Figure().subplots())
+    assert axes.get_xlabel() == "clip"
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    middles = [np.mean(line.get_xdata()) for line in axes.lines[:-1]]
+    assert middles == pytest.approx(range(1, len(still.clips) + 1))
+    assert short.plot(Figure().subplots()).get_xlim() == (0, 0.12)
 
 
 def test_names_and_messages_are_text_on_the_page(scorer: Scorer, tmp_path: Path) -> None:
