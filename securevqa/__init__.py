@@ -61,7 +61,8 @@ def score(
         video: the path of a file, a file's bytes, a file that is open for them, or frames: an array or a
             tensor (t, h, w, 3) uint8, RGB.
         checkpoint: the name of a model that ships, the path of a file, or a checkpoint; None: the default.
-        key: decides where the score looks; None takes `SECUREVQA_KEY`, or else makes one for this call.
+        key: decides where the score looks; None takes `SECUREVQA_KEY`, or else makes one for this call, and
+            another call then scores the same video a little apart.
         fps: frames a second, of frames; a file has its own.
 
     Returns:

@@ -216,7 +216,8 @@ class Scorer:
                 it is that video's turn.
         """
         is_one = isinstance(videos, str | os.PathLike | bytes | bytearray | memoryview)
-        if is_one or hasattr(videos, "read") or not isinstance(videos, Iterable):
+        has_frames = getattr(videos, "ndim", None) in (3, 4)  # of one video; a column of paths has 1
+        if is_one or has_frames or hasattr(videos, "read") or not isinstance(videos, Iterable):
             kind = type(videos).__name__
             raise ConfigurationError(f"videos must be several, in a list for example, got a {kind}")
         return self._score_each(videos, fps)
@@ -458,9 +459,10 @@ def _rate(fps: float | None) -> float:
 def _frames(video: Any) -> NDArray[np.uint8]:
     """View an array or a tensor as (t, h, w, 3) uint8."""
     if not hasattr(video, "__array__"):
+        several = "; score_many takes several videos" if isinstance(video, list | tuple) else ""
         raise ConfigurationError(
             "video must be a path, bytes, an open file, or an array or tensor of frames, "
-            f"got a {type(video).__name__}"
+            f"got a {type(video).__name__}{several}"
         )
     frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
