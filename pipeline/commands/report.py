@@ -10,6 +10,7 @@ import typer
 from operators.uris import redact
 from pipeline.commands.places import file_option
 from pipeline.commands.terminal import console, events, print_json, say, write_csv
+from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError, OutputError
 from securevqa_core.files import whole_file
 
@@ -99,7 +100,7 @@ def _page(
         events.update("looking closely at a video")  # first, as it may be refused
         close_up = None if video is None else _close_up(report, run, video, checkpoint, key_file)
         chosen = [row for rows in shown_videos(report, pictures) for row in rows]
-        events.update(f"bringing frames of {len(chosen)} videos")
+        events.update(f"bringing frames of {counted(len(chosen), 'video')}")
         frames = thumbnails(chosen)
         events.update("drawing the page")
         return render_page(

@@ -15,6 +15,7 @@ from operators.stage import FAILED
 from pipeline.runs.changes import Changes
 from pipeline.runs.history import COUNTED, VERDICTS, RunEntry
 from pipeline.tables import Heading, file_names, fitted, json_text, short_ids
+from pipeline.text import counted
 
 __all__ = ["change_lines", "changed_first", "entry_table", "run_lines"]
 
@@ -87,7 +88,7 @@ def change_lines(differences: Changes, num_rows: int, console: Console) -> Itera
         yield f"{name}: {_setting(one)} -> {_setting(other)}"
     counts = record["videos"]
     yield (
-        f"{counts['in_both']} videos in both, {counts['only_in_a']} only in a, "
+        f"{counted(counts['in_both'], 'video')} in both, {counts['only_in_a']} only in a, "
         f"{counts['only_in_b']} only in b, {counts['changed']} changed"
     )
     for kind in ("verdicts", "statuses"):
@@ -99,7 +100,7 @@ def change_lines(differences: Changes, num_rows: int, console: Console) -> Itera
         summary = ", ".join(
             f"{name} {_number(score[name])}" for name in ("mean", "sd", "median", "largest", "srcc")
         )
-        yield f"score b - a over {score['videos']} videos: {summary}"
+        yield f"score b - a over {counted(score['videos'], 'video')}: {summary}"
     changed = changed_first(differences)
     if changed.num_rows and num_rows:
         yield _table(changed.slice(0, num_rows), console)

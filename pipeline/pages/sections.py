@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -98,6 +99,7 @@ def tiles(report: pa.Table) -> list[dict[str, Any]]:
     shows = {"videos": "", "damaged or odd": "warnings"}
     return [
         {"name": name, "count": count, "words": words.get(name, ""), "show": shows.get(name, name)}
+        | ({"name": "video"} if (name, count) == ("videos", 1) else {})
         for name, count in counts.items()
         if count or name != PENDING  # of which few runs have any
     ]
@@ -117,6 +119,8 @@ def scores_words(scores: Mapping[str, NDArray[np.float64]]) -> str:
     lower = np.concatenate(list(scores.values()))
     if not lower.size:
         return "No video was scored."
+    if lower.size == 1:
+        return f"The lower bound of the one video is {lower[0]:.1f}."
     if lower.size < 10:
         return f"Lower bounds from {lower.min():.1f} to {lower.max():.1f}, half below {np.median(lower):.1f}."
     low, middle, high = np.percentile(lower, [10, 50, 90])
@@ -133,7 +137,7 @@ def groups(names: Sequence[str | None], verdicts: Sequence[str | None]) -> dict[
     counts: dict[str, Counter[str]] = {}
     for name, verdict in zip(names, verdicts, strict=True):
         counts.setdefault("(none)" if name is None else name, Counter())[str(verdict)] += 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), _by_number(item[0])))
     rows = [
         {
             "name": name,
@@ -224,13 +228,16 @@ def cards(
 
 
 def slowest(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return which videos took longest, with the seconds of each stage."""
-    columns = [[row[name] or 0.0 for row in rows] for name in STAGE_SECONDS.values()]
-    seconds = np.array(columns, dtype=float).T
-    order = np.argsort(-seconds.sum(axis=-1), kind="stable")[:MAX_SLOWEST]
+    """Return which videos took longest, with the seconds of each stage; "" of what they did not come to."""
+    taken = [[row[name] for name in STAGE_SECONDS.values()] for row in rows]
+    totals = [sum(one or 0.0 for one in seconds) for seconds in taken]
+    places = sorted((place for place, total in enumerate(totals) if total), key=lambda place: -totals[place])
     return [
-        {"row": rows[index], "seconds": [f"{one:.2f}" for one in (*seconds[index], seconds[index].sum())]}
-        for index in order
+        {
+            "row": rows[place],
+            "seconds": ["" if one is None else f"{one:.2f}" for one in (*taken[place], totals[place])],
+        }
+        for place in places[:MAX_SLOWEST]
     ]
 
 
@@ -274,7 +281,13 @@ def _card(row: Row, thumbnails: Mapping[str, Thumbnail]) -> dict[str, Any]:
 
 def _counted(words: Sequence[str]) -> str:
     """Return `2 failed, 1 in doubt` of `[failed, failed, in doubt]`."""
-    return ", ".join(f"{count} {word}" for word, count in sorted(Counter(words).items()))
+    return ", ".join(f"{count:,} {word}" for word, count in sorted(Counter(words).items()))
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return what puts `channel 9` before `channel 10`."""
+    parts = [part.lstrip("0") if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    return [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def _kind(warning: str) -> str:

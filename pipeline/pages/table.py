@@ -16,7 +16,7 @@ from operators.storage import redact
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import Heading, file_names, fitted, short_ids
-from pipeline.text import literal, moment_words, printable
+from pipeline.text import counted, literal, moment_words, printable
 from securevqa_core.errors import ConfigurationError, did_you_mean
 
 __all__ = ["COLUMNS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
@@ -59,7 +59,7 @@ def show_report(directory: RunDirectory, *, num_rows: int, console: Console) -> 
     console.print(_table(rows, dict(zip(ids, short_ids(ids), strict=True)), console))
     num_failed = report["status"].to_pylist().count(FAILED)
     part = f" ({len(rows)} of {num_failed})" if len(rows) < num_failed else ""
-    summary = f"{len(rows)} of {report.num_rows} videos shown, failed first{part}, then worst"
+    summary = f"{len(rows)} of {counted(report.num_rows, 'video')} shown, failed first{part}, then worst"
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds(report))
     console.print(literal(f"{summary}: {counts}" if counts else summary, console))
     if "untrained" in report["checkpoint_status"].to_pylist():

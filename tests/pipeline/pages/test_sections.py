@@ -126,3 +126,32 @@ def test_a_close_look_says_that_the_report_counts_and_whether_its_score_is_made_
     text = section(page(directory, close_up=other), "close-look")
     assert "score 96.4, lower bound 95.0, pass . The 20 moments below are of other draws" in text
     assert f"their mean, {other.scores.mean():.1f}, may differ from it by chance" in text
+
+
+def test_one_video_is_one_and_thousands_have_their_commas(tmp_path: Path) -> None:
+    text = page(run(tmp_path, ROWS[:1]))
+    assert "1 of 1 video scored" in text
+    assert "video 1 1 scored" in section(text, "counts")
+    assert "The lower bound of the one video is 5.0." in section(text, "scores")
+    assert "1,200 of 1,200 videos scored</h1>" in (large := page(run(tmp_path, many(1200))))
+    assert "videos 1,200 1,200 scored" in section(large, "counts")
+
+
+def test_what_nobody_measured_is_not_among_the_slowest(tmp_path: Path) -> None:
+    text = page(run(tmp_path, ROWS))
+    shown = section(text, "slowest")
+    assert "v95.mp4 v95 95.00 95.00 v70.mp4" in shown  # neither fetched nor decoded, as far as is known
+    assert "failed.mp4" not in shown
+    empty = page(
+        run(tmp_path, ROWS[5:6]), record={"config": {"thresholds": {"pass_at": 60, "reject_below": 40}}}
+    )
+    assert 'id="slowest"' not in empty
+    assert "#slowest" not in empty  # no link to it
+    assert "dotted lines" not in empty
+
+
+def test_groups_of_the_same_size_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ("b", "channel 10", "channel 9", "a", "2")
+    rows = [ROWS[0] | {"video_id": name, "channel": name} for name in names]
+    shown = section(page(run(tmp_path, rows)), "groups")
+    assert re.findall(r"(2|a|b|channel \d+) 0 0 1 1", shown) == ["2", "a", "b", "channel 9", "channel 10"]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from cli import call
 from rich.console import Console
+from runs import make_run
 
 from operators.schema import REPORT
 from pipeline.pages.table import show_report
@@ -425,3 +426,8 @@ def test_options_that_would_be_ignored_and_places_that_cannot_be_written_are_ref
     assert call("report", str(tmp_path / "run"), *given) == 2
     assert named in capsys.readouterr().err.replace("\n", " ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_report_of_one_video_says_video(tmp_path: Path) -> None:
+    text = printed(make_run(str(tmp_path), [{"video_id": "v", "score": 50.0, "score_lower": 50.0}]))
+    assert "1 of 1 video shown" in text

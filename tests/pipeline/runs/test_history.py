@@ -122,6 +122,8 @@ def test_a_comparison_names_the_settings_that_differ(
     assert call("compare", four.uri, one.uri) == 0
     said = capsys.readouterr().out
     assert said.startswith("draws: 4 -> 1\n7 videos in both")
+    assert call("compare", *(make_run(str(tmp_path / name), A[:1]).uri for name in ("c", "d"))) == 0
+    assert "1 video in both" in capsys.readouterr().out
     record = one.read_run() or {}
     more = {"num_draws": 4, "notice": "x264:23", "thresholds": {"pass_at": 70.0, "reject_below": 30.0}}
     one.write_json(record | {"config": more}, "run.json")
