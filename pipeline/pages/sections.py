@@ -299,7 +299,7 @@ def _last(uri: str, *, parts: int) -> str:
 
 
 def _ratio(row: Row) -> str:
-    return f"{row['width']} / {row['height']}" if row["width"] and row["height"] else "16 / 9"
+    return f"{row['width'] / row['height'] if row['width'] and row['height'] else 16 / 9:.4g}"
 
 
 def _base64(content: bytes) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "DAMAGED",
     "HOSTILE",
     "ODD",
+    "PICTURE",
     "ROWS",
     "SCRIPT",
     "WARNINGS",
@@ -60,10 +61,10 @@ def page(directory: RunDirectory, *, group: str | None = "channel", **options: A
     return render_page(record, report, uri=directory.shown(), group_column=group, **settings)
 
 
-def close_up(*, is_of_report: bool = True) -> CloseUp:
+def close_up(video_id: str = "v95", *, is_of_report: bool = True) -> CloseUp:
     rng = np.random.default_rng(0)
     return CloseUp(
-        video_id="v95",
+        video_id=video_id,
         num_draws=4,
         is_of_report=is_of_report,
         seconds=np.linspace(0, 9, 20),

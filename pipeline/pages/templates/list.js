@@ -98,6 +98,7 @@
     section.querySelector(`button[name=${name}]`).addEventListener("click", () => {
       page += step;
       draw();
+      section.scrollIntoView(); // where the page begins: the button is below its end
     });
   }
   for (const link of document.querySelectorAll("a[data-show]")) {

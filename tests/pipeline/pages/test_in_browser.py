@@ -8,8 +8,10 @@ import pytest
 from browser import BROWSERS, inspect_page
 from programs import needs
 from reportpage import (
+    PICTURE,
     ROWS,
     SCRIPT,
+    close_up,
     page,
     run,
     written,
@@ -81,6 +83,26 @@ def test_a_telephone_breaks_names_between_their_words(tmp_path: Path) -> None:
     assert {name for name, _ in found} == set(names)
     assert {max(lines) for name, lines in found if name != names[2]} == {1}
     assert any(max(lines) > 1 for name, lines in found if name == names[2])  # which has no better place
+
+
+SHAPES = """
+const boxes = [...page.querySelectorAll(".picture")].map(one => one.getBoundingClientRect());
+return boxes.map(box => box.width / box.height);
+"""
+
+
+@pytest.mark.slow
+@needs(*BROWSERS)
+def test_pictures_have_the_shape_of_their_videos_upright_ones_too(tmp_path: Path) -> None:
+    sizes = ((1080, 1920), (1920, 1080), (500, 500), (300, 4000))
+    rows = [row | {"width": w, "height": h} for row, (w, h) in zip(ROWS, sizes, strict=False)]
+    frames = {row["video_id"]: PICTURE for row in rows}
+    target = tmp_path / "page.html"
+    target.write_text(page(run(tmp_path, rows), count=4, thumbnails=frames, close_up=close_up("v5")))
+    for width in (390, 1280):
+        found = inspect_page(target, tmp_path, width=width, act=SHAPES)["found"]
+        assert found[:4] == pytest.approx([w / h for w, h in sizes], rel=0.01)
+        assert found[4:] == pytest.approx([1080 / 1920] * 12, rel=0.01)
 
 
 CONTRAST = """

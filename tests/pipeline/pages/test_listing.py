@@ -76,6 +76,7 @@ def test_the_list_sorts_filters_and_turns_pages_without_a_server(tmp_path: Path)
     sort("lower bound"); found.down = names().slice(0, 2);
     found.sorted = heading("lower bound").parentElement.ariaSort;
     found.unsorted = section.querySelectorAll("th[aria-sort=none]").length;
+    section.scrollIntoView = () => { found.turned = status(); };
     section.querySelector("button[name=next]").click();
     section.querySelector("button[name=next]").click();
     found.last = [names().slice(-1)[0], status(), section.querySelector("button[name=next]").disabled];
@@ -98,6 +99,7 @@ def test_the_list_sorts_filters_and_turns_pages_without_a_server(tmp_path: Path)
         "down": ["129.mp4", "128.mp4"],
         "sorted": "descending",
         "unsorted": 8,
+        "turned": "101 to 133 of 133",  # it scrolls to the beginning of the list
         "last": ["failed.mp4", "101 to 133 of 133", True],  # what has no score goes last, whichever way
         "search": [11, "1 to 11 of 11, filtered from 133"],
         "nothing": [0, "none of 0, filtered from 133"],
