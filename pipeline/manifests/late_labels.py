@@ -99,7 +99,9 @@ def joined_labels(
             f"the run has no video for {counted(len(missed), 'label')}, of {_named(missed)}; "
             f"its videos are {_named(finder.names)}"
         )
-    what = f"{len(found)} of {report.num_rows} videos have a label"
+    what = (
+        f"{len(found)} of {counted(report.num_rows, 'video')} {'has' if len(found) == 1 else 'have'} a label"
+    )
     lost = f"; no video for {counted(len(missed), 'label')}, of {_named(missed)}" if missed else ""
     tell(f"{what}{lost}")
     indices = pa.array([found.get(row) for row in range(report.num_rows)], pa.int64())

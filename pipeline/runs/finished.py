@@ -14,6 +14,7 @@ from pipeline.runs.generations import read_report_files
 from pipeline.runs.history import unfinished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import parquet_table
+from pipeline.text import counted
 from securevqa_core.errors import OutputError
 
 __all__ = ["finished_directory", "no_run", "read_finished_run", "worst_first"]
@@ -54,7 +55,7 @@ def no_run(directory: RunDirectory) -> str:
         begun = unfinished_run(directory)
     if begun is None:
         return f"{holds}: not a run, or not a finished one"
-    done = "" if begun.rows is None else f", {begun.rows} videos so far"
+    done = "" if begun.rows is None else f", {counted(begun.rows, 'video')} so far"
     return f"{holds}: a run that is not finished{done}; the same command again finishes it"
 
 

@@ -22,6 +22,7 @@ from pipeline.checkpoints import read_checkpoint
 from pipeline.events import Events
 from pipeline.files import write_json
 from pipeline.session import ray_session
+from pipeline.text import counted
 from pipeline.training.cache import fill_cache
 from pipeline.training.config import SETTINGS_FILE, TrainRun
 from pipeline.training.launch import launch
@@ -236,7 +237,7 @@ def _kept(videos: Sequence[LabelledVideo], cached: dict[str, CachedVideo]) -> li
 def _report_failures(output: Path, failures: Sequence[Failure], events: Events) -> None:
     write_json(output / LEFT_OUT_FILE, [asdict(failure) for failure in failures])
     if failures:
-        events.note(f"{len(failures)} videos cannot be read and are left out, see {LEFT_OUT_FILE}:")
+        events.note(f"{counted(len(failures), 'video')} left out, which cannot be read, see {LEFT_OUT_FILE}:")
     for failure in failures[:NAMED_AT_MOST]:
         events.note(f"  {redact(failure.uri)}: {failure.error_code}, {failure.message}")
 

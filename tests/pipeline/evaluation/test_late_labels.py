@@ -164,7 +164,7 @@ def test_a_row_that_repeats_a_video_takes_no_label_from_it() -> None:
     videos = report("/a/c.mp4", "/a/c.mp4").append_column("error_code", pa.array([None, "row_repeated"]))
     joined, said = told(videos, pa.table({"uri": ["/a/c.mp4", "/a/c.mp4"], "mos": [3.0, 3.0]}))
     assert joined["mos"].to_pylist() == [3.0, None]
-    assert said == ["1 of 2 videos have a label"]
+    assert said == ["1 of 2 videos has a label"]
 
 
 def test_scores_are_not_held_against_themselves(
@@ -230,7 +230,7 @@ def test_columns_of_the_labels_take_the_place_of_the_report_s_but_for_its_own() 
     assert joined.to_pylist() == [
         {"video_id": "id0", "uri": "/a/c.mp4", "mos": 3.0, "score": 50.0, "group": "film"}
     ]
-    assert said == ["1 of 1 videos have a label"]
+    assert said == ["1 of 1 video has a label"]
 
 
 def test_labels_that_name_no_videos_are_refused(

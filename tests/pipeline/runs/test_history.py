@@ -326,7 +326,7 @@ def test_a_run_that_is_not_finished_says_what_finishes_it(
     others = [begun.uri] if command == "compare" else []
     assert call(command, begun.uri, *others) == 1
     said = capsys.readouterr().err
-    assert f"{begun.uri!r} holds no run.json: a run that is not finished, 1 videos so far" in said
+    assert f"{begun.uri!r} holds no run.json: a run that is not finished, 1 video so far" in said
     assert "the same command again finishes it" in said
     assert call(command, place, *[place for _ in others]) == 1
     assert "not a run, or not a finished one" in capsys.readouterr().err

@@ -138,7 +138,7 @@ def test_a_killed_driver_s_training_ends_where_one_without_ray_does(manifest: Pa
     assert driver.returncode == -signal.SIGKILL, complaints
     assert not (output / RESULT_FILE).exists()
     told = finish(start(manifest, output, model=MODEL))
-    assert "1 videos cannot be read" in told
+    assert "1 video left out, which cannot be read" in told
     # Which epochs the resumed command tells depends on how far the orphaned workers came before they ended.
     epochs = [json.loads(line)["epoch"] for line in (output / METRICS_FILE).read_text().splitlines()]
     assert epochs == list(range(CONFIG.epochs))
