@@ -143,11 +143,16 @@ class Clock:
 
 
 def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.float64]:
-    """Return when frames begin, in pictures: k to k + 1 for all that show picture k, the first of them 0."""
+    """Return when frames begin, in pictures: k to k + 1 for all that show picture k, the first of them 0.
+
+    Within a picture those after its first begin where moments are looked at, evenly: each is as likely to be
+    seen, so that nobody can put another picture where none is.
+    """
     pictures = frames * size.denominator // size.numerator
     first = -(-pictures * size.numerator // size.denominator)
     end = -(-(pictures + 1) * size.numerator // size.denominator)
-    starts: NDArray[np.float64] = pictures - pictures[0] + (frames - first) / (end - first)
+    within = _FIRST_PHASE + (_LAST_PHASE - _FIRST_PHASE) * (frames - first) / (end - first)
+    starts: NDArray[np.float64] = pictures - pictures[0] + np.where(frames > first, within, 0.0)
     return starts
 
 

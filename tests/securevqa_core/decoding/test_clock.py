@@ -82,6 +82,13 @@ def test_coarser_moments_show_every_so_manieth_frame() -> None:
     assert constant_clock(120, 4.0).coarser(NO_REPEATS).starts is None
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 10])
+def test_each_frame_of_a_picture_is_as_likely_to_be_seen_as_the_others(size: int) -> None:
+    clock = constant_clock(20 * size).coarser(_rhythm(size))
+    seen = clock.frames_at(np.full((4000, 1), 7), np.random.default_rng(0), num_runs=4000)
+    assert np.bincount(seen[:, 0] - 7 * size) / 4000 == pytest.approx(1 / size, abs=0.025)
+
+
 @pytest.mark.parametrize("size", ["4/3", "3/2", "2", "12/5", "5/2", "24/5"])
 def test_a_rhythm_shows_every_picture_once_whatever_it_begins_with(size: str) -> None:
     for phase in range(Fraction(size).numerator):
