@@ -94,7 +94,8 @@ class RepeatWatch:
         _, shares = self._shares(frames_per_second)
         num_repeated = int((shares <= _LIKE).sum())
         num_unclear = int((shares <= 2 * _LIKE).sum()) - num_repeated
-        if num_repeated < max(_MIN_REPEATS, _MIN_SHARE_REPEATED * len(shares), num_unclear):
+        is_some = num_repeated >= max(_MIN_REPEATS, _MIN_SHARE_REPEATED * len(shares), num_unclear)
+        if not is_some or num_repeated == len(shares):  # then none of the changes lies in moving content
             return NO_REPEATS
         return Rhythm(frames_per_picture=Fraction(len(shares), len(shares) - num_repeated))
 

@@ -73,6 +73,11 @@ def test_a_freeze_among_repeats_is_held() -> None:
     assert not np.isin(freeze, watch.repeated(30.0)).any()
 
 
+def test_where_every_picture_is_held_none_repeats() -> None:
+    shown = np.repeat(np.arange(100), NOISE.choice([5, 6, 7], 100))
+    assert _watch(shown, list(range(len(shown)))).rhythm(25.0) == NO_REPEATS
+
+
 def test_few_stumbles_are_no_repeats() -> None:
     shown = np.repeat(np.arange(1000), 1 + (np.arange(1000) % 40 == 0))
     assert _watched(shown, WINDOWS) == NO_REPEATS
