@@ -11,6 +11,7 @@ A picture that is held in moving content for longer than 2/15 s is a freeze to w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
 
@@ -30,11 +31,10 @@ _MAX_STEP = 4  # frames from one that was looked at to the next
 _NUM_ROWS = 16  # of a picture that are compared
 # A repeated frame is coded anew: it may differ from the last by this share of what the next picture does.
 _LIKE = 0.25
-_MIN_SHARE = 0.97  # of the frames that the rhythm calls repeated
+_LIKE_IN_MEAN = 0.4  # the same of all frames together that a rhythm calls repeated
 _MIN_REPEATED = 0.2  # of the pairs that were compared are of one picture: fewer prove no rhythm
-_MIN_CHANGES = 6  # that stand out,
-_MIN_MOVING = 0.5  # of the changes that the rhythm asks for, and
-_MIN_CHANGED = 0.6  # grey levels, their mean: less is how encoders refresh what does not move
+_MIN_CHANGES = 6  # that stand out
+_STILL = 0.15  # grey levels, of differences: where there are no larger ones, nothing speaks for or against
 # Of all differences, where any rhythm has a repeated picture, and where it has the next one: looked at first.
 _QUANTILES = (0.2, 0.95)
 # Of what repeats in no rhythm.
@@ -46,6 +46,22 @@ _OF_PEAK, _PEAK_PIXELS = 0.5, 16  # of a row, that a place is as wide as
 _LIKE_KNOWN = 0.35  # as `_LIKE`, of a file of which it is known that it repeats
 _MARGIN = 8  # frames that are looked at around one that is wanted
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proof:
+    """What a rhythm has to show."""
+
+    like: float  # as `_LIKE`
+    min_share: float  # of the frames that the rhythm calls repeated are alike
+    min_moving: float  # of the changes that the rhythm asks for stand out
+    min_changed: float  # grey levels, their mean: less is how encoders refresh what does not move
+
+
+_PROOF = _Proof(like=_LIKE, min_share=0.97, min_moving=0.5, min_changed=0.6)
+# Where half of all frames repeat, or more, so many lie where they should that encoders may change each by
+# more, as they do at low bit rates.
+_PROOF_OF_HALF = _Proof(like=0.5, min_share=0.9, min_moving=0.4, min_changed=0.4)
 
 Pictures = Callable[[Clock], Clock]  # -> the clock whose moments are pictures, however many frames show each
 
@@ -132,12 +148,14 @@ class RepeatWatch:
         before, after, differences, peaks = (np.array(column) for column in columns)
         low, high = np.quantile(differences, _QUANTILES)
         best, most = NO_REPEATS, 0.0
-        if low > _LIKE * high:
+        if low > _PROOF_OF_HALF.like * high:
             return best
         for size in _RHYTHMS:
+            proof = _PROOF if size < 2 else _PROOF_OF_HALF
             for phase in range(size.numerator):
                 is_next = _picture(before + phase, size) != _picture(after + phase, size)
-                share = _share_kept(before, differences, peaks, is_next, reach=int(2 * size) + _MAX_STEP)
+                reach = int(2 * size) + _MAX_STEP
+                share = _share_kept(before, differences, peaks, is_next, reach=reach, proof=proof)
                 if share > most:  # of two rhythms the evidence cannot tell apart, the one that looks at more
                     best, most = Rhythm(frames_per_picture=size, phase=phase), share
         return best
@@ -182,6 +200,7 @@ def _share_kept(
     is_next: NDArray[np.bool_],
     *,
     reach: int,
+    proof: _Proof,
 ) -> float:
     """Return of how many of the changes that a rhythm asks for there is one; 0 where there are others.
 
@@ -191,20 +210,24 @@ def _share_kept(
         peaks: (k,) of the place that differs most.
         is_next: (k,) the rhythm has another picture there.
         reach: frames within which a difference is held against that to the next picture.
+        proof: that the rhythm has to show.
     """
     repeated = np.flatnonzero(~is_next)
     if len(repeated) < _MIN_REPEATED * len(places) or not is_next.any():
         return 0.0
     changes = differences[is_next]
+    if differences[repeated].mean() > _LIKE_IN_MEAN * changes.mean():
+        return 0.0
     levels = _highest_near(places[repeated], places[is_next], changes, first=-reach, last=reach)
     highest = _highest_near(places[repeated], places[is_next], peaks[is_next], first=-reach, last=reach)
-    alike = (differences[repeated] <= _LIKE * levels) & (_OF_PEAK * peaks[repeated] <= _LIKE * highest)
-    is_still = np.maximum(differences[repeated], levels) < _LIKE * _MIN_CHANGED
-    if (alike | is_still).mean() < _MIN_SHARE:
+    alike = (differences[repeated] <= proof.like * levels) & (_OF_PEAK * peaks[repeated] <= _LIKE * highest)
+    is_still = np.maximum(differences[repeated], levels) < _STILL
+    if (alike | is_still).mean() < proof.min_share:
         return 0.0
     noise = _highest_near(places[is_next], places[repeated], differences[repeated], first=-reach, last=reach)
-    standing = changes[(changes * _LIKE >= noise) & (changes > 0)]
-    if len(standing) < max(_MIN_CHANGES, _MIN_MOVING * len(changes)) or standing.mean() < _MIN_CHANGED:
+    standing = changes[(changes * proof.like >= noise) & (changes > 0)]
+    min_standing = max(_MIN_CHANGES, proof.min_moving * len(changes))
+    if len(standing) < min_standing or standing.mean() < proof.min_changed:
         return 0.0
     return len(standing) / len(changes)
 

@@ -36,6 +36,30 @@ def test_a_rhythm_is_found_although_repeated_pictures_differ_by_a_grey_level(rhy
     assert _watched(shown, WINDOWS, noise=noise) == Rhythm(frames_per_picture=Fraction(rhythm), phase=0)
 
 
+@pytest.mark.parametrize("rhythm", ["2", "12/5", "5/2", "3", "4", "5", "8"])
+def test_where_half_of_the_frames_repeat_each_may_differ_by_a_third(rhythm: str) -> None:
+    shown = (np.arange(2000) / Fraction(rhythm)).astype(int)
+    watch = _watch(shown, WINDOWS, noise=19)
+    differences = {pair[0]: pair[2] for pair in watch._pairs if pair[1] == pair[0] + 1}
+    is_repeat = {place: shown[place] == shown[place + 1] for place in differences}
+    repeats, changes = (
+        [differences[place] for place in is_repeat if is_repeat[place] == which] for which in (1, 0)
+    )
+    assert 0.25 < np.mean(repeats) / np.mean(changes) < 0.4
+    assert watch.rhythm(60.0) == Rhythm(frames_per_picture=Fraction(rhythm), phase=0)
+
+
+def test_small_steps_between_large_ones_are_no_repeats() -> None:
+    shown = np.cumsum(np.tile([2, 4], 1000)) / 3
+    assert _watched(shown, WINDOWS) == NO_REPEATS
+
+
+def test_one_frame_that_does_not_repeat_leaves_a_rhythm_as_it_is() -> None:
+    shown = np.arange(48) // 2
+    shown[47] = 24
+    assert _watched(shown, list(range(48))) == Rhythm(frames_per_picture=Fraction(2), phase=0)
+
+
 def test_a_rhythm_may_begin_anywhere() -> None:
     for phase in range(3):
         shown = ((np.arange(2000) + phase) / Fraction(3, 2)).astype(int)
