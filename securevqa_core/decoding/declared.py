@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import av
 from av.container import InputContainer
 from av.stream import Disposition
@@ -44,6 +46,9 @@ def header_warnings(
         warnings.append(f"{STREAM_SHORT} {present:.2f} of {declared:.2f} declared seconds are present")
     elif _is_mp4(container) and index.num_packets < (1 - _MAX_HIDDEN_SHARE) * stream.frames:
         warnings.append(f"{EDITS_HIDE} {index.num_packets} of {stream.frames} pictures are to be shown")
+    if index.failed_at is not None:
+        size_bytes = os.fstat(descriptor).st_size
+        warnings.append(f"{STREAM_SHORT} {index.failed_at} of {size_bytes} bytes can be read")
     num_videos = len(shown_streams(container)) + len(thumbnail_streams(container))
     if num_videos > 1:
         warnings.append(f"{SEVERAL_VIDEO_STREAMS} stream {stream.index} of {num_videos} was read")

@@ -21,6 +21,7 @@ from securevqa_core.types import VideoInfo
 __all__ = ["FrameIndex", "index_frames", "jumps_in", "stream_seconds", "trusted_times", "video_info"]
 
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
+_GIF_EXTENSION, _GIF_IMAGE = b"\x21", b"\x2c"  # what blocks begin with (GIF89a, sections 20 and 23 to 26)
 # FFmpeg reads all pictures in a file as a video, viewers see the first: photographs bring previews along.
 _STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe"})
 _MAX_COUNT_ERROR = 0.5  # moments; a declared rate that gives other numbers of them is not the clock's
@@ -45,6 +46,7 @@ class FrameIndex:
     last_duration: int | None = None  # for which the last frame stays, in stream time base; None: not told
     end_of_others: float = 0.0  # seconds, of other streams' packets, where they were looked at
     has_late_streams: bool = False  # some begin after what was looked at as the file was opened
+    failed_at: int | None = None  # bytes from the file's start, at which FFmpeg read no further; None: it did
     seconds_ahead: float = 0.0  # that the clock jumped, which nobody is taken to watch
     seconds_back: float = (
         0.0  # that it jumped where clocks do not turn: what is seen of both parts is not known
@@ -96,12 +98,13 @@ class _Packets:
     durations: list[int | None] = field(default_factory=list)
     keyframes: list[bool] = field(default_factory=list)
     num_packets: int = 0
+    end: int = 0  # bytes from the file's start, of the last one in the file
     end_of_others: float = 0.0
     has_late_streams: bool = False
 
     def read(self, container: InputContainer, stream: VideoStream) -> None:
         """Read all packets; of a still picture's file those up to the first picture."""
-        is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
+        codec = stream.codec_context.codec.canonical_name
         is_still = container.format.name in _STILLS
         # Where a stream does not say how long it is, its container does, which counts sound as well.
         wanted = [stream] if stream_seconds(stream) else list(container.streams)
@@ -112,15 +115,15 @@ class _Packets:
             except StopIteration as end:
                 self.has_late_streams = end.value
                 return
+            self.end = max(self.end, (packet.pos or 0) + packet.size)
             if packet.stream_index == stream.index:
-                self.add(packet, is_vp8=is_vp8)
+                self.add(packet, codec=codec)
             else:
                 self.add_other(packet)
 
-    def add(self, packet: Packet[Any], *, is_vp8: bool) -> None:
+    def add(self, packet: Packet[Any], *, codec: str) -> None:
         self.num_packets += packet.size > 0
-        hidden = is_vp8 and packet.size and not memoryview(packet)[0] & _VP8_SHOW_FRAME
-        if packet.size and not packet.is_discard and not hidden:
+        if packet.size and not packet.is_discard and not _shows_nothing(packet, codec):
             self.pts.append(packet.pts)
             self.dts.append(packet.dts)
             self.durations.append(packet.duration)
@@ -144,13 +147,30 @@ class _Packets:
             self.end_of_others = max(self.end_of_others, float(end) * float(packet.time_base))
 
 
+def _shows_nothing(packet: Packet[Any], codec: str) -> bool:
+    """Tell whether a packet is a hidden frame of VP8, or what stands behind the last picture of a GIF."""
+    if codec == "vp8":
+        return not memoryview(packet)[0] & _VP8_SHOW_FRAME
+    return codec == "gif" and _is_extensions_alone(bytes(packet))
+
+
+def _is_extensions_alone(content: bytes) -> bool:
+    at = 0
+    while content[at : at + 1] == _GIF_EXTENSION:
+        at += 2
+        while at < len(content) and content[at]:
+            at += 1 + content[at]
+        at += 1
+    return at > 0 and content[at : at + 1] != _GIF_IMAGE
+
+
 def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
     """Read every packet of `stream` once and list the frames it announces.
 
     Raises:
         DecodeError: no_frames.
     """
-    packets = _Packets()
+    packets, failed_at = _Packets(), None
     try:
         packets.read(container, stream)
     except MemoryError:
@@ -158,9 +178,10 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
     except av.error.FFmpegError as error:
         if not packets.pts:
             raise DecodeError("no_frames", f"no packet can be read: {reason_of(error)}") from error
+        failed_at = packets.end
     if not packets.pts:
         raise DecodeError("no_frames", "the video stream holds no packet")
-    return _index(container, stream, packets)
+    return replace(_index(container, stream, packets), failed_at=failed_at)
 
 
 def jumps_in(container: InputContainer, stream: VideoStream, times: NDArray[np.int64]) -> Jumps | None:

@@ -37,8 +37,10 @@ _MIN_SKIP_FRAMES = 16  # decoding on is cheaper than a seek over fewer
 _WITH_DISPOSABLE_FRAMES = frozenset({"h264"})
 # Decoders that notice damage which FFmpeg's own pass over in silence, by the codec. They give the same
 # pixels, but not how to turn them, so they only check; as PyAV ships them, streams of eight bits.
-_STRICTER_DECODERS = {"vp9": "libvpx-vp9"}
+# libvpx refuses half a keyframe of VP8 where it is the first that it gets, and repairs it in silence later.
+_STRICTER_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _STRICTER_BITS = 8
+_VP8_INTER = 0x01  # RFC 6386, section 9.1: bit 0 of a frame's first byte
 _NUM_CHECKED = 16  # packets in which layers are looked for wherever reading begins, as flags may be missing
 _MAX_UNSHOWN = 1000  # frames before a keyframe
 _FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame that it does not hold
@@ -272,6 +274,7 @@ def _decode(
             is_first_group = False
         # What was to be forgotten here lies before the keyframe that was sought.
         pictures, is_sound = _pictures(packet, context, pardoned=_FORGETS_NOTHING if is_first_group else None)
+        checker = _renewed(checker, packet, stream)
         if checker is not None and packet.size:
             is_sound &= _pictures(packet, checker)[1]
         if not is_sound and not _is_before(packet.pts, entry_time):
@@ -303,6 +306,14 @@ def _checker(stream: VideoStream) -> VideoCodecContext | None:
     assert isinstance(checker, VideoCodecContext)
     checker.options, checker.thread_count = context.options, 1
     return checker
+
+
+def _renewed(
+    checker: VideoCodecContext | None, packet: Packet[VideoStream], stream: VideoStream
+) -> VideoCodecContext | None:
+    """Return what checks a packet: at a keyframe of VP8 a decoder that got none before."""
+    is_vp8 = packet.size > 0 and stream.codec_context.codec.canonical_name == "vp8"
+    return _checker(stream) if is_vp8 and not memoryview(packet)[0] & _VP8_INTER else checker
 
 
 def _pictures(

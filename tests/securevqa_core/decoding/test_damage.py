@@ -86,6 +86,24 @@ def test_flipped_bits_that_change_a_picture_are_noticed(
     assert noticed >= num_wanted
 
 
+def test_half_a_keyframe_of_vp8_is_noticed(make_request: RequestMaker, tmp_path: Path) -> None:
+    """FFmpeg's decoder makes up the rest of it, and predicts the frames that follow from that."""
+    whole, cut = _encode(tmp_path / "whole.webm", CODECS["VP8"][1]), tmp_path / "cut.webm"
+    with av.open(str(whole)) as reader, av.open(str(cut), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        keyframes = 0
+        for packet in reader.demux(video=0):
+            content = bytes(packet)
+            keyframes += packet.is_keyframe
+            copied = av.Packet(content[: len(content) // 2] if keyframes == 3 else content)
+            copied.pts, copied.dts, copied.time_base = packet.pts, packet.dts, packet.time_base
+            copied.is_keyframe, copied.stream = packet.is_keyframe, stream
+            if content:
+                writer.mux(copied)
+    sample = extract_sample(str(cut), make_request(EVERY_FRAME))
+    assert sample.warnings == ("damaged_frames: 1 of 25 sampled frames",)
+
+
 @pytest.mark.parametrize("options", DEEP)
 def test_sound_vp9_of_every_profile_passes_the_check(
     make_request: RequestMaker, tmp_path: Path, options: str

@@ -16,7 +16,7 @@ import scored
 import told
 from told import X264, Made, ffmpeg, remuxed
 
-from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, TRACK_CHANGES, doubts
+from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, STREAM_SHORT, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
 COARSE = "scale=48:-2,scale=320:-2"
@@ -140,6 +140,12 @@ def _with_exif(made: Made) -> tuple[Path, Path]:
     return made.edited("exif.jpg", marked), still
 
 
+def _gif_with_comment(made: Made) -> tuple[Path, Path]:
+    plain = made.encode("plain.gif", "-frames:v 20")
+    comment = b"\x21\xfe\x04Made\0"  # GIF89a, section 24
+    return made.edited("comment.gif", plain.read_bytes()[:-1] + comment + b"\x3b"), plain
+
+
 def _late_picture(made: Made) -> tuple[Path, Path]:
     late = made.folder / "late.ts"
     ffmpeg(f"-itsoffset 8 -i {made.plain} {LATE_SOUND} -map 0 -map 1 -c:v copy -c:a mp2 {late}")
@@ -238,6 +244,7 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "one field a packet, Matroska": _fields("mkv"),
     "one field a packet, TS": _fields("ts"),
     "side data without a name": _with_exif,
+    "a comment behind the pictures of a GIF": _gif_with_comment,
     "a message cut short": _truncated_sei,
     "sound that goes on": _long_sound,
     "a trim without encoding": lambda made: (
@@ -281,6 +288,13 @@ def _two_tracks(made: Made) -> Path:
     return made.encode("tracks.mp4", f"-map 0:v -map 0:v {X264}")
 
 
+def _ogg_put_together(made: Made) -> Path:
+    """One video with sound after the other, as RFC 3533 allows: FFmpeg reads the first, VLC shows both."""
+    sound = "-f lavfi -i sine=duration=3 -map 0:v -map 1:a -c:v libtheora -q:v 8 -c:a libvorbis"
+    parts = [made.encode(f"{part}.ogv", f"{sound} -serial_offset {9 * part}") for part in range(2)]
+    return made.edited("parts.ogv", b"".join(part.read_bytes() for part in parts))
+
+
 def _hevc_fields(made: Made) -> Path:
     options = "-c:v libx265 -x265-params log-level=error:interlace=tff"
     return made.encode("fields_hevc.mp4", options)
@@ -290,6 +304,7 @@ FOR_REVIEW: dict[str, tuple[Callable[[Made], Path], tuple[str, ...]]] = {
     "the packet id changes": (_pid_change(256, 512), (SEVERAL_VIDEO_STREAMS,)),
     "the packet id changes for a while": (_pid_change(256, 512, 256), (TRACK_CHANGES,)),
     "two video tracks": (_two_tracks, (SEVERAL_VIDEO_STREAMS,)),
+    "Ogg put together": (_ogg_put_together, (STREAM_SHORT,)),
     "fields in HEVC": (_hevc_fields, (FIELD_CODED,)),
 }
 
