@@ -94,7 +94,9 @@ def import_published(files: Sequence[Path], *, architecture: str, partial: bool,
 
     Raises:
         CheckpointError: a file is none of published weights, or they do not fit the architecture.
+        ConfigurationError: there is no such architecture.
     """
+    zoo.spec(architecture)
     assembled = assemble([read_published(file) for file in files], architecture=architecture, partial=partial)
     weights.save(
         output,

@@ -216,10 +216,10 @@ def bounded(
     """
     model = build(checkpoint)
     bounds = _constants(model, BOUND)
-    for branch, value in (("fragments", intra), ("inter", inter)):
+    for name, branch, value in (("intra", "fragments", intra), ("inter", "inter", inter)):
         if value is None:
             continue
-        require_range(f"bound of the {branch} branch", value, low=0.1, high=1000)
+        require_range(name, value, low=0.1, high=1000)
         keys = [key for key in bounds if key.startswith(f"{branch}_backbone.")]
         if not keys:
             raise CheckpointError(f"the {branch} branch of a {checkpoint.architecture} sees no statistics")

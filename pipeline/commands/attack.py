@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.uris import redact, scheme_of
+from pipeline.commands.naming import option_of
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.results import Result
@@ -186,7 +187,8 @@ def attack_command(
     given = _given(context)
     if suite is not None:
         if ignored := sorted(given - _BESIDE_A_SUITE):
-            raise ConfigurationError(f"suite holds all settings, got {', '.join(ignored)} besides")
+            besides = ", ".join(map(option_of, ignored))
+            raise ConfigurationError(f"--suite holds all settings, got {besides} besides")
     else:
         _require_used(given, attack, workers)
     with resumable():
@@ -270,8 +272,9 @@ def _require_used(given: set[str], attack: str, workers: int | None) -> None:
     """Refuse options that this attack would not look at."""
     for names, attacks in _LOOKED_AT.items():
         if attack in ATTACKS and attack not in attacks and (ignored := sorted(given.intersection(names))):
-            option = f"--{ignored[0].replace('_', '-')}"
-            raise ConfigurationError(f"{option} is of {', '.join(attacks)}, got --attack {attack}")
+            raise ConfigurationError(
+                f"{option_of(ignored[0])} is of {', '.join(attacks)}, got --attack {attack}"
+            )
     if workers == 1 and "address" in given:
         raise ConfigurationError("--address is of Ray, and --workers 1 works without it")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.uris import redact
+from pipeline.commands.naming import given_text, option_of
 from pipeline.commands.options import ScoreOptions, label_range_option, spread
 from pipeline.commands.terminal import console, events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
@@ -117,9 +118,11 @@ class LabelOptions(ScoreOptions):
         names = [one.name for one in fields(self) if one.name not in looked_at]
         given = [name for name in names if getattr(self, name) != getattr(usual, name)]
         if given:
-            option = f"--{given[0].replace('_', '-')}"
-            value = redact(str(getattr(self, given[0])))
-            raise ConfigurationError(f"{option} is of scoring, and --run is scored already; got {value!r}")
+            value = getattr(self, given[0])
+            value = given_text(redact(value) if isinstance(value, str) else value)
+            raise ConfigurationError(
+                f"{option_of(given[0])} is of scoring, and --run is scored already{value}"
+            )
 
 
 @spread(LabelOptions)

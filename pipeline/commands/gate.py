@@ -64,7 +64,7 @@ def gate_command(
 ) -> None:
     """Decide for every video of REPORT: publish, hold or review; exit code 3 where a limit is broken."""
     if thresholds is not None and vary is None:
-        raise ConfigurationError(f"thresholds need --what-if RULE, got {thresholds!r} alone")
+        raise ConfigurationError(f"--thresholds need --what-if RULE, got {thresholds!r} alone")
     with events.doing("loading", is_logged=False):
         from pipeline.gate.decide import decide, never_published, what_if  # noqa: PLC0415 - as above
         from pipeline.gate.lists import list_tables, require_formats, summary, write_lists  # noqa: PLC0415

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
+from pipeline.commands.naming import options_named
 from pipeline.commands.output import with_output_options
 from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, console, events
 
@@ -142,7 +143,7 @@ def _unfolded(text: str) -> str:
 
 
 def _adapt(command: Any) -> None:
-    """Let help of a command, and of those below it, say of parameters what people type.
+    """Let help and errors of a command, and of those below it, say of parameters what people type.
 
     Rich is kept from taking `securevqa[train]` for a style.
     """
@@ -150,6 +151,13 @@ def _adapt(command: Any) -> None:
     for parameter in command.params:
         if getattr(parameter, "help", None):
             parameter.help = escape(parameter.help)
+    invoke = command.invoke
+
+    def invoke_named(ctx: Any) -> Any:
+        with options_named(command.params):
+            return invoke(ctx)
+
+    command.invoke = invoke_named
     parameters = command.get_params
     command.get_params = lambda ctx: [_named(one) for one in parameters(ctx)]  # --help too
     for below in getattr(command, "commands", {}).values():

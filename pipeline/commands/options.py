@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from pipeline.commands.naming import called, given_text, option_of
 from pipeline.commands.places import require_scratch
 from pipeline.commands.terminal import events
 from pipeline.results import Result
@@ -172,6 +173,10 @@ class ScoreOptions:
         if self.scratch is not None:
             address = self.address or os.environ.get("RAY_ADDRESS", "local")
             require_scratch(self.scratch, is_on_nodes=address != "local")
+        with called(timeout_seconds="decode_timeout"):
+            decode_limits = DecodeLimits(timeout_seconds=self.decode_timeout)
+        with called(timeout_seconds="fetch_timeout"):
+            fetch_limits = FetchLimits(max_bytes=self.max_bytes, timeout_seconds=self.fetch_timeout)
         return ScoreConfig(
             manifest=manifest,
             output=output,
@@ -185,10 +190,10 @@ class ScoreOptions:
             num_draws=self.draws,
             precision=self.precision,  # type: ignore[arg-type]  # validated by ScoreConfig
             thresholds=Thresholds(pass_at=self.pass_at, reject_below=self.reject_below),
-            decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
+            decode_limits=decode_limits,
             decoder=self.decoder,  # type: ignore[arg-type]  # validated by ScoreConfig
             as_delivered=self.as_delivered,
-            fetch_limits=FetchLimits(max_bytes=self.max_bytes, timeout_seconds=self.fetch_timeout),
+            fetch_limits=fetch_limits,
             scratch_dir=self.scratch,
             gpus_per_actor=self.gpus_per_actor,
             address=self.address,
@@ -203,8 +208,8 @@ class ScoreOptions:
         usual = type(self)()
         given = [name for name in self.of_runs() if getattr(self, name) != getattr(usual, name)]
         if given:
-            option = f"--{given[0].replace('_', '-')}"
-            raise ConfigurationError(f"{option} needs an --output, got {getattr(self, given[0])!r}")
+            value = given_text(getattr(self, given[0]))
+            raise ConfigurationError(f"{option_of(given[0])} needs an --output{value}")
 
     def of_runs(self) -> tuple[str, ...]:
         """Return the options that only a run with an output looks at."""

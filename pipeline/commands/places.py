@@ -74,7 +74,7 @@ def require_there(name: str, location: str) -> None:
 
 
 def _parser(place: Callable[[str, str], Path], names: tuple[str, ...]) -> Callable[[str], Path]:
-    return lambda text: place(names[0].removeprefix("--"), text)
+    return lambda text: place(names[0], text)
 
 
 def _file(name: str, text: str) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands.naming import called, option_of
 from pipeline.commands.options import label_range_option, spread
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
@@ -228,6 +229,8 @@ class TrainOptions:
         settings: dict[str, Any] = {name: getattr(self, name) for name in names}
         from pipeline.training.config import TrainRun  # noqa: PLC0415 - seconds of imports
 
+        with called(timeout_seconds="decode_timeout"):
+            limits = DecodeLimits(timeout_seconds=self.decode_timeout)
         return TrainRun(
             manifest=manifest,
             output=output,
@@ -249,7 +252,7 @@ class TrainOptions:
             use_gpu=self.use_gpu,  # type: ignore[arg-type]  # validated by TrainRun
             threads=self.threads,
             address=self.address,
-            decode_limits=DecodeLimits(timeout_seconds=self.decode_timeout),
+            decode_limits=limits,
         )
 
     def require_used(self, *, finetune: bool) -> None:
@@ -268,8 +271,9 @@ class TrainOptions:
             needed["difference_weight"] = "--reference-column"
         for name, other in needed.items():
             if getattr(self, name) != getattr(usual, name):
-                option = f"--{name.replace('_', '-')}"
-                raise ConfigurationError(f"{option} needs {other}, got {getattr(self, name)!r} without")
+                raise ConfigurationError(
+                    f"{option_of(name)} needs {other}, got {getattr(self, name)!r} without"
+                )
 
     def scale(self) -> LabelRange | None:
         """Return the scale of the labels that was given, None where it is to be guessed."""

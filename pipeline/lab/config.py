@@ -117,7 +117,7 @@ class AttackRunConfig:
         for crf in self.codec_crfs:
             require_range("codec_crfs", crf, low=0, high=51)
         if self.attack.direction == "boundary" and self.labels is None:
-            raise ConfigurationError("direction boundary needs a label column, got None")
+            raise ConfigurationError("direction boundary needs label_column, the name of a column of labels")
         surrogate = self.surrogate or self.target
         if self.attack.direction == "boundary" and not self.target.is_same_model(surrogate):
             raise ConfigurationError(

@@ -283,7 +283,7 @@ def test_files_from_before_there_were_bounds_have_those_of_their_architecture() 
 
 @pytest.mark.parametrize(
     ("name", "bounds", "named"),
-    [("fast-vqa-m", {"intra": 2.0}, "fast-vqa-m sees no statistics"), (NAME, {"inter": 0.0}, "inter branch")],
+    [("fast-vqa-m", {"intra": 2.0}, "fast-vqa-m sees no statistics"), (NAME, {"inter": 0.0}, "inter must")],
 )
 def test_bounds_that_mean_nothing_are_refused(name: str, bounds: dict[str, float], named: str) -> None:
     with pytest.raises((CheckpointError, ConfigurationError), match=named):

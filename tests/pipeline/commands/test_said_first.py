@@ -46,7 +46,7 @@ def test_a_local_place_is_no_uri(
     before = sorted(tmp_path.rglob("*"))
     assert call(*command, "--output", "s3://bucket/out") == 2
     said = capsys.readouterr()
-    assert said.err.splitlines()[-1].startswith("error: output must be a local f")
+    assert said.err.splitlines()[-1].startswith("error: --output must be a local f")
     assert "'s3://bucket/out'" in said.err
     assert said.out == ""
     assert sorted(tmp_path.rglob("*")) == before  # no folder that is called s3:
@@ -69,15 +69,15 @@ def test_a_checkpoint_is_a_new_file_of_its_kind(
     monkeypatch.chdir(tmp_path)
     Path("mine.safetensors").write_bytes(b"mine")
     assert call(*command, "--output", "mine.safetensors") == 2
-    assert "output must not be there yet, got 'mine.safetensors'" in capsys.readouterr().err
+    assert "--output must not be there yet, got 'mine.safetensors'" in capsys.readouterr().err
     assert call(*command, "--output", "mine.pth") == 2
-    assert "output must end in .safetensors, got 'mine.pth'" in capsys.readouterr().err
+    assert "--output must end in .safetensors, got 'mine.pth'" in capsys.readouterr().err
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("mine.safetensors", b"mine")]
 
 
 def test_a_page_is_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("report", str(tmp_path), "--html", "https://host/r.html") == 2
-    assert "html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err
+    assert "--html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("score", "m.csv", "--seed", "0"), ("evaluate", "m.csv", "--seed", "0")])
@@ -90,7 +90,7 @@ def test_a_web_server_takes_no_output(
     monkeypatch.chdir(tmp_path)
     Path("m.csv").write_text(MANIFEST)
     assert call(*command, "--output", "https://host/out") == 2
-    assert "output must be a folder or a store's, got 'https://host/out'" in capsys.readouterr().err
+    assert "--output must be a folder or a store's, got 'https://host/out'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scratch", ["absent", "s3://bucket/scratch", "m.csv", ""])
@@ -109,7 +109,7 @@ def test_a_scratch_folder_is_there(
     given = ("score", "m.csv", "--seed", "0", "--scratch", scratch, *output)
     assert call(*given) == 2
     said = capsys.readouterr().err
-    assert "scratch must be a " in said
+    assert "--scratch must be a " in said
     assert f"folder, got {scratch!r}" in said.replace(" that is there", "")
     require_scratch("/of/the/nodes", is_on_nodes=True)
     with pytest.raises(ConfigurationError, match="got 's3://bucket/scratch'"):
@@ -128,7 +128,7 @@ def test_a_file_is_written_in_a_folder_that_is_there(tmp_path: Path) -> None:
         parsed(option, str(tmp_path / "absent" / "a.html"))
     with pytest.raises(ConfigurationError, match=r"html .*which is a folder"):
         parsed(option, str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"html must be a local file, got ''"):
+    with pytest.raises(ConfigurationError, match=r"--html must be a local file, got ''"):
         parsed(option, "")
 
 
@@ -168,7 +168,7 @@ def test_a_finished_run_is_not_scored_once_more_for_want_of_its_key(
     assert hint in said
     since = ("--output", str(tmp_path / "new"), "--since-run", str(tmp_path / "run"))
     assert call("score", str(tmp_path / "m.csv"), *since) == 2
-    assert "since_run" in capsys.readouterr().err
+    assert "--since-run" in capsys.readouterr().err
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
@@ -216,7 +216,7 @@ finally:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["m.csv", "--precision", "fp16"], "precision must be one of float32, bfloat16, got 'fp16'"),
+        (["m.csv", "--precision", "fp16"], "--precision must be one of float32, bfloat16, got 'fp16'"),
         (["nope.parquet"], "no such video or manifest"),
     ],
 )
@@ -235,12 +235,12 @@ def test_a_wrong_training_is_said_before_tensors_and_ray_are_there(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--output", "m.csv"), "output must be a folder, got 'm.csv', which is a file"),
-        (("--output", "m.csv/x"), "output must be a folder, got 'm.csv/x', and "),
-        (("--output", "/proc/out"), "output cannot be written, as '/proc' allows no writing"),
-        (("--output", "out", "--incremental", "m.csv"), "incremental must be a folder, got 'm.csv'"),
-        (("--output", "out", "--since-run", "absent"), "since_run must be a folder that is there"),
-        (("--scratch", "/proc"), "scratch cannot be written, as '/proc' allows no writing"),
+        (("--output", "m.csv"), "--output must be a folder, got 'm.csv', which is a file"),
+        (("--output", "m.csv/x"), "--output must be a folder, got 'm.csv/x', and "),
+        (("--output", "/proc/out"), "--output cannot be written, as '/proc' allows no writing"),
+        (("--output", "out", "--incremental", "m.csv"), "--incremental must be a folder, got 'm.csv'"),
+        (("--output", "out", "--since-run", "absent"), "--since-run must be a folder that is there"),
+        (("--scratch", "/proc"), "--scratch cannot be written, as '/proc' allows no writing"),
     ],
 )
 def test_places_of_a_run_are_looked_at_before_anything_is_listed(

@@ -83,7 +83,7 @@ def test_a_certificate_holds_for_the_attacked_score_and_for_as_many_files_as_wer
         ({"max_videos": 0}, r"max_videos must be in .*, got 0"),
         ({"fit_videos": 0}, r"fit_videos must be in .*, got 0"),
         ({"codec_crfs": (23, 60)}, r"codec_crfs must be in 0\.\.51, got 60"),
-        ({"attack": AttackConfig(direction="boundary")}, "needs a label column, got None"),
+        ({"attack": AttackConfig(direction="boundary")}, "needs label_column, the name"),
         (
             {
                 "attack": AttackConfig(direction="boundary"),
@@ -254,7 +254,7 @@ def test_videos_to_fit_to_are_others(tmp_path: Path, videos: dict[str, Path]) ->
 
 def test_rows_chosen_by_a_column_need_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("attack", "m.csv", "-o", str(tmp_path), "--where", "split=test") == 2
-    assert "where needs label_column, got 'split=test'" in capsys.readouterr().err.replace("\n", " ")
+    assert "--where needs --label-column, got 'split=test'" in capsys.readouterr().err.replace("\n", " ")
 
 
 def _labelled(folder: Path, paths: list[Path]) -> str:

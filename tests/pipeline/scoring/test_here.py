@@ -172,7 +172,7 @@ def test_json_is_one_row_a_video(videos: dict[str, Path], capsys: pytest.Capture
         (("--address", "127.0.0.1:6379"), "--address needs an --output, got '127.0.0.1:6379'"),
         (("--incremental", "rows"), "--incremental needs an --output, got 'rows'"),
         (("--max-videos", "3"), "--max-videos needs an --output, got 3"),
-        (("--retry-failed",), "--retry-failed needs an --output, got True"),
+        (("--retry-failed",), "--retry-failed needs an --output\n"),
     ],
 )
 def test_what_only_a_run_looks_at_needs_an_output(
