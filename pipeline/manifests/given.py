@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -14,7 +14,17 @@ from operators.schema import ROW_KEY, texts
 from operators.storage import local_path, redact, scheme_of
 from pipeline.manifests.formats import suffix_of
 from pipeline.manifests.manifest import read_rows
-from pipeline.manifests.rows import Manifest, Refusal, distinct_ids, named_uri, require_all, video_id_of
+from pipeline.manifests.rows import (
+    Manifest,
+    Refusal,
+    distinct_ids,
+    named_offenders,
+    named_uri,
+    refused_scheme,
+    require_all,
+    told_apart,
+    video_id_of,
+)
 from securevqa_core.errors import ManifestError
 
 __all__ = ["Given", "given_rows", "given_videos", "is_video", "read_given_rows"]
@@ -56,8 +66,10 @@ def given_rows(
         ManifestError: as `read_given_rows`, or a row breaks a rule and `is_strict`.
     """
     if all(map(is_video, locations)):  # without Arrow, whose first array takes half a second
-        rows = given_videos(locations, allow_schemes=allow_schemes)
-        return Given(rows=rows, refused={}, others=[])
+        named = given_videos(locations, allow_schemes=allow_schemes)
+        if is_strict or len(named.refused) == len(named.rows):
+            _require_none(named.refused)
+        return named
     given = read_given_rows(locations, uri_column=uri_column, allow_schemes=allow_schemes)
     if is_strict:
         require_all(given, ", ".join(map(redact, locations)))
@@ -68,16 +80,14 @@ def given_rows(
     return Given(rows=rows, refused=given.refused, others=given.others)
 
 
-def given_videos(locations: Sequence[str], *, allow_schemes: Collection[str]) -> list[dict[str, str]]:
-    """Return `row_key`, `video_id` and `uri` of videos that are named; the key is the identifier.
-
-    Raises:
-        ManifestError: a scheme is not allowed, or a video is named twice.
-    """
-    uris = [named_uri(location, allow_schemes=allow_schemes) for location in locations]
-    rows = [(video_id_of(uri), uri) for uri in uris]
-    _require_once(rows)
-    return [{ROW_KEY: video_id, "video_id": video_id, "uri": uri} for video_id, uri in rows]
+def given_videos(locations: Sequence[str], *, allow_schemes: Collection[str]) -> Given:
+    """Return the rows of videos that are named; one of another scheme is refused, and one named again."""
+    uris = [named_uri(location) for location in locations]
+    schemes = {index: refused_scheme(uri, allow_schemes) for index, uri in enumerate(uris)}
+    refused = {index: one for index, one in schemes.items() if one is not None}
+    ids = told_apart([video_id_of(uri) for uri in uris], uris, refused, are_given=False)
+    rows = [{ROW_KEY: one, "video_id": one, "uri": uri} for one, uri in zip(ids, uris, strict=True)]
+    return Given(rows=rows, refused=refused, others=[])
 
 
 def read_given_rows(
@@ -90,15 +100,17 @@ def read_given_rows(
     """Read every row of the manifests, and name the videos, in their order, as `manifest.read_rows`.
 
     Raises:
-        ManifestError: as `read_rows`; or a video on the command line is there twice, or columns do not go
-            together.
+        ManifestError: as `read_rows`; or columns do not go together, or nothing but videos is named, and each
+            is refused.
     """
-    parts = []
+    parts: list[Manifest] = []
     for are_videos, group in groupby(locations, key=is_video):
         if are_videos:
-            rows = given_videos(list(group), allow_schemes=allow_schemes)
-            table = pa.Table.from_pylist(rows).select(["video_id", "uri"])
-            parts.append(Manifest(table=table, refused={}, others=[]))
+            named = given_videos(list(group), allow_schemes=allow_schemes)
+            table = pa.Table.from_pylist(named.rows).select(["video_id", "uri"])
+            parts.append(Manifest(table=table, refused=named.refused, others=[]))
+            if len(named.refused) == len(locations):
+                _require_none(named.refused)
             continue
         parts += [
             read_rows(
@@ -128,9 +140,6 @@ def _together(parts: Sequence[Manifest], locations: Sequence[str]) -> Manifest:
     return Manifest(table=table.set_column(0, "video_id", ids), refused=refused, others=others)
 
 
-def _require_once(videos: Iterable[tuple[str, str]]) -> None:
-    seen: set[str] = set()
-    for video_id, uri in videos:
-        if video_id in seen:
-            raise ManifestError(f"a video must be named once, {redact(uri)!r} is not")
-        seen.add(video_id)
+def _require_none(refused: Mapping[int, Refusal]) -> None:
+    if refused:
+        raise ManifestError(named_offenders([one.message for one in refused.values()]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -24,8 +24,10 @@ __all__ = [
     "folder_of",
     "named_offenders",
     "named_uri",
+    "refused_scheme",
     "require_all",
     "texts_in_pieces",
+    "told_apart",
     "video_id_of",
 ]
 
@@ -106,16 +108,9 @@ def require_all(manifest: Manifest, location: str) -> None:
     raise ManifestError(f"manifest {storage.redact(location)!r}: {said}")
 
 
-def named_uri(location: str, *, allow_schemes: Collection[str]) -> str:
-    """Return the URI of a video that is named where a manifest could be, as `read_manifest` has it.
-
-    Raises:
-        ManifestError: its scheme is not allowed.
-    """
-    uri = _normalised(location, storage.join(".", ""))
-    if refusal := _refused_scheme(uri, allow_schemes):
-        raise ManifestError(refusal.message)
-    return uri
+def named_uri(location: str) -> str:
+    """Return the URI of a video that is named where a manifest could be, as `read_manifest` has it."""
+    return _normalised(location, storage.join(".", ""))
 
 
 def video_id_of(uri: str) -> str:
@@ -145,9 +140,17 @@ def distinct_ids(
     num_ids = pc.count_distinct(ids).as_py()
     if num_ids == len(ids) and not (are_given and cast(Any, pc).index(ids, "").as_py() >= 0):
         return ids
-    given: list[Any] = ids.to_pylist()
+    told = told_apart(ids.to_pylist(), _each_text(uris), refused, are_given=are_given)
+    return pa.chunked_array([pa.array(told, pa.string())])
+
+
+def told_apart(
+    ids: Sequence[str], uris: Iterable[str], refused: dict[int, Refusal], *, are_given: bool
+) -> list[str]:
+    """Return the ids of rows as `distinct_ids` does, of plain lists."""
+    given = list(ids)
     taken, first, times = set(given), dict[str, int](), Counter[str]()
-    for index, (one, uri) in enumerate(zip(given, _each_text(uris), strict=True)):
+    for index, (one, uri) in enumerate(zip(given, uris, strict=True)):
         if one and one not in first:
             first[one] = index
             continue
@@ -163,7 +166,7 @@ def distinct_ids(
             message = f"{named}, and there is no video_id to tell them apart"
             said = Refusal(code="row_repeated", message=message)
         refused.setdefault(index, said)
-    return pa.chunked_array([pa.array(given, pa.string())])
+    return given
 
 
 def texts_in_pieces(texts: Texts) -> Iterator[list[Any]]:
@@ -231,18 +234,19 @@ def _refused_uris(
         if not uri:
             message = f"{uri_column} must not be null or empty"
             refused[index] = Refusal(code="row_incomplete", message=message)
-        elif refusal := _refused_scheme(uri, allow_schemes):
+        elif refusal := refused_scheme(uri, allow_schemes):
             refused[index] = refusal
     return refused
 
 
-def _refused_scheme(uri: str, allow_schemes: Collection[str]) -> Refusal | None:
+def refused_scheme(uri: str, allow_schemes: Collection[str]) -> Refusal | None:
+    """Return why a URI is refused for its scheme, None where it is not."""
     scheme = storage.scheme_of(uri)
     if scheme in allow_schemes:
         return None
     allowed = ", ".join(sorted(allow_schemes))
     named = f"scheme {scheme!r} of uri {storage.redact(uri)!r}"
-    return Refusal(code="scheme_not_allowed", message=f"{named} must be one of allow_schemes: {allowed}")
+    return Refusal(code="scheme_not_allowed", message=f"{named} must be one of --allow-scheme: {allowed}")
 
 
 def _ids(

@@ -283,17 +283,41 @@ def test_videos_and_manifests_together_are_one_list(videos: dict[str, Path], tmp
     table = read_given_rows([first, str(listed), third], uri_column="uri", allow_schemes=SCHEMES).table
     assert table["uri"].to_pylist() == [first, second, third]
     assert table["channel"].to_pylist() == [None, "film", None]
-    assert table["video_id"].to_pylist()[0] == given_videos([first], allow_schemes=SCHEMES)[0]["video_id"]
+    assert (
+        table["video_id"].to_pylist()[0] == given_videos([first], allow_schemes=SCHEMES).rows[0]["video_id"]
+    )
     twice = [first, str(listed), second]
     given = given_rows(twice, uri_column="uri", allow_schemes=SCHEMES)
     assert [row["uri"] for row in given.rows] == [first, second, second]
     assert {place: one.code for place, one in given.refused.items()} == {2: "row_repeated"}
     with pytest.raises(ManifestError, match="is that of row 2"):
         given_rows(twice, uri_column="uri", allow_schemes=SCHEMES, is_strict=True)
-    with pytest.raises(ManifestError, match=Path(first).name):
-        given_videos([first, first], allow_schemes=SCHEMES)
-    with pytest.raises(ManifestError, match="'ftp'"):
-        given_videos(["ftp://host/a.mp4"], allow_schemes=SCHEMES)
+
+
+def test_a_video_that_breaks_a_rule_refuses_no_other_that_is_named(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    first, second = (str(videos[name]) for name in list(videos)[:2])
+    plain = "http://host/b.mp4"
+    for given in (
+        given_rows([first, plain, first, second], uri_column="uri", allow_schemes=SCHEMES),
+        read_given_rows([first, plain, first, second], uri_column="uri", allow_schemes=SCHEMES),
+    ):
+        codes = {place: one.code for place, one in given.refused.items()}
+        assert codes == {1: "scheme_not_allowed", 2: "row_repeated"}
+        assert "must be one of --allow-scheme: " in given.refused[1].message
+    rows = given_rows([first, plain, first, second], uri_column="uri", allow_schemes=SCHEMES).rows
+    assert [row["uri"] for row in rows] == [first, plain, first, second]
+    assert len({row["video_id"] for row in rows}) == 4
+    for read in (given_rows, read_given_rows):
+        with pytest.raises(ManifestError, match="'ftp'"):  # nothing is left to be done
+            read(["ftp://host/a.mp4", "ftp://host/a.mp4"], uri_column="uri", allow_schemes=SCHEMES)
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"uri\n{first}\n")
+    mixed = read_given_rows([plain, str(listed)], uri_column="uri", allow_schemes=SCHEMES)
+    assert list(mixed.refused) == [0]
+    with pytest.raises(ManifestError, match="'http'"):
+        given_rows([first, plain], uri_column="uri", allow_schemes=SCHEMES, is_strict=True)
 
 
 def test_a_row_that_breaks_a_rule_stops_no_other(
