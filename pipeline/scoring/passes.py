@@ -21,7 +21,7 @@ from pipeline.runs.states import RowState
 from pipeline.scoring.progress import Ledger, TallyGauge, new_ledger
 from pipeline.scoring.run import Resources, build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
-from pipeline.scoring.shown import shown_progress
+from pipeline.scoring.shown import names_in, shown_progress
 from pipeline.scoring.work import Work
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core.errors import RunError
@@ -132,7 +132,8 @@ def _pipe(
         more_columns=list(job.state.outcome)[len(OUTCOME) :],
     )
     gauge = TallyGauge(ledger.tally, total=num_rows)
-    with shown_progress(gauge, run_id=run_id, total=num_rows, events=work.events):
+    names = names_in(work.manifest)
+    with shown_progress(gauge, run_id=run_id, total=num_rows, events=work.events, names=names):
         execute(pipeline, job.state, num_rows=num_rows)
 
 

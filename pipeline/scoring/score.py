@@ -42,7 +42,7 @@ from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import outcome_rows, runs_here
 from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows
-from pipeline.scoring.shown import GaugeHere, say_left_out, shown_progress
+from pipeline.scoring.shown import GaugeHere, names_in, say_left_out, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from pipeline.tables import plain, require_parquet
 from securevqa_core import weights, zoo
@@ -242,7 +242,8 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
     )
     gauge = GaugeHere(total=len(rows))
     work.events.detail(f"scoring {len(rows)} videos in this process, without Ray")
-    with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events):
+    names = names_in(work.manifest)
+    with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events, names=names):
         for row in scored:
             numbered = row | {CALL: ran.first_call}
             job.state.commit(

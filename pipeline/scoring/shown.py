@@ -6,18 +6,30 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from operators.schema import Row
+from operators.schema import Row, texts
 from operators.stage import FAILED
+from operators.uris import redact
 from pipeline.events import LOG_SECONDS, Events
+from pipeline.runs.spool import Spool
 from pipeline.tables import file_names
 
-__all__ = ["Gauge", "GaugeHere", "Reading", "log_line", "say_left_out", "shown_progress", "tell_finished"]
+__all__ = [
+    "Gauge",
+    "GaugeHere",
+    "Reading",
+    "log_line",
+    "names_in",
+    "say_left_out",
+    "shown_progress",
+    "tell_finished",
+]
 
 LOOK_SECONDS = 0.5
+MOST_NAMES = 10_000  # of a manifest, held as Python's texts; videos of a larger one are told of by their URIs
 MOST_NAMED = 5
 
 
@@ -70,11 +82,23 @@ class GaugeHere:
 
 
 @contextlib.contextmanager
-def shown_progress(gauge: Gauge, *, run_id: str, total: int, events: Events) -> Iterator[None]:
-    """Show how many of `total` videos are finished, and which failed, for as long as the block runs."""
+def shown_progress(
+    gauge: Gauge, *, run_id: str, total: int, events: Events, names: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Show how many of `total` videos are finished, and which failed, for as long as the block runs.
+
+    Args:
+        gauge: knows how far it is.
+        run_id: of this call.
+        total: how many videos it has.
+        events: says it.
+        names: of URIs, as `names_in`; the URI itself stands for one that is not there.
+    """
     stop = threading.Event()
     show = _terminal if events.is_shown_live else _log_lines
-    thread = threading.Thread(target=show, args=(gauge, events, stop, run_id, total), daemon=True)
+    thread = threading.Thread(
+        target=show, args=(gauge, events, stop, run_id, total, names or {}), daemon=True
+    )
     thread.start()
     try:
         yield
@@ -84,29 +108,51 @@ def shown_progress(gauge: Gauge, *, run_id: str, total: int, events: Events) -> 
         gauge.read()  # so that the last word to Prometheus is of the end
 
 
-def _terminal(gauge: Gauge, events: Events, stop: threading.Event, _run_id: str, total: int) -> None:
+def _terminal(
+    gauge: Gauge,
+    events: Events,
+    stop: threading.Event,
+    _run_id: str,
+    total: int,
+    names: Mapping[str, str],
+) -> None:
     with events.counting("videos", total=total) as count:
         while not stop.wait(LOOK_SECONDS):
             now = gauge.read()
-            tell_finished(gauge.finished(), events)
+            tell_finished(gauge.finished(), events, names)
             count(now.done, now.failed)
-        tell_finished(gauge.finished(), events)
+        tell_finished(gauge.finished(), events, names)
 
 
-def _log_lines(gauge: Gauge, events: Events, stop: threading.Event, run_id: str, _total: int) -> None:
+def _log_lines(
+    gauge: Gauge,
+    events: Events,
+    stop: threading.Event,
+    run_id: str,
+    _total: int,
+    names: Mapping[str, str],
+) -> None:
     said = time.monotonic()
     while not stop.wait(LOOK_SECONDS):
-        tell_finished(gauge.finished(), events)
+        tell_finished(gauge.finished(), events, names)
         if time.monotonic() - said >= LOG_SECONDS:
             said = time.monotonic()
             events.note(log_line(gauge.read(), run_id=run_id))
-    tell_finished(gauge.finished(), events)
+    tell_finished(gauge.finished(), events, names)
 
 
-def tell_finished(rows: Iterable[Row], events: Events) -> None:
+def names_in(manifest: Spool) -> dict[str, str]:
+    """Return what tables call the videos of a manifest, by URI; of one beyond `MOST_NAMES` none."""
+    if manifest.num_rows > MOST_NAMES:
+        return {}
+    uris = list(dict.fromkeys(uri for piece in manifest.pieces(["uri"]) for uri in texts(piece, "uri")))
+    return dict(zip(uris, file_names(uris), strict=True))
+
+
+def tell_finished(rows: Iterable[Row], events: Events, names: Mapping[str, str]) -> None:
     """Say of videos how they ended: of those that failed, and of all where more is asked for."""
     for row in rows:
-        name = file_names([row["uri"]])[0]
+        name = names.get(row["uri"]) or redact(row["uri"])
         if row["status"] == FAILED:
             events.note(f"failed: {name}, {row['error_code']}")
         else:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from cli import call
 from rich.console import Console
@@ -17,8 +18,10 @@ from rich.console import Console
 from pipeline import events as shown_events
 from pipeline.commands.terminal import events as spoken
 from pipeline.events import Count, Events, duration, progress_line
+from pipeline.runs.spool import Spool
 from pipeline.scoring import score as scoring
-from pipeline.scoring.shown import GaugeHere, shown_progress, tell_finished
+from pipeline.scoring import shown
+from pipeline.scoring.shown import GaugeHere, names_in, shown_progress, tell_finished
 
 
 def heard(*, terminal: bool = False) -> tuple[Events, io.StringIO]:
@@ -78,23 +81,31 @@ def test_a_line_of_progress_has_count_failures_rate_and_time_left() -> None:
 
 
 def test_failures_are_said_as_they_come_and_all_others_to_those_who_ask(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = [
         {"uri": "/day/a.mp4", "status": "scored", "score": 61.23, "verdict": "pass"},
         {"uri": "s3://day/b.mp4?sig=secret", "status": "failed", "error_code": "not_a_video"},
     ]
+    uris = [*(row["uri"] for row in rows), "s3://night/b.mp4"]
+    manifest = Spool(tmp_path / "manifest", [pa.table({"uri": pa.array(uris)})])
+    names = names_in(manifest)  # as tables call them: two have one name
     for is_verbose, said in ((False, ""), (True, "a.mp4: 61.2, pass\n")):
         events, sink = heard()
         events.is_verbose = is_verbose
-        tell_finished(rows, events)
-        assert sink.getvalue() == f"{said}failed: b.mp4, not_a_video\n"
+        tell_finished(rows, events, names)
+        assert sink.getvalue() == f"{said}failed: day/b.mp4, not_a_video\n"
     monkeypatch.setattr(shown_events, "LOG_SECONDS", 0.0)
     events, sink = heard()
     gauge = GaugeHere(total=2)
-    with shown_progress(gauge, run_id="r", total=2, events=events):
+    with shown_progress(gauge, run_id="r", total=2, events=events, names=names):
         gauge.rows += rows
-    assert sink.getvalue().startswith("failed: b.mp4, not_a_video\n")
+    assert sink.getvalue().startswith("failed: day/b.mp4, not_a_video\n")
+    monkeypatch.setattr(shown, "MOST_NAMES", 2)
+    assert names_in(manifest) == {}
+    events, sink = heard()
+    tell_finished(rows, events, {})
+    assert sink.getvalue() == "failed: s3://day/b.mp4, not_a_video\n"
     assert (gauge.read().total, gauge.read().done, gauge.read().failed) == (2, 2, 1)
 
 
