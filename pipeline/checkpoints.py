@@ -15,7 +15,7 @@ import torch
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import AbsentCheckpointError, CheckpointError, ConfigurationError
 from securevqa_core.published import assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
@@ -50,14 +50,16 @@ def checkpoint_bytes(name: str) -> bytes:
     """Return the bytes of a checkpoint.
 
     Raises:
-        CheckpointError: there is none of that name, or it cannot be read.
+        AbsentCheckpointError: there is none of that name.
+        CheckpointError: it cannot be read.
     """
     place = str(weights.path_of(name)) if name in zoo.names() else name  # a URI is no Path
     try:
         return read_bytes(place, timeout_seconds=PIECE_SECONDS)
     except StorageError as error:
         hint = weights.likely_meant(name)
-        raise CheckpointError(f"checkpoint {redact(name)!r} cannot be read: {error}{hint}") from error
+        kind = AbsentCheckpointError if error.kind == "not_found" else CheckpointError
+        raise kind(f"checkpoint {redact(name)!r} cannot be read: {error}{hint}") from error
 
 
 def read_checkpoint(name: str, *, architecture: str | None = None) -> weights.Checkpoint:

@@ -14,6 +14,9 @@
         ├── DecodeError
         └── ScoreError
 
+A call that names a run or a checkpoint where there is none is wrong, and caught with what is broken:
+AbsentRunError is a CallError and an OutputError, AbsentCheckpointError a CallError and a CheckpointError.
+
 Errors that come from outside are chained and name the path or URI. No message carries a key, a credential or
 a query string.
 """
@@ -26,6 +29,8 @@ from dataclasses import dataclass
 
 __all__ = [
     "ERROR_CODES",
+    "AbsentCheckpointError",
+    "AbsentRunError",
     "CallError",
     "CheckpointError",
     "ConfigurationError",
@@ -143,6 +148,14 @@ class DatasetError(RunError):
 
 class OutputError(RunError):
     """The output location cannot be written or holds something else."""
+
+
+class AbsentCheckpointError(CallError, CheckpointError):
+    """There is no checkpoint where the call names one."""
+
+
+class AbsentRunError(CallError, OutputError):
+    """There is no finished run where the call names one."""
 
 
 class UndefinedError(RunError):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
-from securevqa_core.errors import CheckpointError
+from securevqa_core.errors import AbsentCheckpointError, CheckpointError
 from securevqa_core.models.published_keys import published_name
 
 __all__ = [
@@ -40,12 +40,14 @@ def read_file(path: Path) -> bytes:
     """Return the content of a local file.
 
     Raises:
+        AbsentCheckpointError: it is not there.
         CheckpointError: it cannot be read.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        kind = AbsentCheckpointError if isinstance(error, FileNotFoundError) else CheckpointError
+        raise kind(f"{path} cannot be read: {error}") from error
 
 
 def read_safetensors(data: bytes, *, where: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -15,7 +15,12 @@ from torch import Tensor, float16, lerp, nn, tensor, uint8
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
-from securevqa_core.errors import CheckpointError, ConfigurationError, did_you_mean
+from securevqa_core.errors import (
+    AbsentCheckpointError,
+    CheckpointError,
+    ConfigurationError,
+    did_you_mean,
+)
 from securevqa_core.files import whole_file
 from securevqa_core.fitting import (
     METADATA_KEY,
@@ -318,13 +323,14 @@ def find(name: str | PathLike[str] | None = None, *, architecture: str | None = 
 
     Raises:
         ConfigurationError: it is neither a text nor a path.
-        CheckpointError: nothing is there, or the file is damaged.
+        AbsentCheckpointError: nothing is there.
+        CheckpointError: the file is damaged.
     """
     path = path_of(zoo.DEFAULT_MODEL if name is None else name)
     try:
         content = read_file(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}{likely_meant(str(path))}") from error
+        raise type(error)(f"{error}{likely_meant(str(path))}") from error
     return read(content, architecture=architecture, name=str(path))
 
 
@@ -341,7 +347,7 @@ def path_of(name: str | PathLike[str]) -> Path:
 
     Raises:
         ConfigurationError: it is neither a text nor a path.
-        CheckpointError: it is a model's name, and none of that model ships.
+        AbsentCheckpointError: it is a model's name, and none of that model ships.
     """
     if not isinstance(name, str | PathLike) or not isinstance(fspath(name), str):
         raise ConfigurationError(
@@ -351,7 +357,7 @@ def path_of(name: str | PathLike[str]) -> Path:
         return Path(name)
     path = shipped(name)
     if not path.exists():
-        raise CheckpointError(
+        raise AbsentCheckpointError(
             f"no checkpoint of {name!r} ships: those of {', '.join(shipped_names())} do, and others are files"
         )
     return path

@@ -75,8 +75,8 @@ def _with_names(text: str, names: Mapping[str, str]) -> str:
     """Name the settings that a message begins with, and those in it whose names are no words of English."""
     known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     subject = re.match(rf"(?:{known})(?: (?:x|\+|and) (?:{known}))*(?={_RULE})", text)
-    if subject is None:
-        return text
+    if subject is None or (text.startswith(" '", subject.end()) and names.get(subject[0], "").isupper()):
+        return text  # `checkpoint 'a.safetensors' cannot be read` is plain of an argument
 
     def shown(found: re.Match[str]) -> str:
         return names[found[0]] if found.start() < subject.end() or _is_code(found) else found[0]

@@ -37,6 +37,8 @@ def opinions_command(
         raise ConfigurationError(f"model must be one of {', '.join(VERSIONS)}, got {model!r}")
     require_range("splits", splits, low=1, high=10_000)
     require_range("seed", seed, low=0, high=2**32)
+    if features is not None and not features.is_file():
+        raise ConfigurationError(f"features must be a file that is there, got {str(features)!r}")
     if notes is not None and output is None:
         raise ConfigurationError(f"--notes are of the card of --output, got {str(notes)!r} without")
     with events.doing("loading", is_logged=False):

@@ -22,7 +22,7 @@ from pipeline.runs.finished import no_run
 from pipeline.runs.key_index import KeyIndex
 from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.states import RowState, RowStates
-from securevqa_core.errors import ERROR_CODES, OutputError
+from securevqa_core.errors import ERROR_CODES, AbsentRunError, OutputError
 
 __all__ = [
     "BacklogConfig",
@@ -244,12 +244,13 @@ def adopt(state: RunDirectory, run_uri: str, video_ids: Collection[str], *, shar
         shared: the columns in which a row must be as one of this run's.
 
     Raises:
-        OutputError: the other is no finished run, or its rows are gone.
+        AbsentRunError: the other is no finished run.
+        OutputError: its rows are gone.
     """
     other = RunDirectory(run_uri)
     record = other.read_run()
     if record is None:
-        raise OutputError(f"since_run {no_run(other)}")
+        raise AbsentRunError(f"since_run {no_run(other)}")
     elsewhere = _rows_elsewhere(other, record)
     source = RunDirectory(elsewhere or run_uri, more_columns=list(state.outcome)[len(OUTCOME) :])
     if source.path() == state.path():

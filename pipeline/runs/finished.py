@@ -15,7 +15,7 @@ from pipeline.runs.history import unfinished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import parquet_table
 from pipeline.text import counted
-from securevqa_core.errors import OutputError
+from securevqa_core.errors import AbsentRunError, OutputError
 
 __all__ = ["finished_directory", "no_run", "read_finished_run", "worst_first"]
 
@@ -65,7 +65,8 @@ def read_finished_run(
     """Return run.json and columns of the report: those that people look at first; all of them for None.
 
     Raises:
-        OutputError: there is no run.json, or the files it names are missing, changed or not a report.
+        AbsentRunError: there is no run.json.
+        OutputError: the files it names are missing, changed or not a report.
     """
     try:
         run = directory.read_run()
@@ -76,7 +77,7 @@ def read_finished_run(
         reason = storage_error(error)
         raise OutputError(f"report of {directory.shown()!r} cannot be read: {reason}") from error
     if run is None or report is None:
-        raise OutputError(no_run(directory))
+        raise AbsentRunError(no_run(directory))
     if run.get("rows", report.num_rows) != report.num_rows:
         counted = f"{report.num_rows} rows and its run.json says {run['rows']}"
         raise OutputError(f"report of {directory.shown()!r} has {counted}")

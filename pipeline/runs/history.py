@@ -13,7 +13,7 @@ from operators.storage import join
 from pipeline.runs.lock import LOCK_NAME
 from pipeline.runs.marks import BEGUN_NAME, STATE_NAME
 from pipeline.runs.rundir import ForeignRunError, RunDirectory
-from securevqa_core.errors import OutputError, SecureVqaError
+from securevqa_core.errors import AbsentRunError, SecureVqaError
 
 __all__ = ["COUNTED", "VERDICTS", "RunEntry", "find_runs", "unfinished_run"]
 
@@ -47,7 +47,8 @@ def find_runs(location: str) -> list[RunEntry]:
     """Return every run at `location` or in a folder right below it, each after its archived reports.
 
     Raises:
-        OutputError: there is none, or the location cannot be read.
+        AbsentRunError: there is none.
+        OutputError: the location cannot be read.
     """
     top = RunDirectory(location)
     if here := list(_entries(top, _record(top), shared=set())):
@@ -62,7 +63,7 @@ def find_runs(location: str) -> list[RunEntry]:
     ]
     if not entries:
         holds = "rows that runs share, and no run" if STATE_NAME in top.files() else "no run, nor below it"
-        raise OutputError(f"{top.shown()!r} holds {holds}: neither run.json nor {BEGUN_NAME}")
+        raise AbsentRunError(f"{top.shown()!r} holds {holds}: neither run.json nor {BEGUN_NAME}")
     return entries
 
 

@@ -95,6 +95,7 @@ def test_an_error_names_the_option_that_was_typed(
         "policy.toml, line 3: draws must be in 1..16, got 0",  # a setting of a file
         "checkpoint 'draws.safetensors' is damaged: draws are missing",
         "a video must be named once, 'max_bytes' is not",
+        "videos 'a.mp4' cannot be read",  # an argument's value
     ],
 )
 def test_what_is_no_setting_keeps_its_name(text: str) -> None:

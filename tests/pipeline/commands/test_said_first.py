@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli import call
+from policies import GOOD
 from runs import make_run
 
 from pipeline.commands.places import file_option, folder_option, require_scratch
@@ -304,3 +305,36 @@ def test_the_scale_of_labels_in_a_finished_run_is_said(
     said = capsys.readouterr()
     assert "labels span 3..4.75 of 0..100: if they are on 1..5" in said.err
     assert json.loads(said.out)["label"] == {"column": "mos", "low": 0, "high": 100}
+
+
+ABSENT = {
+    "report": ("report", "absent"),
+    "gate": ("gate", "absent", "--policy", "p.toml"),
+    "compare": ("compare", "absent", "absent"),
+    "runs": ("runs", "absent"),
+    "evaluate": ("evaluate", "--run", "absent", "--output", "out"),
+    "score --since-run": ("score", "m.csv", "--seed", "0", "--output", "out", "--since-run", "."),
+    "score --checkpoint": ("score", "m.csv", "--seed", "0", "--checkpoint", "absent"),
+    "attack": ("attack", "m.csv", "--output", "out", "--workers", "1", "--checkpoint", "absent"),
+    "train": ("train", "m.csv", "--output", "out", "--init", "absent"),
+    "weights show": ("weights", "show", "absent"),
+    "weights import": ("weights", "import", "absent.pth", "--arch", "fast-vqa", "--output", "a.safetensors"),
+    "what does not ship": ("weights", "show", "fast-vqa"),
+    "opinions": ("opinions", "--features", "absent"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ABSENT.values(), ids=ABSENT)
+def test_what_a_call_names_and_is_not_there_makes_it_a_wrong_call(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text("uri,mos,split\na.mp4,3,train\nb.mp4,4.5,val\n")
+    Path("p.toml").write_text(GOOD)
+    assert call(*command) == 2
+    said = capsys.readouterr().err
+    assert "absent" in said or "fast-vqa" in said or "--since-run '.' holds no run.json" in said

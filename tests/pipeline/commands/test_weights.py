@@ -258,12 +258,12 @@ def test_the_published_file_is_never_overwritten(
 def test_no_checkpoint_ends_the_command(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("weights", command, str(tmp_path / "absent.safetensors")) == 1
+    assert call("weights", command, str(tmp_path / "absent.safetensors")) == 2
     assert "absent.safetensors" in capsys.readouterr().err
-    assert call("weights", command, "nss-svm") == 1
+    assert call("weights", command, "nss-svm") == 2
     assert "checkpoint 'nss-svm' cannot be read" in (said := capsys.readouterr().err)
     assert "did you mean 'nss-svr'?" in " ".join(said.split())
-    assert call("weights", command, "nope") == 1
+    assert call("weights", command, "nope") == 2
     shipped = ", ".join(weights.shipped_names())
     assert f"no model of that name ships, those that do: {shipped}" in capsys.readouterr().err
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")

@@ -312,7 +312,7 @@ def manifest(folder: Path, text: str = "uri,mos\na.mp4,50\n") -> str:
         (lambda _folder: [], 2, "LABELLED_MANIFEST must be given"),
         (lambda folder: ["--run", str(folder), "--model", "fast-vqa"], 2, "LABELLED_MANIFEST must be given"),
         (lambda folder: ["m.csv", "--run", str(folder)], 2, "labels 'm.csv' cannot be read"),
-        (lambda folder: ["--run", str(folder / "absent")], 1, "no run.json"),
+        (lambda folder: ["--run", str(folder / "absent")], 2, "no run.json"),
         (lambda folder: ["--run", str(folder), "--draws", "4"], 2, "--draws is of scoring"),
         (lambda folder: [manifest(folder), "--model", "vmaf"], 2, "'vmaf'"),
         (

@@ -324,11 +324,11 @@ def test_a_run_that_is_not_finished_says_what_finishes_it(
     begun = RunDirectory(f"{place}/begun")
     begun.commit(pa.Table.from_pylist([{"row_key": "a", "status": "failed"}], schema=OUTCOME), "begun")
     others = [begun.uri] if command == "compare" else []
-    assert call(command, begun.uri, *others) == 1
+    assert call(command, begun.uri, *others) == 2
     said = capsys.readouterr().err
     assert f"{begun.uri!r} holds no run.json: a run that is not finished, 1 video so far" in said
     assert "the same command again finishes it" in said
-    assert call(command, place, *[place for _ in others]) == 1
+    assert call(command, place, *[place for _ in others]) == 2
     assert "not a run, or not a finished one" in capsys.readouterr().err
 
 

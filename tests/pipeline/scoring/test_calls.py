@@ -100,10 +100,6 @@ def damaged_file(folder: Path) -> str:
 
 
 FAILED_RUNS: dict[str, Call] = {
-    "no such checkpoint": lambda folder: (
-        ["--checkpoint", str(folder / "none.safetensors")],
-        "none.safetensors",
-    ),
     "damaged checkpoint": lambda folder: (
         ["--checkpoint", damaged_file(folder)],
         "damaged.safetensors is not a safetensors file",

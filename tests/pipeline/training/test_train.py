@@ -332,7 +332,7 @@ def test_settings_out_of_range_are_refused(setting: str, value: Any, message: st
         (["--output", "s3://bucket/out"], "output must be a local folder"),
         (
             ["--model", "vsfa-lite", "--reference-column", "uri"],
-            "difference_weight > 0 needs a model with fragments where videos have references",
+            "--difference-weight > 0 needs a model with fragments where videos have references",
         ),
     ],
 )
