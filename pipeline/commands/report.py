@@ -29,8 +29,10 @@ def report_command(
         int | None,
         typer.Option(help=f"Most rows to print; default: {DEFAULT_ROWS}, with --json and --csv all."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Counts and rows as one JSON object.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Rows as CSV, for spreadsheets.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Counts and whole rows as one JSON object.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Whole rows as CSV, for spreadsheets.")] = False,
     html: Annotated[
         Path | None, file_option("--html", help="Write a page instead, to this local file; default: a table.")
     ] = None,
@@ -138,10 +140,12 @@ def _print(
     if not (as_json or as_csv) and video is None:
         table.show_report(directory, num_rows=DEFAULT_ROWS if rows is None else rows, console=console)
         return
-    run, report = read_finished_run(directory, columns=table.COLUMNS if video is None else None)
-    shown = table.urgent_first(report).slice(0, rows)
+    run, report = read_finished_run(directory, columns=None)
     if video is not None:
         shown = plain(report.slice(table.find_video(report, video), 1))
+    else:
+        embeddings = (run.get("config", {}).get("embeddings") or {}).get("features", ())
+        shown = plain(table.urgent_first(report.drop_columns(list(embeddings))).slice(0, rows))
     if as_csv:
         write_csv(shown)
     elif as_json:

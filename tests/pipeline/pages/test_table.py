@@ -392,13 +392,41 @@ def test_programs_get_json_and_spreadsheets_csv(tmp_path: Path, capsys: pytest.C
     assert [row["video_id"] for row in found["videos"]][:2] == ["bbbb", "aaaa1111"]
     assert call("report", str(tmp_path), "--csv", "--rows", "2") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith('"video_id","uri","status"')
+    assert lines[0] == ",".join(f'"{name}"' for name in REPORT.names)
     assert [line.split(",")[0] for line in lines[1:]] == ['"bbbb"', '"aaaa1111"']
     assert call("report", str(tmp_path), "--csv") == 0
     assert '"\'=1+1"' in capsys.readouterr().out
     assert call("report", str(tmp_path), "--json", "--video", "w.mp4") == 0
     (row,) = json.loads(capsys.readouterr().out)["videos"]
     assert (row["video_id"], row["num_frames"]) == ("v", 100)
+
+
+def test_programs_get_the_whole_row_but_for_embeddings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {
+        "video_id": "a",
+        "score": 50.0,
+        "score_sd": 1.5,
+        "codec": "h264",
+        "channel": "news",
+        "fused": [0.5],
+    }
+    run = make_run(str(tmp_path), [row | {"clip_scores": [49.0, 51.0], "content_sha256": "ab"}])
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["config"]["embeddings"] = {"features": ["fused"]}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert call("report", run.uri, "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["videos"]
+    assert list(found) == [*REPORT.names, "channel"]
+    assert (found["score_sd"], found["codec"], found["content_sha256"]) == (1.5, "h264", "ab")
+    assert found["clip_scores"] == [49.0, 51.0]
+    assert call("report", run.uri, "--csv") == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.endswith(',"channel"')
+    assert line.endswith(',"news"')
+    assert call("report", run.uri, "--video", "a", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["videos"][0]["fused"] == [0.5]
 
 
 @pytest.mark.parametrize(
