@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.fetch import FetchAttemptError, fetch
+from operators.limits import FetchLimits
 from operators.schema import ROW_KEY, SAMPLED, Row, joined, rows_of
 from operators.stage import run_stage
 from securevqa_core.decoding.backend import Decoder
@@ -27,30 +28,12 @@ from securevqa_core.inputs import Look, decode_request, look
 from securevqa_core.randomness import DrawSource, VideoDraw
 from securevqa_core.rendition import Rendition
 from securevqa_core.suspicion import no_rendition
-from securevqa_core.types import DecodeLimits, Precision, SamplingConfig, require_range
+from securevqa_core.types import DecodeLimits, Precision, SamplingConfig
 from securevqa_core.whole_frames import StatisticsSink
 
 __all__ = ["Decode", "FetchLimits", "fetch_into", "fingerprint_of", "scratch_file"]
 
 BEGIN_SECONDS = 300.0  # for the tally to be started again; a video that is not in writing is not begun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchLimits:
-    """What bringing one object may cost.
-
-    Raises:
-        ConfigurationError: a field is out of range.
-    """
-
-    max_bytes: int = 20 << 30
-    timeout_seconds: float = 600.0  # over all attempts
-    max_attempts: int = 3
-
-    def __post_init__(self) -> None:
-        require_range("max_bytes", self.max_bytes, low=1, high=1 << 50)
-        require_range("timeout_seconds", self.timeout_seconds, low=0.1, high=86_400)
-        require_range("max_attempts", self.max_attempts, low=1, high=100)
 
 
 @dataclass(frozen=True, kw_only=True)

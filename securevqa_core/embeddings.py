@@ -7,8 +7,7 @@ score was made of, and costs nothing more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,38 +16,11 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError, ScoreError
 from securevqa_core.models.fusion import MapHead, PaperFusionHead, ReleasedFusionHead
+from securevqa_core.types import EmbeddingConfig, Feature
 
 __all__ = ["EmbeddingConfig", "EmbeddingReader", "Feature", "embedding_dims"]
 
-Feature = Literal["intra", "inter", "fused"]
-Pool = Literal["mean", "clip"]
-DType = Literal["float16", "float32"]
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingConfig:
-    """Which embeddings are kept, and how.
-
-    Raises:
-        ConfigurationError: a field is not one of its choices, or `features` is empty or has one twice.
-    """
-
-    features: tuple[Feature, ...] = ("fused",)
-    pool: Pool = "mean"  # mean: one vector a video; clip: one a clip (inter: one a segment) of every draw
-    dtype: DType = "float32"
-
-    def __post_init__(self) -> None:
-        known = get_args(Feature)
-        if not self.features or len(set(self.features)) < len(self.features):
-            raise ConfigurationError(f"features must be some of {', '.join(known)}, got {self.features!r}")
-        for name, value, choices in (
-            *(("features", feature, known) for feature in self.features),
-            ("pool", self.pool, get_args(Pool)),
-            ("dtype", self.dtype, get_args(DType)),
-        ):
-            if value not in choices:
-                raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def embedding_dims(model: nn.Module, *, name: str = "the model") -> dict[Feature, int]:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from securevqa_core.calibration import Calibration
 from securevqa_core.doubts import doubts
-from securevqa_core.errors import ConfigurationError, ScoreError
+from securevqa_core.errors import ScoreError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import generator
-from securevqa_core.types import Precision, SamplingConfig, require_range
+from securevqa_core.types import Precision, SamplingConfig, Thresholds
 
 __all__ = [
     "Precision",
@@ -319,26 +319,6 @@ def _student_95(degrees: int) -> float:
     from scipy.special import stdtrit  # noqa: PLC0415 - as above
 
     return float(stdtrit(degrees, LOWER_CONFIDENCE))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """Where verdicts change, on the calibrated range; compared with `score_lower`.
-
-    Raises:
-        ConfigurationError: out of 0..100, or reject_below above pass_at.
-    """
-
-    pass_at: float = 60.0  # pass from here up
-    reject_below: float = 40.0  # reject below here
-
-    def __post_init__(self) -> None:
-        require_range("pass_at", self.pass_at, low=0, high=100)
-        require_range("reject_below", self.reject_below, low=0, high=100)
-        if self.reject_below > self.pass_at:
-            raise ConfigurationError(
-                f"reject_below must be <= pass_at, got {self.reject_below:g} above {self.pass_at:g}"
-            )
 
 
 def verdict(

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["NUM_RESAMPLES", "DecodeLimits", "Precision", "SamplingConfig", "VideoInfo", "require_range"]
+__all__ = [
+    "NUM_RESAMPLES",
+    "DecodeLimits",
+    "Decoder",
+    "EmbeddingConfig",
+    "Feature",
+    "Precision",
+    "SamplingConfig",
+    "Thresholds",
+    "VideoInfo",
+    "require_range",
+]
 
 Precision = Literal["float32", "bfloat16"]  # of the backbones' arithmetic
+Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV fails
+
+Feature = Literal["intra", "inter", "fused"]
+Pool = Literal["mean", "clip"]
+DType = Literal["float16", "float32"]
 
 NUM_RESAMPLES = 1000  # of a bootstrap, where nobody says how many
 
@@ -120,6 +136,51 @@ class DecodeLimits:
         require_range("timeout_seconds", self.timeout_seconds, low=0.1, high=86_400)
         require_range("memory_bytes", self.memory_bytes, low=512 << 20, high=1 << 40, whole=True)
         require_range("max_pixels", self.max_pixels, low=1, high=1 << 30, whole=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Where verdicts change, on the calibrated range; compared with `score_lower`.
+
+    Raises:
+        ConfigurationError: out of 0..100, or reject_below above pass_at.
+    """
+
+    pass_at: float = 60.0  # pass from here up
+    reject_below: float = 40.0  # reject below here
+
+    def __post_init__(self) -> None:
+        require_range("pass_at", self.pass_at, low=0, high=100)
+        require_range("reject_below", self.reject_below, low=0, high=100)
+        if self.reject_below > self.pass_at:
+            raise ConfigurationError(
+                f"reject_below must be <= pass_at, got {self.reject_below:g} above {self.pass_at:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingConfig:
+    """Which embeddings are kept, and how.
+
+    Raises:
+        ConfigurationError: a field is not one of its choices, or `features` is empty or has one twice.
+    """
+
+    features: tuple[Feature, ...] = ("fused",)
+    pool: Pool = "mean"  # mean: one vector a video; clip: one a clip (inter: one a segment) of every draw
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        known = get_args(Feature)
+        if not self.features or len(set(self.features)) < len(self.features):
+            raise ConfigurationError(f"features must be some of {', '.join(known)}, got {self.features!r}")
+        for name, value, choices in (
+            *(("features", feature, known) for feature in self.features),
+            ("pool", self.pool, get_args(Pool)),
+            ("dtype", self.dtype, get_args(DType)),
+        ):
+            if value not in choices:
+                raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from securevqa_core.calibration import Calibration
-from securevqa_core.errors import ConfigurationError, did_you_mean
+from securevqa_core.errors import ConfigurationError
+from securevqa_core.model_names import DEFAULT_MODEL, require_model
 from securevqa_core.models.convnext3d import ConvNext3dConfig
 from securevqa_core.models.dover import Dover
 from securevqa_core.models.efficientnet_lite import EfficientNetLite
@@ -37,7 +38,6 @@ from securevqa_core.types import SamplingConfig
 
 __all__ = ["DEFAULT_MODEL", "ModelSpec", "build", "names", "require_pixels", "spec"]
 
-DEFAULT_MODEL = "secure-vqa-compact"
 _UNTRAINED = Calibration(midpoint=0.0, scale=1.0)
 _UNTRAINED_SHARE = Calibration(midpoint=0.5, scale=0.25)  # raw scores of 0..1: in the middle 100 times those
 _UNTRAINED_STARS = Calibration(midpoint=3.0, scale=1.0)  # raw scores of 1..5: in the middle 25 points each
@@ -98,9 +98,7 @@ def spec(name: str) -> ModelSpec:
     Raises:
         ConfigurationError: no such name.
     """
-    if name not in _ZOO:
-        hint = did_you_mean(name, _ZOO)
-        raise ConfigurationError(f"model must be one of {', '.join(_ZOO)}, got {name!r}{hint}")
+    require_model(name)
     return _ZOO[name]
 
 

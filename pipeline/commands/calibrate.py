@@ -41,6 +41,8 @@ def calibrate_command(
         raise ConfigurationError("give LABELLED_MANIFEST, --run, or both: labels of the videos of a run")
     if run is not None:
         options.require_no_scoring(but=("pass_at", "reject_below"))
+    else:
+        options.require_values()
     with events.doing("loading", is_logged=False):
         # Seconds of imports, which help need not wait for.
         from pipeline.evaluation.calibrate import (  # noqa: PLC0415

@@ -73,11 +73,6 @@ def build_command(
     ] = None,
 ) -> Result:
     """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
-    with events.doing("loading", is_logged=False):
-        from pipeline.datasets.build import Budget, build_dataset  # noqa: PLC0415 - seconds, as below
-        from pipeline.datasets.opinions import Opinions  # noqa: PLC0415
-        from pipeline.datasets.summary import summary  # noqa: PLC0415
-
     config = BuildConfig(
         seed=seed,
         views_per_source=views_per_source,
@@ -88,6 +83,11 @@ def build_command(
         test_share=test_share,
         as_is=as_is,
     )
+    with events.doing("loading", is_logged=False):
+        from pipeline.datasets.build import Budget, build_dataset  # noqa: PLC0415 - seconds, as below
+        from pipeline.datasets.opinions import Opinions  # noqa: PLC0415
+        from pipeline.datasets.summary import summary  # noqa: PLC0415
+
     budget = Budget(max_clips=max_clips, max_minutes=max_minutes)
     wanted = Opinions(of=opinions, teacher=teacher)  # type: ignore[arg-type]  # validated by Opinions
     with resumable():

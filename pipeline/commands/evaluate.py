@@ -174,7 +174,9 @@ def evaluate_command(
     if labelled_manifest is None and (model or checkpoint or not run):
         raise ConfigurationError("LABELLED_MANIFEST must be given to score videos; --run takes finished runs")
     scores = labelled_manifest is not None and bool(model or checkpoint or not run)
-    if not scores:
+    if scores:
+        _require_values(options, model or ())
+    else:
         options.require_no_scoring()
     with contextlib.ExitStack() as held:
         held.enter_context(resumable())
@@ -208,6 +210,14 @@ def evaluate_command(
             tell=events.note,
         )
     return Result(record=compared.record, shown=list(_lines(compared.record, directory)))
+
+
+def _require_values(options: LabelOptions, models: Sequence[str]) -> None:
+    from securevqa_core.model_names import require_model  # noqa: PLC0415 - no command's help needs it
+
+    options.require_values()
+    for name in models:
+        require_model(name)
 
 
 def _scored(

@@ -35,8 +35,7 @@ def extract_command(
     with resumable():
         options.require_places(output)
         with events.doing("loading"):
-            from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
-            from securevqa_core.embeddings import EmbeddingConfig  # noqa: PLC0415
+            from securevqa_core.types import EmbeddingConfig  # noqa: PLC0415 - no command's help needs it
 
             embeddings = EmbeddingConfig(
                 features=tuple(features.split(",")),  # type: ignore[arg-type]  # validated by EmbeddingConfig
@@ -50,6 +49,8 @@ def extract_command(
                 model=options.model,
                 checkpoint=options.checkpoint,
             )
+            from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
+
         outcome = score(dataclasses.replace(config, embeddings=embeddings), events=events)
     if json:
         say(json_module.dumps(outcome.run))

@@ -161,11 +161,10 @@ class ScoreOptions:
             ConfigurationError: an option is out of range.
         """
         # Seconds of imports, which help need not wait for.
-        from operators.decode import FetchLimits  # noqa: PLC0415
+        from operators.limits import FetchLimits  # noqa: PLC0415
         from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
         from pipeline.scoring.config import ScoreConfig  # noqa: PLC0415
-        from securevqa_core.scoring import Thresholds  # noqa: PLC0415
-        from securevqa_core.types import DecodeLimits  # noqa: PLC0415
+        from securevqa_core.types import DecodeLimits, Thresholds  # noqa: PLC0415
 
         if self.reject_below > self.pass_at:
             thresholds = f"--reject-below {self.reject_below:g} is above --pass-at {self.pass_at:g}"
@@ -198,6 +197,16 @@ class ScoreOptions:
             gpus_per_actor=self.gpus_per_actor,
             address=self.address,
         )
+
+    def require_values(self) -> None:
+        """Refuse options out of range before anything is listed or imported for long.
+
+        Raises:
+            ConfigurationError: one is.
+        """
+        from securevqa_core.randomness import Key  # noqa: PLC0415 - as above
+
+        ScoreOptions.config(self, manifest="", output="", key=Key.ephemeral(), model=None, checkpoint=None)
 
     def require_no_run(self) -> None:
         """Refuse options that only a run with an output looks at.

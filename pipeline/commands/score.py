@@ -67,21 +67,22 @@ def score_command(
             model=options.model,
             checkpoint=options.checkpoint,
         )
-        of_all = dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
-        return dataclasses.replace(of_all, key=options.key())
+        return dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
 
     if output is None:
         options.require_no_run()
         with resumable("interrupted"):
             with events.doing("looking for videos", is_logged=False):
+                wanted = config()
                 given = _given(videos, options)
             with events.doing("loading the model"), _started_sandbox() as sandbox:
-                _print_scores(given, config(), sandbox, as_json=json)
+                wanted = dataclasses.replace(wanted, key=options.key())
+                _print_scores(given, wanted, sandbox, as_json=json)
         return
     with resumable():
         options.require_places(output)
         with events.doing("loading"):
-            wanted = config()
+            wanted = dataclasses.replace(config(), key=options.key())
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
         outcome = score(wanted, events=events)

@@ -12,6 +12,7 @@ from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events, resumable
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.rendition import Rendition
 
 if TYPE_CHECKING:
     from pipeline.evaluation.evaluate import Contestant
@@ -40,6 +41,8 @@ def suspicion_command(
     """Fit how far clean videos fall when they are encoded, so that CHECKPOINT can notice attacks."""
     if options.as_delivered is not None:
         raise ConfigurationError(f"as_delivered must not be given, got {options.as_delivered!r}")
+    options.require_values()
+    encoded = Rendition.parse(rendition, name="rendition")
     with events.doing("loading", is_logged=False):
         # Seconds of imports, which help need not wait for.
         from pipeline.evaluation.calibrate import contestant  # noqa: PLC0415
@@ -48,9 +51,7 @@ def suspicion_command(
         from pipeline.runs.lock import alone  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
         from securevqa_core import suspicion, weights  # noqa: PLC0415
-        from securevqa_core.rendition import Rendition  # noqa: PLC0415
 
-        encoded = Rendition.parse(rendition, name="rendition")
         key = options.key()
     delivered = {"upload": None, "rendition": str(encoded)}
     entered = [dataclasses.replace(contestant(checkpoint), name=name) for name in delivered]

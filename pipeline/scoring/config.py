@@ -1,26 +1,32 @@
-"""Owns the settings of a scoring run, and the digest that tells two settings apart."""
+"""Owns the settings of a scoring run, checked without tensors, and the digest that tells two apart."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from operators.decode import FetchLimits
-from operators.storage import absolute_uri, redact
-from pipeline.checkpoints import read_checkpoint
+from operators.limits import FetchLimits
+from operators.uris import absolute_uri, redact
 from pipeline.runs.budget import BacklogConfig
-from securevqa_core import weights, zoo
-from securevqa_core.decoding.backend import Decoder
-from securevqa_core.embeddings import EmbeddingConfig
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.model_names import DEFAULT_MODEL, require_model
 from securevqa_core.randomness import Key
 from securevqa_core.rendition import Rendition
-from securevqa_core.scoring import Precision, Thresholds
 from securevqa_core.suspicion import CleanDrops, clean_drops, require_upload
-from securevqa_core.types import DecodeLimits, SamplingConfig, require_range
-from securevqa_core.weights import Checkpoint
+from securevqa_core.types import (
+    DecodeLimits,
+    Decoder,
+    EmbeddingConfig,
+    Precision,
+    SamplingConfig,
+    Thresholds,
+    require_range,
+)
+
+if TYPE_CHECKING:
+    from securevqa_core.weights import Checkpoint
 
 __all__ = ["MAX_DRAWS", "ScoreConfig"]
 
@@ -65,7 +71,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         if self.model is not None:
-            zoo.spec(self.model)
+            require_model(self.model)
         if self.num_draws is not None:
             most = MAX_DRAWS if self.notice is None else MAX_DRAWS // 2
             require_range("draws", self.num_draws, low=1, high=most)
@@ -114,8 +120,12 @@ class ScoreConfig:
         Raises:
             CheckpointError: the file is missing, damaged or of another architecture than asked for.
         """
+        # Seconds of imports, before which a setting out of range is said.
+        from pipeline.checkpoints import read_checkpoint  # noqa: PLC0415
+        from securevqa_core import weights  # noqa: PLC0415
+
         if self.checkpoint is None:
-            return weights.default(self.model or zoo.DEFAULT_MODEL)
+            return weights.default(self.model or DEFAULT_MODEL)
         return read_checkpoint(self.checkpoint, architecture=self.model)
 
     def settled(self, checkpoint: Checkpoint) -> ScoreConfig:
@@ -124,6 +134,8 @@ class ScoreConfig:
         Raises:
             CheckpointError, ConfigurationError: as `clean`.
         """
+        from securevqa_core import zoo  # noqa: PLC0415 - as above
+
         draws = self.num_draws or zoo.spec(checkpoint.architecture).num_draws
         settled = replace(self, num_draws=draws)
         settled.clean(checkpoint)
@@ -145,6 +157,8 @@ class ScoreConfig:
 
     def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the columns that say what a video was scored with."""
+        from securevqa_core import zoo  # noqa: PLC0415 - as above
+
         return {
             "checkpoint_id": checkpoint.checkpoint_id,
             "checkpoint_status": checkpoint.status,

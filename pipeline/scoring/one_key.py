@@ -7,7 +7,7 @@ from operators.storage import redact
 from pipeline.events import Events
 from pipeline.runs.marks import shared_key
 from pipeline.runs.rundir import RunDirectory
-from pipeline.scoring.work import Job
+from pipeline.scoring.config import ScoreConfig
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key
 
@@ -22,21 +22,21 @@ _ELSE = {
 _HOW = {"keyed": "--key-file or SECUREVQA_KEY", "public": "--seed"}
 
 
-def require_one_key(job: Job, events: Events) -> None:
+def require_one_key(config: ScoreConfig, events: Events) -> None:
     """Say before any work that earlier rows were drawn with another key, where they are looked at.
 
     Raises:
         ConfigurationError: rows that are to count lie there, and were drawn with another key; or they could
             count for no later run.
     """
-    backlog, given = job.config.backlog, job.config.key
-    for name, place in (("output", job.config.output), ("since_run", backlog.since_run)):
+    backlog, given = config.backlog, config.key
+    for name, place in (("output", config.output), ("since_run", backlog.since_run)):
         run = None if place is None else RunDirectory(place).read_run()
         if run is not None:
             _compare_keys(name, str(place), run["provenance"], given=given, events=events)
     if backlog.incremental is None:
         return
-    if (key := shared_key(job.state)) is not None:
+    if (key := shared_key(RunDirectory(backlog.incremental))) is not None:
         _compare_keys("incremental", backlog.incremental, key, given=given, events=events)
     if given.randomness == "ephemeral":
         raise ConfigurationError(

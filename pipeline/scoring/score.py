@@ -86,6 +86,7 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
     pa.set_memory_pool(pa.system_memory_pool())  # others keep what rows no longer need
     RunDirectory(config.output).require_store()  # before a manifest is listed, which may take minutes
     _require_apart(config)
+    require_one_key(config, events)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
         with events.doing("looking for videos"):
@@ -96,7 +97,6 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
         if job.provenance["checkpoint_status"] == "untrained":
             meaning = "these scores mean nothing, and every verdict is review"
             events.note(f"checkpoint_status = untrained: {meaning}")
-        require_one_key(job, events)
         for place in _places(job):
             held.enter_context(locked(place))
         started = time.time()

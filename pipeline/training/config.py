@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from operators.decode import FetchLimits
+from operators.limits import FetchLimits
 from operators.storage import redact, scheme_of
 from pipeline.manifests.scales import LabelRange
 from securevqa_core.errors import ConfigurationError

@@ -19,12 +19,11 @@ from securevqa_core.decoding.display import Display, read_display
 from securevqa_core.decoding.frame_index import FrameIndex
 from securevqa_core.decoding.geometry import UPRIGHT, Geometry
 from securevqa_core.decoding.probe import open_video
-from securevqa_core.types import DecodeLimits
+from securevqa_core.types import DecodeLimits, Decoder
 
 __all__ = ["Backend", "BackendName", "Decoder", "FoundFrame", "OpenVideo"]
 
 BackendName = Literal["pyav", "decord"]
-Decoder = Literal["auto", "pyav", "decord"]  # auto: PyAV, and decord where PyAV fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -366,7 +366,7 @@ def test_videos_of_one_name_are_told_apart_and_what_is_none_is_said(
         (("empty",), "no video there"),
         (("bad.csv",), "has no column 'uri'"),
         (("m.csv", "--draws", "0"), "draws must be in 1..16, got 0"),
-        (("m.csv", "--pass-at", "150"), "pass_at"),
+        (("m.csv", "--pass-at", "150"), "--pass-at"),
         (("m.csv", "--precision", "fp16"), "got 'fp16'"),
         (("m.csv", "--decoder", "ffmpeg"), "got 'ffmpeg'"),
         (("m.csv", "--model", "fast-vqq"), "got 'fast-vqq'"),
