@@ -7,6 +7,7 @@ every video as it is finished.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from pipeline.text import literal
 __all__ = ["Count", "Events", "duration", "progress_line"]
 
 SPINS_PER_SECOND = 12.5
+LOOK_SECONDS = 0.5
 LOG_SECONDS = 15.0  # between lines of progress where there is no terminal
 
 
@@ -143,15 +145,9 @@ class Events:
             return Count(total=total, done=done, failed=failed, seconds=time.monotonic() - started)
 
         if not self.is_shown_live:
-            last = started
-
-            def log(done: int, failed: int = 0) -> None:
-                nonlocal last
-                if done == total or time.monotonic() - last >= LOG_SECONDS:
-                    last = time.monotonic()
-                    self.note(progress_line(what, count(done, failed)))
-
-            yield log
+            log = _Log(total=total, say=lambda now: self.note(progress_line(what, count(*now))))
+            with log.also_while_nothing_is_done():
+                yield log.tell
             return
         from rich import progress as bars  # noqa: PLC0415 - what no command's help waits for
 
@@ -170,6 +166,44 @@ class Events:
 
             show(0)
             yield show
+
+
+@dataclass(slots=True, kw_only=True)
+class _Log:
+    """Says every so often how far a piece of work is, where no terminal shows it."""
+
+    total: int
+    say: Callable[[tuple[int, int]], None]
+    _now: tuple[int, int] = (0, 0)  # done, failed
+    _last: float = field(default_factory=time.monotonic)
+
+    def tell(self, done: int, failed: int = 0) -> None:
+        """Take note of how many are done."""
+        self._now = done, failed
+        if done == self.total or time.monotonic() - self._last >= LOG_SECONDS:
+            self._say()
+
+    @contextlib.contextmanager
+    def also_while_nothing_is_done(self) -> Iterator[None]:
+        """Say it while the block runs, however long one thing takes."""
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(LOOK_SECONDS):
+                if time.monotonic() - self._last >= LOG_SECONDS and self._now[0] < self.total:
+                    self._say()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _say(self) -> None:
+        self._last = time.monotonic()
+        self.say(self._now)
 
 
 def progress_line(what: str, count: Count) -> str:

@@ -8,11 +8,12 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from cli import call
+from cli import call, wait_until
 from rich.console import Console
 
 from pipeline import events as shown_events
@@ -78,6 +79,19 @@ def test_a_line_of_progress_has_count_failures_rate_and_time_left() -> None:
     assert progress_line("videos", Count(total=6, done=0, failed=0, seconds=9.0)) == "videos: 0 of 6"
     assert progress_line("videos", Count(total=2, done=2, failed=0, seconds=60.0)).endswith("of 2, 2.0/min")
     assert [duration(seconds) for seconds in (8, 100, 11_100)] == ["8 s", "2 min", "3 h 05 min"]
+
+
+def test_a_log_says_how_far_a_piece_of_work_is_though_none_of_it_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shown_events, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(shown_events, "LOG_SECONDS", 0.05)
+    events, sink = heard()
+    with events.counting("views", total=2) as count:
+        wait_until(lambda: sink.getvalue().count("views: 0 of 2\n") >= 2, seconds=10)
+        count(2, 0)
+        time.sleep(0.2)
+    assert sink.getvalue().count("views: 2 of 2") == 1  # all is said
 
 
 def test_failures_are_said_as_they_come_and_all_others_to_those_who_ask(
