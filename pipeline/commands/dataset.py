@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.naming import option_of
 from pipeline.commands.places import file_option, folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.environment import forget_credentials
 from pipeline.results import Result
 from securevqa_core.datasets.config import BuildConfig
+from securevqa_core.errors import ConfigurationError
 from securevqa_core.opinions.versions import DEFAULT_TEACHER, VERSIONS
 
 __all__ = ["dataset_app"]
@@ -73,12 +75,16 @@ def build_command(
     ] = None,
 ) -> Result:
     """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
+    made = {
+        "views_per_source": views_per_source,
+        "ladders_per_view": ladders_per_view,
+        "mixtures_per_view": mixtures_per_view,
+        "edits_per_view": edits_per_view,
+    }
+    _require_used(made, as_is=as_is, opinions=opinions, teacher=teacher)
     config = BuildConfig(
         seed=seed,
-        views_per_source=views_per_source,
-        ladders_per_view=ladders_per_view,
-        mixtures_per_view=mixtures_per_view,
-        edits_per_view=edits_per_view,
+        **made,
         val_share=val_share,
         test_share=test_share,
         as_is=as_is,
@@ -97,6 +103,15 @@ def build_command(
     for item in built.left_out:
         events.note(f"left out {item.name}: {item.reason}")
     return summary(built, config)
+
+
+def _require_used(made: dict[str, int], *, as_is: bool, opinions: str, teacher: str) -> None:
+    """Refuse options that would be ignored."""
+    given = [name for name, value in made.items() if value != getattr(_DEFAULTS, name)]
+    if as_is and given:
+        raise ConfigurationError(f"{option_of(given[0])} is of clips that are made, and --as-is makes none")
+    if opinions == "none" and teacher != DEFAULT_TEACHER:
+        raise ConfigurationError(f"--teacher predicts opinions, got {teacher!r} and --opinions none")
 
 
 @dataset_app.command("rebuild")

@@ -174,6 +174,8 @@ def evaluate_command(
     if labelled_manifest is None and (model or checkpoint or not run):
         raise ConfigurationError("LABELLED_MANIFEST must be given to score videos; --run takes finished runs")
     scores = labelled_manifest is not None and bool(model or checkpoint or not run)
+    if labelled_manifest is not None:
+        options.source(labelled_manifest)
     if scores:
         _require_values(options, model or ())
     else:

@@ -34,6 +34,7 @@ def extract_command(
     """Score every video of MANIFEST and keep its embeddings beside the score, one row each."""
     with resumable():
         options.require_places(output)
+        options.require_manifest([manifest])
         with events.doing("loading"):
             from securevqa_core.types import EmbeddingConfig  # noqa: PLC0415 - no command's help needs it
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from operators.uris import redact
 from pipeline.commands.naming import called, given_text, option_of
 from pipeline.commands.places import require_scratch
 from pipeline.commands.terminal import events
@@ -208,6 +209,18 @@ class ScoreOptions:
 
         ScoreOptions.config(self, manifest="", output="", key=Key.ephemeral(), model=None, checkpoint=None)
 
+    def require_manifest(self, locations: Sequence[str]) -> None:
+        """Refuse an option of manifests where videos, folders and globs alone are named.
+
+        Raises:
+            ConfigurationError: it was given.
+        """
+        from pipeline.manifests.formats import suffix_of  # noqa: PLC0415 - as above
+
+        if self.uri_column != type(self)().uri_column and not any(map(suffix_of, locations)):
+            named = ", ".join(map(redact, locations))
+            raise ConfigurationError(f"--uri-column is of manifests, got {self.uri_column!r} for {named}")
+
     def require_no_run(self) -> None:
         """Refuse options that only a run with an output looks at.
 
@@ -231,10 +244,13 @@ class ScoreOptions:
             ConfigurationError: two were given, or one that is no key.
         """
         from pipeline.keys import forget_key_variable, given_key  # noqa: PLC0415 - as above
-        from securevqa_core.randomness import Key  # noqa: PLC0415
+        from securevqa_core.randomness import KEY_VARIABLE, Key  # noqa: PLC0415
 
         if self.key_file is not None and self.seed is not None:
             raise ConfigurationError("--key-file and --seed exclude each other")
+        given = "--seed" if self.seed is not None else "--key-file" if self.key_file is not None else None
+        if given and os.environ.get(KEY_VARIABLE):
+            events.note(f"{KEY_VARIABLE} is not looked at, as {given} is given")
         if self.seed is not None:
             forget_key_variable()
             return Key.public(self.seed)

@@ -128,6 +128,9 @@ def _require_used(
     ignored = [name for name, value in of_page.items() if value is not None]
     if ignored and forms["--html"] is None:
         raise ConfigurationError(f"{ignored[0]} is of the page, so it needs --html FILE")
+    close = [name for name in ("--checkpoint", "--key-file") if of_page[name] is not None]
+    if close and video is None:
+        raise ConfigurationError(f"{close[0]} is of the close look at one video, so it needs --video")
 
 
 def _print(

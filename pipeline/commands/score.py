@@ -74,6 +74,7 @@ def score_command(
         with resumable("interrupted"):
             with events.doing("looking for videos", is_logged=False):
                 wanted = config()
+                options.require_manifest(videos)
                 given = _given(videos, options)
             with events.doing("loading the model"), _started_sandbox() as sandbox:
                 wanted = dataclasses.replace(wanted, key=options.key())
@@ -81,6 +82,7 @@ def score_command(
         return
     with resumable():
         options.require_places(output)
+        options.require_manifest(videos)
         with events.doing("loading"):
             wanted = dataclasses.replace(config(), key=options.key())
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
@@ -118,9 +120,10 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
     """Score in this process, and print each video as it is finished."""
     # Seconds of imports, and none of Ray.
     from operators.schema import REPORT  # noqa: PLC0415
-    from pipeline.scoring.here import failed_row, outcome_rows  # noqa: PLC0415
-    from pipeline.scoring.shown import GaugeHere, shown_progress  # noqa: PLC0415
+    from pipeline.scoring.here import failed_row, has_gpu, outcome_rows  # noqa: PLC0415
+    from pipeline.scoring.shown import GaugeHere, say_no_gpu, shown_progress  # noqa: PLC0415
 
+    say_no_gpu(config.gpus_per_actor, events, is_there=has_gpu())
     checkpoint = config.load_checkpoint()
     config = config.settled(checkpoint)
     provenance = config.provenance(checkpoint)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from operators.schema import REPORT, ROW_KEY
-from pipeline.manifests.label_files import read_label_file
+from pipeline.manifests.label_files import read_label_file, require_table
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
@@ -26,7 +26,7 @@ class LabelledSource:
     """Where labelled videos are listed.
 
     Raises:
-        ConfigurationError: `video_root` without `label_format`.
+        ConfigurationError: `video_root` without `label_format`, or `uri_column` with it.
     """
 
     location: str
@@ -38,6 +38,7 @@ class LabelledSource:
     def __post_init__(self) -> None:
         if self.video_root is not None and self.label_format is None:
             raise ConfigurationError(f"--video-root needs --labels-format, got {self.video_root!r} alone")
+        require_table(self.uri_column, self.label_format)
 
 
 def read_labelled(

@@ -26,7 +26,7 @@ from pipeline.manifests.listing import list_videos
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
 
-__all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows"]
+__all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows", "require_table"]
 
 READ_SECONDS = 600.0
 NAMED_AT_MOST = 5  # missing videos
@@ -53,6 +53,18 @@ class _Label:
     mos: float | None
     seconds: float | None = None
     fps: float | None = None
+
+
+def require_table(uri_column: str, label_format: str | None) -> None:
+    """Refuse a column of URIs that somebody names of a label file, whose columns are its own.
+
+    Raises:
+        ConfigurationError: it is named.
+    """
+    if label_format is not None and uri_column != "uri":
+        raise ConfigurationError(
+            f"--uri-column is of a table, got {uri_column!r} and a file of {label_format}"
+        )
 
 
 def read_label_file(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from operators.schema import REPORT, ROW_KEY
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.manifests.formats import as_numbers, decode_table, number_types, suffix_of
-from pipeline.manifests.label_files import VIDEO_NAMES, VIDEO_SUFFIXES, read_label_rows
+from pipeline.manifests.label_files import VIDEO_NAMES, VIDEO_SUFFIXES, read_label_rows, require_table
 from pipeline.text import counted
 from securevqa_core.errors import ManifestError
 
@@ -39,9 +39,10 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
         uri_column: of a table; becomes `uri`.
 
     Raises:
-        ConfigurationError: no such label format.
+        ConfigurationError: no such label format, or a column besides one.
         ManifestError: it cannot be read, or names no videos.
     """
+    require_table(uri_column, label_format)
     if label_format is not None:
         return read_label_rows(location, label_format=label_format)
     try:

@@ -28,8 +28,9 @@ from securevqa_core.types import (
 if TYPE_CHECKING:
     from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_DRAWS", "ScoreConfig"]
+__all__ = ["GPUS_PER_ACTOR", "MAX_DRAWS", "ScoreConfig"]
 
+GPUS_PER_ACTOR = 0.5  # where nobody says how many: two actors share a GPU
 MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that crosses the object store
 
 # What can change a score besides the sampling and the key. Limits decide only which videos fail, and verdicts
@@ -67,7 +68,7 @@ class ScoreConfig:
     notice: str | None = None  # rendition that is scored besides, to notice attacks by; None: none is
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
-    gpus_per_actor: float = 0.5  # two actors share a GPU
+    gpus_per_actor: float = GPUS_PER_ACTOR
 
     def __post_init__(self) -> None:
         if self.model is not None:

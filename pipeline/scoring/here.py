@@ -31,7 +31,14 @@ from securevqa_core.scoring import verdict
 from securevqa_core.video_score import VideoScore
 from securevqa_core.weights import Checkpoint
 
-__all__ = ["MAX_VIDEOS_HERE", "MAX_VIDEOS_ON_TWO_CORES", "failed_row", "outcome_rows", "runs_here"]
+__all__ = [
+    "MAX_VIDEOS_HERE",
+    "MAX_VIDEOS_ON_TWO_CORES",
+    "failed_row",
+    "has_gpu",
+    "outcome_rows",
+    "runs_here",
+]
 
 # Up to so many, two cores are done with before Ray has started on them; see docs/operator/score.md.
 MAX_VIDEOS_HERE = 20
@@ -48,6 +55,11 @@ def runs_here(config: ScoreConfig, num_videos: int, architecture: str) -> bool:
     is_even = architecture in _AS_LONG_AS_DECODING and available_cores() == 2
     most = MAX_VIDEOS_ON_TWO_CORES if is_even else MAX_VIDEOS_HERE
     return not asked and config.embeddings is None and num_videos <= most
+
+
+def has_gpu() -> bool:
+    """Tell whether this process can compute on a GPU."""
+    return torch.cuda.is_available()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +93,7 @@ def outcome_rows(
         skip: is told the row key of each that is not, as the deadline has passed.
     """
     provenance = config.provenance(checkpoint)
-    device = "cuda" if config.gpus_per_actor and torch.cuda.is_available() else "cpu"
+    device = "cuda" if config.gpus_per_actor and has_gpu() else "cpu"
     scorer = Scorer(
         checkpoint,
         key=config.key,

@@ -21,7 +21,7 @@ from pipeline.runs.states import RowState
 from pipeline.scoring.progress import Ledger, TallyGauge, new_ledger
 from pipeline.scoring.run import Resources, build_pipeline, execute, model_resources, rows_per_task
 from pipeline.scoring.seeds import answered_seeds
-from pipeline.scoring.shown import names_in, shown_progress
+from pipeline.scoring.shown import names_in, say_no_gpu, shown_progress
 from pipeline.scoring.work import Work
 from pipeline.session import cluster_resources, ray_session
 from securevqa_core.errors import RunError
@@ -56,6 +56,7 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
         resources = model_resources(
             cluster, gpus_per_actor=job.config.gpus_per_actor, num_videos=len(planned.now)
         )
+        say_no_gpu(job.config.gpus_per_actor, work.events, is_there=bool(cluster.get("GPU")))
         ran.slots = resources.slots(cluster["CPU"])
         while len(left) and not ran.is_over and passes_in_vain < MAX_PASSES:
             call = job.state.number_call(after=after_call)

@@ -39,10 +39,10 @@ from pipeline.runs.rundir import RunDirectory
 from pipeline.runs.spool import Spool
 from pipeline.runs.states import RowState
 from pipeline.scoring.config import ScoreConfig
-from pipeline.scoring.here import outcome_rows, runs_here
+from pipeline.scoring.here import has_gpu, outcome_rows, runs_here
 from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows
-from pipeline.scoring.shown import GaugeHere, names_in, say_left_out, shown_progress
+from pipeline.scoring.shown import GaugeHere, names_in, say_left_out, say_no_gpu, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from pipeline.tables import plain, require_parquet
 from securevqa_core import weights, zoo
@@ -232,6 +232,7 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
     job, ran, started = work.job, work.ran, time.time()
     ran.slots, ran.first_call = {"decode": 1.0, "model": 1.0}, job.state.number_call(after=after_call)
     rows = [row for part in work.manifest.taken(planned.now, MANIFEST.names, size=1) for row in rows_of(part)]
+    say_no_gpu(job.config.gpus_per_actor, work.events, is_there=has_gpu())
     begun: list[str] = []
     scored = outcome_rows(
         rows,

@@ -15,6 +15,7 @@ from operators.stage import FAILED
 from operators.uris import redact
 from pipeline.events import LOG_SECONDS, Events
 from pipeline.runs.spool import Spool
+from pipeline.scoring.config import GPUS_PER_ACTOR
 from pipeline.tables import file_names
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "log_line",
     "names_in",
     "say_left_out",
+    "say_no_gpu",
     "shown_progress",
     "tell_finished",
 ]
@@ -157,6 +159,12 @@ def tell_finished(rows: Iterable[Row], events: Events, names: Mapping[str, str])
             events.note(f"failed: {name}, {row['error_code']}")
         else:
             events.detail(f"{name}: {row['score']:.1f}, {row['verdict']}")
+
+
+def say_no_gpu(gpus_per_actor: float, events: Events, *, is_there: bool) -> None:
+    """Say that there is no GPU where models were to run on one."""
+    if not is_there and gpus_per_actor not in {0, GPUS_PER_ACTOR}:
+        events.note(f"--gpus-per-actor {gpus_per_actor:g}: there is no GPU, so models run on processors")
 
 
 def say_left_out(others: list[str], events: Events) -> None:

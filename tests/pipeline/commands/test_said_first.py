@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,11 +13,15 @@ from typing import Any
 import pytest
 from cli import call
 from policies import GOOD
+from rich.console import Console
 from runs import make_run
 
+from pipeline.commands.options import ScoreOptions
 from pipeline.commands.places import file_option, folder_option, require_scratch
+from pipeline.events import Events
 from pipeline.scoring import score as scoring
 from pipeline.scoring.config import ScoreConfig
+from pipeline.scoring.shown import say_no_gpu
 from securevqa_core.errors import ConfigurationError
 
 MANIFEST = "uri,mos\na.mp4,3\nb.mp4,4.5\n"
@@ -192,6 +197,20 @@ IGNORED = {
     "--difference-weight needs --reference-column": ("train", "m.csv", "--difference-weight", "2"),
     "--seed is of scoring": ("evaluate", "--run", "run", "--seed", "1"),
     "--pass-at is of scoring": ("evaluate", "--run", "run", "--pass-at", "70"),
+    "--uri-column is of manifests, got 'url' for a.mp4": ("score", "a.mp4", "--uri-column", "url"),
+    "--uri-column is of manifests, got 'url' for clips/": ("extract", "clips/", "--uri-column", "url"),
+    "--uri-column is of a table, got 'url' and a file of lsvq": (
+        *("evaluate", "m.csv", "--labels-format", "lsvq"),
+        *("--uri-column", "url"),
+    ),
+    "--edits-per-view is of clips that are made": (
+        *("dataset", "build", ".", "--as-is"),
+        *("--edits-per-view", "3"),
+    ),
+    "--teacher predicts opinions": (
+        *("dataset", "build", ".", "--opinions", "none"),
+        *("--teacher", "videval-480p"),
+    ),
 }
 
 
@@ -205,6 +224,40 @@ def test_an_option_that_would_be_ignored_is_refused(
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--key-file"])
+def test_what_only_a_close_look_needs_is_refused_without_one(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("report", str(tmp_path), "--html", str(tmp_path / "p.html"), option, "x") == 2
+    assert f"{option} is of the close look at one video, so it needs --video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seed", "--key-file"])
+def test_a_key_in_the_environment_that_is_not_looked_at_is_said(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    monkeypatch.setenv("SECUREVQA_KEY", "another key of thirty-two letters")
+    given = ScoreOptions(**{"--seed": {"seed": 1}, "--key-file": {"key_file": str(tmp_path / "key")}}[option])
+    given.key()
+    said = capsys.readouterr().err
+    assert said == f"SECUREVQA_KEY is not looked at, as {option} is given\n"
+    given.key()  # the variable is gone by now
+    assert capsys.readouterr().err == ""
+
+
+def test_that_there_is_no_gpu_is_said_where_one_was_asked_for() -> None:
+    sink = io.StringIO()
+    events = Events(Console(file=sink))
+    for share, is_there in ((2.0, True), (0.5, False), (0.0, False)):
+        say_no_gpu(share, events, is_there=is_there)
+    assert sink.getvalue() == ""
+    say_no_gpu(2.0, events, is_there=False)
+    assert sink.getvalue() == "--gpus-per-actor 2: there is no GPU, so models run on processors\n"
+
+
 # What a command needs to say that a call is wrong; both libraries take seconds to import.
 LIGHT = """
 import sys
