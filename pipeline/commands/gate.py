@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,12 @@ from operators.uris import join
 from pipeline.commands.terminal import console, events, print_json, show
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.gate.decide import Gated
+    from pipeline.gate.policy import Policy
 
 __all__ = ["EXIT_LIMIT_BROKEN", "gate_command"]
 
@@ -66,12 +73,11 @@ def gate_command(
     if thresholds is not None and vary is None:
         raise ConfigurationError(f"--thresholds need --what-if RULE, got {thresholds!r} alone")
     with events.doing("loading", is_logged=False):
-        from pipeline.gate.decide import decide, never_published, what_if  # noqa: PLC0415 - as above
+        from pipeline.gate.decide import decide  # noqa: PLC0415 - as above
         from pipeline.gate.lists import list_tables, require_formats, summary, write_lists  # noqa: PLC0415
         from pipeline.gate.policy import read_policy, require_fit  # noqa: PLC0415
         from pipeline.gate.told import gate_lines  # noqa: PLC0415
         from pipeline.gate.unmatched import unmatched  # noqa: PLC0415
-        from pipeline.gate.what_if_table import show_what_if  # noqa: PLC0415
         from pipeline.runs.finished import finished_directory, read_finished_run  # noqa: PLC0415
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
         from pipeline.tables import plain  # noqa: PLC0415
@@ -89,15 +95,11 @@ def gate_command(
         lists_place.require_writable()  # else it is missed after all the work
     for line in said:
         events.note(f"not understood: {line}")
-    if vary is not None:
-        counts = what_if(table, rules, rule=vary, thresholds=_numbers(thresholds))
-        if as_json:
-            print_json([asdict(one) for one in counts])
-        else:
-            kept = never_published(table, rules)
-            show_what_if(counts, rules, rule=vary, never_published=kept, console=console)
-        return
     gated = decide(table, rules)
+    if vary is not None:
+        _what_if(table, rules, vary, _numbers(thresholds), as_json=as_json)
+        _end(gated)
+        return
     lists = list_tables(table, gated, rules)
     about = summary(gated, rules, run, report_uri=directory.shown(), unmatched=said) | {"dry_run": dry_run}
     if writes:
@@ -108,6 +110,25 @@ def gate_command(
         print_json(about if videos is None else about | {"videos": videos})
     else:
         show(Result(record=about, shown=list(gate_lines(about, lists.values()))))
+    _end(gated)
+
+
+def _what_if(
+    table: pa.Table, rules: Policy, rule: str, thresholds: Sequence[float], *, as_json: bool
+) -> None:
+    """Print what other thresholds of a rule would decide."""
+    from pipeline.gate.decide import never_published, what_if  # noqa: PLC0415 - as above
+    from pipeline.gate.what_if_table import show_what_if  # noqa: PLC0415
+
+    counts = what_if(table, rules, rule=rule, thresholds=thresholds)
+    if as_json:
+        print_json([asdict(one) for one in counts])
+    else:
+        kept = never_published(table, rules)
+        show_what_if(counts, rules, rule=rule, never_published=kept, console=console)
+
+
+def _end(gated: Gated) -> None:
     if gated.broken_limits:
         raise typer.Exit(EXIT_LIMIT_BROKEN)
 

@@ -323,6 +323,9 @@ def _out_of_range(condition: Condition) -> str | None:
     for value in condition.operands:
         if _KINDS[type(value)] == "number" and not low <= cast(float, value) <= high:
             return f"{condition.column} is in {low:g}..{high:g}, never {shown(value)}"
+    end = {"below": low, "above": high}.get(condition.comparison)
+    if condition.operands and all(value == end for value in condition.operands):
+        return f"{condition.column} is in {low:g}..{high:g}, never {condition.comparison} {end:g}"
     return None
 
 

@@ -69,12 +69,12 @@ def show_what_if(
         mark += BROKEN if whole.broken_limits else " " if breaks else ""
         table.add_row(f"{threshold:g}{mark}", *cells)
     console.print(table)
+    before = "; counts are before the limits" if policy.limits else ""
     if sizes:
-        console.print(
-            literal(f"{decision} by rule {rule!r}, of each group; {PRESENT} its threshold now", console)
-        )
+        words = f"{decision} by rule {rule!r}, of each group; {PRESENT} its threshold now{before}"
+        console.print(literal(words, console))
     else:
-        console.print(f"{PRESENT} the threshold now")
+        console.print(f"{PRESENT} the threshold now{before}")
     for line in breaks:
         console.print(line)
     if len(shown) < len(sizes):

@@ -68,6 +68,8 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "unknown error code": ('"width", below = 320', '"error_code", one_of = ["not_a_vidoe"]', 15, "did you mean 'not_a_video'.* fetch_not_found"),  # noqa: E501
     "unknown verdict": ('"width", below = 320', '"verdict", is_not = "failed"', 15, "verdict is never 'failed'.* pass, review, reject"),  # noqa: E501
     "a score above 100": ('"width", below = 320', '"score_lower", at_least = 150', 15, r"score_lower is in 0\.\.100, never 150"),  # noqa: E501
+    "a score below its least": ('"width", below = 320', '"score", below = 0', 15, r"100, never below 0"),
+    "a score above its most": ('"width", below = 320', '"score", above = { by = "c", values = { a = 100 }, default = 100 }', 15, "never above 100"),  # noqa: E501
     "a score below 0": ('"width", below = 320', '"score", below = -5', 15, r"score is in 0\.\.100, never -5"),
     "a score without end": ('"width", below = 320', '"near_copy_best_score", below = inf', 15, r"0\.\.100, never inf"),  # noqa: E501
     "a suspicion of 100": ('"width", below = 320', '"suspicion", at_least = 99', 15, r"suspicion is in 0\.\.1, never 99"),  # noqa: E501

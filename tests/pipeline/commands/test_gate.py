@@ -206,16 +206,19 @@ def test_what_if_says_where_a_limit_would_publish_nothing(
     report = run(str(tmp_path / "run"))
     limited = policy(tmp_path, POLICY + "[limits]\nmin_rows = 100\nmin_publish_share = 0.3\n")
     options = ("--policy", limited, "--what-if", "good", "--thresholds", "50,99")
-    assert call("gate", report, *options) == 0
+    assert call("gate", report, *options) == 3
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()[2:5]] == ["50", "60*!", "99"]
+    assert "* the threshold now; counts are before the limits" in said
     assert said.count("!") == 5
     words = " ".join(said.split())
     assert "! nothing is published: limit min_rows = 100 is broken: 5, at every threshold" in words
     assert "! nothing is published: limit min_publish_share = 0.3 is broken: 0 at 99" in words
-    assert call("gate", report, *options, "--json") == 0
+    assert call("gate", report, *options, "--json") == 3
     broken = [[one["limit"] for one in row["broken_limits"]] for row in json.loads(capsys.readouterr().out)]
     assert broken == [["min_rows"], ["min_rows"], ["min_rows", "min_publish_share"]]
+    kept = policy(tmp_path, POLICY + "[limits]\nmin_publish_share = 0.1\n")
+    assert call("gate", report, "--policy", kept, "--what-if", "good", "--thresholds", "99") == 0
 
 
 GROUPED = POLICY.replace(

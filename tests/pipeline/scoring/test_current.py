@@ -101,7 +101,7 @@ def test_a_moment_that_python_has_no_object_for_costs_no_manifest_and_no_reader(
     assert nights.score("night").is_new
     assert not nights.score("night").is_new
     night, video = f"{nights.place}/night", read_report(f"{nights.place}/night")["video_id"][0].as_py()
-    rule = '[[rules]]\nname = "r"\ndecision = "review"\nwhen = { column = "score", below = 0 }\n'
+    rule = '[[rules]]\nname = "r"\ndecision = "review"\nwhen = { column = "score", below = 1 }\n'
     (tmp_path / "policy.toml").write_text(f'version = 1\ncolumns = ["{name}"]\n{rule}')
     page = ("--html", str(tmp_path / "page.html"), "--pictures", "0")
     for given in (
