@@ -15,6 +15,7 @@ from pipeline.bench.runs import RunCost, checkouts, make_videos, run_in_turns, t
 from pipeline.bench.start import Kind, Step, kinds, start_of
 from pipeline.machine import available_cores
 from pipeline.results import Result
+from pipeline.text import counted
 
 __all__ = ["starts", "whole_runs"]
 
@@ -55,7 +56,7 @@ def starts(
         "steps": {way: [asdict(step) for step in taken] for way, taken in steps.items()},
         "processes": {code: [asdict(kind) for kind in taken] for code, taken in found.items()},
     }
-    tables = [_steps_table(f"{num_videos} videos {way}", taken) for way, taken in steps.items()]
+    tables = [_steps_table(f"{counted(num_videos, 'video')} {way}", taken) for way, taken in steps.items()]
     return Result(
         record=record, shown=[*tables, *(_kinds_table(code, one) for code, one in found.items()), *shown]
     )

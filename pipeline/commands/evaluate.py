@@ -276,7 +276,7 @@ def _lines(record: dict[str, Any], directory: RunDirectory) -> Iterator[Renderab
         for name, count in counts.items()
         if name not in _KEPT and (count or name != "pending")
     )
-    yield f"{counts['compared']} of {counts['total']} rows compared; left out: {left}"
+    yield f"{counts['compared']} of {counted(counts['total'], 'row')} compared; left out: {left}"
     drawn = f"whole {cluster} values" if cluster else "rows"
     yield f"labels and RMSE in points of 100; 95% intervals from {num_resamples} resamples of {drawn}"
     yield f"written: {directory.shown('evaluation.json')}, scatter.png, residuals.png"
@@ -303,7 +303,7 @@ def _remarks(model: Row) -> list[str]:
         lines.append(f"mean Kendall tau inside {inside} {tau}; {left} left out")
     if (sd := model["sd_over_draws"]) is not None:
         figures = f"mean {sd['mean']:.2f} points of 100, largest {sd['largest']:.2f}"
-        lines.append(f"sd over {model['num_draws']} draws, which is sd over keys: {figures}")
+        lines.append(f"sd over {counted(model['num_draws'], 'draw')}, which is sd over keys: {figures}")
     if model["failed"]:
         lines.append("not scored: " + ", ".join(f"{count} {code}" for code, count in model["failed"].items()))
     if model["overall"]["curve"] is None:

@@ -14,6 +14,7 @@ import typer
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.terminal import console, events, resumable, say
+from pipeline.text import counted
 from securevqa_core.errors import may_pass
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def show_outcome(outcome: Outcome) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     run = outcome.run
-    table = Table(title=f"generation {run['generation']}: {run['rows']} videos")
+    table = Table(title=f"generation {run['generation']}: {counted(run['rows'], 'video')}")
     table.add_column("what")
     table.add_column("count", justify="right")
     for group in ("status", "verdict", "error_code"):

@@ -15,6 +15,7 @@ from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.results import Result
+from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.training.config import TrainConfig
 from securevqa_core.types import DecodeLimits
@@ -365,7 +366,7 @@ def _lines(result: dict[str, Any], run: TrainRun) -> Iterator[str]:
         for name, measure in result["test"].items():
             yield (
                 f"{name}: mean {_number(measure['mean'])}, sd {_number(measure['sd'])}, "
-                f"{measure['num_splits']} splits"
+                f"{counted(measure['num_splits'], 'split')}"
             )
         yield f"written: {run.output}/finetune.json"
         return

@@ -16,6 +16,7 @@ from pipeline.datasets.manifest import Finished, write_manifest
 from pipeline.datasets.opinions import Opinions, Teacher, rate, read_rated
 from pipeline.datasets.progress import Progress, shown_progress
 from pipeline.events import Events
+from pipeline.text import counted
 from securevqa_core.datasets.build import ClipRecord, build_view, read_records
 from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.folder import DatasetFolder, opened
@@ -100,7 +101,7 @@ def build_dataset(
             roots, tell=lambda done, total: events.update(f"probing the sources: {done} of {total}")
         )
         planned, unfit = _plan(sources_found.sources, config)
-    events.note(f"{len(sources_found.sources)} sources give {len(planned)} views")
+    events.note(f"{counted(len(planned), 'view')} of {counted(len(sources_found.sources), 'source')}")
     with opened(output, config.settings()) as folder:
         job = _Job(
             folder=folder, config=config, opinions=opinions, budget=budget or Budget(), workers=workers
@@ -109,7 +110,9 @@ def build_dataset(
             job.build(planned, progress)
         if not job.finished:
             reasons = "; ".join(item.reason for item in [*sources_found.left_out, *unfit, *job.left_out][:3])
-            raise DatasetError(f"none of {len(sources_found.sources)} sources gave a clip: {reasons}")
+            raise DatasetError(
+                f"none of {counted(len(sources_found.sources), 'source')} gave a clip: {reasons}"
+            )
         with shown_progress("sources compared", total=len(sources_found.sources), events=events) as progress:
             listed = write_manifest(
                 folder,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.datasets.build import Built
 from pipeline.results import Result
+from pipeline.text import counted
 from securevqa_core.datasets.config import BuildConfig
 
 __all__ = ["summary"]
@@ -25,7 +26,9 @@ def summary(built: Built, config: BuildConfig) -> Result:
     if built.left_out:
         shown.append(f"{len(built.left_out)} left out, named above")
     if built.num_views_left:
-        shown.append(f"{built.num_views_left} views left: the same command without its budget makes the rest")
+        shown.append(
+            f"{counted(built.num_views_left, 'view')} left: the same command without a budget makes them"
+        )
     shares = {"train": 1 - config.val_share - config.test_share}
     shares |= {"val": config.val_share, "test": config.test_share}
     empty = [f"{name} of share {share:g}" for name, share in shares.items() if share and not sources[name]]
@@ -50,7 +53,7 @@ def _table(built: Built) -> Table:
     """Count clips of each family in each split, and sources."""
     clips = Counter((record.family, record.split) for record in built.records)
     sources = Counter(split for _, split in {(record.source, record.split) for record in built.records})
-    table = Table(title=f"{len(built.records)} clips of {sources.total()} sources")
+    table = Table(title=f"{counted(len(built.records), 'clip')} of {counted(sources.total(), 'source')}")
     table.add_column("family")
     for name in (*_SPLITS, "all"):
         table.add_column(name, justify="right")

@@ -12,6 +12,7 @@ from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.manifest import read_manifest
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
+from pipeline.text import counted
 from securevqa_core.logistic import Floats
 from securevqa_core.suspicion import CleanDrops
 
@@ -56,6 +57,7 @@ def clean_pairs(upload: RunDirectory, rendition: RunDirectory) -> tuple[Floats, 
 
 def fit_lines(clean: CleanDrops) -> Iterator[str]:
     """Yield what is usual of clean videos, for people."""
-    yield f"{clean.num_videos} clean videos, as {clean.rendition}, {clean.num_draws} draws"
+    videos, draws = counted(clean.num_videos, "clean video"), counted(clean.num_draws, "draw")
+    yield f"{videos}, as {clean.rendition}, {draws}"
     for score in _SHOWN_SCORES:
         yield f"  of those that score {score}, 1 in 100 falls by more than {clean.limit(score):.1f} points"

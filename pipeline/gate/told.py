@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.gate.what_if_table import measured, share
 from pipeline.tables import file_names, plain
-from pipeline.text import printable
+from pipeline.text import counted, printable
 
 __all__ = ["gate_lines"]
 
@@ -24,7 +24,7 @@ def gate_lines(about: dict[str, Any], lists: Iterable[pa.Table]) -> Iterator[Ren
     """Yield what was decided, and of a dry run why; `about`: of gate.json."""
     num_rows = about["rows"]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(f"{num_rows} videos", overflow="fold")
+    table.add_column(counted(num_rows, "video"), overflow="fold")
     for name in ("count", "share"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in ("decisions", "rules", "withheld"):

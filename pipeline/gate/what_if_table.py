@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.gate.decide import WhatIf
 from pipeline.gate.policy import Policy
-from pipeline.text import literal
+from pipeline.text import counted, literal
 
 __all__ = ["measured", "share", "show_what_if"]
 
@@ -78,7 +78,9 @@ def show_what_if(
     for line in breaks:
         console.print(line)
     if len(shown) < len(sizes):
-        console.print(f"{len(sizes) - len(shown)} smaller groups do not fit: --json has all")
+        console.print(
+            f"{counted(len(sizes) - len(shown), 'smaller group')} left out, for want of room: --json has all"
+        )
     if never_published:
         words = ", ".join(f"{count} {name}" for name, count in never_published.items())
         console.print(f"never published, whatever the threshold: {words}")

@@ -167,8 +167,8 @@ def _chosen(config: AttackRunConfig, *, tell: Callable[[str], None]) -> tuple[li
     num_wanted = len(rows) - config.num_fitted if config.max_videos is None else config.max_videos
     if config.num_fitted and not 0 < num_wanted <= len(rows) - config.num_fitted:
         raise ManifestError(
-            f"universal needs {config.num_fitted} videos to fit to and {max(num_wanted, 1)} to attack, "
-            f"got {len(rows)}"
+            f"universal needs {counted(config.num_fitted, 'video')} to fit to "
+            f"and {max(num_wanted, 1)} to attack, got {len(rows)}"
         )
     order = np.random.default_rng(config.seed).permutation(len(rows)).tolist()
     fitted = order[len(order) - config.num_fitted :]

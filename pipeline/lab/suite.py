@@ -15,6 +15,7 @@ from pipeline.lab.config import AttackRunConfig, TargetConfig, labels_asked
 from pipeline.lab.pictures import curve_png
 from pipeline.lab.tables import markdown
 from pipeline.lab.work import Runner, run_here
+from pipeline.text import counted
 from pipeline.toml_source import TomlSource
 from securevqa_core.attacks.attack import AttackConfig
 from securevqa_core.bootstrap import Estimate
@@ -123,7 +124,7 @@ def run_suite(suite: Suite, *, tell: Callable[[str], None], run: Runner = run_he
         records.append({"name": row.name, "table": row.table, "paper": row.paper} | outcome)
         _write(suite.output, records)
         left = (time.perf_counter() - started) / (number + 1) * (len(suite.rows) - number - 1)
-        tell(f"{number + 1} of {len(suite.rows)} rows, about {left / 60:.0f} min left")
+        tell(f"{number + 1} of {counted(len(suite.rows), 'row')}, about {left / 60:.0f} min left")
     for plot in suite.plots:
         (suite.output / f"{_slug(plot.name)}.png").write_bytes(_drawn(plot, records))
     return {"rows": records}

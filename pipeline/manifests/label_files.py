@@ -24,6 +24,7 @@ from scipy.io import loadmat
 from operators.storage import StorageError, as_text, join, read_bytes, redact, scheme_of
 from pipeline.manifests.listing import list_videos
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
+from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 __all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows", "require_table"]
@@ -95,7 +96,9 @@ def read_label_file(
     uris = _found([one.name for one in labels], video_root or join(location, ".."), where)
     missing = [one.name for one, uri in zip(labels, uris, strict=True) if uri is None]
     if len(missing) == len(labels):
-        raise ManifestError(f"{where}: none of its {len(labels)} videos is there, {_named(missing)}")
+        raise ManifestError(
+            f"{where}: none of its {counted(len(labels), 'video')} is there, {_named(missing)}"
+        )
     if missing:
         tell(f"{len(missing)} of {len(labels)} labelled videos are not there and left out: {_named(missing)}")
     kept = [(uri, one) for uri, one in zip(uris, labels, strict=True) if uri is not None]

@@ -79,8 +79,8 @@ def read_finished_run(
     if run is None or report is None:
         raise AbsentRunError(no_run(directory))
     if run.get("rows", report.num_rows) != report.num_rows:
-        counted = f"{report.num_rows} rows and its run.json says {run['rows']}"
-        raise OutputError(f"report of {directory.shown()!r} has {counted}")
+        found = f"{counted(report.num_rows, 'row')} and its run.json says {run['rows']}"
+        raise OutputError(f"report of {directory.shown()!r} has {found}")
     return run, report
 
 

@@ -24,6 +24,7 @@ from pipeline.scoring.seeds import answered_seeds
 from pipeline.scoring.shown import names_in, say_no_gpu, shown_progress
 from pipeline.scoring.work import Work
 from pipeline.session import cluster_resources, ray_session
+from pipeline.text import counted
 from securevqa_core.errors import RunError
 from securevqa_core.randomness import DrawSource
 
@@ -79,7 +80,7 @@ def run_passes(work: Work, planned: Plan, *, after_call: int) -> None:
         job.state.record_lost(list(work.manifest.keys_at(is_lost)))
     if not ran.num_begun and not ran.is_over:
         reason = ran.broke or "see Ray's logs"
-        raise RunError(f"none of {len(planned.now)} videos could be begun: {reason}")
+        raise RunError(f"none of {counted(len(planned.now), 'video')} could be begun: {reason}")
 
 
 def _one_pass(

@@ -45,6 +45,7 @@ from pipeline.scoring.refused import keyed_rows
 from pipeline.scoring.shown import GaugeHere, names_in, say_left_out, say_no_gpu, shown_progress
 from pipeline.scoring.work import Job, Ran, Work
 from pipeline.tables import plain, require_parquet
+from pipeline.text import counted
 from securevqa_core import weights, zoo
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import ConfigurationError, ManifestError, OutputError, RunError
@@ -104,7 +105,7 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
             mark_shared(job.state, provenance=job.provenance)
         if config.backlog.since_run is not None:
             adopt(job.state, config.backlog.since_run, _video_ids(listed), shared=_shared(job))
-        with events.doing(f"looking up the versions of {listed.num_rows} videos"):
+        with events.doing(f"looking up the versions of {counted(listed.num_rows, 'video')}"):
             keyed = keyed_rows(job.state, listed.pieces(), refused, provenance=job.provenance)
             manifest = Spool(folder / "keyed", keyed)
         return _score(job, manifest, events, started=started)
@@ -242,7 +243,7 @@ def _run_here(work: Work, planned: Plan, *, after_call: int) -> None:
         begin=lambda row: begun.append(row[ROW_KEY]),
     )
     gauge = GaugeHere(total=len(rows))
-    work.events.detail(f"scoring {len(rows)} videos in this process, without Ray")
+    work.events.detail(f"scoring {counted(len(rows), 'video')} in this process, without Ray")
     names = names_in(work.manifest)
     with shown_progress(gauge, run_id=ran.run_id, total=len(rows), events=work.events, names=names):
         for row in scored:

@@ -223,7 +223,9 @@ def require_readable(split: Split, job: Job) -> None:
     for part in Split.__slots__:
         num_videos = len(getattr(split, part))
         if num_videos and not getattr(job, part):
-            raise RunError(f"none of the {num_videos} {part} videos of {job.output.name!r} can be read")
+            raise RunError(
+                f"none of {counted(num_videos, f'{part} video')} of {job.output.name!r} can be read"
+            )
 
 
 def _unique(videos: Iterable[LabelledVideo]) -> list[LabelledVideo]:

@@ -166,7 +166,7 @@ def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
     assert not (output / "manifest.parquet").exists()
 
     assert call(*command, "--max-clips", "1") == 0
-    assert "2 views left: the same command without its budget makes the rest" in capsys.readouterr().out
+    assert "2 views left: the same command without a budget makes them" in capsys.readouterr().out
     assert {row["view"] for row in rows(output)} == {record.stem}
     assert call(*command) == 0
     assert rows(output) == rows(data)

@@ -250,7 +250,7 @@ def test_groups_that_do_not_fit_are_counted(tmp_path: Path, capsys: pytest.Captu
     options = ("--policy", policy(tmp_path, GROUPED), "--what-if", "good")
     assert call("gate", str(tmp_path / "run"), *options) == 0
     out, err = capsys.readouterr()
-    assert "27 smaller groups do not fit: --json has all" in out
+    assert "27 smaller groups left out, for want of room: --json has all" in out
     assert max(map(len, out.splitlines())) <= 80
     assert "no row has channel 'film'; the default 60 goes for 'channel 0' (2)" in err
     assert "and 20 more" not in err

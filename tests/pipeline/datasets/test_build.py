@@ -44,7 +44,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sources_that_give_no_clip_are_an_error_that_says_why(small: Path, tmp_path: Path) -> None:
-    message = r"none of 1 sources gave a clip: .*small\.mp4 is too small or too short: 160x120, 1\.00 s"
+    message = r"none of 1 source gave a clip: .*small\.mp4 is too small or too short: 160x120, 1\.00 s"
     with pytest.raises(DatasetError, match=message) as refused:
         build([small], tmp_path / "data")
     assert "it needs 300 pixels on the shorter side and 1.92 s, 48 frames" in str(refused.value)
@@ -58,9 +58,9 @@ def test_what_was_found_is_said_before_the_first_view_is_made(
     sink, updates = io.StringIO(), []
     screen = Events(Console(file=sink, force_terminal=is_terminal, width=80, color_system=None))
     monkeypatch.setattr(Events, "update", lambda _, what: updates.append(what))
-    with pytest.raises(DatasetError, match="none of 1 sources gave a clip"):
+    with pytest.raises(DatasetError, match="none of 1 source gave a clip"):
         build_dataset([small], tmp_path / "data", CONFIG, opinions=Opinions(of="none"), events=screen)
-    assert "1 sources give 0 views\n" in sink.getvalue()
+    assert "0 views of 1 source\n" in sink.getvalue()
     assert updates[-1] == "probing the sources: 1 of 1"
 
 
@@ -93,7 +93,7 @@ def test_a_budget_out_of_range_is_refused(settings: dict[str, Any], message: str
 
 def test_a_budget_of_no_time_makes_nothing(tmp_path: Path) -> None:
     make_video(tmp_path / "bunny.mp4")
-    with pytest.raises(DatasetError, match="none of 1 sources gave a clip"):
+    with pytest.raises(DatasetError, match="none of 1 source gave a clip"):
         build([tmp_path / "bunny.mp4"], tmp_path / "data", budget=Budget(max_minutes=0))
     assert not list(tmp_path.glob("data/clips/*"))
 
@@ -102,7 +102,7 @@ def test_damaged_records_leave_a_view_out_by_name(tmp_path: Path) -> None:
     source = read_source(make_video(tmp_path / "bunny.mp4"))
     with opened(tmp_path / "data", CONFIG.settings()) as folder:
         folder.write(folder.record(f"{source.source_id}-0"), "{")
-    with pytest.raises(DatasetError, match=r"none of 1 sources gave a clip: .*-0\.json cannot be read"):
+    with pytest.raises(DatasetError, match=r"none of 1 source gave a clip: .*-0\.json cannot be read"):
         build([tmp_path / "bunny.mp4"], tmp_path / "data")
 
 

@@ -200,7 +200,7 @@ def test_a_call_that_can_begin_nothing_fails_and_reports_what_is_known(
     night(tmp_path, "night-1", "a")
     workers.broken = lambda _: "no worker to be had"
     for _ in range(2):
-        with pytest.raises(RunError, match="none of 1 videos"):
+        with pytest.raises(RunError, match="none of 1 video could"):
             night(tmp_path, "night-2", *"ab")
         assert statuses(tmp_path, "night-2") == ["scored", "pending"]
     assert read_json(str(tmp_path / "night-2" / "run.json"))["num_scored_now"] == 0
