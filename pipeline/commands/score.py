@@ -109,8 +109,9 @@ def _given(videos: list[str], options: NightlyOptions) -> Given:
     """Return the videos before the seconds of imports that a model takes; say what is none."""
     from pipeline.manifests.given import given_rows  # noqa: PLC0415 - no command's help needs it
     from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
-    from pipeline.scoring.shown import say_left_out  # noqa: PLC0415
+    from pipeline.scoring.shown import say_left_out, say_likely_lists  # noqa: PLC0415
 
+    say_likely_lists(videos, events)
     schemes = frozenset(options.allow_scheme or DEFAULT_ALLOW_SCHEMES)
     given = given_rows(videos, uri_column=options.uri_column, allow_schemes=schemes, is_strict=options.strict)
     say_left_out(given.others, events)

@@ -27,8 +27,9 @@ from pipeline.manifests.rows import (
 )
 from securevqa_core.errors import ManifestError
 
-__all__ = ["Given", "given_rows", "given_videos", "is_video", "read_given_rows"]
+__all__ = ["Given", "given_rows", "given_videos", "is_video", "likely_lists", "read_given_rows"]
 
+_SUFFIXES_OF_LISTS = (".txt", ".list", ".lst", ".tsv", ".xls", ".xlsx", ".m3u", ".m3u8", ".yaml", ".toml")
 _NAME_OF_A_FILE = re.compile(r"[^/*?\[\]]+\.[A-Za-z0-9]{1,5}$")
 
 
@@ -42,6 +43,12 @@ def is_video(location: str) -> bool:
     if scheme_of(location) == "file":
         return Path(local_path(location)).is_file()
     return _NAME_OF_A_FILE.search(location.partition("?")[0]) is not None
+
+
+def likely_lists(locations: Sequence[str]) -> list[str]:
+    """Return those that are scored as videos, and whose names are those of lists that are no manifests."""
+    names = (redact(one) for one in locations if is_video(one))
+    return [name for name in names if name.lower().endswith(_SUFFIXES_OF_LISTS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,8 +188,11 @@ def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str]
         raise ManifestError(f"manifest {manifest_name!r} is empty: it has no rows")
     names = table.column_names
     if uri_column not in names or uri_column == "video_id":
+        hint = "" if uri_column != "uri" else "; --uri-column names another"
+        if len(names) == 1 and {"/", "."} & set(names[0]):  # a path, of a list without a header
+            hint = "; its first line is to name its columns"
         raise ManifestError(
-            f"manifest {manifest_name!r} has no column {uri_column!r} for uris, it has {names}"
+            f"manifest {manifest_name!r} has no column {uri_column!r} for uris, it has {names}{hint}"
         )
     others = [name for name in names if name not in {uri_column, "video_id"}]
     taken = sorted({*reserved, "uri"}.intersection(others))

@@ -42,7 +42,14 @@ from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.here import has_gpu, outcome_rows, runs_here
 from pipeline.scoring.one_key import require_one_key
 from pipeline.scoring.refused import keyed_rows
-from pipeline.scoring.shown import GaugeHere, names_in, say_left_out, say_no_gpu, shown_progress
+from pipeline.scoring.shown import (
+    GaugeHere,
+    names_in,
+    say_left_out,
+    say_likely_lists,
+    say_no_gpu,
+    shown_progress,
+)
 from pipeline.scoring.work import Job, Ran, Work
 from pipeline.tables import plain, require_parquet
 from pipeline.text import counted
@@ -129,6 +136,7 @@ def _listed(config: ScoreConfig, folder: Path, events: Events) -> tuple[Spool, M
         else:
             say_left_out(others, events)
             return listed, {}
+    say_likely_lists([config.manifest, *config.more_videos], events)
     given = read_given_rows([config.manifest, *config.more_videos], **options)
     if config.strict:
         require_all(given, config.manifest)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from operators.schema import Row, texts
 from operators.stage import FAILED
 from operators.uris import redact
 from pipeline.events import LOG_SECONDS, Events
+from pipeline.manifests.formats import MANIFEST_SUFFIXES
+from pipeline.manifests.given import likely_lists
 from pipeline.runs.spool import Spool
 from pipeline.scoring.config import GPUS_PER_ACTOR
 from pipeline.tables import file_names
@@ -25,6 +27,7 @@ __all__ = [
     "log_line",
     "names_in",
     "say_left_out",
+    "say_likely_lists",
     "say_no_gpu",
     "shown_progress",
     "tell_finished",
@@ -159,6 +162,15 @@ def tell_finished(rows: Iterable[Row], events: Events, names: Mapping[str, str])
             events.note(f"failed: {name}, {row['error_code']}")
         else:
             events.detail(f"{name}: {row['score']:.1f}, {row['verdict']}")
+
+
+def say_likely_lists(locations: Sequence[str], events: Events) -> None:
+    """Say of a list of paths that it is taken for a video, and what a list is."""
+    for name in likely_lists(locations):
+        known = ", ".join(MANIFEST_SUFFIXES)
+        events.note(
+            f"{name} is taken for a video: a list of videos has a column uri, and ends in one of {known}"
+        )
 
 
 def say_no_gpu(gpus_per_actor: float, events: Events, *, is_there: bool) -> None:

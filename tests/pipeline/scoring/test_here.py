@@ -320,6 +320,30 @@ def test_a_video_that_breaks_a_rule_refuses_no_other_that_is_named(
         given_rows([first, plain], uri_column="uri", allow_schemes=SCHEMES, is_strict=True)
 
 
+@pytest.mark.parametrize("output", [(), ("--output", "out")])
+def test_a_list_that_is_no_manifest_is_told_what_one_is(
+    output: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ScoreConfig, "load_checkpoint", lambda _: pytest.fail("the model is loaded"))
+    Path("list.txt").write_text("a.mp4\nb.mp4\n")
+    with pytest.raises(pytest.fail.Exception, match="the model is loaded"):  # it is said before
+        call("score", "list.txt", "--seed", "1", *output)
+    said = capsys.readouterr().err
+    assert (
+        "list.txt is taken for a video: a list of videos has a column uri, and ends in one of .parq" in said
+    )
+    Path("list.csv").write_text("a.mp4\nb.mp4\n")
+    assert call("score", "list.csv", "--seed", "1", *output) == 2
+    assert "it has ['a.mp4']; its first line is to name its columns" in capsys.readouterr().err
+    Path("list.csv").write_text("path\na.mp4\n")
+    assert call("score", "list.csv", "--seed", "1", *output) == 2
+    assert "it has ['path']; --uri-column names another" in capsys.readouterr().err
+
+
 def test_a_row_that_breaks_a_rule_stops_no_other(
     videos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
