@@ -126,8 +126,8 @@ class CallError(SecureVqaError):
     """The call was wrong; nothing was started."""
 
 
-class ConfigurationError(CallError):
-    """A setting is outside its documented range."""
+class ConfigurationError(CallError, ValueError):
+    """A setting is outside its documented range; a ValueError too, as Python's own of a wrong value."""
 
 
 class ManifestError(CallError):

@@ -143,6 +143,8 @@ class CleanDrops:
                 for name, value in given.items()
             }
             return cls(**values)
+        except ConfigurationError:
+            raise
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"fields must be numbers and lists of them: {error}") from error
 

@@ -11,6 +11,7 @@ import typer
 
 from operators.uris import redact, scheme_of
 from pipeline.commands.naming import option_of
+from pipeline.commands.options import complete_models
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.results import Result
@@ -95,7 +96,9 @@ def attack_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Architecture, as in `securevqa models`; default: the checkpoint's.", rich_help_panel=_TARGET
+            autocompletion=complete_models,
+            help="Architecture, as in `securevqa models`; default: the checkpoint's.",
+            rich_help_panel=_TARGET,
         ),
     ] = None,
     checkpoint: Annotated[
@@ -117,7 +120,9 @@ def attack_command(
     surrogate: Annotated[
         str | None,
         typer.Option(
-            help="Model that is attacked in its place; default: the target.", rich_help_panel=_TARGET
+            autocompletion=complete_models,
+            help="Model that is attacked in its place; default: the target.",
+            rich_help_panel=_TARGET,
         ),
     ] = None,
     surrogate_checkpoint: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.bench_runs import pipeline_command, start_command
+from pipeline.commands.options import complete_models
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 from securevqa_core.decoding.bench_config import BenchConfig
@@ -110,7 +111,10 @@ def model_command(
 
 @bench_app.command("memory")
 def memory_command(
-    model: Annotated[str | None, typer.Option(help="Model that scores; default: secure-vqa-compact.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete_models, help="Model that scores; default: secure-vqa-compact."),
+    ] = None,
     minutes: Annotated[
         list[float] | None, typer.Option(help="Lengths of the videos; default: several.")
     ] = None,
@@ -141,7 +145,11 @@ def memory_command(
 @bench_app.command("draws")
 def draws_command(
     model: Annotated[
-        str | None, typer.Option(help="Model whose sampling is counted; default: secure-vqa-compact.")
+        str | None,
+        typer.Option(
+            autocompletion=complete_models,
+            help="Model whose sampling is counted; default: secure-vqa-compact.",
+        ),
     ] = None,
 ) -> Result:
     """Count in how many ways one draw of a key can turn out, by a video's length and size, in bits."""

@@ -11,7 +11,7 @@ import typer
 
 from operators.uris import redact
 from pipeline.commands.naming import given_text, option_of
-from pipeline.commands.options import ScoreOptions, label_range_option, spread
+from pipeline.commands.options import ScoreOptions, complete_models, label_range_option, spread
 from pipeline.commands.terminal import console, events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.results import Result
@@ -137,7 +137,10 @@ def evaluate_command(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Architecture, as in `securevqa models`; repeat; default: the checkpoint's."),
+        typer.Option(
+            autocompletion=complete_models,
+            help="Architecture, as in `securevqa models`; repeat; default: the checkpoint's.",
+        ),
     ] = None,
     checkpoint: Annotated[
         list[str] | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.commands.terminal import EXIT_INTERRUPTED, complaints, console, ev
 
 __all__ = ["ExamplesOf", "LazyCommand", "LazyGroup"]
 
+_UsageError: Any = typer.BadParameter.__base__  # Click's, or Typer's own, by its version
 EXAMPLE_COLUMNS = 76  # of a line, after two spaces, and before one and a backslash
 
 
@@ -158,10 +159,29 @@ def _adapt(command: Any) -> None:
             return invoke(ctx)
 
     command.invoke = invoke_named
+    make_context = command.make_context
+
+    def make_context_and_say(*arguments: Any, **options: Any) -> Any:
+        try:
+            return make_context(*arguments, **options)
+        except _UsageError as error:
+            error.message = _with_form(error, command.params)
+            raise
+
+    command.make_context = make_context_and_say
     parameters = command.get_params
     command.get_params = lambda ctx: [_named(one) for one in parameters(ctx)]  # --help too
     for below in getattr(command, "commands", {}).values():
         _adapt(below)
+
+
+def _with_form(error: Any, parameters: Iterable[Any]) -> str:
+    """Return what is wrong with a call, and of an option of several words how it is written."""
+    for one in parameters:
+        if one.nargs > 1 and repr(one.opts[0]) in error.format_message():
+            message = error.message.rstrip(".")
+            return f"{message}. It takes {one.nargs} words: {one.opts[0]} {one.metavar}"
+    return str(error.message)
 
 
 def _named(parameter: Any) -> Any:

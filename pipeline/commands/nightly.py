@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.options import ScoreOptions
+from pipeline.commands.options import ScoreOptions, complete_models
 from pipeline.commands.places import require_output, require_there
 from pipeline.runs.budget import DEFAULT_MAX_TRIES
 
@@ -27,7 +27,10 @@ class NightlyOptions(ScoreOptions):
 
     model: Annotated[
         str | None,
-        typer.Option(help="Architecture, as in `securevqa models`; default: the checkpoint's."),
+        typer.Option(
+            autocompletion=complete_models,
+            help="Architecture, as in `securevqa models`; default: the checkpoint's.",
+        ),
     ] = None
     checkpoint: Annotated[
         str | None,

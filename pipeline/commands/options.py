@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     from pipeline.scoring.config import ScoreConfig
     from securevqa_core.randomness import Key
 
-__all__ = ["ScoreOptions", "label_range_option", "spread"]
+__all__ = ["ScoreOptions", "complete_models", "label_range_option", "spread"]
 
 _Command = Callable[..., Result | None]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Return the names of models that begin so, for a shell to complete."""
+    from securevqa_core.model_names import MODELS  # noqa: PLC0415 - no command's help needs it
+
+    return [name for name in MODELS if name.startswith(incomplete)]
 
 
 def label_range_option(panel: str) -> Any:

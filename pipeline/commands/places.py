@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from operators.uris import local_path, redact, scheme_of
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import CallError, ConfigurationError
 
 __all__ = [
     "CheckpointOutput",
@@ -74,7 +74,13 @@ def require_there(name: str, location: str) -> None:
 
 
 def _parser(place: Callable[[str, str], Path], names: tuple[str, ...]) -> Callable[[str], Path]:
-    return lambda text: place(names[0], text)
+    def parse(text: str) -> Path:
+        try:
+            return place(names[0], text)
+        except ConfigurationError as error:  # a ValueError would be worded by Typer
+            raise CallError(str(error)) from error.__cause__
+
+    return parse
 
 
 def _file(name: str, text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.commands.naming import called, option_of
-from pipeline.commands.options import label_range_option, spread
+from pipeline.commands.options import complete_models, label_range_option, spread
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
@@ -306,7 +306,8 @@ def train_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Architecture, as in `securevqa models`; default: that of --init, else secure-vqa-compact."
+            autocompletion=complete_models,
+            help="Architecture, as in `securevqa models`; default: that of --init, else secure-vqa-compact.",
         ),
     ] = None,
     init: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.options import complete_models
 from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events
 from pipeline.results import Result
@@ -27,7 +28,9 @@ def _about() -> None:
 @weights_app.command("import")
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="Published files; several bring a part each.")],
-    arch: Annotated[str, typer.Option("--arch", help="Architecture from the zoo.")],
+    arch: Annotated[
+        str, typer.Option("--arch", autocompletion=complete_models, help="Architecture from the zoo.")
+    ],
     output: CheckpointOutput,
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave parts that no file brings seeded, and untrained.")

@@ -138,14 +138,16 @@ def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> N
     path = output / SETTINGS_FILE
     try:
         earlier = json.loads(path.read_text()) if path.exists() else settings
-        if found := differences(earlier, settings):
-            raise ConfigurationError(
-                f"output {str(output)!r} is of another training: {found}; "
-                "choose another --output, or the same settings"
-            )
-        write_json(path, settings)
+        found = differences(earlier, settings)
+        if not found:
+            write_json(path, settings)
     except (OSError, ValueError) as error:
         raise OutputError(f"output {str(output)!r} cannot be written: {error}") from error
+    if found:
+        raise ConfigurationError(
+            f"output {str(output)!r} is of another training: {found}; "
+            "choose another --output, or the same settings"
+        )
 
 
 def _folders(run: TrainRun, output: Path) -> list[Path]:

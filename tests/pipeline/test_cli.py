@@ -169,6 +169,18 @@ def test_commands_and_options_complete() -> None:
 
     assert "score" in completed("securevqa sc", 1).split()
     assert "--key-file" in completed("securevqa score --key", 2).split()
+    vsfa = [name for name in zoo.names() if name.startswith("vsfa")]
+    assert completed("securevqa score --model vsfa", 3).split() == vsfa
+    assert completed("securevqa weights import --arch vsfa", 4).split() == vsfa
+
+
+@pytest.mark.parametrize("given", [("0,10",), ("0,10", "--seed", "1"), ("low", "high")])
+def test_a_range_that_is_written_otherwise_is_answered_with_its_form(
+    given: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train", "m.csv", "--output", "out", "--label-range", *given) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert ". It takes 2 words: --label-range LOW HIGH" in said
 
 
 def leaves(command: Any) -> list[Any]:

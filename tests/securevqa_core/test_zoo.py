@@ -8,6 +8,7 @@ import torch
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.model_names import MODELS
 
 NAMES = (
     "secure-vqa-compact",
@@ -97,3 +98,10 @@ def test_unknown_name_lists_the_known_ones() -> None:
 def test_negative_seed_is_named() -> None:
     with pytest.raises(ConfigurationError, match="-1"):
         zoo.build("fast-vqa-m", seed=-1)
+
+
+def test_the_names_that_a_call_is_checked_with_are_those_of_the_table() -> None:
+    assert zoo.names() == MODELS
+    assert zoo.DEFAULT_MODEL in MODELS
+    with pytest.raises(ValueError, match="absent"):  # as Python's own of a wrong value
+        zoo.spec("absent")
