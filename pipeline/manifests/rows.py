@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -145,10 +145,10 @@ def distinct_ids(
 
 
 def told_apart(
-    ids: Sequence[str], uris: Iterable[str], refused: dict[int, Refusal], *, are_given: bool
+    ids: Iterable[Any], uris: Iterable[str], refused: dict[int, Refusal], *, are_given: bool
 ) -> list[str]:
     """Return the ids of rows as `distinct_ids` does, of plain lists."""
-    given = list(ids)
+    given: list[Any] = list(ids)
     taken, first, times = set(given), dict[str, int](), Counter[str]()
     for index, (one, uri) in enumerate(zip(given, uris, strict=True)):
         if one and one not in first:

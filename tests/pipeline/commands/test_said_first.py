@@ -22,7 +22,7 @@ from pipeline.events import Events
 from pipeline.scoring import score as scoring
 from pipeline.scoring.config import ScoreConfig
 from pipeline.scoring.shown import say_no_gpu
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import CallError, ConfigurationError
 
 MANIFEST = "uri,mos\na.mp4,3\nb.mp4,4.5\n"
 
@@ -131,11 +131,11 @@ def parsed(option: Any, text: str) -> Path:
 def test_a_file_is_written_in_a_folder_that_is_there(tmp_path: Path) -> None:
     option = file_option("--html", help="")
     assert parsed(option, str(tmp_path / "a.html")) == tmp_path / "a.html"
-    with pytest.raises(ConfigurationError, match=r"html .*which is in no folder that exists"):
+    with pytest.raises(CallError, match=r"html .*which is in no folder that exists"):
         parsed(option, str(tmp_path / "absent" / "a.html"))
-    with pytest.raises(ConfigurationError, match=r"html .*which is a folder"):
+    with pytest.raises(CallError, match=r"html .*which is a folder"):
         parsed(option, str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"--html must be a local file, got ''"):
+    with pytest.raises(CallError, match=r"--html must be a local file, got ''"):
         parsed(option, "")
 
 
@@ -143,14 +143,14 @@ def test_a_folder_is_there_or_can_be_made(tmp_path: Path) -> None:
     option = folder_option("--output", "-o", help="")
     assert parsed(option, str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"must be a folder, got '.*file', which is a file"):
+    with pytest.raises(CallError, match=r"must be a folder, got '.*file', which is a file"):
         parsed(option, str(tmp_path / "file"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)  # root may write anywhere
     for option in (folder_option("--output", help=""), file_option("--output", help="")):
-        with pytest.raises(ConfigurationError, match=f"as '{tmp_path}' allows no writing"):
+        with pytest.raises(CallError, match=f"as '{tmp_path}' allows no writing"):
             parsed(option, str(tmp_path / "new"))
 
 

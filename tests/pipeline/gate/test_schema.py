@@ -30,6 +30,8 @@ from securevqa_core.weights import Status
 EXAMPLES = Path(__file__).parents[3] / "examples"
 # What no schema can tell: text that is no TOML, names that repeat, and values that JSON has no sort of.
 UNSEEN = {
+    "a score below its least",  # of a range in which the number is
+    "a score above its most",
     "not TOML",
     "ends early",
     "a name twice",

@@ -116,7 +116,7 @@ def test_options_that_a_suite_would_not_look_at_are_refused(
     arguments = ["attack", "m.csv", "-o", str(tmp_path), "--suite", str(_write(tmp_path, SUITE))]
     assert call(*arguments, "--draws", "4", "--write-videos") == 2
     said = capsys.readouterr().err.replace("\n", " ")
-    assert "suite holds all settings, got draws, write_videos besides" in said
+    assert "--suite holds all settings, got --draws, --write-videos besides" in said
 
 
 def test_a_row_of_which_no_video_could_be_read_says_so() -> None:
