@@ -173,7 +173,8 @@ def model_resources(cluster: Mapping[str, float], *, gpus_per_actor: float, num_
     per_gpu = int(1 / gpus_per_actor) if gpus_per_actor < 1 else 1 / gpus_per_actor
     num_actors = int(gpus * per_gpu)
     if not num_actors:
-        raise RunError(f"gpus_per_actor must be at most {gpus:g}, the cluster's GPUs, got {gpus_per_actor:g}")
+        most_gpus = f"at most {gpus:g}, the cluster's GPUs"
+        raise RunError(f"--gpus-per-actor must be {most_gpus}, got {gpus_per_actor:g}")
     return Resources(num_gpus=gpus_per_actor, num_actors=min(most, num_actors))
 
 

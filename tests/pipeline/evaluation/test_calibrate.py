@@ -138,7 +138,7 @@ def test_a_run_of_other_weights_is_refused(
         (["m.csv", "--run", "r"], (2, "labels 'm.csv' cannot be read")),
         (["--run", "r", "--output", "s3://bucket/new.safetensors"], (2, "'s3://bucket/new.safetensors'")),
         (["--run", "r", "--output", "/"], (2, "got '/', which is a folder")),
-        (["--run", "/absent/run"], (1, "/absent/run")),
+        (["--run", "/absent/run"], (2, "/absent/run")),
         (["--run", "RUN"], (2, "101, which no usual scale holds")),
         (["--run", "RUN", "--where", "video_id=v3"], (1, "at least 5 points, got 1")),
     ],

@@ -199,7 +199,7 @@ def test_a_split_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> Non
     videos = labelled_videos(tmp_path, num_crfs=1)
     split = Split(train=tuple(videos[:2]), validation=tuple(videos[2:]), test=())
     job = Job(output=tmp_path / "split-07", train=[], validation=[], test=[], card={})
-    with pytest.raises(RunError, match=r"none of the 2 train videos of 'split-07' can be read"):
+    with pytest.raises(RunError, match=r"none of 2 train videos of 'split-07' can be read"):
         require_readable(split, job)
 
 
