@@ -15,8 +15,7 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.fast_pathway import FAST_PATHWAY_DIM
 from securevqa_core.models.saturation import SaturatedNorm
 from securevqa_core.models.sensitivity import SENSITIVITY, TO_ALL, Sensitivity
-from securevqa_core.models.statistics import luma_of
-from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
+from securevqa_core.models.statistics import halved, levels_of, mixed, still, weights_of
 
 __all__ = ["NUM_MOTION_STATISTICS", "MotionPathway", "motion_statistics"]
 
@@ -48,30 +47,35 @@ def motion_statistics(x: Tensor, *, sensitivity: Sensitivity = TO_ALL) -> Tensor
         raise ConfigurationError(
             f"x must be (n, 3, t >= 3, h >= {4 * _GRID}, w >= {4 * _GRID}), got {tuple(x.shape)}"
         )
-    mean, sd = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_SD))
-    rgb = x.float().transpose(1, 2) * sd + mean
-    luma = luma_of(rgb)
+    with torch.autocast(x.device.type, enabled=False):  # products of matrices average
+        return _statistics(levels_of(x), sensitivity)
+
+
+def _statistics(rgb: Tensor, sensitivity: Sensitivity) -> Tensor:
+    red, green, blue = rgb.unbind(1)
+    luma = mixed(red, green, blue)
     change = sensitivity.without_level(luma.diff(dim=1), _level)
     size, floor = sensitivity.size(change), sensitivity.floor(_FLOOR)
-    colour = ((rgb[:, :, channel] - luma).diff(dim=1) for channel in (0, 2))
-    red, blue = (sensitivity.size(sensitivity.without_level(one, _level)) for one in colour)
+    colours = (sensitivity.without_level((one - luma).diff(dim=1), _level) for one in (red, blue))
+    red, blue = (sensitivity.size(one) for one in colours)
     again = _patches(sensitivity.size(change.diff(dim=1)))
-    steep = _patches(luma.diff(dim=-1).abs()) + _patches(luma.diff(dim=-2).abs())
-    level = _patches(luma)
-    spread = (_patches(luma * luma) - level * level).clamp_min(0).add(1e-3).sqrt()
+    steep = _patches(luma.diff(dim=-1).abs_()) + _patches(luma.diff(dim=-2).abs_())
+    # A variance is the small difference of large numbers: another order of summing would change a score.
+    level, power = (F.adaptive_avg_pool2d(one, _GRID) for one in (luma, luma * luma))
+    spread = (power - level * level).clamp_min(0).add(1e-3).sqrt()
     maps = [
         _as_many(_log(_patches(size), floor)),
-        _as_many(0.5 * torch.log(_patches(size.square()) + sensitivity.floor(0.1))),
-        _as_many(_patches(torch.exp(size * -0.5))),  # share that stands still
-        _as_many(_log(F.adaptive_max_pool2d(size, _GRID), floor)),
-        _as_many(_log(_patches(sensitivity.size(F.avg_pool2d(change, 4))), floor)),
+        _as_many(0.5 * torch.log(_patches(size * size) + sensitivity.floor(0.1))),
+        _as_many(_patches(still(size))),
+        _as_many(_log(_largest(size), floor)),
+        _as_many(_log(_patches(sensitivity.size(halved(halved(change)))), floor)),
         _as_many(_patches(change) / 8),
         _log(F.pad(again, (0, 0, 0, 0, 2, 0)), floor),
         _log(steep),
         _log(spread),
         level / 64 - 2,
         _as_many(_log(_patches(red + blue), floor)),
-        _log(_patches(_curvature(luma).abs())),
+        _log(_patches(_curvature(luma).abs_())),
     ]
     places = torch.stack(maps, dim=1).flatten(3)
     statistics = [places.mean(-1), places.std(-1, correction=0), places.amax(-1), places.amin(-1)]
@@ -131,8 +135,31 @@ class _TemporalBlock(nn.Module):
 
 
 def _patches(y: Tensor) -> Tensor:
-    """Return (n, t, g, g), the means over patches of (n, t, h, w)."""
-    return F.adaptive_avg_pool2d(y, _GRID)
+    """Return (n, t, g, g), the means over patches of (n, t, h, w), those of `adaptive_avg_pool2d`."""
+    height, width = y.shape[-2:]
+    if height % _GRID:
+        rows = weights_of(_averages, height, y.device, y.dtype) @ y
+    else:
+        rows = y.unflatten(-2, (_GRID, -1)).mean(-2)
+    return rows @ weights_of(_averages, width, y.device, y.dtype).T
+
+
+def _averages(side: int) -> list[list[float]]:
+    """Return the matrix (g, side) of means over patches of a column; they overlap where g does not fit."""
+    rows = [[0.0] * side for _ in range(_GRID)]
+    for patch, row in enumerate(rows):
+        first, end = patch * side // _GRID, -(-(patch + 1) * side // _GRID)
+        row[first:end] = [1 / (end - first)] * (end - first)
+    return rows
+
+
+def _largest(y: Tensor) -> Tensor:
+    """Return (n, t, g, g), the largest of each patch of (n, t, h, w)."""
+    height, width = y.shape[-2:]
+    if height % _GRID or width % _GRID:
+        return F.adaptive_max_pool2d(y, _GRID)
+    rows = y.unflatten(-2, (_GRID, -1)).amax(-2)  # first, to be fast
+    return rows.unflatten(-1, (_GRID, -1)).amax(-1)
 
 
 def _as_many(steps: Tensor) -> Tensor:
@@ -142,8 +169,9 @@ def _as_many(steps: Tensor) -> Tensor:
 
 def _curvature(y: Tensor) -> Tensor:
     """Return the Laplacian (.., h - 2, w - 2) of (.., h, w)."""
-    middle = y[..., 1:-1, 1:-1]
-    return 4 * middle - y[..., :-2, 1:-1] - y[..., 2:, 1:-1] - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
+    around = y[..., :-2, 1:-1] + y[..., 2:, 1:-1]
+    around = around.add_(y[..., 1:-1, :-2]).add_(y[..., 1:-1, 2:])
+    return around.sub_(y[..., 1:-1, 1:-1], alpha=4).neg_()
 
 
 def _level(change: Tensor) -> Tensor:

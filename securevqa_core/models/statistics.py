@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
@@ -23,10 +24,15 @@ __all__ = [
     "NUM_STATISTICS",
     "fragment_pairs",
     "fragment_statistics",
+    "halved",
+    "levels_of",
     "luma_of",
+    "mixed",
     "mscn",
     "neighbour_products",
     "split_pairs",
+    "still",
+    "weights_of",
 ]
 
 NUM_SCALES = 3  # full size, half, quarter
@@ -54,15 +60,23 @@ def fragment_statistics(x: Tensor, *, grid_size: int, sensitivity: Sensitivity =
     Raises:
         ConfigurationError: t is odd, or the sides are not g times the same s.
     """
-    pairs = fragment_pairs(x, grid_size=grid_size)
-    n, half, _, _, _, _, s, _ = pairs.shape
-    of_both = luma_of(pairs)  # before fragments are taken apart: a third of what there is to move
-    luma, later = (of_both[:, :, :, :, i].reshape(-1, 1, s, s) for i in (0, 1))
-    tints = (pairs[:, :, :, :, 0, ::2] - of_both[:, :, :, :, :1]).reshape(-1, 2, s, s)
-    statistics = [*_colour(tints, luma), *_difference(later - luma, sensitivity), *_blocking(luma)]
-    for one in (luma, _halved(luma), F.avg_pool2d(luma, 4)):
+    _require_pairs(x, grid_size)
+    red, green, blue = levels_of(x).unbind(1)
+    luma = mixed(red, green, blue)
+    first = _fragments(luma[:, ::2], grid_size)
+    change = _fragments(luma[:, 1::2], grid_size) - first
+    tints = [_fragments(one[:, ::2], grid_size) - first for one in (red, blue)]
+    statistics = [*_colour(tints, first), *_difference(change, sensitivity), *_blocking(first)]
+    for one in (first, F.avg_pool2d(first, 2), F.avg_pool2d(first, 4)):
         statistics += _texture(one)
-    return torch.stack(statistics, dim=-1).view(n, half, grid_size, grid_size, -1).permute(0, 4, 1, 2, 3)
+    made = torch.stack(statistics, dim=-1)
+    return made.view(len(x), -1, grid_size, grid_size, len(statistics)).permute(0, 4, 1, 2, 3)
+
+
+def levels_of(x: Tensor) -> Tensor:
+    """Return normalised (n, 3, t, h, w) as RGB of 0..255, float32."""
+    mean, sd = (torch.tensor(values, device=x.device).view(3, 1, 1, 1) for values in (PIXEL_MEAN, PIXEL_SD))
+    return (x.float() * sd).add_(mean)
 
 
 def fragment_pairs(x: Tensor, *, grid_size: int) -> Tensor:
@@ -71,8 +85,7 @@ def fragment_pairs(x: Tensor, *, grid_size: int) -> Tensor:
     Raises:
         ConfigurationError: t is odd, or the sides are not g times the same s.
     """
-    pixels = x.float() * _channels(x, PIXEL_SD) + _channels(x, PIXEL_MEAN)
-    return split_pairs(pixels, grid_size=grid_size)
+    return split_pairs(levels_of(x), grid_size=grid_size)
 
 
 def split_pairs(x: Tensor, *, grid_size: int) -> Tensor:
@@ -81,11 +94,8 @@ def split_pairs(x: Tensor, *, grid_size: int) -> Tensor:
     Raises:
         ConfigurationError: t is odd, or the sides are not g times the same s.
     """
-    n, _, t, h, w = x.shape
-    if t % 2 or h != w or h % grid_size:
-        raise ConfigurationError(
-            f"x must be (n, 3, even t, {grid_size} s, {grid_size} s) fragments, got {tuple(x.shape)}"
-        )
+    _require_pairs(x, grid_size)
+    n, _, t, h, _ = x.shape
     s = h // grid_size
     split = x.reshape(n, 3, t // 2, 2, grid_size, s, grid_size, s)
     return split.permute(0, 2, 4, 6, 3, 1, 5, 7)
@@ -93,14 +103,40 @@ def split_pairs(x: Tensor, *, grid_size: int) -> Tensor:
 
 def luma_of(rgb: Tensor) -> Tensor:
     """Return (..., s, s) BT.601 luma of (..., 3, s, s)."""
-    r, g, b = rgb.unbind(-3)
-    return _LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b
+    return mixed(*rgb.unbind(-3))
+
+
+def halved(y: Tensor) -> Tensor:
+    """Return (..., h // 2, w // 2), the means of squares of 2 x 2 of (..., h, w)."""
+    height, width = y.shape[-2] - 1, y.shape[-1] - 1
+    rows = y[..., :height:2, :] + y[..., 1::2, :]  # first: neighbours in memory are added together
+    return (rows[..., :width:2] + rows[..., 1::2]).mul_(0.25)
+
+
+def still(size: Tensor) -> Tensor:
+    """Return exp(-size / 2), by the function of two thirds of its time and less: 1 where nothing changes."""
+    return torch.exp2(size * (-0.5 / math.log(2)))
+
+
+@functools.lru_cache(maxsize=64)
+def weights_of(
+    rows: Callable[[int], list[list[float]]], side: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return the matrix that `rows` makes for a side, made once: its making takes longer than its use."""
+    # Made under inference_mode it could not be used in training later, and this cache outlives the mode.
+    with torch.inference_mode(mode=False):
+        return torch.tensor(rows(side), device=device, dtype=dtype)
+
+
+def mixed(red: Tensor, green: Tensor, blue: Tensor) -> Tensor:
+    """Return BT.601 luma of the three colours, of their shape."""
+    return (_LUMA[0] * red).add_(_LUMA[1] * green).add_(_LUMA[2] * blue)
 
 
 def mscn(y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the MSCN coefficients and the local contrast of luma (k, 1, s, s), both of its shape."""
     mean = _blur(y)
-    contrast = (_blur(y * y) - mean * mean).clamp_min(0).add(_TINY).sqrt()
+    contrast = _blur(y * y).sub_(mean * mean).clamp_min_(0).add_(_TINY).sqrt()
     return (y - mean) / (contrast + _FLAT), contrast
 
 
@@ -117,17 +153,18 @@ def _texture(y: Tensor) -> list[Tensor]:
     """Return 34 statistics (k,) of luma (k, 1, s, s)."""
     m, contrast = mscn(y)
     square = m * m
-    statistics = [_mean(m), _log(m.abs()), _log(square), _mean(m * square), _log(square * square)]
+    statistics = [_mean(m), _log(m.abs()), _log(square), _mean(m * square), torch.log(_power(square) + _TINY)]
     for product in neighbour_products(m):
         statistics += _signed_moments(product)
-    level = torch.log(1 + contrast)
-    statistics += [_mean(level), _sd(level), _log(contrast), _log(contrast * contrast)]
-    for size in (_across(y).abs(), _down(y).abs()):
-        statistics += [_mean(torch.log(1 + size)), torch.log(_sd(size) + 0.1), _mean(torch.exp(size * -0.5))]
+    level = torch.log1p(contrast)
+    statistics += [_mean(level), _sd(level), _log(contrast), torch.log(_power(contrast) + _TINY)]
+    across, down = _across(y), _down(y)
+    for size in (across.abs(), down.abs()):
+        statistics += [_mean_log(size), torch.log(_sd(size) + 0.1), _mean(still(size))]
     statistics += [torch.log(_sd(m) + _TINY)]
-    curve = 4 * y[..., 1:-1, 1:-1] - y[..., :-2, 1:-1] - y[..., 2:, 1:-1]
-    curve = curve - y[..., 1:-1, :-2] - y[..., 1:-1, 2:]
-    return [*statistics, _mean(torch.log(1 + curve.abs())), _log(curve * curve)]
+    curve = across[..., 1:-1, :-1] - across[..., 1:-1, 1:]
+    curve = curve.add_(down[..., :-1, 1:-1]).sub_(down[..., 1:, 1:-1])
+    return [*statistics, _mean_log(curve.abs()), torch.log(_power(curve) + _TINY)]
 
 
 def _blocking(y: Tensor) -> list[Tensor]:
@@ -151,65 +188,72 @@ def _down(y: Tensor) -> Tensor:
 
 def _signed_moments(product: Tensor) -> list[Tensor]:
     """Return the mean, the log mean size, and the log second moment of each sign."""
-    size = product.abs()
-    square, signed = _mean(product * product), _mean(product * size)
+    positive = product.clamp_min(0)
+    mean, above, square, squares_above = _mean(product), _mean(positive), _power(product), _power(positive)
     return [
-        _mean(product),
-        _log(size),
-        torch.log(((square + signed) / 2).clamp_min(0) + _TINY),
-        torch.log(((square - signed) / 2).clamp_min(0) + _TINY),
+        mean,
+        torch.log(2 * above - mean + _TINY),
+        torch.log(squares_above + _TINY),
+        torch.log((square - squares_above).clamp_min(0) + _TINY),
     ]
 
 
-def _colour(tints: Tensor, luma: Tensor) -> list[Tensor]:
-    """Return 12 statistics (k,) of luma (k, 1, s, s) and of how far red and blue are from it (k, 2, s, s)."""
+def _colour(tints: list[Tensor], luma: Tensor) -> list[Tensor]:
+    """Return 12 statistics (k,) of luma and of how far red and blue are from it, each (k, 1, s, s)."""
     statistics = [
         _mean(luma) / 64,
         _sd(luma) / 32,
         _mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
         _mean(torch.sigmoid((12 - luma) / 4)),  # share drowned
     ]
-    for channel in torch.split(tints, 1, dim=1):
-        coarse = F.avg_pool2d(channel, 4).repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-        fine = _halved(channel) - coarse
+    for channel in tints:
+        half = halved(channel)
+        fine = half.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)) - halved(half)[..., None, :, None]
         statistics += [
             _mean(channel) / 32,
             torch.log(1 + _mean(channel.abs())),
             torch.log(_sd(channel) + 0.5),
+            torch.log(_mean(fine.abs()) + 0.1),
         ]
-        statistics += [torch.log(_mean(fine.abs()) + 0.1)]
     return statistics
 
 
 def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
     """Return 5 statistics (k,) of the difference between a frame and the next one taken."""
     change = sensitivity.without_level(change, lambda one: one.mean(dim=(-2, -1), keepdim=True))
-    coarse = F.avg_pool2d(change, 4)
+    coarse = halved(halved(change))
     size, floor = sensitivity.size(change), sensitivity.floor(0.3)
     return [
         torch.log(_mean(size) + floor),
         torch.log(_sd(change) + floor),
         torch.log(_mean(sensitivity.size(coarse)) + floor),
         torch.log(_sd(coarse) + floor),
-        _mean(torch.exp(size * -0.5)),  # share that stands still
+        _mean(still(size)),  # share that stands still
     ]
 
 
-def _halved(y: Tensor) -> Tensor:
-    """Return the means of squares of 2 x 2, bit by bit those of `avg_pool2d` in a third of its time."""
-    height, width = y.shape[-2] - 1, y.shape[-1] - 1
-    a, b, c, d = (y[..., i : height + i : 2, j : width + j : 2] for i in (0, 1) for j in (0, 1))
-    return (a + b + c + d) / 4
+def _fragments(frames: Tensor, grid_size: int) -> Tensor:
+    """Return frames (n, t, g s, g s) as (n t g g, 1, s, s)."""
+    s = frames.shape[-1] // grid_size
+    split = frames.unflatten(-1, (-1, s)).unflatten(-3, (-1, s))
+    return split.transpose(-3, -2).reshape(-1, 1, s, s)
+
+
+def _require_pairs(x: Tensor, grid_size: int) -> None:
+    _, _, t, h, w = x.shape
+    if t % 2 or h != w or h % grid_size:
+        raise ConfigurationError(
+            f"x must be (n, 3, even t, {grid_size} s, {grid_size} s) fragments, got {tuple(x.shape)}"
+        )
 
 
 def _blur(y: Tensor) -> Tensor:
     """Convolve (k, 1, s, s) with the Gaussian window, the border reflected: a band matrix on either side."""
-    band = torch.tensor(_band(y.shape[-1]), device=y.device, dtype=y.dtype)
+    band = weights_of(_band, y.shape[-1], y.device, y.dtype)
     with torch.autocast(y.device.type, enabled=False):  # a variance is the small difference of large numbers
         return band @ y @ band.T
 
 
-@functools.cache
 def _band(side: int) -> list[list[float]]:
     """Return the (side, side) matrix that convolves a column, its ends reflected."""
     reach = _WINDOW // 2
@@ -222,19 +266,28 @@ def _band(side: int) -> list[list[float]]:
     return rows
 
 
-def _channels(like: Tensor, values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, device=like.device, dtype=torch.float32).view(1, 3, 1, 1, 1)
-
-
 def _mean(x: Tensor) -> Tensor:
-    return x.mean(dim=(1, 2, 3))
+    return x.flatten(1).mean(dim=1)
+
+
+def _power(x: Tensor) -> Tensor:
+    """Return the mean square (k,) of (k, ...)."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1).square() / x[0].numel()
 
 
 def _sd(x: Tensor) -> Tensor:
     # The root of zero has no finite gradient.
     mean = _mean(x)
-    return (_mean(x * x) - mean * mean).clamp_min(0).add(1e-6).sqrt()
+    return (_power(x) - mean * mean).clamp_min(0).add(1e-6).sqrt()
 
 
 def _log(x: Tensor) -> Tensor:
     return torch.log(_mean(x) + _TINY)
+
+
+def _mean_log(size: Tensor) -> Tensor:
+    """Return the mean of log(1 + size), sizes of 0..1020: one logarithm of eight factors is fast."""
+    factors = (1 + size).flatten(1)
+    count = factors.shape[1]
+    factors = F.pad(factors, (0, -count % 8), value=1)
+    return factors.unflatten(1, (8, -1)).prod(dim=1).log().sum(dim=1) / count
