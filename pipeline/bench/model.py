@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from securevqa_core import weights, zoo
 from securevqa_core.errors import ConfigurationError
-from securevqa_core.scoring import Precision, normalise
+from securevqa_core.scoring import Precision, keep_freed_memory, normalise
 
 __all__ = ["Forward", "forwards", "peak_flops"]
 
@@ -76,6 +76,7 @@ def forwards(
         zoo.require_pixels(name, purpose="to be measured alone")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as before a video is scored
     try:
         peaks = {precision: peak_flops(place, precision) for precision in precisions}
         for name in models:

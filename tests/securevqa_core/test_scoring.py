@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -169,6 +171,29 @@ def test_items_made_ahead_come_in_order_one_early_and_errors_where_they_belong()
     with pytest.raises(ScoreError, match="the fifth is none"):
         next(taken)
     assert list(ahead([])) == []
+
+
+def test_memory_that_tensors_freed_is_not_asked_for_again_page_by_page() -> None:
+    code = """
+import resource, sys, torch
+from securevqa_core.scoring import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.zeros(1 << 18) for _ in range(24)]
+    tensors.clear()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(sum(faults() for _ in range(4)))
+"""
+    given, kept = (
+        int(subprocess.run([sys.executable, "-c", code, how], check=True, capture_output=True).stdout)
+        for how in ("give", "keep")
+    )
+    assert given > 10_000  # pages of 4 kB, four times 24 MB
+    assert kept < given / 10
 
 
 def test_bfloat16_runs_and_answers_in_float32() -> None:
