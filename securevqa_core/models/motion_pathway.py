@@ -140,7 +140,7 @@ def _patches(y: Tensor) -> Tensor:
     if height % _GRID:
         rows = weights_of(_averages, height, y.device, y.dtype) @ y
     else:
-        rows = y.unflatten(-2, (_GRID, -1)).mean(-2)
+        rows = y.reshape(*y.shape[:-2], _GRID, -1, width).mean(-2)
     return rows @ weights_of(_averages, width, y.device, y.dtype).T
 
 
@@ -158,8 +158,8 @@ def _largest(y: Tensor) -> Tensor:
     height, width = y.shape[-2:]
     if height % _GRID or width % _GRID:
         return F.adaptive_max_pool2d(y, _GRID)
-    rows = y.unflatten(-2, (_GRID, -1)).amax(-2)  # first, to be fast
-    return rows.unflatten(-1, (_GRID, -1)).amax(-1)
+    rows = y.reshape(*y.shape[:-2], _GRID, -1, width).amax(-2)  # first, to be fast
+    return rows.view(*rows.shape[:-1], _GRID, -1).amax(-1)
 
 
 def _as_many(steps: Tensor) -> Tensor:

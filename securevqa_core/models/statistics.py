@@ -208,7 +208,8 @@ def _colour(tints: list[Tensor], luma: Tensor) -> list[Tensor]:
     ]
     for channel in tints:
         half = halved(channel)
-        fine = half.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)) - halved(half)[..., None, :, None]
+        side = half.shape[-1] // 2
+        fine = half.view(-1, side, 2, side, 2) - halved(half).view(-1, side, 1, side, 1)
         statistics += [
             _mean(channel) / 32,
             torch.log(1 + _mean(channel.abs())),
@@ -235,8 +236,8 @@ def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
 def _fragments(frames: Tensor, grid_size: int) -> Tensor:
     """Return frames (n, t, g s, g s) as (n t g g, 1, s, s)."""
     s = frames.shape[-1] // grid_size
-    split = frames.unflatten(-1, (-1, s)).unflatten(-3, (-1, s))
-    return split.transpose(-3, -2).reshape(-1, 1, s, s)
+    split = frames.reshape(-1, grid_size, s, grid_size, s)
+    return split.transpose(2, 3).reshape(-1, 1, s, s)
 
 
 def _require_pairs(x: Tensor, grid_size: int) -> None:
@@ -272,7 +273,8 @@ def _mean(x: Tensor) -> Tensor:
 
 def _power(x: Tensor) -> Tensor:
     """Return the mean square (k,) of (k, ...)."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1).square() / x[0].numel()
+    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norm.square() / x[0].numel()
 
 
 def _sd(x: Tensor) -> Tensor:
@@ -290,4 +292,4 @@ def _mean_log(size: Tensor) -> Tensor:
     factors = (1 + size).flatten(1)
     count = factors.shape[1]
     factors = F.pad(factors, (0, -count % 8), value=1)
-    return factors.unflatten(1, (8, -1)).prod(dim=1).log().sum(dim=1) / count
+    return factors.view(len(factors), 8, -1).prod(dim=1).log().sum(dim=1) / count
