@@ -42,7 +42,7 @@ __all__ = [
 
 # Up to so many, two cores are done with before Ray has started on them; see docs/operator/score.md.
 MAX_VIDEOS_HERE = 20
-# Of models that take about as long as decoding does, one process fills two cores: 100 videos take 0.6 of the
+# Of models that take about as long as decoding does, one process fills two cores: 200 videos take 0.67 of the
 # time that they do on Ray. Several threads with a model each were slower: they wait for the interpreter.
 MAX_VIDEOS_ON_TWO_CORES = 1_000
 _AS_LONG_AS_DECODING = frozenset({"secure-vqa-compact"})
