@@ -40,7 +40,7 @@ __all__ = [
     "runs_here",
 ]
 
-# Up to so many, two cores are done with before Ray has started on them; see docs/operator/score.md.
+# Up to so many, two cores are done with before Ray has started on them; see docs/operator/costs.md.
 MAX_VIDEOS_HERE = 20
 # Of models that take about as long as decoding does, one process fills two cores: 200 videos take 0.67 of the
 # time that they do on Ray. Several threads with a model each were slower: they wait for the interpreter.
