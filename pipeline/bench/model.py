@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.bench import forward
+from pipeline.bench.forward import NoiseVideo, timed
+from pipeline.bench.processes import environment_of
 from securevqa_core import weights, zoo
-from securevqa_core.errors import ConfigurationError
-from securevqa_core.scoring import Precision, keep_freed_memory, normalise
+from securevqa_core.errors import ConfigurationError, RunError
+from securevqa_core.scoring import Precision, keep_freed_memory
 
-__all__ = ["Forward", "forwards", "peak_flops"]
+__all__ = ["Forward", "forwards", "in_turns", "peak_flops"]
 
+# What runs a file by itself, with the modules of the folder that it is run in before those beside it.
+_ALONE = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+_TIMEOUT_SECONDS = 3600.0
 _SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices whose product is the peak
 _LEAST_SECONDS = 0.2  # that the peak is measured for
 _CLEAR_PEAK = "5"  # what the kernel takes to forget how much memory a process held at most
@@ -82,15 +89,15 @@ def forwards(
         for name in models:
             checkpoint = _checkpoint(name)
             model = weights.build(checkpoint).to(place)
-            video = _Video(zoo.spec(name), place)
+            video = NoiseVideo(zoo.spec(name), place)
             exact = video.score(model, checkpoint, "float32", 1)
-            flops = video.flops(model)
+            flops = _flops(video, model)
             for precision in precisions:
                 for batch in batches:
                     told(f"{name}, {precision}, {batch}")
                     _forget_peak(place)
                     seconds, score = min(
-                        (_timed(lambda: video.score(model, checkpoint, precision, batch), place))  # noqa: B023
+                        timed(lambda: video.score(model, checkpoint, precision, batch), place)  # noqa: B023
                         for _ in range(num_repeats)
                     )
                     yield Forward(
@@ -107,80 +114,61 @@ def forwards(
         torch.set_num_threads(before)
 
 
+def in_turns(name: str, codes: Mapping[str, Path], *, num_repeats: int) -> dict[str, list[float]]:
+    """Return processor seconds of a video in float32, a clip at a time, by each checkout's code, in turns.
+
+    Args:
+        name: of the model, with seeded weights, which take as long.
+        codes: a checkout by its name in a table.
+        num_repeats: processes of each, every one of which tells the best of three passes.
+
+    Raises:
+        RunError: a code fails, or has no such model.
+    """
+    seconds: dict[str, list[float]] = {code: [] for code in codes}
+    for _ in range(num_repeats):
+        for code, checkout in codes.items():
+            command = [sys.executable, "-c", _ALONE, forward.__file__, name]
+            done = subprocess.run(  # noqa: S603 - a file of this package
+                command,
+                cwd=checkout,
+                env=environment_of(checkout),
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+            )
+            if done.returncode:
+                words = done.stderr.strip().rpartition("\n")[2]
+                raise RunError(f"{code} cannot run {name}: {words}")
+            seconds[code].append(json.loads(done.stdout))
+    return seconds
+
+
 def peak_flops(device: torch.device, precision: Precision) -> float:
     """Return operations a second of the device's own product of two large square matrices."""
     side, kind = _SIDES[device.type], getattr(torch, precision)
     a, b = (torch.full((side, side), 0.5, dtype=kind, device=device) for _ in range(2))
     best, used = float("inf"), 0.0
     while used < _LEAST_SECONDS:
-        seconds, _ = _timed(lambda: torch.mm(a, b), device)
+        seconds, _ = timed(lambda: torch.mm(a, b), device)
         best, used = min(best, seconds), used + seconds
     return 2 * side**3 / best
 
 
-class _Video:
-    """Noise in the place of a video's pixels, on the device."""
-
-    def __init__(self, spec: zoo.ModelSpec, device: torch.device) -> None:
-        self._sampling, self._num_draws = spec.sampling, spec.num_draws
-        sampling = self._sampling
-        rng = np.random.default_rng(0)
-        side = sampling.fragment_side
-        num_clips = self._num_draws * sampling.num_clips
-        self._clips = _noise(rng, (num_clips, sampling.clip_frames, side, side, 3), device)
-        side = sampling.segment_side
-        num_segments = self._num_draws * sampling.num_segments
-        self._segments = _noise(rng, (num_segments, sampling.segment_frames, side, side, 3), device)
-
-    def score(self, model: Any, checkpoint: weights.Checkpoint, precision: Precision, batch: int) -> float:
-        """Return the score, of 100."""
-        sampling = self._sampling
-        intra = _in_batches(model.intra, self._clips, precision, batch)
-        features = None
-        if sampling.num_segments:
-            features = _in_batches(model.inter, self._segments, precision, batch)
-            features = features.view(self._num_draws, sampling.num_segments, -1)
-            features = features.repeat_interleave(sampling.num_clips, dim=0)
-        with torch.inference_mode():
-            raw: float = model.head(intra, features).double().mean().item()
-        return checkpoint.calibration.to_score(raw)
-
-    def flops(self, model: Any) -> float:
-        """Count the operations of a video."""
-        counted = 0.0
-        for branch, pixels in ((getattr(model, "inter", None), self._segments), (model.intra, self._clips)):
-            if len(pixels) and branch is not None:
-                with FlopCounterMode(display=False) as counter:
-                    _in_batches(branch, pixels[:1], "float32", 1)
-                counted += len(pixels) * counter.get_total_flops()
-        return counted
-
-
-def _in_batches(branch: Any, pixels: torch.Tensor, precision: Precision, batch: int) -> torch.Tensor:
-    is_half = precision == "bfloat16"
-    with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=is_half):
-        return torch.cat([branch(normalise(part)).float() for part in torch.split(pixels, batch)])
-
-
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device)
+def _flops(video: NoiseVideo, model: Any) -> float:
+    """Count the operations of a video."""
+    counted = 0.0
+    for branch, pixels in ((getattr(model, "inter", None), video.segments), (model.intra, video.clips)):
+        if len(pixels) and branch is not None:
+            with FlopCounterMode(display=False) as counter:
+                video.in_batches(branch, pixels[:1], "float32", 1)
+            counted += len(pixels) * counter.get_total_flops()
+    return counted
 
 
 def _checkpoint(name: str) -> weights.Checkpoint:
     return weights.default(name) if name in weights.shipped_names() else weights.seeded(name)
-
-
-def _timed(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
-    """Return the seconds of some work, and what it returned: its processor's own, or on a GPU the clock's."""
-    if device.type == "cpu":
-        started = time.process_time()
-        made = work()
-        return time.process_time() - started, made
-    torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    made = work()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - started, made
 
 
 def _forget_peak(device: torch.device) -> None:

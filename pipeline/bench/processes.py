@@ -16,7 +16,7 @@ from pathlib import Path
 
 from securevqa_core.errors import RunError
 
-__all__ = ["HERE", "Cost", "Process", "machine", "measured", "securevqa_command"]
+__all__ = ["HERE", "Cost", "Process", "environment_of", "machine", "measured", "securevqa_command"]
 
 HERE = Path(__file__).parents[2]  # the checkout, or the folder, that this very code is in
 
@@ -70,6 +70,12 @@ def securevqa_command(*arguments: str, checkout: Path = HERE) -> list[str]:
     return [sys.executable, *(("-m", "securevqa") if has_package else ("-c", _EARLIER)), *arguments]
 
 
+def environment_of(checkout: Path) -> dict[str, str]:
+    """Return what a process needs in its environment to run a checkout's code, tensors on one thread."""
+    modules = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": modules, "OMP_NUM_THREADS": "1"}
+
+
 def measured(
     command: Sequence[str],
     *,
@@ -93,8 +99,6 @@ def measured(
     Raises:
         RunError: it fails or takes longer.
     """
-    modules = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
-    own = {"PYTHONPATH": modules, "OMP_NUM_THREADS": "1", **(environment or {})}
     started, seen = time.monotonic(), dict[int, Process]()
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 - the command is the caller's
@@ -103,7 +107,7 @@ def measured(
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=os.environ | own,
+            env=environment_of(checkout) | dict(environment or {}),
         )
         try:
             usage = _watch(child, started + timeout_seconds, seen, interval_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,10 +14,11 @@ from typing import Any, get_args
 from rich.table import Table
 
 from pipeline.bench.memory import HEIGHTS, LIMIT_BYTES, MINUTES, peak_memory
-from pipeline.bench.model import forwards
+from pipeline.bench.model import forwards, in_turns
 from pipeline.bench.peers import CLIPS as PEER_CLIPS
 from pipeline.bench.peers import PEERS, compare_peers
 from pipeline.bench.processes import machine
+from pipeline.bench.runs import checkouts
 from pipeline.results import Result
 from securevqa_core import zoo
 from securevqa_core.decoding.bench_config import CLIPS, BenchConfig
@@ -142,13 +144,17 @@ def passes(
     precisions: Sequence[str],
     batches: Sequence[int],
     num_repeats: int,
+    against: Sequence[Path],
     told: _Told,
 ) -> Result:
     """Measure forward passes on noise; none of `models`, `precisions` or `batches` stands for the usual ones.
 
     Raises:
-        ConfigurationError: there is no such model, precision or device.
+        ConfigurationError: there is no such model, precision or device, or `against` is no checkout.
+        RunError: the code of a checkout has no such model.
     """
+    if against:
+        return _passes_in_turns(models or [zoo.DEFAULT_MODEL], against, num_repeats=num_repeats, told=told)
     rows = list(
         forwards(
             tuple(models or (zoo.DEFAULT_MODEL, "secure-vqa")),
@@ -178,6 +184,25 @@ def passes(
     ]
     record = {"measured": measured, "device": device, "repeats": num_repeats, "machine": _machine()}
     return Result(record=record, shown=[table, words])
+
+
+def _passes_in_turns(
+    models: Sequence[str], against: Sequence[Path], *, num_repeats: int, told: _Told
+) -> Result:
+    """Measure the forward pass of each model by this code and by others', side by side."""
+    codes, measured = checkouts(against), {}
+    others = [code for code in codes if code != "this"]
+    table = Table("model", *(f"{code}, s" for code in codes), *(f"this, by {code}" for code in others))
+    for name in models:
+        zoo.require_pixels(name, purpose="to be measured alone")
+        told(f"{name}, in turns")
+        found = in_turns(name, codes, num_repeats=num_repeats)
+        seconds = {code: statistics.median(one) for code, one in found.items()}
+        ratios = [f"{seconds['this'] / seconds[code]:.2f}" for code in others]
+        table.add_row(name, *(f"{one:.3f}" for one in seconds.values()), *ratios)
+        measured[name] = found
+    words = f"processor seconds of a video in float32, clip by clip, medians of {num_repeats}; {machine()}"
+    return Result(record={"in_turns": measured, "machine": _machine()}, shown=[table, words])
 
 
 def memory(

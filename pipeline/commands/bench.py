@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.bench_runs import pipeline_command, start_command
+from pipeline.commands.bench_runs import Against, pipeline_command, start_command
 from pipeline.commands.options import complete_models
 from pipeline.commands.terminal import events
 from pipeline.results import Result
@@ -90,11 +90,15 @@ def model_command(
     device: Annotated[str, typer.Option(help="cpu, of which one thread counts, or cuda.")] = "cpu",
     precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; default: both.")] = None,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Clips in a pass; default: several.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Times each is measured; the best counts.")] = 1,
+    against: Against = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Times each is measured; the best counts, --against the median.")
+    ] = 1,
 ) -> Result:
     """Measure the forward pass of a video with all its draws, on noise: speed, share of the peak, memory.
 
-    The peak is what the device does in a product of two large matrices in the same precision.
+    The peak is what the device does in a product of two large matrices in the same precision. With --against
+    processor seconds alone are told, by this code and by others.
     """
     with events.doing("loading", is_logged=False):
         from pipeline.bench.results import passes  # noqa: PLC0415 - as above
@@ -105,6 +109,7 @@ def model_command(
             precisions=precision or [],
             batches=batch or [],
             num_repeats=repeats,
+            against=against or [],
             told=events.update,
         )
 

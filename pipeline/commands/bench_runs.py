@@ -10,12 +10,12 @@ import typer
 from pipeline.commands.terminal import events
 from pipeline.results import Result
 
-__all__ = ["pipeline_command", "start_command"]
+__all__ = ["Against", "pipeline_command", "start_command"]
 
 _Videos = Annotated[int, typer.Option(min=1, help="How many videos.")]
 _ClipSeconds = Annotated[float, typer.Option("--seconds", min=0.5, help="Length of each, 540p H.264.")]
 _Footage = Annotated[Path | None, typer.Option(help="Video to make them of; default: one is drawn.")]
-_Against = Annotated[
+Against = Annotated[
     list[Path] | None,
     typer.Option(help="Checkout of other code, of `git worktree add`, that runs in turns; default: none."),
 ]
@@ -26,7 +26,7 @@ def start_command(
     videos: _Videos = 15,
     seconds: _ClipSeconds = 4.0,
     footage: _Footage = None,
-    against: _Against = None,
+    against: Against = None,
     repeats: _Repeats = 1,
 ) -> Result:
     """Measure the start of a run on Ray and in one process: its steps, and which processes take what.
@@ -53,7 +53,7 @@ def pipeline_command(
     address: Annotated[
         str, typer.Option(help="Where it runs; '' leaves that to the code: few videos need no Ray.")
     ] = "local",
-    against: _Against = None,
+    against: Against = None,
     repeats: _Repeats = 1,
 ) -> Result:
     """Measure a run of many short videos: how long it takes, and how full it keeps the processors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import media
@@ -13,7 +14,7 @@ from cli import call
 from pipeline.bench import results
 from pipeline.bench.model import Forward
 from pipeline.bench.peers import PeerClip
-from pipeline.bench.processes import Cost
+from pipeline.bench.processes import HERE, Cost
 from pipeline.commands.terminal import console
 from securevqa_core import zoo
 from securevqa_core.decoding.bench_config import BenchClip
@@ -93,6 +94,34 @@ def test_peers_are_told_with_their_ratio_to_the_first(
     assert "x: by those of vsfa" in printed
     costs = record(capsys, *arguments)["measured"]
     assert [(one["model"], one["times_the_first"]) for one in costs] == [("vsfa", 1.0), ("dover", 2.0)]
+
+
+@pytest.mark.slow
+def test_forward_passes_are_told_by_those_of_other_code(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "copy").symlink_to(HERE)
+    arguments = ["model", "secure-vqa-compact", "--against", str(tmp_path / "copy"), "--repeats", "1"]
+    seconds = record(capsys, *arguments)["in_turns"]["secure-vqa-compact"]
+    assert [len(one) for one in seconds.values()] == [1, 1]
+    assert all(one[0] > 0 for one in seconds.values())
+
+
+def test_other_code_that_has_no_such_model_is_told(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        made = {"this": [1.0, 3.0, 2.0], "before": [4.0, 4.0, 4.0]}
+        patched.setattr(results, "in_turns", lambda *_, **__: made)
+        patched.setattr(results, "checkouts", lambda _: {"this": HERE, "before": tmp_path})
+        printed = told(capsys, "model", "dover", "--against", str(tmp_path))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
+    assert ["dover", "2.000", "4.000", "0.50"] in cells
+    assert call("bench", "model", "--against", str(tmp_path)) == 2
+    (tmp_path / "securevqa_core").mkdir()
+    for name in ("__init__", "scoring", "weights", "zoo"):
+        (tmp_path / "securevqa_core" / f"{name}.py").touch()
+    monkeypatch.setattr(results, "checkouts", lambda _: {"before": tmp_path})
+    assert call("bench", "model", "dover", "--against", str(tmp_path)) == 1
+    assert "before cannot run dover: AttributeError" in " ".join(capsys.readouterr().err.split())
 
 
 def test_memory_is_told_by_process_and_held_against_the_limit(
