@@ -204,6 +204,6 @@ def show_outcome(outcome: Outcome) -> None:
         console.print(f"{retryable} failed in a way that may pass: --retry-failed tries them again")
     if run.get("num_left"):
         console.print(f"{run['num_left']} left by the budget: run the same command again to go on")
-    done = f"{run['num_scored_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
+    done = f"{run['num_worked_on_now']} worked on now" if outcome.is_new else "finished before, nothing to do"
     say(f"run {run['run_id']}: {done}; rows: {outcome.run_uri.rstrip('/')}/report")
     say(f"securevqa report {shlex.quote(outcome.run_uri)}")

@@ -10,11 +10,21 @@ import datetime
 import json
 from typing import Any
 
+import pyarrow as pa
+
 from operators.schema import Row
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
 
-__all__ = ["BEGUN_NAME", "STATE_NAME", "mark_begun", "mark_shared", "shared_key", "unmark_begun"]
+__all__ = [
+    "BEGUN_NAME",
+    "STATE_NAME",
+    "committed_keys",
+    "mark_begun",
+    "mark_shared",
+    "shared_key",
+    "unmark_begun",
+]
 
 BEGUN_NAME = "begun.json"
 STATE_NAME = "state.json"
@@ -43,12 +53,19 @@ def shared_key(state: RunDirectory) -> Row | None:
     record = {} if content is None else _record(content, state.shown(STATE_NAME))
     if "key" in record:
         return dict(record["key"])
-    if not state.has_commits():
-        return None
-    rows = state.committed_rows(list(_OF_A_KEY))
     # Of before there was a record of it, when there could be several: the last one counts.
-    keys = [row for row in rows.select(list(_OF_A_KEY)).to_pylist() if row["key_id"] is not None]
+    keys = committed_keys(state)
     return keys[-1] if keys else None
+
+
+def committed_keys(directory: RunDirectory) -> list[Row]:
+    """Return key_id and randomness of the rows that were committed here, the key of the latest row last."""
+    if not directory.has_commits():
+        return []
+    rows = directory.committed_rows(list(_OF_A_KEY)).select(list(_OF_A_KEY))
+    numbered = rows.append_column("number", pa.array(range(rows.num_rows), pa.int64()))
+    latest = numbered.group_by(list(_OF_A_KEY)).aggregate([("number", "max")]).sort_by("number_max")
+    return [row for row in latest.select(list(_OF_A_KEY)).to_pylist() if row["key_id"] is not None]
 
 
 def mark_shared(state: RunDirectory, *, provenance: Row) -> None:

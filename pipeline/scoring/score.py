@@ -199,7 +199,8 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
         "fingerprint": fingerprint,
         "state_digest": tries.digest(),
         "generation": generation,
-        "num_scored_now": ran.num_begun,
+        "num_worked_on_now": ran.num_begun,  # those that failed too
+        "num_scored_now": ran.num_begun,  # as it was called before
         "num_left": int(is_pending.sum()),
     }
     if ran.broke:

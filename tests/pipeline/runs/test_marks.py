@@ -120,10 +120,11 @@ def test_rows_that_runs_share_are_not_scored_once_more_with_another_key(
         del record["key"]
         RunDirectory(f"{nights.place}/state").write_json(record, "state.json")
     given, nights.key = nights.key, OTHER
-    with pytest.raises(ConfigurationError, match=f"state' holds rows with key_id {given.key_id}: give"):
+    both = f"with key_id {given.key_id}, and the key that is given .* has key_id {OTHER.key_id}: give its key"
+    with pytest.raises(ConfigurationError, match=f"state' holds rows {both}"):
         nights.score("2-tuesday")
     since = {"incremental": None, "since_run": f"{nights.place}/1-monday"}
-    with pytest.raises(ConfigurationError, match=f"holds a run with key_id {given.key_id}.* or leave it out"):
+    with pytest.raises(ConfigurationError, match=f"holds a run {both}.* or leave it out"):
         nights.score("2-tuesday", **since)
     assert RunDirectory(f"{nights.place}/2-tuesday").read_run() is None
     nights.key = given
@@ -140,15 +141,52 @@ def test_rows_that_runs_share_need_a_key(nights: Nights) -> None:
     assert not RunDirectory(f"{nights.place}/state").has_commits()
 
 
-def test_that_a_report_is_made_once_more_with_another_key_is_said(nights: Nights) -> None:
+@pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "interrupted"])
+@pytest.mark.parametrize("other", [OTHER, Key.public(7), Key.ephemeral()], ids=lambda key: key.randomness)
+def test_an_output_goes_on_with_the_key_of_its_rows_and_no_other(
+    is_finished: bool, other: Key, nights: Nights
+) -> None:
+    """A mistyped key file cost a night, and of an unfinished run it was not even said."""
+    nights.upload("a", "b")
+    nights.score("run", incremental=None)
+    directory = RunDirectory(f"{nights.place}/run")
+    before = directory.committed_rows([])
+    if not is_finished:
+        directory.remove_file("run.json")
+    given, nights.key = nights.key, other
+    with pytest.raises(ConfigurationError) as refused:
+        nights.score("run", incremental=None, max_videos=1)
+    assert f"holds {'a run' if is_finished else 'rows'} with key_id {given.key_id}, and" in str(refused.value)
+    is_given = other.randomness != "ephemeral"
+    said = f"has key_id {other.key_id}: give its key" if is_given else "no key is given: give its key"
+    assert said in str(refused.value)
+    assert directory.committed_rows([]).equals(before)
+    nights.key = given
+    assert nights.score("run", incremental=None).is_new is not is_finished
+    assert directory.committed_rows([]).equals(before)
+
+
+def test_rows_that_are_there_with_the_key_that_is_given_count_beside_a_run_of_another(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back to an earlier key it was said that every video is scored once more, and none was."""
     nights.upload("a")
-    nights.score("1-monday", incremental=None)
-    assert "once more" not in nights.said.getvalue()
+    nights.score("run", incremental=None)
     given, nights.key = nights.key, OTHER
-    nights.score("1-monday", incremental=None)
-    words = (
-        f"holds a run with key_id {given.key_id}, and this is {OTHER.key_id}: every video is scored once more"
-    )
-    assert nights.said.getvalue().count(words) == 1
-    nights.score("1-monday", incremental=None)
-    assert nights.said.getvalue().count("once more") == 1
+    with monkeypatch.context() as before_it_was_refused:
+        before_it_was_refused.setattr("pipeline.scoring.score.require_one_key", lambda *_: None)
+        nights.score("run", incremental=None)
+    nights.key = given
+    again = nights.score("run", incremental=None).run
+    assert (again["num_worked_on_now"], again["provenance"]["key_id"]) == (0, given.key_id)
+    said = nights.said.getvalue()
+    assert f"holds a run with key_id {OTHER.key_id}, and rows with {given.key_id} too" in said
+    assert "once more" not in said
+
+
+def test_a_key_of_its_own_makes_a_run_without_one_reproducible(nights: Nights) -> None:
+    nights.upload("a")
+    nights.key = Key.ephemeral()
+    nights.score("run", incremental=None)
+    nights.key = OTHER
+    assert nights.score("run", incremental=None).run["num_worked_on_now"] == 1
