@@ -51,6 +51,7 @@ class Events:
 
     console: Console
     is_verbose: bool = False
+    _said: set[str] = field(default_factory=set, init=False)  # of `once`
     _what: str | None = field(default=None, init=False)  # is being done
     _live: Live | None = field(default=None, init=False)  # where it is shown
 
@@ -62,6 +63,12 @@ class Events:
     def note(self, line: str) -> None:
         """Say what a person should know now; the line stays."""
         self.console.print(literal(line, self.console), soft_wrap=True)
+
+    def once(self, line: str) -> None:
+        """Say a line that this command has not said yet."""
+        if line not in self._said:
+            self._said.add(line)
+            self.note(line)
 
     def detail(self, line: str) -> None:
         """Say what only those want to know who asked for more."""

@@ -84,7 +84,7 @@ class Rendition:
             ConfigurationError: it is no codec of the table with a quality in range.
         """
         found = _TEXT.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
+        if found is None or int(found[2]) > CODECS[found[1]].highest:
             known = ", ".join(f"{codec}:0..{how.highest}" for codec, how in CODECS.items())
             raise ConfigurationError(f"{name} must be one of {known}, got {text!r}")
         return cls(codec=found[1], quality=int(found[2]))

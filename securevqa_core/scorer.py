@@ -98,9 +98,9 @@ class Scorer:
 
     Raises:
         ConfigurationError: an argument is of another type or out of range, a device not here, or a key too
-            short; `notice` with `as_delivered`, or with fewer draws than its clean videos had.
-        CheckpointError: the checkpoint is missing, damaged or does not fit its architecture, or knows of no
-            clean videos to `notice` by.
+            short; `notice` with `as_delivered`, or with fewer draws than its clean videos had, or of a
+            checkpoint that knows of none in that rendition.
+        CheckpointError: the checkpoint is missing, damaged or does not fit its architecture.
     """
 
     def __init__(

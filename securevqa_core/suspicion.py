@@ -215,16 +215,17 @@ def clean_drops(card: Mapping[str, object], rendition: Rendition, *, num_draws: 
         name: what messages call the checkpoint.
 
     Raises:
-        CheckpointError: it knows none, or they are not valid.
-        ConfigurationError: there are fewer draws than the clean videos had: their scores would scatter more.
+        CheckpointError: what it knows is not valid.
+        ConfigurationError: it knows none, or there are fewer draws than the clean videos had: their scores
+            would scatter more.
     """
     known = card.get(CARD_KEY)
     found = known.get(str(rendition)) if isinstance(known, dict) else None
     if not isinstance(found, dict):
         others = f"only of {', '.join(known)}" if isinstance(known, dict) and known else "of none"
-        raise CheckpointError(
-            f"{name} does not know how far clean videos fall as {rendition}, {others}: "
-            "`securevqa weights suspicion` fits it to some"
+        raise ConfigurationError(
+            f"notice needs a checkpoint that was fitted to it: {name} does not know how far clean videos "
+            f"fall as {rendition}, {others}; `securevqa weights suspicion` fits it to some"
         )
     try:
         clean = CleanDrops.from_dict(found)
@@ -251,6 +252,6 @@ def require_upload(notice: str | None, as_delivered: str | None) -> None:
     """
     if notice is not None and as_delivered is not None:
         raise ConfigurationError(
-            f"notice compares the upload with a rendition, and as_delivered judges {as_delivered} in its "
-            f"place: leave one out, got notice {notice!r}"
+            "notice and as_delivered exclude each other, as one compares the upload with a rendition and the "
+            f"other judges a rendition in its place, got {notice!r} and {as_delivered!r}"
         )

@@ -12,6 +12,7 @@ import typer
 from operators.uris import redact
 from pipeline.commands.naming import given_text, option_of
 from pipeline.commands.options import ScoreOptions, complete_models, label_range_option, spread
+from pipeline.commands.places import require_output
 from pipeline.commands.terminal import console, events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.results import Result
@@ -183,6 +184,7 @@ def evaluate_command(
         _require_values(options, model or ())
     else:
         options.require_no_scoring()
+    require_output("output", output)
     with contextlib.ExitStack() as held:
         held.enter_context(resumable())
         with events.doing("loading"):

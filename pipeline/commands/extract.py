@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json as json_module
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
 from pipeline.commands.score import show_outcome
-from pipeline.commands.terminal import events, resumable, say
+from pipeline.commands.terminal import events, interrupted, resumable, say
 
 __all__ = ["extract_command"]
 
@@ -32,10 +33,10 @@ def extract_command(
     options: NightlyOptions,
 ) -> None:
     """Score every video of MANIFEST and keep its embeddings beside the score, one row each."""
-    with resumable():
+    with resumable(functools.partial(interrupted, output)):
         options.require_places(output)
         options.require_manifest([manifest])
-        with events.doing("loading"):
+        with events.doing("loading", is_logged=False):
             from securevqa_core.types import EmbeddingConfig  # noqa: PLC0415 - no command's help needs it
 
             embeddings = EmbeddingConfig(
@@ -50,6 +51,7 @@ def extract_command(
                 model=options.model,
                 checkpoint=options.checkpoint,
             )
+        with events.doing("loading"):
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
         outcome = score(dataclasses.replace(config, embeddings=embeddings), events=events)

@@ -19,6 +19,7 @@ __all__ = ["called", "given_text", "option_of", "options_named"]
 _ALSO = {
     "clip_seconds": "seconds",
     "codec_crfs": "crf",
+    "key file": "key_file",
     "label range": "label_range",
     "model": "arch",
     "num_cached_draws": "cached_draws",

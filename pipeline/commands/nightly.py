@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.options import ScoreOptions, complete_models
-from pipeline.commands.places import require_output, require_there
+from pipeline.commands.places import require_checkpoint, require_output, require_there
 from pipeline.runs.budget import DEFAULT_MAX_TRIES
 
 if TYPE_CHECKING:
@@ -100,10 +100,13 @@ class NightlyOptions(ScoreOptions):
 
         Raises:
             ConfigurationError: an option is out of range.
+            AbsentCheckpointError: there is no local file of the checkpoint's name, and none ships.
         """
         # Seconds of imports, which help need not wait for.
         from pipeline.runs.budget import BacklogConfig, seconds_of  # noqa: PLC0415
 
+        if self.checkpoint is not None:
+            require_checkpoint(self.checkpoint)
         backlog = BacklogConfig(
             incremental=self.incremental,
             since_run=self.since_run,

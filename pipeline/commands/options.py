@@ -178,7 +178,7 @@ class ScoreOptions:
             thresholds = f"--reject-below {self.reject_below:g} is above --pass-at {self.pass_at:g}"
             raise ConfigurationError(f"{thresholds}: what passes cannot be rejected")
         if self.scratch is not None:
-            address = self.address or os.environ.get("RAY_ADDRESS", "local")
+            address = self.address or os.environ.get("RAY_ADDRESS") or "local"  # as Ray reads it
             require_scratch(self.scratch, is_on_nodes=address != "local")
         with called(timeout_seconds="decode_timeout"):
             decode_limits = DecodeLimits(timeout_seconds=self.decode_timeout)
@@ -245,7 +245,7 @@ class ScoreOptions:
         return ("address", "retry_failed")
 
     def key(self) -> Key:
-        """Return the key that was given, or an ephemeral one, and say so.
+        """Return the key that was given, or an ephemeral one, of which `say_ephemeral` tells once it is used.
 
         Raises:
             ConfigurationError: two were given, or one that is no key.
@@ -261,11 +261,4 @@ class ScoreOptions:
         if self.seed is not None:
             forget_key_variable()
             return Key.public(self.seed)
-        key = given_key(self.key_file)
-        if key is None:
-            events.note(
-                "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, "
-                "scores cannot be reproduced"
-            )
-            return Key.ephemeral()
-        return key
+        return given_key(self.key_file) or Key.ephemeral()

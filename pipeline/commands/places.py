@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from operators.uris import local_path, redact, scheme_of
+from operators.uris import authority_of, local_path, redact, scheme_of
 from securevqa_core.errors import CallError, ConfigurationError
 
 __all__ = [
     "CheckpointOutput",
     "file_option",
     "folder_option",
+    "require_checkpoint",
     "require_output",
     "require_scratch",
     "require_there",
@@ -53,13 +54,34 @@ def require_scratch(folder: str, *, is_on_nodes: bool) -> None:
     _require_writable("scratch", place)
 
 
+def require_checkpoint(name: str) -> None:
+    """Refuse a checkpoint that is neither a model's name nor a local file; a store is asked once it is read.
+
+    Raises:
+        AbsentCheckpointError: it is none of them.
+    """
+    from securevqa_core.model_names import MODELS  # noqa: PLC0415 - no command's help needs it
+
+    if name not in MODELS and scheme_of(name) == "file" and not Path(local_path(name)).exists():
+        from pipeline.checkpoints import checkpoint_bytes  # noqa: PLC0415 - seconds, to say what was meant
+
+        checkpoint_bytes(name)
+
+
 def require_output(name: str, location: str) -> None:
-    """Refuse a local folder that cannot be written or made; a store is asked once a run opens it.
+    """Refuse a local folder that cannot be written or made, and what is neither local nor on S3.
+
+    A store is asked once a run opens it.
 
     Raises:
         ConfigurationError: it cannot; names the option.
     """
-    if scheme_of(location) == "file":
+    scheme = scheme_of(location)
+    if not location or scheme not in {"file", "s3"} or (scheme == "s3" and not authority_of(location)):
+        raise ConfigurationError(
+            f"{name} must be a local folder or s3://BUCKET/..., got {redact(location)!r}"
+        )
+    if scheme == "file":
         _folder(name, location)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json as json_module
 import shlex
 import uuid
+from collections import deque
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,8 @@ import typer
 
 from pipeline.commands.nightly import NightlyOptions
 from pipeline.commands.options import spread
-from pipeline.commands.terminal import console, events, resumable, say
+from pipeline.commands.places import require_scratch
+from pipeline.commands.terminal import console, events, interrupted, resumable, say
 from pipeline.text import counted
 from securevqa_core.errors import may_pass
 
@@ -72,20 +76,23 @@ def score_command(
 
     if output is None:
         options.require_no_run()
+        if options.scratch is not None:
+            require_scratch(options.scratch, is_on_nodes=False)  # whatever cluster RAY_ADDRESS names
         with resumable("interrupted"):
             with events.doing("looking for videos", is_logged=False):
                 wanted = config()
                 options.require_manifest(videos)
+                wanted = dataclasses.replace(wanted, key=options.key())
                 given = _given(videos, options)
             with events.doing("loading the model"), _started_sandbox() as sandbox:
-                wanted = dataclasses.replace(wanted, key=options.key())
                 _print_scores(given, wanted, sandbox, as_json=json)
         return
-    with resumable():
+    with resumable(functools.partial(interrupted, output)):
         options.require_places(output)
         options.require_manifest(videos)
-        with events.doing("loading"):
+        with events.doing("loading", is_logged=False):
             wanted = dataclasses.replace(config(), key=options.key())
+        with events.doing("loading"):
             from pipeline.scoring.score import score  # noqa: PLC0415 - seconds of imports
 
         outcome = score(wanted, events=events)
@@ -107,13 +114,20 @@ def _started_sandbox() -> DecodeSandbox:
 
 def _given(videos: list[str], options: NightlyOptions) -> Given:
     """Return the videos before the seconds of imports that a model takes; say what is none."""
-    from pipeline.manifests.given import given_rows  # noqa: PLC0415 - no command's help needs it
+    from operators.schema import REPORT, ROW_KEY  # noqa: PLC0415 - no command's help needs it
+    from pipeline.manifests.given import given_rows  # noqa: PLC0415
     from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES  # noqa: PLC0415
     from pipeline.scoring.shown import say_left_out, say_likely_lists  # noqa: PLC0415
 
     say_likely_lists(videos, events)
     schemes = frozenset(options.allow_scheme or DEFAULT_ALLOW_SCHEMES)
-    given = given_rows(videos, uri_column=options.uri_column, allow_schemes=schemes, is_strict=options.strict)
+    given = given_rows(
+        videos,
+        uri_column=options.uri_column,
+        allow_schemes=schemes,
+        reserved_columns=frozenset((ROW_KEY, *REPORT.names)),
+        is_strict=options.strict,
+    )
     say_left_out(given.others, events)
     return given
 
@@ -123,8 +137,14 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
     # Seconds of imports, and none of Ray.
     from operators.schema import REPORT  # noqa: PLC0415
     from pipeline.scoring.here import failed_row, has_gpu, outcome_rows  # noqa: PLC0415
-    from pipeline.scoring.shown import GaugeHere, say_no_gpu, shown_progress  # noqa: PLC0415
+    from pipeline.scoring.shown import (  # noqa: PLC0415
+        GaugeHere,
+        say_ephemeral,
+        say_no_gpu,
+        shown_progress,
+    )
 
+    say_ephemeral(config.key, events)
     say_no_gpu(config.gpus_per_actor, events, is_there=has_gpu())
     checkpoint = config.load_checkpoint()
     config = config.settled(checkpoint)
@@ -132,12 +152,18 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
     if checkpoint.status == "untrained":
         events.note("checkpoint_status = untrained: these scores mean nothing")
     names = _names([row["uri"] for row in given.rows])
+    begun: deque[str] = deque()  # and not finished, the oldest first: it is in the model
+
+    def begin(row: dict[str, Any]) -> None:
+        begun.append(names[row["uri"]])
+        events.update(f"scoring {begun[0]}")
+
     scored = outcome_rows(
         [row for place, row in enumerate(given.rows) if place not in given.refused],
         config,
         checkpoint=checkpoint,
         sandbox=sandbox,
-        begin=lambda row: events.update(f"scoring {names[row['uri']]}"),
+        begin=begin,
     )
     gauge, total = GaugeHere(total=len(given.rows), is_told=False), len(given.rows)
     progress: AbstractContextManager[None] = nullcontext()
@@ -146,7 +172,7 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
     with progress:
         for place, asked in enumerate(given.rows):
             refusal = given.refused.get(place)
-            row = next(scored) if refusal is None else failed_row(asked, refusal, provenance)
+            row = failed_row(asked, refusal, provenance) if refusal else _next(scored, begun)
             gauge.rows.append(row)
             if as_json:
                 say(json_module.dumps({name: row.get(name) for name in REPORT.names}, default=_iso))
@@ -154,6 +180,15 @@ def _print_scores(given: Given, config: ScoreConfig, sandbox: DecodeSandbox, *, 
                 _print_score(row, names[row["uri"]] or f"row {place + 1}")
     for _ in scored:  # ends the decoding process
         pass
+
+
+def _next(scored: Iterator[dict[str, Any]], begun: deque[str]) -> dict[str, Any]:
+    """Return the next video's row, and show which one is in the model from now on."""
+    row = next(scored)
+    begun.popleft()
+    if begun:
+        events.update(f"scoring {begun[0]}")
+    return row
 
 
 def _print_score(row: dict[str, Any], name: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
+from operators.uris import local_path, scheme_of
 from pipeline.events import Events
 from pipeline.results import Result
 from pipeline.text import literal, printable
@@ -24,6 +26,7 @@ __all__ = [
     "complaints",
     "console",
     "events",
+    "interrupted",
     "print_json",
     "resumable",
     "say",
@@ -94,11 +97,21 @@ def write_csv(table: pa.Table) -> None:
         sys.stdout.flush()
 
 
+_INTERRUPTED = "interrupted"
+_TO_GO_ON = f"{_INTERRUPTED}: run the same command again to finish the rest"
+
+
+def interrupted(output: str) -> str:
+    """Return the hint of a run, which is begun once its output is there; a store is not asked."""
+    is_begun = scheme_of(output) != "file" or Path(local_path(output)).exists()
+    return _TO_GO_ON if is_begun else _INTERRUPTED
+
+
 @contextlib.contextmanager
-def resumable(hint: str = "interrupted: run the same command again to finish the rest") -> Iterator[None]:
+def resumable(hint: str | Callable[[], str] = _TO_GO_ON) -> Iterator[None]:
     """End an interruption of the block with a hint and `EXIT_INTERRUPTED`."""
     try:
         yield
     except KeyboardInterrupt:
-        complaints.print(hint)
+        complaints.print(hint if isinstance(hint, str) else hint())
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -61,12 +61,17 @@ class Given:
 
 
 def given_rows(
-    locations: Sequence[str], *, uri_column: str, allow_schemes: Collection[str], is_strict: bool = False
+    locations: Sequence[str],
+    *,
+    uri_column: str,
+    allow_schemes: Collection[str],
+    reserved_columns: Collection[str] = frozenset(),
+    is_strict: bool = False,
 ) -> Given:
     """Return every row of `read_given_rows`.
 
     Args:
-        locations: as there, like `uri_column` and `allow_schemes`.
+        locations: as there, like `uri_column`, `allow_schemes` and `reserved_columns`.
         is_strict: refuse all for a row that breaks a rule.
 
     Raises:
@@ -77,7 +82,9 @@ def given_rows(
         if is_strict or len(named.refused) == len(named.rows):
             _require_none(named.refused)
         return named
-    given = read_given_rows(locations, uri_column=uri_column, allow_schemes=allow_schemes)
+    given = read_given_rows(
+        locations, uri_column=uri_column, allow_schemes=allow_schemes, reserved_columns=reserved_columns
+    )
     if is_strict:
         require_all(given, ", ".join(map(redact, locations)))
     ids, uris = texts(given.table, "video_id"), texts(given.table, "uri")

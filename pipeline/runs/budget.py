@@ -67,17 +67,14 @@ class BacklogConfig:
 
 
 def seconds_of(text: str) -> float:
-    """Return the seconds in `90`, `45s`, `30m`, `6h` or `1h30m`.
+    """Return the seconds in `45s`, `30m`, `6h` or `1h30m`; 6 may be meant for hours, and is none of these.
 
     Raises:
         ConfigurationError: it is none of these.
     """
-    try:
-        return float(text)
-    except ValueError:
-        duration = _DURATION.fullmatch(text)
+    duration = _DURATION.fullmatch(text)
     if not text or duration is None:
-        raise ConfigurationError(f"time_budget must be like 6h, 90m, 1h30m or seconds, got {text!r}")
+        raise ConfigurationError(f"time_budget must be like 6h, 1h30m, 90m or 30s, got {text!r}")
     return sum(
         float(number) * seconds
         for number, seconds in zip(duration.groups(), _UNIT_SECONDS.values(), strict=True)

@@ -146,8 +146,8 @@ class ScoreConfig:
         """Return what attacks are noticed by, None where nobody asked.
 
         Raises:
-            CheckpointError: the checkpoint knows of no clean videos in that rendition.
-            ConfigurationError: there are fewer draws than those had.
+            CheckpointError: what the checkpoint knows of clean videos is not valid.
+            ConfigurationError: it knows of none in that rendition, or there are fewer draws than those had.
         """
         if self.noticed is None:
             return None

@@ -45,9 +45,11 @@ from pipeline.scoring.refused import keyed_rows
 from pipeline.scoring.shown import (
     GaugeHere,
     names_in,
+    say_ephemeral,
     say_left_out,
     say_likely_lists,
     say_no_gpu,
+    say_refused,
     shown_progress,
 )
 from pipeline.scoring.work import Job, Ran, Work
@@ -99,6 +101,7 @@ def score(config: ScoreConfig, *, events: Events) -> Outcome:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="securevqa-")))
         with events.doing("looking for videos"):
             listed, refused = _listed(config, folder, events)
+        say_refused(refused, events)
         require_parquet(listed.schema)
         with events.doing("loading the model"):
             job = _prepare(config)
@@ -161,6 +164,7 @@ def _score(job: Job, manifest: Spool, events: Events, *, started: float) -> Outc
     ran = Ran(run_id=uuid.uuid4().hex[:12], deadline=None if budget is None else started + budget)
     mark_begun(job.directory, job.state, run_id=ran.run_id)
     if len(planned.now):
+        say_ephemeral(config.key, events)
         work = Work(job=job, manifest=manifest, index=index, ran=ran, events=events)
         failure = _fill(work, planned, after_call=tries.last_call)
         if failure is not None and ((is_finished and is_current) or not tries.counts.any()):
@@ -286,7 +290,7 @@ def _require_apart(config: ScoreConfig) -> None:
     incremental = config.backlog.incremental
     if incremental is not None and _is_same(config.output, incremental):
         raise ConfigurationError(
-            "incremental must be another folder than output, which keeps its own rows without it, "
+            "incremental and output must be two folders, as an output keeps its own rows without it, "
             f"got {redact(incremental)!r} for both"
         )
     if incremental is not None and RunDirectory(incremental).read_run() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 import time
@@ -16,9 +17,11 @@ from operators.uris import redact
 from pipeline.events import LOG_SECONDS, Events
 from pipeline.manifests.formats import MANIFEST_SUFFIXES
 from pipeline.manifests.given import likely_lists
+from pipeline.manifests.rows import Refusal
 from pipeline.runs.spool import Spool
 from pipeline.scoring.config import GPUS_PER_ACTOR
 from pipeline.tables import file_names
+from securevqa_core.randomness import Key
 
 __all__ = [
     "Gauge",
@@ -26,9 +29,11 @@ __all__ = [
     "Reading",
     "log_line",
     "names_in",
+    "say_ephemeral",
     "say_left_out",
     "say_likely_lists",
     "say_no_gpu",
+    "say_refused",
     "shown_progress",
     "tell_finished",
 ]
@@ -171,6 +176,22 @@ def say_likely_lists(locations: Sequence[str], events: Events) -> None:
         events.note(
             f"{name} is taken for a video: a list of videos has a column uri, and ends in one of {known}"
         )
+
+
+def say_ephemeral(key: Key, events: Events) -> None:
+    """Say that nobody has the key of the scores that are made now."""
+    if key.randomness == "ephemeral":
+        events.once(
+            "no key given (--key-file or SECUREVQA_KEY): using an ephemeral one, scores cannot be reproduced"
+        )
+
+
+def say_refused(refused: Mapping[int, Refusal], events: Events) -> None:
+    """Say of the rows of a manifest that break a rule how each failed."""
+    for index, one in itertools.islice(sorted(refused.items()), MOST_NAMED):
+        events.note(f"failed: row {index + 1}, {one.code}: {one.message}")
+    if len(refused) > MOST_NAMED:
+        events.note(f"failed: {len(refused) - MOST_NAMED} more rows of the manifest, which break a rule")
 
 
 def say_no_gpu(gpus_per_actor: float, events: Events, *, is_there: bool) -> None:

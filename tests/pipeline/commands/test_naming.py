@@ -21,14 +21,22 @@ SAID = {
     "--gpus-per-actor above 1 must be whole, got 1.5": (*SCORE, "--gpus-per-actor", "1.5"),
     "--as-delivered must be one of x264:0..51": (*SCORE, "--as-delivered", "x264"),
     "--notice must be one of x264:0..51": (*SCORE, "--notice", "x264"),
+    "x265:0..51, av1:0..63, vp9:0..63, got 'x264:99'": (*SCORE, "--as-delivered", "x264:99"),
+    "--notice and --as-delivered exclude each other, as one": (
+        *SCORE,
+        *("--notice", "x264:23", "--as-delivered", "x264:23"),
+    ),
+    "--key-file 'nokey' cannot be read: No such file": (*SCORE, "--key-file", "nokey"),
+    "--key-file '/dev/null' must hold at least": (*SCORE, "--output", "out", "--key-file", "/dev/null"),
     "--model must be one of": (*SCORE, "--model", "absent"),
     "--max-tries must be >= 1, got 0": (*SCORE, "--output", "out", "--max-tries", "0"),
     "--time-budget must be like 6h": (*SCORE, "--output", "out", "--time-budget", "soon"),
+    "90m or 30s, got '6'": (*SCORE, "--output", "out", "--time-budget", "6"),  # was six seconds
     "--incremental and --since-run exclude each other": (
         *(*SCORE, "--output", "out"),
         *("--incremental", "rows", "--since-run", "."),
     ),
-    "--incremental must be another folder than output": (*SCORE, "--output", "a", "--incremental", "a"),
+    "--incremental and --output must be two folders": (*SCORE, "--output", "a", "--incremental", "a"),
     "--decode-timeout must be in": ("train", "m.csv", "--output", "out", "--decode-timeout", "0"),
     "--splits must be in": ("train", "m.csv", "--output", "out", "--finetune", "--splits", "0"),
     "--batch-size must be in": ("train", "m.csv", "--output", "out", "--batch-size", "0"),

@@ -87,8 +87,10 @@ def test_a_page_is_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "--html must be a local file, got 'https://host/r.html'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["https://host/out", "gs://bucket/out", "s3://", "s3:///out", ""])
 @pytest.mark.parametrize("command", [("score", "m.csv", "--seed", "0"), ("evaluate", "m.csv", "--seed", "0")])
-def test_a_web_server_takes_no_output(
+def test_an_output_is_local_or_on_s3(
+    place: str,
     command: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,15 +98,20 @@ def test_a_web_server_takes_no_output(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("m.csv").write_text(MANIFEST)
-    assert call(*command, "--output", "https://host/out") == 2
-    assert "--output must be a folder or a store's, got 'https://host/out'" in capsys.readouterr().err
+    assert call(*command, "--output", place) == 2
+    words = f"--output must be a local folder or s3://BUCKET/..., got {place!r}"
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scratch", ["absent", "s3://bucket/scratch", "m.csv", ""])
-@pytest.mark.parametrize("output", [(), ("--output", "out")])
+@pytest.mark.parametrize(
+    "where",  # RAY_ADDRESS, where it is set, and the output
+    [(), ("", "--output", "out"), ("",), ("10.0.0.1:6379",)],
+    ids=["here", "a run, no cluster", "no cluster", "a cluster, and nothing for it to do"],
+)
 def test_a_scratch_folder_is_there(
     scratch: str,
-    output: tuple[str, ...],
+    where: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -112,8 +119,10 @@ def test_a_scratch_folder_is_there(
     """Each video failed with scratch_full, and the run was said to be done."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if where:
+        monkeypatch.setenv("RAY_ADDRESS", where[0])
     Path("m.csv").write_text(MANIFEST)
-    given = ("score", "m.csv", "--seed", "0", "--scratch", scratch, *output)
+    given = ("score", "m.csv", "--seed", "0", "--scratch", scratch, *where[1:])
     assert call(*given) == 2
     said = capsys.readouterr().err
     assert "--scratch must be a " in said
@@ -337,6 +346,64 @@ def test_places_of_a_run_are_looked_at_before_anything_is_listed(
         assert call(command, "m.csv", "--seed", "0", *output, *given) == 2
         assert said in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+NOTHING_YET = {
+    "--max-videos must be >= 1, got 0": ("--max-videos", "0"),
+    "--keep-days must be > 0 and <= 36500, got -1": ("--keep-days", "-1"),
+    "--key-file 'nokey' cannot be read": ("--key-file", "nokey"),
+    "--key-file and --seed exclude each other": ("--key-file", "nokey", "--seed", "1"),
+    "checkpoint 'nofile' cannot be read": ("--checkpoint", "nofile"),
+}
+
+
+@pytest.mark.parametrize(("said", "given"), NOTHING_YET.items(), ids=NOTHING_YET)
+def test_a_wrong_value_is_said_before_a_run_loads(
+    said: str,
+    given: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text(MANIFEST)
+    for command in ("score", "extract"):
+        assert call(command, "m.csv", "--output", "out", *given) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert len(err.splitlines()) == 1, "nothing is loading yet"
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("output", [(), ("--output", "out")])
+def test_a_column_that_the_report_has_is_refused(
+    output: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text("uri,score\na.mp4,3\n")
+    assert call("score", "m.csv", "--seed", "0", *output) == 2
+    assert "columns ['score'] must be renamed, the report has its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_begun", "said"), [(False, "interrupted\n"), (True, "to finish the rest\n")])
+def test_an_interruption_speaks_of_a_rest_where_there_is_one(
+    is_begun: bool,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_given: Any, **_named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scoring, "_fill" if is_begun else "_listed", interrupt)
+    Path("m.csv").write_text(MANIFEST)
+    assert call("score", "m.csv", "--seed", "0", "--output", "out") == 130
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_an_untrained_model_is_said_before_it_scores(

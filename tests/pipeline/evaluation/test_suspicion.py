@@ -87,8 +87,9 @@ def test_a_checkpoint_that_knows_of_none_is_refused_before_any_work(
     output = tmp_path / "run"
     call_ = ("score", str(videos["bikes_h264.mp4"]), "--seed", "1", "--checkpoint", str(plain))
     for more in ((), ("--output", str(output))):
-        assert call(*call_, "--notice", "x264:23", *more) == 1
+        assert call(*call_, "--notice", "x264:23", *more) == 2
         said = " ".join(capsys.readouterr().err.split())
+        assert "error: --notice needs a checkpoint that was fitted to it: " in said
         assert "does not know how far clean videos fall as x264:23, of none" in said
         assert "`securevqa weights suspicion`" in said
     assert not output.exists()

@@ -85,7 +85,7 @@ def test_an_output_is_not_the_folder_of_the_rows_that_runs_share(
     given = incremental.replace("ABSOLUTE", str(tmp_path / "X")).replace("LINK", "link")
     assert call("score", "manifest.csv", "--output", "X", "--incremental", given, "--seed", "0") == 2
     said = capsys.readouterr().err.replace("\n", " ")
-    assert "incremental must be another folder than output" in said
+    assert "--incremental and --output must be two folders" in said
     assert not (tmp_path / "X").exists(), "refused before anything is written"
 
 
@@ -96,7 +96,7 @@ def test_nor_is_it_in_a_store(
     (tmp_path / "manifest.csv").write_text("uri\na.mp4\n")
     options = ("--output", silent_store, "--incremental", incremental, "--seed", "0")
     assert call("score", str(tmp_path / "manifest.csv"), *options) == 2
-    assert "incremental must be another folder than output" in capsys.readouterr().err.replace("\n", " ")
+    assert "--incremental and --output must be two folders" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_the_lock_of_a_folder_is_no_run_where_others_are(nights: Nights) -> None:

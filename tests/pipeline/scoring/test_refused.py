@@ -50,6 +50,10 @@ def test_rows_that_break_a_rule_are_failed_rows_with_their_reason(
     assert {row["verdict"] for row in rows} == {"review"}
     assert len({row["video_id"] for row in rows}) == 3
     assert all(row["checkpoint_id"] and row["scored_at"] for row in rows)
+    said = capsys.readouterr().err
+    assert said.count("failed: row ") == 3
+    assert "failed: row 2, scheme_not_allowed: scheme 'ftp' of uri 'ftp://host/a.mp4' must be" in said
+    assert "failed: row 3, row_incomplete: " in said
     before = committed(output)
     assert call(*given, "--retry-failed") == 0
     assert "finished before" in capsys.readouterr().out
