@@ -184,9 +184,12 @@ def test_rows_that_are_there_with_the_key_that_is_given_count_beside_a_run_of_an
     assert "once more" not in said
 
 
-def test_a_key_of_its_own_makes_a_run_without_one_reproducible(nights: Nights) -> None:
+def test_that_there_is_no_key_is_said_where_one_is_used_and_a_key_scores_once_more(nights: Nights) -> None:
     nights.upload("a")
     nights.key = Key.ephemeral()
     nights.score("run", incremental=None)
+    assert nights.said.getvalue().count("no key given") == 1
+    assert not nights.score("run", incremental=None).is_new
+    assert nights.said.getvalue().count("no key given") == 1, "nothing is drawn with one"
     nights.key = OTHER
     assert nights.score("run", incremental=None).run["num_worked_on_now"] == 1

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from processes import descendants
 
 from operators.decode import FetchLimits
 from operators.schema import REPORT
+from pipeline.events import Events
 from pipeline.manifests.given import given_rows, given_videos, is_video, read_given_rows
 from pipeline.scoring import here, shown
 from pipeline.scoring.config import ScoreConfig
@@ -437,3 +439,28 @@ def test_progress_of_printed_scores_is_a_line_of_json_in_a_log(
     assert {(one["event"], one["total"]) for one in lines} == {("run_progress", 2)}
     assert "failed: " not in said.err  # which is printed as a result
     assert len(said.out.splitlines()) == 2
+
+
+def test_the_line_on_a_terminal_names_the_video_that_is_in_the_model(
+    videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It named the one that was begun last, while the one before was being scored."""
+    shown_lines: list[str] = []
+    in_model: list[tuple[str, str]] = []  # a video's name, and the line that is shown meanwhile
+    begin, finish_one = here._begin, here._finish
+
+    def beginning(uri: str, *more: Any) -> Any:
+        begun = begin(uri, *more)
+        begun.known["error_message"] = Path(uri).name
+        return begun
+
+    def finishing(begun: Any, scorer: Any) -> Any:
+        in_model.append((begun.known.pop("error_message"), shown_lines[-1]))
+        return finish_one(begun, scorer)
+
+    monkeypatch.setattr(Events, "update", lambda _, line: shown_lines.append(line))
+    monkeypatch.setattr(here, "_begin", beginning)
+    monkeypatch.setattr(here, "_finish", finishing)
+    names = ["text.mp4", "empty.mp4", "truncated.mp4"]
+    assert call("score", *(str(videos[name]) for name in names), "--seed", "1") == 0
+    assert in_model == [(name, f"scoring {name}") for name in names]
