@@ -22,13 +22,13 @@ _HOW = {"keyed": "--key-file or SECUREVQA_KEY", "public": "--seed"}
 
 
 def require_one_key(config: ScoreConfig, events: Events) -> None:
-    """Refuse before any work earlier rows of another key, those of an unfinished run too.
+    """Say before any work that earlier rows were drawn with another key, of an unfinished run too.
 
-    An output that holds rows of several keys goes on with any of them.
+    An output is scored once more with the key that is given, or goes on where it has rows of it.
 
     Raises:
-        ConfigurationError: rows that are to count lie there, and were drawn with another key; or they could
-            count for no later run.
+        ConfigurationError: rows that are to count lie there, and were drawn with another key, or in the
+            output with one where none is given; or rows could count for no later run.
     """
     backlog, given = config.backlog, config.key
     _require_key_of_output(config, events)
@@ -59,27 +59,35 @@ def _require_key_of_output(config: ScoreConfig, events: Events) -> None:
     if run is None and not others:
         return
     made_with, held = (others[-1], "rows") if run is None else (run["provenance"], "a run")
-    if given.key_id not in {row["key_id"] for row in rows}:
+    if given.randomness == "ephemeral":
         raise _refused("output", output, held, made_with, given)
-    if run is not None:
-        events.note(
-            f"output {redact(output)!r} holds {held} with key_id {made_with['key_id']}, and rows with "
-            f"{given.key_id} too, which is given: these count, and the report is made of them; the other "
-            "stays in generations/"
-        )
+    where = f"output {redact(output)!r} holds {held} with key_id {made_with['key_id']}"
+    if given.key_id in {row["key_id"] for row in rows}:
+        if run is not None:
+            events.note(f"{where}, and rows with {given.key_id} too, which is given: these count")
+        return
+    events.note(
+        f"{where} ({_HOW[made_with['randomness']]}), and {_given(given)}: every video is scored once more; "
+        "an earlier report stays in generations/"
+    )
 
 
 def _is_other(made_with: Row, given: Key) -> bool:
     """Tell whether rows were drawn with another key, and not without one."""
-    return made_with.get("randomness", "ephemeral") != "ephemeral" and made_with["key_id"] != given.key_id
+    return made_with.get("randomness", "ephemeral") != "ephemeral" and bool(
+        made_with["key_id"] != given.key_id
+    )
+
+
+def _given(key: Key) -> str:
+    if key.randomness == "ephemeral":
+        return "no key is given"
+    return f"the key that is given ({_HOW[key.randomness]}) has key_id {key.key_id}"
 
 
 def _refused(name: str, place: str, held: str, made_with: Row, given: Key) -> ConfigurationError:
-    got = "no key is given"
-    if given.randomness != "ephemeral":
-        got = f"the key that is given ({_HOW[given.randomness]}) has key_id {given.key_id}"
     return ConfigurationError(
-        f"{name} {redact(place)!r} holds {held} with key_id {made_with['key_id']}, and {got}: give its key "
-        f"({_HOW[made_with['randomness']]}), as with another every video would be scored once more, or "
-        f"{_ELSE[name]}"
+        f"{name} {redact(place)!r} holds {held} with key_id {made_with['key_id']}, and {_given(given)}: give "
+        f"its key ({_HOW[made_with['randomness']]}), as with another every video would be scored once more, "
+        f"or {_ELSE[name]}"
     )

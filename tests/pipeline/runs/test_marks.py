@@ -142,46 +142,52 @@ def test_rows_that_runs_share_need_a_key(nights: Nights) -> None:
 
 
 @pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "interrupted"])
-@pytest.mark.parametrize("other", [OTHER, Key.public(7), Key.ephemeral()], ids=lambda key: key.randomness)
-def test_an_output_goes_on_with_the_key_of_its_rows_and_no_other(
+@pytest.mark.parametrize("other", [OTHER, Key.public(7)], ids=lambda key: key.randomness)
+def test_that_an_output_is_scored_once_more_with_another_key_is_said(
     is_finished: bool, other: Key, nights: Nights
 ) -> None:
-    """A mistyped key file cost a night, and of an unfinished run it was not even said."""
+    """Of an unfinished run it was not said, and the report was under the other key."""
     nights.upload("a", "b")
+    nights.score("run", incremental=None)
+    assert "once more" not in nights.said.getvalue()
+    if not is_finished:
+        RunDirectory(f"{nights.place}/run").remove_file("run.json")
+    given, nights.key = nights.key, other
+    assert nights.score("run", incremental=None).run["num_worked_on_now"] == 2
+    said = " ".join(nights.said.getvalue().split())
+    assert f"holds {'a run' if is_finished else 'rows'} with key_id {given.key_id} (--key-file" in said
+    assert f"has key_id {other.key_id}: every video is scored once more" in said
+    assert said.count("once more") == 1
+
+
+@pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "interrupted"])
+def test_an_output_whose_key_is_not_given_is_left_as_it_is(is_finished: bool, nights: Nights) -> None:
+    nights.upload("a")
     nights.score("run", incremental=None)
     directory = RunDirectory(f"{nights.place}/run")
     before = directory.committed_rows([])
     if not is_finished:
         directory.remove_file("run.json")
-    given, nights.key = nights.key, other
-    with pytest.raises(ConfigurationError) as refused:
-        nights.score("run", incremental=None, max_videos=1)
-    assert f"holds {'a run' if is_finished else 'rows'} with key_id {given.key_id}, and" in str(refused.value)
-    is_given = other.randomness != "ephemeral"
-    said = f"has key_id {other.key_id}: give its key" if is_given else "no key is given: give its key"
-    assert said in str(refused.value)
-    assert directory.committed_rows([]).equals(before)
-    nights.key = given
-    assert nights.score("run", incremental=None).is_new is not is_finished
+    given, nights.key = nights.key, Key.ephemeral()
+    with pytest.raises(ConfigurationError, match=f"key_id {given.key_id}, and no key is given: give its key"):
+        nights.score("run", incremental=None)
     assert directory.committed_rows([]).equals(before)
 
 
 def test_rows_that_are_there_with_the_key_that_is_given_count_beside_a_run_of_another(
-    nights: Nights, monkeypatch: pytest.MonkeyPatch
+    nights: Nights,
 ) -> None:
     """Back to an earlier key it was said that every video is scored once more, and none was."""
     nights.upload("a")
     nights.score("run", incremental=None)
     given, nights.key = nights.key, OTHER
-    with monkeypatch.context() as before_it_was_refused:
-        before_it_was_refused.setattr("pipeline.scoring.score.require_one_key", lambda *_: None)
-        nights.score("run", incremental=None)
+    nights.score("run", incremental=None)
     nights.key = given
     again = nights.score("run", incremental=None).run
     assert (again["num_worked_on_now"], again["provenance"]["key_id"]) == (0, given.key_id)
     said = nights.said.getvalue()
     assert f"holds a run with key_id {OTHER.key_id}, and rows with {given.key_id} too" in said
-    assert "once more" not in said
+    assert said.count("once more") == 1, "with the other key"
 
 
 def test_that_there_is_no_key_is_said_where_one_is_used_and_a_key_scores_once_more(nights: Nights) -> None:
