@@ -24,7 +24,7 @@ a query string.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "VideoError",
     "did_you_mean",
     "may_pass",
+    "or_of",
 ]
 
 
@@ -116,6 +117,11 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
     """Return a hint to the one of `known` that a misspelt word is most like, "" if none is."""
     like = difflib.get_close_matches(text, list(known), n=1)
     return f" (did you mean {like[0]!r}?)" if like else ""
+
+
+def or_of(text: str, known: Sequence[str]) -> str:
+    """Return a hint to the one of `known` that a misspelt word is most like, or else all there are."""
+    return did_you_mean(text, known) or f", only {', '.join(known)}"
 
 
 class SecureVqaError(Exception):

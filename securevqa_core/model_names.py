@@ -50,4 +50,5 @@ def require_model(name: str) -> None:
     """
     if name not in MODELS:
         hint = did_you_mean(name, MODELS)
-        raise ConfigurationError(f"model must be one of {', '.join(MODELS)}, got {name!r}{hint}")
+        known = "what `securevqa models` lists" if hint else ", ".join(MODELS)
+        raise ConfigurationError(f"model must be one of {known}, got {name!r}{hint}")

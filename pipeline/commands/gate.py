@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from operators.uris import join
-from pipeline.commands.terminal import console, events, print_json, show
+from pipeline.commands.places import require_output
+from pipeline.commands.terminal import console, events, print_json, show, warn
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
 
@@ -82,6 +83,8 @@ def gate_command(
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
         from pipeline.tables import plain  # noqa: PLC0415
     require_formats(formats or [])
+    if output is not None:
+        require_output("output", output)
     rules = read_policy(policy)
     writes = vary is None and not dry_run
     directory = finished_directory(report)
@@ -94,7 +97,7 @@ def gate_command(
     if writes:
         lists_place.require_writable()  # else it is missed after all the work
     for line in said:
-        events.note(f"not understood: {line}")
+        warn(f"not understood: {line}")
     gated = decide(table, rules)
     if vary is not None:
         _what_if(table, rules, vary, _numbers(thresholds), as_json=as_json)

@@ -31,6 +31,7 @@ __all__ = [
     "resumable",
     "say",
     "show",
+    "warn",
     "write_csv",
 ]
 
@@ -66,6 +67,12 @@ def say(line: str) -> None:
     """Print a line as it is, however long, whatever names are in it."""
     with events.aside():
         console.print(literal(line, console), soft_wrap=True)
+
+
+def warn(line: str) -> None:
+    """Say on standard error, also with --quiet, what may well be wrong with what was given."""
+    with events.aside():
+        complaints.print(literal(line, complaints), soft_wrap=True)
 
 
 def show(result: Result) -> None:

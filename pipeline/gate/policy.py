@@ -24,7 +24,7 @@ from pipeline.gate.kinds import (
     time_in_words,
 )
 from pipeline.toml_source import Path, TomlSource, written
-from securevqa_core.errors import ConfigurationError, did_you_mean
+from securevqa_core.errors import ConfigurationError, did_you_mean, or_of
 
 __all__ = [
     "ALLOWANCES",
@@ -165,9 +165,9 @@ def require_fit(policy: Policy, schema: pa.Schema) -> None:
                 raise _error(policy.source, path, wrong)
 
 
-def where(policy: Policy, number: int) -> str:
-    """Name the place of a rule's conditions."""
-    return _place(policy.source, ("rules", number, "when"))
+def where(policy: Policy, path: Path) -> str:
+    """Name a place in a policy: `("rules", 0, "when")` is that of the first rule's conditions."""
+    return _place(policy.source, path)
 
 
 def _error(source: TomlSource, path: Path, message: str) -> ConfigurationError:
@@ -184,8 +184,7 @@ def _place(source: TomlSource, path: Path) -> str:
 
 
 def _no_column(name: str, schema: pa.Schema) -> str:
-    names = ", ".join(schema.names)
-    return f"the report has no column {name!r}{did_you_mean(name, schema.names)}, only {names}"
+    return f"the report has no column {name!r}{or_of(name, schema.names)}"
 
 
 def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
@@ -196,7 +195,7 @@ def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
     if comparison == "contains":
         return None if kind in {"text", "list of text"} else f"{words}: it cannot be asked what it contains"
     if comparison in ORDERED and kind not in {"number", "time"}:
-        hint = f" ({_FROM_CSV})" if kind == "text" else ""
+        hint = f" ({_TEXT_HINTS['number']}; {_TEXT_HINTS['time']})" if kind == "text" else ""
         return f"{words}: it cannot be {comparison.replace('_', ' ')} anything{hint}"
     wrong = [one for one in condition.operands if _KINDS[type(one)] != kind or not _converts(one, type_)]
     if not wrong:
@@ -204,12 +203,16 @@ def _misfit(condition: Condition, type_: pa.DataType) -> str | None:
         if alike and comparison not in ORDERED:
             return f"{condition.column} is {type_}, which cannot tell {alike[0]} from its neighbours"
         return None
-    hint = f" ({_FROM_CSV})" if kind == "text" and _KINDS[type(wrong[0])] == "number" else ""
+    hint = f" ({_TEXT_HINTS[_KINDS[type(wrong[0])]]})" if kind == "text" else ""
     hint = f": write {time_in_words(type_)}" if kind == "time" else hint
     return f"{words} and cannot be compared with {written(wrong[0])}{hint}"
 
 
-_FROM_CSV = "a column of a CSV manifest is of numbers where all its cells are written as numbers"
+_TEXT_HINTS = {  # of a text column that is compared with something else
+    "number": "a column of a CSV manifest is of numbers where all its cells are written as numbers",
+    "time": "days and moments of CSV and JSON manifests are text, those of Parquet times",
+    "truth": 'truths of CSV manifests are text, as in is = "true"; those of JSON and Parquet are truths',
+}
 
 
 def _misgrouped(condition: Condition, schema: pa.Schema) -> str | None:
@@ -313,7 +316,7 @@ def _never(condition: Condition) -> str | None:
             continue
         if value in known or (condition.comparison == "contains" and any(value in one for one in known)):
             continue
-        return f"{column} is never {value!r}{did_you_mean(value, known)}, only one of {', '.join(known)}"
+        return f"{column} is never {value!r}{or_of(value, known)}"
     return None
 
 

@@ -15,7 +15,7 @@ from pipeline.gate.conditions import ORDERED, Answers, Condition, shown
 from pipeline.gate.kinds import RANGES, group_key, kind_of_column
 from pipeline.gate.policy import Policy, where
 from securevqa_core.doubts import WARNINGS
-from securevqa_core.errors import did_you_mean
+from securevqa_core.errors import did_you_mean, or_of
 
 __all__ = ["unmatched"]
 
@@ -25,14 +25,15 @@ _EQUAL = ("is", "is_not", "one_of", "none_of")
 
 
 def unmatched(policy: Policy, report: pa.Table) -> list[str]:
-    """Return what is said of groups that no row has, of values much like one that rows have, and of shares.
+    """Return what is said of checkpoints and groups that no row has, of values much like one that rows have,
+    and of shares.
 
     Args:
         policy: fits the report's columns, as `policy.require_fit` has found.
         report: as for `decide.decide`.
     """
     answers = Answers(report)
-    found = []
+    found = [f"{where(policy, ('checkpoints',))}: {one}" for one in _checkpoints(policy, report)]
     for number, rule in enumerate(policy.rules):
         for condition in rule.conditions:
             said = [
@@ -41,8 +42,31 @@ def unmatched(policy: Policy, report: pa.Table) -> list[str]:
                 *_values(condition, answers, report),
                 *_warnings(condition, answers),
             ]
-            found += [f"{where(policy, number)}: {one}" for one in said]
+            found += [f"{where(policy, ('rules', number, 'when'))}: {one}" for one in said]
     return found
+
+
+def _checkpoints(policy: Policy, report: pa.Table) -> list[str]:
+    """Tell of checkpoints that no row has but that are much like one, and of a list of which no row has any.
+
+    Checkpoints of one model have long names that differ at the end, so it is the ends that are compared.
+    """
+    if not policy.checkpoints or "unknown_checkpoint" in policy.allowed:
+        return []
+    counts = Counter(one for one in report["checkpoint_id"].to_pylist() if one is not None)
+    others = {name: count for name, count in counts.most_common() if name not in policy.checkpoints}
+    absent = sorted(policy.checkpoints - counts.keys())
+    hints = {one: did_you_mean(one, [name for name in others if _end_alike(one, name)]) for one in absent}
+    if others and len(absent) == len(policy.checkpoints):
+        return [
+            f"no row has checkpoint {one!r}{hint}; rows have {_counted(others)}"
+            for one, hint in hints.items()
+        ]
+    return [f"no row has checkpoint {one!r}{hint}" for one, hint in hints.items() if hint]
+
+
+def _end_alike(one: str, other: str) -> bool:
+    return bool(did_you_mean(one.rpartition("-")[2], [other.rpartition("-")[2]]))
 
 
 def _shares(condition: Condition) -> list[str]:
@@ -93,7 +117,7 @@ def _warnings(condition: Condition, answers: Answers) -> list[str]:
         return []
     if any(text in one for row in answers.values(condition.column) for one in row or () if one is not None):
         return []
-    return [f"no warning is named {name!r}{did_you_mean(name, known)}, only {', '.join(known)}"]
+    return [f"no warning is named {name!r}{or_of(name, known)}"]
 
 
 def _name(key: Any) -> str:

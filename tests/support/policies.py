@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "allowed by a flag": ("[limits]", "[allow]\nuntrained = true\n[limits]", 20, "untrained .* got true"),
     "allowed in other words": ("[limits]", '[allow]\nunscored = "yes"\n[limits]', 20, ALLOWANCES["unscored"]),
     "unknown allowance": ("[limits]", "[allow]\nall = true\n[limits]", 20, "'all'"),
-    "unknown error code": ('"width", below = 320', '"error_code", one_of = ["not_a_vidoe"]', 15, "did you mean 'not_a_video'.* fetch_not_found"),  # noqa: E501
+    "unknown error code": ('"width", below = 320', '"error_code", one_of = ["not_a_vidoe"]', 15, r"did you mean 'not_a_video'\?\)$"),  # noqa: E501
     "unknown verdict": ('"width", below = 320', '"verdict", is_not = "failed"', 15, "verdict is never 'failed'.* pass, review, reject"),  # noqa: E501
     "a score above 100": ('"width", below = 320', '"score_lower", at_least = 150', 15, r"score_lower is in 0\.\.100, never 150"),  # noqa: E501
     "a score below its least": ('"width", below = 320', '"score", below = 0', 15, r"100, never below 0"),

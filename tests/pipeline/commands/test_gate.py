@@ -308,7 +308,7 @@ def test_a_warning_that_there_is_not_is_said_and_refused_where_strict(
     assert call(*given) == 0
     said = capsys.readouterr().err.replace("\n", " ")
     name = text.partition(":")[0]
-    assert f"rule 'poor': no warning is named '{name}' (did you mean '{meant}'?), only fallback, " in said
+    assert f"rule 'poor': no warning is named '{name}' (did you mean '{meant}'?) " in said
     assert call(*given, "--strict") == 2
 
 
@@ -406,3 +406,82 @@ def test_a_report_that_is_not_what_its_run_json_says_is_refused(
     record.write_text(json.dumps(json.loads(record.read_text()) | {"rows": 7}))
     assert call("gate", report, "--policy", policy(tmp_path)) == 1
     assert "5 rows and its run.json says 7" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        MISSPELT,
+        POLICY.replace("at_least = 60", "at_least = 0.6"),
+        POLICY.replace('"score_lower", below = 40', '"decode_warnings", contains = "stream_shrot"'),
+        POLICY.replace("abcdef", "abcdee"),
+    ],
+    ids=["group", "share", "warning", "checkpoint"],
+)
+def test_what_was_not_understood_is_said_to_a_quiet_gate_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    given = ("gate", run(str(tmp_path / "run")), "--policy", policy(tmp_path, wrong))
+    assert call(*given, "--quiet") == 0
+    assert "did you mean" in capsys.readouterr().err
+    assert call(*given, "--quiet", "--strict") == 2
+
+
+def test_a_misspelt_checkpoint_is_named_with_its_line_and_what_rows_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    wrong = POLICY.replace("abcdef", "abcdee")
+    assert call("gate", report, "--policy", policy(tmp_path, wrong)) == 0
+    said = capsys.readouterr().err
+    hint = f"no row has checkpoint '{CHECKPOINT[:-1]}e' (did you mean '{CHECKPOINT}'?); rows have"
+    assert f"policy.toml', line 2: {hint} '{CHECKPOINT}' (5)" in said
+    assert call("gate", report, "--policy", policy(tmp_path, wrong), "--strict") == 2
+    beside = POLICY.replace(f'["{CHECKPOINT}"]', f'["{CHECKPOINT}", "secure-vqa-compact-fedcba9876543210"]')
+    assert call("gate", report, "--policy", policy(tmp_path, beside), "--strict") == 0
+    another = POLICY.replace("0123456789abcdef", "fedcba9876543210")
+    capsys.readouterr()
+    assert call("gate", report, "--policy", policy(tmp_path, another), "--strict") == 2
+    said = capsys.readouterr().err
+    assert "did you mean" not in said  # of the same model, and yet another one
+    assert f"rows have '{CHECKPOINT}' (5)" in said
+    allowed = another + '[allow]\nunknown_checkpoint = "publish on scores of any checkpoint"\n'
+    assert call("gate", report, "--policy", policy(tmp_path, allowed), "--strict") == 0
+
+
+def test_a_file_in_the_place_of_the_lists_folder_is_a_wrong_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, file = run(str(tmp_path / "run")), tmp_path / "afile"
+    file.touch()
+    assert call("gate", report, "--policy", policy(tmp_path), "--output", str(file)) == 2
+    assert f"--output must be a folder, got '{file}', which is a file" in capsys.readouterr().err
+
+
+def test_a_misspelt_name_is_told_the_one_that_is_meant_and_no_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run(str(tmp_path / "run"))
+    given = policy(tmp_path, POLICY.replace('"channel", "dec', '"chanel", "dec'))
+    assert call("gate", report, "--policy", given) == 2
+    assert capsys.readouterr().err.endswith("the report has no column 'chanel' (did you mean 'channel'?)\n")
+    given = policy(tmp_path, POLICY.replace('"channel", "dec', '"zzz", "dec'))
+    assert call("gate", report, "--policy", given) == 2
+    assert "no column 'zzz', only video_id, uri" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("condition", "hint"),
+    [
+        ("at_least = 2026-11-22", "days and moments of CSV and JSON manifests are text"),
+        ("is = 2026-11-22", "days and moments of CSV and JSON manifests are text"),
+        ("is = true", 'truths of CSV manifests are text, as in is = "true"'),
+    ],
+)
+def test_dates_and_truths_of_a_text_column_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], condition: str, hint: str
+) -> None:
+    report = run(str(tmp_path / "run"))
+    asked = POLICY.replace('"score_lower", below = 40', f'"channel", {condition}')
+    assert call("gate", report, "--policy", policy(tmp_path, asked)) == 2
+    assert hint in capsys.readouterr().err
