@@ -36,6 +36,7 @@ __all__ = [
     "plain",
     "readable",
     "require_parquet",
+    "row_names",
     "short_ids",
 ]
 
@@ -266,6 +267,15 @@ def file_names(uris: Sequence[str]) -> list[str]:
                 unnamed.append(place)
         depth += 1
     return names
+
+
+def row_names(uris: Sequence[str]) -> list[str]:
+    """Return the names of `file_names`, and of rows without a URI which they are: `row 6`, from 1.
+
+    Args:
+        uris: of all rows, in the manifest's order.
+    """
+    return [name or f"row {place}" for place, name in enumerate(file_names(uris), start=1)]
 
 
 def _path(uri: str) -> str:

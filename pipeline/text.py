@@ -7,12 +7,14 @@ import datetime
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["counted", "literal", "moment_words", "printable"]
+__all__ = ["BLANK", "counted", "literal", "moment_words", "printable"]
+
+BLANK = "(blank)"  # in place of a text that has nothing in it
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which gets an s but for one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return a number with its noun, which gets an s but for one, or is `nouns`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or f'{noun}s'}"
 
 
 def literal(text: str, console: Console) -> Text:

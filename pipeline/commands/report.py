@@ -97,8 +97,8 @@ def _page(
         from pipeline.runs.finished import read_finished_run  # noqa: PLC0415
         from pipeline.tables import plain  # noqa: PLC0415
 
-        run, table = read_finished_run(directory, columns=None)
-        report = plain(table.select(page_columns(table, group)))
+        run, table = read_finished_run(directory, columns=lambda names: page_columns(names, group))
+        report = plain(table)
         events.update("looking closely at a video")  # first, as it may be refused
         close_up = None if video is None else _close_up(report, run, video, checkpoint, key_file)
         chosen = [row for rows in shown_videos(report, pictures) for row in rows]
@@ -156,7 +156,7 @@ def _print(
         counts = {"rows": report.num_rows, "kinds": dict(table.kinds(report))}
         print_json(about | counts | {"videos": shown.to_pylist()})
     else:
-        table.show_video(shown, str(video), console)
+        table.show_video(report, str(video), console)
 
 
 def _close_up(

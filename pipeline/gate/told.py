@@ -48,4 +48,4 @@ _LABELS = {"decisions": "decision", "rules": "rule", "withheld": "withheld"}
 def _reasons(lists: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
     rows = [row for one in lists for row in one]
     for name, row in zip(file_names([row["uri"] for row in rows]), rows, strict=True):
-        yield f"{row['decision']} {name} ({row['video_id']}): {row['reason']}"
+        yield f"{row['decision']} {name or 'of no URI'} ({row['video_id']}): {row['reason']}"

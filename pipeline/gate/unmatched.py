@@ -14,6 +14,7 @@ from operators.schema import REPORT
 from pipeline.gate.conditions import ORDERED, Answers, Condition, shown
 from pipeline.gate.kinds import RANGES, group_key, kind_of_column
 from pipeline.gate.policy import Policy, where
+from pipeline.text import BLANK
 from securevqa_core.doubts import WARNINGS
 from securevqa_core.errors import did_you_mean, or_of
 
@@ -125,6 +126,8 @@ def _name(key: Any) -> str:
 
 
 def _counted(groups: dict[str, int]) -> str:
-    named = [f"{text!r} ({count})" for text, count in list(groups.items())[:MOST_NAMED]]
+    named = [
+        f"{repr(text) if text else BLANK} ({count})" for text, count in list(groups.items())[:MOST_NAMED]
+    ]
     more = [f"{len(groups) - MOST_NAMED} more"] if len(groups) > MOST_NAMED else []
     return ", ".join([*named, *more])

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.gate.decide import WhatIf
 from pipeline.gate.policy import Policy
-from pipeline.text import counted, literal
+from pipeline.text import BLANK, counted, literal
 
 __all__ = ["measured", "share", "show_what_if"]
 
@@ -58,7 +58,9 @@ def show_what_if(
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("threshold", justify="right", no_wrap=True)
     for name in (_ALL, *shown) if sizes else _DECISIONS:
-        table.add_column(literal(name, console), justify="right", no_wrap=True, max_width=_CELL_WIDTH)
+        table.add_column(
+            literal(name or BLANK, console), justify="right", no_wrap=True, max_width=_CELL_WIDTH
+        )
     for threshold, by_group in rows.items():
         whole = by_group[None]
         if sizes:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from operators.schema import Row
 from operators.storage import redact
-from pipeline.tables import file_names, readable, short_ids
-from pipeline.text import printable
+from pipeline.tables import readable, row_names, short_ids
+from pipeline.text import BLANK, printable
 from securevqa_core.doubts import doubts
 
 __all__ = ["FIELDS", "MAX_LISTED", "PAGE_ROWS", "group_names", "listed_kinds", "listed_rows", "named_rows"]
@@ -49,14 +49,15 @@ FIELDS = {
 def named_rows(report: pa.Table) -> list[Row]:
     """Return the rows of a report, each with `name`, `short_id` and `address` for people.
 
-    A name is as short as no other row has one. These three replace columns of the report with their names.
+    A name is as short as no other row has one, and a row without a URI is named by its number, so rows are in
+    the manifest's order. These three replace columns of the report with their names.
     """
     ids, uris = (
         ["" if one is None else str(one) for one in report[name].to_pylist()] for name in ("video_id", "uri")
     )
     columns = {name: readable(report[name]) for name in report.column_names}
     columns |= {
-        "name": file_names(uris),
+        "name": row_names(uris),
         "short_id": short_ids(ids),
         "address": [redact(uri) for uri in uris],
     }
@@ -64,10 +65,10 @@ def named_rows(report: pa.Table) -> list[Row]:
 
 
 def group_names(report: pa.Table, column: str | None) -> list[str | None]:
-    """Return the value of a column in words for every row, without secrets; None where there is none."""
+    """Return the value of a column in words for every row, without secrets; None where it is missing."""
     values = [None] * report.num_rows if column is None else readable(report[column])
     in_words = redact if column == "uri" else str
-    return [None if value is None else in_words(value) for value in values]
+    return [None if value is None else in_words(value) or BLANK for value in values]
 
 
 def listed_rows(rows: Sequence[Row], groups: Sequence[str | None]) -> list[list[Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,11 +21,11 @@ from pipeline.pages import listing, sections
 from pipeline.pages.close_up import CloseUp
 from pipeline.pages.plots import SIZES, VERDICT_COLORS, histogram_svg, timeline_svg
 from pipeline.pages.sections import shown_videos
-from pipeline.pages.table import urgent_first
+from pipeline.pages.table import urgent_order
 from pipeline.pages.thumbnails import Thumbnail
 from pipeline.runs.report import STAGE_SECONDS
 from pipeline.text import printable
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, did_you_mean
 
 __all__ = ["PAGE_COLUMNS", "page_columns", "render_page"]
 
@@ -45,20 +45,24 @@ PAGE_COLUMNS = (
     "height",
     "duration_seconds",
     "decode_warnings",
+    "near_copy_of",
+    "near_copies",
+    "near_copy_best_score",
     *STAGE_SECONDS.values(),
 )
 
 
-def page_columns(report: pa.Table, group_column: str | None) -> list[str]:
-    """Return the columns of a report that its page needs.
+def page_columns(names: Sequence[str], group_column: str | None) -> list[str]:
+    """Return which of a report's columns its page needs.
 
     Raises:
         ConfigurationError: there is no such group column.
     """
     if group_column is None:
         return list(PAGE_COLUMNS)
-    if group_column not in report.column_names:
-        raise ConfigurationError(f"group must be a column of the report, got {group_column!r}")
+    if group_column not in names:
+        hint = did_you_mean(group_column, names)
+        raise ConfigurationError(f"group must be a column of the report, got {group_column!r}{hint}")
     return list(dict.fromkeys([*PAGE_COLUMNS, group_column]))
 
 
@@ -76,15 +80,17 @@ def render_page(
 
     Args:
         run: run.json.
-        report: has the columns of `page_columns`.
+        report: has the columns of `page_columns`, in the manifest's order.
         uri: of the run directory, for people.
         group_column: whose values verdicts are counted by; None: none.
         count: most videos among the worst, and among the best.
         thumbnails: by video_id, of those that `count` asks for.
         close_up: one video's scores in time and space; None: none.
     """
-    report = urgent_first(report)
-    rows = listing.named_rows(report)
+    order = urgent_order(report)
+    named = listing.named_rows(report)
+    rows = [named[place] for place in order.to_pylist()]
+    report = report.take(order)
     by_id = {row["video_id"]: row for row in rows}
     worst, best = ([by_id[row["video_id"]] for row in some] for some in shown_videos(report, count))
     about = sections.about(run, report, uri)
@@ -109,6 +115,7 @@ def render_page(
         slowest=sections.slowest(rows),
         failed=sections.failed(rows),
         damaged=sections.damaged(rows),
+        copies=sections.near_copies(rows),
         close_look=close_up and sections.close_look(close_up, by_id[close_up.video_id]),
         timelines=close_up and _timelines(close_up, by_id[close_up.video_id]),
         at=listing.FIELDS,

@@ -31,6 +31,7 @@ __all__ = [
     "damaged",
     "failed",
     "groups",
+    "near_copies",
     "scores_by_verdict",
     "scores_words",
     "shown_videos",
@@ -42,6 +43,7 @@ pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
 
 MAX_FAILED = 100
 MAX_DAMAGED = 200
+MAX_COPIES = 200
 MAX_SLOWEST = 10
 MAX_GROUPS = 30
 MAX_MOMENTS = 12
@@ -189,6 +191,21 @@ def damaged(rows: Sequence[Row]) -> dict[str, Any]:
             for kind, count in sorted(kinds.items(), key=lambda one: (-doubtful[one[0]], -one[1], one[0]))
         ],
         "rows": [row | {"in_doubt": doubts(row["decode_warnings"])} for row in found[:MAX_DAMAGED]],
+    }
+
+
+def near_copies(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the near copies of earlier videos, those of most first, with the row of the earliest, if here.
+
+    Args:
+        rows: of the report, named.
+    """
+    by_id = {row["video_id"]: row for row in rows}
+    found = [row for row in rows if row["near_copy_of"] is not None]
+    found.sort(key=lambda row: -(row["near_copies"] or 0))
+    return {
+        "count": len(found),
+        "rows": [row | {"original": by_id.get(row["near_copy_of"])} for row in found[:MAX_COPIES]],
     }
 
 

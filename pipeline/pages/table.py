@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 from rich.console import Console
 
 from operators.schema import Row
@@ -15,13 +16,14 @@ from operators.stage import FAILED, SCORED
 from operators.storage import redact
 from pipeline.runs.finished import read_finished_run
 from pipeline.runs.rundir import RunDirectory
-from pipeline.tables import Heading, file_names, fitted, short_ids
+from pipeline.tables import ID_LETTERS, Heading, fitted, plain, row_names, short_ids
 from pipeline.text import counted, literal, moment_words, printable
 from securevqa_core.errors import ConfigurationError, did_you_mean
 
-__all__ = ["COLUMNS", "find_video", "kinds", "show_report", "show_video", "urgent_first"]
+__all__ = ["COLUMNS", "find_video", "kinds", "show_report", "show_video", "urgent_first", "urgent_order"]
 
-MIN_ID_LETTERS = 4  # of the beginning of a video_id that names it
+pc: Any = pyarrow.compute  # whose stubs know no function of columns of any type
+
 WIDE = 100  # columns of a terminal that has room for sizes
 # Of a report, as people and programs are shown it.
 COLUMNS = (
@@ -39,6 +41,7 @@ COLUMNS = (
     "num_frames",
     "decode_warnings",
     "checkpoint_status",
+    "near_copy_of",
 )
 
 
@@ -52,16 +55,21 @@ def show_report(directory: RunDirectory, *, num_rows: int, console: Console) -> 
     if num_rows < 1:
         raise ConfigurationError(f"rows must be >= 1, got {num_rows}")
     run, report = read_finished_run(directory, columns=COLUMNS)
-    names = file_names(_texts(report, "uri"))  # which no other row has, shown or not
-    named = report.append_column("name", pa.array(names, pa.string()))
-    rows: list[Row] = urgent_first(named).slice(0, num_rows).to_pylist()
+    names = row_names(_texts(report, "uri"))  # which no other row has, shown or not
     ids = _texts(report, "video_id")
+    by_id = dict(zip(ids, names, strict=True))
+    originals = [None if one is None else _called(one, by_id) for one in report["near_copy_of"].to_pylist()]
+    for name, values in (("name", names), ("original", originals)):
+        report = report.append_column(name, pa.array(values, pa.string()))
+    rows: list[Row] = urgent_first(report).slice(0, num_rows).to_pylist()
     console.print(_table(rows, dict(zip(ids, short_ids(ids), strict=True)), console))
     num_failed = report["status"].to_pylist().count(FAILED)
     part = f" ({len(rows)} of {num_failed})" if len(rows) < num_failed else ""
     summary = f"{len(rows)} of {counted(report.num_rows, 'video')} shown, failed first{part}, then worst"
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds(report))
     console.print(literal(f"{summary}: {counts}" if counts else summary, console))
+    if num_copies := sum(one is not None for one in originals):
+        console.print(f"{counted(num_copies, 'near copy', 'near copies')} of earlier videos")
     if "untrained" in report["checkpoint_status"].to_pylist():
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
     finished = run.get("finished_at")
@@ -76,8 +84,11 @@ def show_video(report: pa.Table, video: str, console: Console) -> None:
     Raises:
         ConfigurationError: as `find_video`.
     """
-    index = find_video(report, video)
-    rows = [([name], [_in_words(report[name][index].as_py())]) for name in report.column_names]
+    (row,) = plain(report.slice(find_video(report, video), 1)).to_pylist()
+    by_id = dict(zip(_texts(report, "video_id"), row_names(_texts(report, "uri")), strict=True))
+    rows = [([name], [_in_words(value)]) for name, value in row.items()]
+    if (original := row["near_copy_of"]) in by_id:
+        rows[report.column_names.index("near_copy_of")] = (["near_copy_of"], [original, by_id[original]])
     headings = (Heading(name="column"), Heading(name="value", is_wrapped=True))
     console.print(fitted(headings, rows, console))
 
@@ -93,7 +104,7 @@ def find_video(report: pa.Table, video: str) -> int:
         ConfigurationError: there is none, or more than one.
     """
     ids, uris = (_texts(report, name) for name in ("video_id", "uri"))
-    names = file_names(uris)
+    names = row_names(uris)
     whole = [redact(uri) for uri in uris]
     columns = (ids, uris, names, whole, [one.rpartition("/")[2] for one in whole])
     forms: tuple[Callable[[str], str], ...] = (str, _as_shown)
@@ -105,7 +116,7 @@ def find_video(report: pa.Table, video: str) -> int:
         found = [index for index, one in enumerate(whole) if _as_shown(one).endswith(end)]
     if not found:
         found = [index for index, one in enumerate(columns[-1]) if _as_shown(_stem(one)) == _as_shown(video)]
-    if not found and len(video) >= MIN_ID_LETTERS:
+    if not found and video:
         found = [index for index, one in enumerate(ids) if _as_shown(one).startswith(_as_shown(video))]
     if len(found) == 1:
         return found[0]
@@ -117,7 +128,12 @@ def find_video(report: pa.Table, video: str) -> int:
 
 
 def urgent_first(report: pa.Table) -> pa.Table:
-    """Return what failed by error_code, what was scored from the lowest score_lower up, then the rest."""
+    """Return a report in the order of `urgent_order`."""
+    return report.take(urgent_order(report))
+
+
+def urgent_order(report: pa.Table) -> Any:
+    """Return places: failed by error_code, then scored from the lowest score_lower up, then the rest."""
     order = {FAILED: 0, SCORED: 1}
     rank = pa.array([order.get(str(one), 2) for one in report["status"].to_pylist()], pa.int8())
     keys = [
@@ -126,7 +142,8 @@ def urgent_first(report: pa.Table) -> pa.Table:
         ("error_code", "ascending"),
         ("uri", "ascending"),
     ]
-    return report.append_column("rank", rank).sort_by(keys).drop_columns(["rank"])  # type: ignore[arg-type]
+    ranked = report.select(["score_lower", "error_code", "uri"]).append_column("rank", rank)
+    return pc.sort_indices(ranked, sort_keys=keys)
 
 
 def kinds(report: pa.Table) -> list[tuple[str, int]]:
@@ -174,8 +191,14 @@ def _table(rows: list[Row], ids: dict[str, str], console: Console) -> Any:
 def _outcome(row: Row) -> list[str]:
     """Return what became of a video, why, and what else was seen: nothing of it twice."""
     code = row["error_code"] or row["status"]
-    said = [row["error_message"], *(row["decode_warnings"] or [])]
+    copy = row["original"] and f"near copy of {row['original']}"
+    said = [row["error_message"], *(row["decode_warnings"] or []), copy]
     return list(dict.fromkeys([code, *(one.removeprefix(f"{code}: ") for one in said if one)]))
+
+
+def _called(video_id: str, names: Mapping[str, str]) -> str:
+    """Return what a video is called in this report, and of another's the beginning of its id."""
+    return names.get(video_id) or f"{video_id[:ID_LETTERS]}, of an earlier report"
 
 
 def _in_words(value: Any) -> str:

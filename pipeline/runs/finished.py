@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from operators.schema import REPORT
 from operators.storage import storage_error
@@ -15,7 +16,7 @@ from pipeline.runs.history import unfinished_run
 from pipeline.runs.rundir import RunDirectory
 from pipeline.tables import parquet_table
 from pipeline.text import counted
-from securevqa_core.errors import AbsentRunError, OutputError
+from securevqa_core.errors import AbsentRunError, ConfigurationError, OutputError
 
 __all__ = ["finished_directory", "no_run", "read_finished_run", "worst_first"]
 
@@ -32,6 +33,9 @@ _COLUMNS_AT_A_GLANCE = (
     "decode_warnings",
     "checkpoint_status",
 )
+
+
+Columns = Sequence[str] | Callable[[list[str]], list[str]] | None
 
 
 def finished_directory(uri: str) -> RunDirectory:
@@ -60,9 +64,12 @@ def no_run(directory: RunDirectory) -> str:
 
 
 def read_finished_run(
-    directory: RunDirectory, *, columns: Sequence[str] | None = _COLUMNS_AT_A_GLANCE
+    directory: RunDirectory, *, columns: Columns = _COLUMNS_AT_A_GLANCE
 ) -> tuple[dict[str, Any], pa.Table]:
     """Return run.json and columns of the report: those that people look at first; all of them for None.
+
+    Columns may be chosen by a function of the names there are, whose ConfigurationError comes before the
+    second file is read.
 
     Raises:
         AbsentRunError: there is no run.json.
@@ -71,7 +78,7 @@ def read_finished_run(
     try:
         run = directory.read_run()
         report = None if run is None else _read_report(directory, run, columns)
-    except OutputError:
+    except (ConfigurationError, OutputError):
         raise
     except Exception as error:
         reason = storage_error(error)
@@ -89,8 +96,13 @@ def worst_first(report: pa.Table) -> pa.Table:
     return report.sort_by([("score_lower", "ascending"), ("error_code", "ascending"), ("uri", "ascending")])
 
 
-def _read_report(directory: RunDirectory, run: dict[str, Any], columns: Sequence[str] | None) -> pa.Table:
-    parts = [parquet_table(one, columns) for one in read_report_files(directory, run)]
+def _read_report(directory: RunDirectory, run: dict[str, Any], columns: Columns) -> pa.Table:
+    def chosen(content: bytes) -> Sequence[str] | None:
+        return columns(pq.read_schema(pa.BufferReader(content)).names) if callable(columns) else columns
+
+    parts = [parquet_table(one, chosen(one)) for one in read_report_files(directory, run)]
     if not parts:
-        return REPORT.empty_table().select(columns or REPORT.names)
+        return REPORT.empty_table().select(
+            columns(REPORT.names) if callable(columns) else columns or REPORT.names
+        )
     return pa.concat_tables(parts)

@@ -102,7 +102,7 @@ def test_the_command_shows_frames_of_the_bytes_that_were_scored_alone(
 @pytest.mark.parametrize(
     ("options", "code", "named"),
     [
-        (("--group", "chanel"), 2, "chanel"),
+        (("--group", "chanel"), 2, "got 'chanel' (did you mean 'channel'?)"),
         (("--pictures", "-1"), 2, "-1"),
         (("--pictures", "0", "--video", "v6"), 2, "v6"),
         (("--pictures", "0", "--video", "failed.mp4"), 2, "got 'failed.mp4' (not_a_video)"),

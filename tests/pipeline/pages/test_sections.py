@@ -155,3 +155,22 @@ def test_groups_of_the_same_size_are_in_the_order_of_their_numbers(tmp_path: Pat
     rows = [ROWS[0] | {"video_id": name, "channel": name} for name in names]
     shown = section(page(run(tmp_path, rows)), "groups")
     assert re.findall(r"(2|a|b|channel \d+) 0 0 1 1", shown) == ["2", "a", "b", "channel 9", "channel 10"]
+
+
+def test_near_copies_have_a_section_where_there_are_any(tmp_path: Path) -> None:
+    copies = [
+        ROWS[1] | {"near_copy_of": "v5", "near_copies": 3, "near_copy_best_score": 5.0},
+        ROWS[2] | {"near_copy_of": "elsewhere", "near_copies": 12},
+    ]
+    text = page(run(tmp_path, [ROWS[0], *copies]))
+    found = section(text, "copies")
+    assert "2 of earlier videos" in found
+    assert found.index("v45.mp4 v45 elsewhere 12") < found.index("v20.mp4 v20 v5.mp4 v5 3 20.0 5.0")
+    assert '<a href="#copies">' in text
+    assert section(page(run(tmp_path)), "copies") == ""
+
+
+def test_rows_and_groups_without_a_name_are_called_something(tmp_path: Path) -> None:
+    text = page(run(tmp_path, [*ROWS[:2], ROWS[5] | {"uri": None, "channel": ""}]))
+    assert "row 3" in section(text, "failed")
+    assert "(blank)" in section(text, "groups")

@@ -350,7 +350,8 @@ BY = [
         (r"\u05d0\x07eeee", 7),
         ("aaaa", "which 2 have: one/v.mp4 (aaaa1111), two/v.mp4 (aaaa2222)"),
         ("v.mp4", "which 2 have"),
-        ("bbb", "got 'bbb'"),
+        ("b", 3),
+        ("bbbc", "got 'bbbc'"),
         ("absent.mp4", "got 'absent.mp4'"),
     ],
 )
@@ -382,6 +383,36 @@ def test_every_name_that_a_short_table_shows_finds_its_video(
     for name in shown:
         assert call("report", str(tmp_path), "--video", name) == 0
         assert name in capsys.readouterr().out
+
+
+COPIES = [
+    scored("/v/first.mp4", 50, video_id="aaaa1111"),
+    scored("/v/again.mp4", 60, video_id="bbbb2222", near_copy_of="aaaa1111", near_copies=1),
+    scored("/v/old.mp4", 70, video_id="cccc3333", near_copy_of="dddd4444eeee", near_copies=2),
+    FAILED | {"uri": None, "video_id": None, "error_code": "row_incomplete"},
+]
+
+
+def test_near_copies_are_named_in_the_list_and_of_one_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = finished_run(str(tmp_path), COPIES)
+    text = " ".join(printed(directory).split())
+    assert "scored near copy of first.mp4" in text
+    assert "scored near copy of dddd4444, of an earlier report" in text
+    assert "2 near copies of earlier videos" in text
+    assert call("report", str(tmp_path), "--video", "again.mp4") == 0
+    assert re.search(r"near_copy_of +aaaa1111 *\n +first\.mp4", capsys.readouterr().out)
+    assert "near cop" not in printed(finished_run(str(tmp_path), COPIES[:1]))
+
+
+def test_a_row_without_a_uri_is_named_by_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(finished_run(str(tmp_path), COPIES))
+    assert next(line.split()[:2] for line in text.splitlines() if "row_incomplete" in line) == ["row", "4"]
+    assert call("report", str(tmp_path), "--video", "row 4") == 0
+    assert "row_incomplete" in capsys.readouterr().out
 
 
 def test_programs_get_json_and_spreadsheets_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
