@@ -236,7 +236,8 @@ def show_outcome(outcome: Outcome) -> None:
         console.print("checkpoint_status = untrained: these scores mean nothing, and every verdict is review")
     retryable = sum(count for code, count in run["counts"]["error_code"].items() if may_pass(code))
     if retryable:
-        console.print(f"{retryable} failed in a way that may pass: --retry-failed tries them again")
+        them = "it" if retryable == 1 else "them"
+        console.print(f"{retryable} failed in a way that may pass: --retry-failed tries {them} again")
     if run.get("num_left"):
         console.print(f"{run['num_left']} left by the budget: run the same command again to go on")
     done = f"{run['num_worked_on_now']} worked on now" if outcome.is_new else "finished before, nothing to do"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.gate.decide import WhatIf
 from pipeline.gate.policy import Policy
@@ -55,12 +56,10 @@ def show_what_if(
     decision = next(one.decision for one in policy.rules if one.name == rule)
     shown = _largest(sizes, console.width)
     breaks = list(_broken(by_group[None] for by_group in rows.values()))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("threshold", justify="right", no_wrap=True)
-    for name in (_ALL, *shown) if sizes else _DECISIONS:
-        table.add_column(
-            literal(name or BLANK, console), justify="right", no_wrap=True, max_width=_CELL_WIDTH
-        )
+    titles = [
+        literal(one or BLANK, console) for one in ("threshold", *((_ALL, *shown) if sizes else _DECISIONS))
+    ]
+    lines = []
     for threshold, by_group in rows.items():
         whole = by_group[None]
         if sizes:
@@ -69,8 +68,8 @@ def show_what_if(
             cells = [_cell(whole, one, is_marked=False) for one in _DECISIONS]
         mark = PRESENT if whole.is_present and not sizes else " "
         mark += BROKEN if whole.broken_limits else " " if breaks else ""
-        table.add_row(f"{threshold:g}{mark}", *cells)
-    console.print(table)
+        lines.append([f"{threshold:g}{mark}", *cells])
+    console.print(_table(titles, lines))
     before = "; counts are before the limits" if policy.limits else ""
     if sizes:
         words = f"{decision} by rule {rule!r}, of each group; {PRESENT} its threshold now{before}"
@@ -112,6 +111,20 @@ def _largest(sizes: Counter[str], width: int) -> list[str]:
 
 def _size(one: WhatIf) -> int:
     return one.publish + one.hold + one.review
+
+
+def _table(titles: Sequence[Text], lines: Sequence[Sequence[str]]) -> Table:
+    """Return a table whose cells keep the space of a mark at their end, which right-justified text loses."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    wides = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for place, title in enumerate(titles):
+        title.truncate(max(_CELL_WIDTH, wides[place]), overflow="ellipsis")
+        wides[place] = max(wides[place], title.cell_len)
+        title.pad_left(wides[place] - title.cell_len)
+        table.add_column(title, no_wrap=True)
+    for line in lines:
+        table.add_row(*(cell.rjust(wide) for cell, wide in zip(line, wides, strict=True)))
+    return table
 
 
 def _cell(one: WhatIf, decision: str, *, is_marked: bool) -> str:

@@ -191,9 +191,8 @@ def _require_columns(table: pa.Table, uri_column: str, reserved: Collection[str]
         hint = "" if uri_column != "uri" else "; --uri-column names another"
         if len(names) == 1 and {"/", "."} & set(names[0]):  # a path, of a list without a header
             hint = "; its first line is to name its columns"
-        raise ManifestError(
-            f"manifest {manifest_name!r} has no column {uri_column!r} for uris, it has {names}{hint}"
-        )
+        there = f"it has {', '.join(names)}{hint}"
+        raise ManifestError(f"manifest {manifest_name!r} has no column {uri_column!r} for uris, {there}")
     others = [name for name in names if name not in {uri_column, "video_id"}]
     taken = sorted({*reserved, "uri"}.intersection(others))
     if taken:

@@ -26,23 +26,25 @@ def run_lines(entries: Sequence[RunEntry], location: str, console: Console) -> l
     numbers["failed"] = [one.status.get(FAILED, 0) for one in entries]  # neither failed nor left: scored
     numbers |= {"left": [one.num_left for one in entries]} if any(one.num_left for one in entries) else {}
     numbers |= {name: [one.verdict.get(name, 0) for one in entries] for name in VERDICTS}
-    checkpoints = {one.checkpoint_id for one in entries} - {None}
-    names = _short_checkpoints(entries)
-    about = ["run", "report", "finished", *(["checkpoint"] if len(checkpoints) > 1 else [])]
+    checkpoints = list(dict.fromkeys(one.checkpoint_id for one in entries if one.checkpoint_id))
+    marks = {one: f"#{number}" for number, one in enumerate(checkpoints, start=1)}  # ids leave no room
+    has_marks = len(checkpoints) > 1
     headings = [
-        *(Heading(name=name, is_wrapped=name != "report") for name in about),
+        *(Heading(name=name, is_wrapped=name != "report") for name in ("run", "report", "finished")),
         *(Heading(name=name, is_number=True) for name in numbers),
+        *([Heading(name="by")] if has_marks else []),
     ]
     rows = [
         [
             *_about(one, location),
-            *([[names[place]]] if len(checkpoints) > 1 else []),
             *([_count(counts[place], one)] for counts in numbers.values()),
+            *([[marks.get(one.checkpoint_id or "", "")]] if has_marks else []),
         ]
         for place, one in enumerate(entries)
     ]
-    shared = f", all of {checkpoints.pop()}" if len(checkpoints) == 1 else ""
+    shared = f", all of {checkpoints[0]}" if len(checkpoints) == 1 else ""
     lines: list[RenderableType] = [f"runs in {location}{shared}", fitted(headings, rows, console)]
+    lines += [f"by {mark}: {name}" for name, mark in marks.items() if has_marks]
     if any(one.state == "unfinished" for one in entries):
         lines.append("unfinished: what was committed so far; the same command again finishes it")
     return lines
@@ -51,18 +53,10 @@ def run_lines(entries: Sequence[RunEntry], location: str, console: Console) -> l
 def _about(one: RunEntry, location: str) -> list[list[str]]:
     name = one.uri.removeprefix(location).strip("/") or one.uri.rstrip("/").rpartition("/")[2]
     report = [] if one.generation is None else [str(one.generation)]
-    report += [one.state] if one.state == "archived" else []
-    finished = (one.finished_at or "")[:16].replace("T", " ")
+    finished = [(one.finished_at or "")[:16].replace("T", " ")]
     if one.state == "unfinished":
-        finished = "unfinished"
-    return [[name], report, [finished]]
-
-
-def _short_checkpoints(entries: Sequence[RunEntry]) -> list[str]:
-    """Return the models' names, and as much of the digests after them as tells checkpoints apart."""
-    parts = [(one.checkpoint_id or "").rpartition("-") for one in entries]
-    digests = short_ids([digest for _, _, digest in parts])
-    return [f"{model}{dash}{digest}" for (model, dash, _), digest in zip(parts, digests, strict=True)]
+        finished = ["unfinished"]
+    return [[name], report, [*finished, "archived"] if one.state == "archived" else finished]
 
 
 def _count(count: int | None, one: RunEntry) -> str:
@@ -84,6 +78,8 @@ def entry_table(entries: Sequence[RunEntry]) -> pa.Table:
 def change_lines(differences: Changes, num_rows: int, console: Console) -> Iterator[RenderableType]:
     """Yield what changed for people, at most `num_rows` videos, in `console`'s width."""
     record = differences.record
+    for side in ("a", "b"):
+        yield f"{side}: {record[side]['uri']}, report {record[side]['generation']}"
     for name, (one, other) in record["differs_in"].items():
         yield f"{name}: {_setting(one)} -> {_setting(other)}"
     counts = record["videos"]

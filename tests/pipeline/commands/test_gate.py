@@ -240,6 +240,8 @@ def test_what_if_has_a_column_a_group_and_marks_the_threshold_of_each(
     film = {line.split()[0]: line.split()[-4:-2] for line in lines[2:5]}
     assert film == {"60": ["1", "50.0%"], "80": ["1", "50.0%"], "90": ["0", "0.0%*"]}
     assert lines[2].endswith("0   0.0%*")
+    percents = {tuple(at for at, letter in enumerate(line) if letter == "%") for line in lines[2:5]}
+    assert len(percents) == 1  # with a mark and without
     assert lines[5] == "publish by rule 'good', of each group; * its threshold now"
     assert max(map(len, lines)) <= 80
 

@@ -100,6 +100,7 @@ def test_a_comparison_is_printed_and_written(tmp_path: Path, capsys: pytest.Capt
     call_ = ("compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert call(*call_, "--output", str(tmp_path / "out")) == 0
     said = capsys.readouterr().out
+    assert said.startswith(f"a: {tmp_path / 'a'}, report 1\nb: {tmp_path / 'b'}, report 1\n")
     assert "checkpoint_id: secure-vqa-compact-0123456789abcdef -> another" in said
     assert "1 went from pass to reject" in said
     assert "1 went from scored to failed" in said
@@ -200,12 +201,20 @@ def test_runs_of_several_checkpoints_say_which_beside_a_date_in_one_line(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[1:])) <= 80
     assert lines[0] == f"runs in {tmp_path}"
-    start = lines[1].index("checkpoint")
-    column = "".join(line[start : start + 18].split(" ")[0] for line in lines[3:])
-    assert column == "secure-vqa-compact-01234567fast-vqa-fedcba98"
+    assert [lines[1].split()[-1], *(line.split()[-1] for line in lines[3:5])] == ["by", "#1", "#2"]
+    assert lines[5:] == [
+        "by #1: secure-vqa-compact-0123456789abcdef",
+        "by #2: fast-vqa-fedcba9876543210",
+    ]
     assert call("runs", str(tmp_path), "--json") == 0
     found = [one["checkpoint_id"] for one in json.loads(capsys.readouterr().out)]
     assert found == ["secure-vqa-compact-0123456789abcdef", "fast-vqa-fedcba9876543210"]
+    left = {"num_left": 10, "rows": 7}
+    monday.write_json((monday.read_run() or {}) | left, "run.json")
+    make_run(str(tmp_path / "monday"), A)  # archives it
+    assert call("runs", str(tmp_path)) == 0
+    words = capsys.readouterr().out.split()
+    assert {"monday", "tuesday", "2026-11-22", "03:04", "archived", "left", "10"} <= set(words)
 
 
 def test_the_columns_of_runs_are_the_same_whatever_was_counted(

@@ -340,10 +340,10 @@ def test_a_list_that_is_no_manifest_is_told_what_one_is(
     )
     Path("list.csv").write_text("a.mp4\nb.mp4\n")
     assert call("score", "list.csv", "--seed", "1", *output) == 2
-    assert "it has ['a.mp4']; its first line is to name its columns" in capsys.readouterr().err
+    assert "it has a.mp4; its first line is to name its columns" in capsys.readouterr().err
     Path("list.csv").write_text("path\na.mp4\n")
     assert call("score", "list.csv", "--seed", "1", *output) == 2
-    assert "it has ['path']; --uri-column names another" in capsys.readouterr().err
+    assert "it has path; --uri-column names another" in capsys.readouterr().err
 
 
 def test_a_row_that_breaks_a_rule_stops_no_other(
