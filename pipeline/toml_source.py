@@ -62,7 +62,9 @@ class TomlSource:
         place = re.search(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", message, re.DOTALL)
         if place is None:
             return f"line 1: not readable TOML: {message}"
-        return f"line {place[2] or len(self.text.splitlines()) or 1}: not readable TOML: {place[1]}"
+        number, lines = int(place[2] or 0), self.text.splitlines()
+        written = f": {lines[number - 1].strip()}" if number else ""
+        return f"line {number or len(lines) or 1}: not readable TOML: {place[1]}{written}"
 
 
 def written(value: Any) -> str:

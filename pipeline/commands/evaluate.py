@@ -12,7 +12,7 @@ import typer
 from operators.uris import redact
 from pipeline.commands.naming import given_text, option_of
 from pipeline.commands.options import ScoreOptions, complete_models, label_range_option, spread
-from pipeline.commands.places import require_output
+from pipeline.commands.places import is_new_folder, removed_if_refused, require_output
 from pipeline.commands.terminal import console, events, resumable
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.results import Result
@@ -199,9 +199,10 @@ def evaluate_command(
                 num_resamples=resamples,
                 seed=resample_seed,
             )
-        directory = RunDirectory(output)
+        directory, is_new = RunDirectory(output), is_new_folder(output)
         directory.require_writable()
         held.enter_context(alone(directory))
+        held.enter_context(removed_if_refused(output, is_new=is_new))
         finished = named_runs(run or [])
         late = options.late_labels(labelled_manifest) if finished else None
         runs: dict[str, RunDirectory] = {}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from operators.uris import authority_of, local_path, redact, scheme_of
-from securevqa_core.errors import CallError, ConfigurationError
+from securevqa_core.errors import CallError, ConfigurationError, SecureVqaError
 
 __all__ = [
     "CheckpointOutput",
     "file_option",
     "folder_option",
+    "is_new_folder",
+    "removed_if_refused",
     "require_checkpoint",
     "require_output",
     "require_scratch",
@@ -83,6 +87,25 @@ def require_output(name: str, location: str) -> None:
         )
     if scheme == "file":
         _folder(name, location)
+
+
+def is_new_folder(location: str) -> bool:
+    """Tell whether a local folder is not there yet."""
+    return scheme_of(location) == "file" and not Path(local_path(location)).exists()
+
+
+@contextlib.contextmanager
+def removed_if_refused(location: str, *, is_new: bool) -> Iterator[None]:
+    """Remove a local folder that `is_new` where the block fails with nothing in it but its lock."""
+    try:
+        yield
+    except SecureVqaError:
+        from pipeline.runs.lock import LOCK_NAME  # noqa: PLC0415 - Arrow, which help need not wait for
+
+        folder = Path(local_path(location)) if is_new else None
+        if folder and {one.name for one in folder.iterdir()} <= {LOCK_NAME}:
+            shutil.rmtree(folder)
+        raise
 
 
 def require_there(name: str, location: str) -> None:

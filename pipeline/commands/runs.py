@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from operators.uris import absolute_uri
+from pipeline.commands.places import require_output
 from pipeline.commands.terminal import console, events, print_json, show, write_csv
 from pipeline.results import Result
 from securevqa_core.errors import ConfigurationError
@@ -70,6 +71,7 @@ def compare_command(
         from pipeline.runs.rundir import RunDirectory  # noqa: PLC0415
 
         if output is not None:
+            require_output("output", output)
             RunDirectory(output).require_writable()
         differences = changes(*map(finished_directory, (a, b)), least_points=at_least)
     if output is not None:

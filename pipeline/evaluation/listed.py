@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from operators.schema import REPORT, ROW_KEY
+from operators.storage import redact
 from pipeline.manifests.label_files import read_label_file, require_table
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
 from pipeline.tables import require_parquet
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, ManifestError
 
 __all__ = ["LabelledSource", "read_labelled"]
 
@@ -72,7 +73,10 @@ def read_labelled(
     table = keep_rows(table, settings)
     require_not_own(settings.label_column)
     column = label_column(table.column_names, settings.label_column)
-    scale = settled_scale(table, column, settings.label_range, rows=places, tell=tell)
+    try:
+        scale = settled_scale(table, column, settings.label_range, rows=places, tell=tell)
+    except ManifestError as error:
+        raise ManifestError(f"manifest {redact(source.location)!r}, {error}") from error
     own = {ROW_KEY, *REPORT.names} - {"video_id", "uri"}
     table = table.rename_columns(
         [f"{_RENAMED}{name}" if name in own else name for name in table.column_names]

@@ -96,7 +96,8 @@ def labels_of(
     for place, value in enumerate(_values(table, column, rows)):
         if value is not None and not scale.low <= value <= scale.high:
             where = f"{_place(table, place, rows)}: column {column!r}"
-            raise ManifestError(f"{where} must be in {scale.low:g}..{scale.high:g}, got {value:g}")
+            wanted = f"must be in {scale.low:g}..{scale.high:g}, got {value:g}"
+            raise ManifestError(f"{where} {wanted}: --label-range LOW HIGH says what labels are on")
         points.append(None if value is None else scale.to_points(value))
     return points
 

@@ -320,6 +320,11 @@ def manifest(folder: Path, text: str = "uri,mos\na.mp4,50\n") -> str:
             2,
             "500, which no usual scale holds",
         ),
+        (
+            lambda folder: [manifest(folder), "--label-range", "0", "40"],
+            2,
+            "a.mp4': column 'mos' must be in 0..40, got 50: --label-range LOW HIGH says",
+        ),
         (lambda folder: [manifest(folder), "--group", "family"], 2, "'family'"),
         (lambda folder: [manifest(folder), "--label-column", "dmos"], 2, "'dmos'"),
         (lambda folder: [manifest(folder), "--label-range", "5", "1"], 2, "5 and 1"),
@@ -342,3 +347,13 @@ def test_a_wrong_call_names_the_value(
 ) -> None:
     assert call("evaluate", *make(tmp_path), "--output", str(tmp_path / "out")) == code
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # a refused call leaves nothing behind
+
+
+def test_a_label_out_of_its_range_is_named_with_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = manifest(tmp_path)
+    asked = ("evaluate", given, "--label-range", "0", "40", "--output", str(tmp_path / "out"))
+    assert call(*asked) == 2
+    assert f"manifest {given!r}, row 1, video " in capsys.readouterr().err
