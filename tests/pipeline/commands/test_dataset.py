@@ -188,8 +188,8 @@ def test_any_clip_is_made_again_from_where_its_source_is_now(
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("nothing.mp4", "row_uri must mean one row of '{manifest}', got 0 for 'nothing.mp4'"),
-        ("pristine-0.mp4", "row_uri must mean one row of '{manifest}', got 2 for 'pristine-0.mp4'"),
+        ("nothing.mp4", "ROW_URI must mean one row of '{manifest}', got 0 for 'nothing.mp4'"),
+        ("pristine-0.mp4", "ROW_URI must mean one row of '{manifest}', got 2 for 'pristine-0.mp4'"),
     ],
 )
 def test_a_row_that_is_not_one_is_refused(
@@ -212,11 +212,14 @@ def test_a_clip_cannot_be_written_where_no_folder_is(
     ("arguments", "message"),
     [
         (["--seed", "5"], "seed must be 4, as in the data set in"),
-        (["--test-share", "1"], "val_share + test_share must be < 1, got 0.1 + 1.0"),
-        (["--max-clips", "0"], "max_clips must be in"),
-        (["--opinions", "some"], "opinions must be one of none, pristine, all, got 'some'"),
-        (["--teacher", "vsfa"], "teacher must be one of videval, videval-720p, videval-480p, got 'vsfa'"),
-        (["--as-is"], "opinions must be pristine or all of videos as they are, which have no other label"),
+        (["--test-share", "1"], "--val-share + --test-share must be < 1, got 0.1 + 1.0"),
+        (["--max-clips", "0"], "--max-clips must be in"),
+        (["--opinions", "some"], "--opinions must be one of none, pristine, all, got 'some'"),
+        (
+            ["--opinions", "all", "--teacher", "vsfa"],
+            "--teacher must be one of videval, videval-720p, videval-480p, got 'vsfa'",
+        ),
+        (["--as-is"], "--views-per-source is of clips that are made, and --as-is makes none"),
     ],
 )
 def test_wrong_calls_change_nothing(
