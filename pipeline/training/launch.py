@@ -89,11 +89,18 @@ def launch(
                 return
 
 
+class _Trainer(TorchTrainer):
+    """Trains, and leaves Ctrl-C to us: Ray's own handler ends the command with exit code 1 and no word."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Register none; an interruption ends the session, and with it the controller and its workers."""
+
+
 def _fit(plan: Plan, place: Placement) -> None:
     storage = plan.output / RAY_FOLDER
     # What a killed driver left there Ray would take up; the place in training is kept by us.
     shutil.rmtree(storage, ignore_errors=True)
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         work,
         train_loop_config={"plan": plan},
         # One logical CPU a worker, whatever its threads: Ray counts tasks, and caching is over.

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cli
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,6 +163,22 @@ def test_a_killed_driver_s_training_ends_where_one_without_ray_does(manifest: Pa
     used = {uri for part in split.values() for uri in part}
     tested = {row["uri"] for row in pq.read_table(manifest).to_pylist() if row["split"] == "test"}
     assert not used & tested
+
+
+@pytest.mark.ray
+def test_ctrl_c_while_workers_train_ends_in_a_line_that_says_how_to_go_on(
+    manifest: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    options = ["--epochs", "500", "--cached-draws", "1", "--batch-size", "2", "--threads", "1"]
+    driver = cli.start("train", str(manifest), "--output", str(output), *options)
+    wait_until(lambda: (output / METRICS_FILE).exists() or driver.poll() is not None, seconds=240)
+    started = descendants(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    done = cli.finish(driver)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "interrupted: run the same command again to finish the rest"
+    wait_until(lambda: not any(map(title, started)), seconds=30)
 
 
 def workers(driver: subprocess.Popen[str]) -> list[int]:
