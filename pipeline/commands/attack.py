@@ -47,7 +47,10 @@ def attack_command(
     output: Annotated[Path, folder_option("--output", "-o", help="Local folder to write.")],
     suite: Annotated[
         Path | None,
-        typer.Option(help="TOML file of many attacks, with all the settings below; default: one attack."),
+        typer.Option(
+            help="TOML file of many attacks: a [[row]] table each, of the settings below, as "
+            "examples/attacks.toml has; default: one attack."
+        ),
     ] = None,
     attack: Annotated[str, typer.Option(help=f"One of {', '.join(ATTACKS)}.", rich_help_panel=_KIND)] = "pgd",
     norm: Annotated[str, typer.Option(help="l2 or linf.", rich_help_panel=_KIND)] = "linf",

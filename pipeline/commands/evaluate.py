@@ -14,7 +14,7 @@ from pipeline.commands.naming import given_text, option_of
 from pipeline.commands.options import ScoreOptions, complete_models, label_range_option, spread
 from pipeline.commands.places import is_new_folder, removed_if_refused, require_output
 from pipeline.commands.terminal import console, events, resumable
-from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
+from pipeline.manifests.scales import LABEL_FORMATS, LABEL_FORMATS_HELP, LabelRange
 from pipeline.results import Result
 from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError
@@ -55,10 +55,7 @@ class LabelOptions(ScoreOptions):
     label_range: Annotated[tuple[float, float] | None, label_range_option(LABELS)] = None
     labels_format: Annotated[
         str | None,
-        typer.Option(
-            help=f"The argument is a label file: {', '.join(LABEL_FORMATS)}; default: it is a table.",
-            rich_help_panel=LABELS,
-        ),
+        typer.Option(help=LABEL_FORMATS_HELP, rich_help_panel=LABELS),
     ] = None
     video_root: Annotated[
         str | None,

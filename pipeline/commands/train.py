@@ -13,7 +13,7 @@ from pipeline.commands.naming import called, option_of
 from pipeline.commands.options import complete_models, label_range_option, spread
 from pipeline.commands.places import folder_option
 from pipeline.commands.terminal import events, resumable
-from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
+from pipeline.manifests.scales import LABEL_FORMATS, LABEL_FORMATS_HELP, LabelRange
 from pipeline.results import Result
 from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError
@@ -53,10 +53,7 @@ class TrainOptions:
     label_range: Annotated[tuple[float, float] | None, label_range_option(_LABELLED)] = None
     labels_format: Annotated[
         str | None,
-        typer.Option(
-            help=f"The argument is a label file: {', '.join(LABEL_FORMATS)}; default: it is a table.",
-            rich_help_panel=_LABELLED,
-        ),
+        typer.Option(help=LABEL_FORMATS_HELP, rich_help_panel=_LABELLED),
     ] = None
     video_root: Annotated[
         str | None,

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from operators.schema import REPORT, ROW_KEY
 from operators.storage import redact
-from pipeline.manifests.label_files import read_label_file, require_table
+from pipeline.manifests.label_files import format_hint, read_label_file, require_table
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
@@ -52,7 +52,8 @@ def read_labelled(
 
     Columns that the report has for itself become `listed_...`.
 
-    `tell` is told of labelled videos that are not there, and of labels that are likely on another scale.
+    `tell` is told of labelled videos that are not there, which scale was guessed, and of labels that are
+    likely on another scale than the one that was given.
 
     Raises:
         ManifestError: the source, or a label in it, breaks a rule.
@@ -66,9 +67,14 @@ def read_labelled(
             tell=tell,
         )
     else:
-        table = read_manifest(
-            source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
-        )
+        try:
+            table = read_manifest(
+                source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
+            )
+        except ManifestError as error:
+            if not (hint := format_hint(source.location)):
+                raise
+            raise ManifestError(f"{error}{hint}") from error
     places = row_numbers(table) if "video_id" in table.column_names else None
     table = keep_rows(table, settings)
     require_not_own(settings.label_column)

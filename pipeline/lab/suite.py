@@ -82,7 +82,7 @@ def read_suite(path: Path, *, manifest: str, output: Path) -> Suite:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"suite {str(path)!r} cannot be read: {error}") from error
     row_tables, plots = document.pop("row", []), document.pop("plot", [])
-    _require_known(source, (), document, _SETTINGS)
+    _require_known(source, (), document, _SETTINGS, of_tables=", and [[row]] and [[plot]] tables")
     rows = []
     for number, row in enumerate(row_tables):
         where = ("row", number)
@@ -211,14 +211,24 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_known(
-    source: TomlSource, where: tuple[str | int, ...], table: Mapping[str, Any], known: set[str]
+    source: TomlSource,
+    where: tuple[str | int, ...],
+    table: Mapping[str, Any],
+    known: set[str],
+    *,
+    of_tables: str = "",
 ) -> None:
-    for name in table:
-        if name not in known:
+    for name, value in table.items():
+        if name in known:
+            continue
+        line = f"{source.name}, line {source.line_of((*where, name))}"
+        if of_tables and isinstance(value, list) and any(isinstance(one, dict) for one in value):
             raise ConfigurationError(
-                f"{source.name}, line {source.line_of((*where, name))}: there is no setting {name!r}, "
-                f"only {', '.join(sorted(known))}"
+                f"{line}: there are no [[{name}]] tables, only [[row]], one an attack, and [[plot]]"
             )
+        raise ConfigurationError(
+            f"{line}: there is no setting {name!r}, only {', '.join(sorted(known))}{of_tables}"
+        )
 
 
 def _require_unique(source: TomlSource, slugs: list[str]) -> None:

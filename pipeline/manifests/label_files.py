@@ -4,7 +4,7 @@ KoNViD-1k     flickr_id,mos                        videos are named by id
 LIVE-VQC      data.mat: video_list, mos            also as CSV
 YouTube-UGC   vid,MOSFull,... or vid,...,MOS full  no extension; encodings have more behind the name
 LSVQ          name,height,width,mos,frame_number   no extension; of the 1080p file many columns more
-all           path, duration, fps, MOS             in other repositories, -1 where unknown
+fast-vqa      path, duration, fps, MOS             -1 where unknown; of any data set, those above too
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.text import counted
 from securevqa_core.errors import ConfigurationError, ManifestError
 
-__all__ = ["VIDEO_NAMES", "VIDEO_SUFFIXES", "read_label_file", "read_label_rows", "require_table"]
+__all__ = [
+    "VIDEO_NAMES",
+    "VIDEO_SUFFIXES",
+    "format_hint",
+    "read_label_file",
+    "read_label_rows",
+    "require_table",
+]
 
 READ_SECONDS = 600.0
 NAMED_AT_MOST = 5  # missing videos
@@ -82,7 +89,7 @@ def read_label_file(
 
     Args:
         location: the label file, local or in any store; its layout is told by its header or its cells.
-        label_format: a name in `LABEL_FORMATS`, whose scale labels must keep to.
+        label_format: a name in `LABEL_FORMATS`, whose scale, where it has one, labels must keep to.
         video_root: folder or URI that the paths in the file are relative to; None: the file's own folder.
         tell: is told once how many videos are missing.
 
@@ -127,6 +134,15 @@ def read_label_rows(location: str, *, label_format: str) -> pa.Table:
     )
 
 
+def format_hint(location: str) -> str:
+    """Return what to add to an error where a file that was read as a table is a label file; else nothing."""
+    try:
+        _labels(location, "", "fast-vqa")
+    except ManifestError:
+        return ""
+    return f"; it looks like a label file: say --labels-format, one of {', '.join(LABEL_FORMATS)}"
+
+
 def _labels(location: str, where: str, label_format: str) -> list[_Label]:
     if label_format not in LABEL_FORMATS:
         raise ConfigurationError(
@@ -147,7 +163,7 @@ def _content(location: str, where: str) -> bytes:
         raise ManifestError(f"{where} cannot be read: {error}") from error
 
 
-def _matlab(content: bytes, where: str, scale: LabelRange) -> list[_Label]:
+def _matlab(content: bytes, where: str, scale: LabelRange | None) -> list[_Label]:
     try:
         variables = loadmat(io.BytesIO(content), variable_names=["video_list", "mos"])  # type: ignore[arg-type]
         names = [str(cell.item()) for cell in variables["video_list"].ravel()]
@@ -164,7 +180,7 @@ def _matlab(content: bytes, where: str, scale: LabelRange) -> list[_Label]:
     ]
 
 
-def _text(content: bytes, where: str, scale: LabelRange) -> list[_Label]:
+def _text(content: bytes, where: str, scale: LabelRange | None) -> list[_Label]:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -235,14 +251,14 @@ def _layout(line: str, where: str) -> tuple[str, ...]:
     return _LAYOUTS[num_numbers]
 
 
-def _label(cells: dict[str, str], where: str, scale: LabelRange) -> _Label:
+def _label(cells: dict[str, str], where: str, scale: LabelRange | None) -> _Label:
     mos, seconds, fps = (
         _number(name, cells.get(name.lower(), ""), where) for name in ("MOS", "duration", "fps")
     )
     for name, value in (("duration", seconds), ("fps", fps)):
         if value is not None and value <= 0:
             raise ManifestError(f"{where}: {name} must be above 0 or -1, got {value:g}")
-    if mos is not None and not scale.low <= mos <= scale.high:
+    if mos is not None and scale is not None and not scale.low <= mos <= scale.high:
         raise ManifestError(f"{where}: MOS must be in {scale.low:g}..{scale.high:g} or -1, got {mos:g}")
     if not cells["name"]:
         raise ManifestError(f"{where}: the name of a video must not be empty, got {cells['name']!r}")

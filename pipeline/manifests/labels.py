@@ -151,17 +151,15 @@ def settled_scale(
         return given
     values = _values(table, column, rows)
     known = sorted({value for value in values if value is not None})
-    if len(known) < 2 and all(0 <= value <= 100 for value in known):
+    if not known:
         return LabelRange()
-    fitting = next((ends for ends in _USUAL if ends[0] <= known[0] and known[-1] <= ends[1]), None)
+    fitting = (0, 100) if len(known) == 1 and 0 <= known[0] <= 100 else None
+    fitting = fitting or next((ends for ends in _USUAL if ends[0] <= known[0] and known[-1] <= ends[1]), None)
     span = f"labels of column {column!r} span {known[0]:g}..{known[-1]:g}"
     if fitting is None:
         raise ManifestError(f"{span}, which no usual scale holds: say --label-range LOW HIGH")
     scale = LabelRange(low=fitting[0], high=fitting[1])
-    if scale != LabelRange():
-        tell(f"{span}: taken to be on {scale.low:g}..{scale.high:g}; --label-range LOW HIGH says otherwise")
-    elif (doubt := scale_doubt(values, scale)) is not None:  # points of 100 are the labels themselves
-        tell(doubt)
+    tell(f"{span}: taken to be on {scale.low:g}..{scale.high:g}; --label-range LOW HIGH says otherwise")
     return scale
 
 

@@ -18,7 +18,13 @@ import pyarrow as pa
 from operators.schema import REPORT, ROW_KEY
 from operators.storage import StorageError, read_bytes, redact
 from pipeline.manifests.formats import as_numbers, decode_table, number_types, suffix_of
-from pipeline.manifests.label_files import VIDEO_NAMES, VIDEO_SUFFIXES, read_label_rows, require_table
+from pipeline.manifests.label_files import (
+    VIDEO_NAMES,
+    VIDEO_SUFFIXES,
+    format_hint,
+    read_label_rows,
+    require_table,
+)
 from pipeline.text import counted
 from securevqa_core.errors import ManifestError
 
@@ -49,6 +55,8 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
         table = decode_table(read_bytes(location, timeout_seconds=READ_SECONDS), location)
     except StorageError as error:
         raise ManifestError(f"labels {redact(location)!r} cannot be read: {error}") from error
+    except ManifestError as error:
+        raise ManifestError(f"{error}{format_hint(location)}") from error
     if uri_column in table.column_names:
         names = ["uri" if name == uri_column else name for name in table.column_names]
         table = table.rename_columns(names)
@@ -56,7 +64,7 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
         known = ", ".join(("video_id", uri_column, *VIDEO_NAMES))
         raise ManifestError(
             f"labels {redact(location)!r} must name their videos in one of the columns {known}, "
-            f"got {', '.join(table.column_names)}"
+            f"got {', '.join(table.column_names)}{format_hint(location)}"
         )
     if suffix_of(location) == ".csv":
         table = as_numbers(table, number_types([table], texts=_keys(table.column_names)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from securevqa_core.errors import ConfigurationError
 
-__all__ = ["LABEL_FORMATS", "LabelRange"]
+__all__ = ["LABEL_FORMATS", "LABEL_FORMATS_HELP", "LabelRange"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,15 @@ class LabelRange:
         return (label - self.low) / (self.high - self.low) * 100
 
 
-LABEL_FORMATS: dict[str, LabelRange] = {
+LABEL_FORMATS: dict[str, LabelRange | None] = {  # None: of any data set, so that the scale is guessed
     "konvid-1k": LabelRange(low=1, high=5),
     "live-vqc": LabelRange(low=0, high=100),
     "youtube-ugc": LabelRange(low=1, high=5),
     "lsvq": LabelRange(low=0, high=100),
+    "fast-vqa": None,
 }
+
+LABEL_FORMATS_HELP = (
+    f"The argument is a label file: {', '.join(LABEL_FORMATS)} (lines of path, duration, fps, MOS); "
+    "default: it is a table."
+)

@@ -10,9 +10,11 @@ import pytest
 from cli import call
 
 from pipeline.commands.terminal import events, show
-from pipeline.evaluation.opinions import measure_opinions
+from pipeline.evaluation.opinions import _split_lines, measure_opinions
+from pipeline.results import Result
 from pipeline.tables import json_text
 from securevqa_core import weights
+from securevqa_core.opinions.agreement import SplitAgreement
 from securevqa_core.opinions.tables import SHIPPED
 
 NAMES = ["konvid-1k", "live-vqc", "youtube-ugc", "all together"]
@@ -40,6 +42,18 @@ def test_people_are_told_in_tables_what_programs_get_as_one_record(
     for words in (*NAMES, "medians of 1 random splits", "scales aligned by", f"written: {output}"):
         assert words in printed.replace("\n", "")
     assert f"{record['splits'][3]['srcc']:.3f}" in printed
+
+
+@pytest.mark.parametrize("model", ["videval", "videval-720p", "videval-480p"])
+def test_the_paper_s_table_stands_beside_its_own_features_alone(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = SplitAgreement(name="live-vqc", num_videos=585, srcc=0.71, plcc=0.76, srcc_sd=0.04)
+    show(Result(record={}, shown=_split_lines([one], 5, model=model)))
+    printed = capsys.readouterr().out
+    is_published = model == "videval"
+    assert ("Table IV" in printed, "0.752" in printed, "0.796" in printed) == (is_published,) * 3
+    assert (f"of {model}, of which the paper has none" in printed) is not is_published
 
 
 @pytest.mark.parametrize(

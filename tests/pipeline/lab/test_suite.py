@@ -129,7 +129,14 @@ def test_a_row_of_which_no_video_could_be_read_says_so() -> None:
     ("text", "message"),
     [
         ("seconds = [", "not readable TOML"),
-        ("speed = 1\n", r"line 1: there is no setting 'speed'"),
+        (
+            "speed = 1\n",
+            r"line 1: there is no setting 'speed', only .*, and \[\[row\]\] and \[\[plot\]\] tables",
+        ),
+        (
+            '[[attacks]]\nname = "a"\n',
+            r"line 1: there are no \[\[attacks\]\] tables, only \[\[row\]\], one an attack, and \[\[plot\]\]",
+        ),
         ('[[row]]\nname = "a"\ntable = "I"\nvolume = 3\n', r"line 4: there is no setting 'volume'"),
         ('[[row]]\ntable = "I"\n', r"line 1: 'name' is missing"),
         ('where = ["a=b"]\n[[row]]\nname = "a"\n', "line 2: where needs label_column, got 'a=b' alone"),

@@ -9,9 +9,12 @@ import pytest
 from s3server import S3Server
 from scipy.io import savemat
 
+from pipeline.evaluation.listed import LabelledSource, read_labelled
 from pipeline.manifests.label_files import read_label_file
+from pipeline.manifests.labelled import EvaluationSettings
 from pipeline.manifests.labels import labels_of
-from pipeline.manifests.scales import LABEL_FORMATS
+from pipeline.manifests.late_labels import read_late_labels
+from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from securevqa_core.errors import ConfigurationError, ManifestError
 
 # format -> a line as it circulates, what it says
@@ -20,6 +23,7 @@ LINES = {
     "live-vqc": ("Video/A001.mp4, 10.0, 29.97, 80.2327", ("Video/A001.mp4", 80.2327, 10.0, 29.97)),
     "youtube-ugc": ("Gaming_1080P-0ce6.mkv,-1,-1,3.671", ("Gaming_1080P-0ce6.mkv", 3.671, None, None)),
     "lsvq": ("yfcc-batch22/17734.mp4, -1, -1, 59.909", ("yfcc-batch22/17734.mp4", 59.909, None, None)),
+    "fast-vqa": ("any/a.mp4, 8, 30, 73.5", ("any/a.mp4", 73.5, 8.0, 30.0)),
 }
 
 
@@ -117,8 +121,9 @@ def test_lines_as_they_circulate_are_read(label_format: str, tmp_path: Path) -> 
         labels(tmp_path, f"\n{line}\r\n\n"), label_format=label_format, video_root=str(tmp_path / "videos")
     )
     assert table.to_pylist() == [{"uri": video, "mos": mos, "listed_seconds": seconds, "listed_fps": fps}]
-    (points,) = labels_of(table, "mos", LABEL_FORMATS[label_format])
-    expected = (mos - 1) * 25 if LABEL_FORMATS[label_format].high == 5 else mos
+    scale = LABEL_FORMATS[label_format] or LabelRange()
+    (points,) = labels_of(table, "mos", scale)
+    expected = (mos - 1) * 25 if scale.high == 5 else mos
     assert points == pytest.approx(expected)
 
 
@@ -131,6 +136,21 @@ def test_files_as_data_sets_publish_them_find_their_videos(name: str, tmp_path: 
     assert table["uri"].to_pylist() == uris
     assert table["mos"].to_pylist() == mos
     assert set(table["listed_fps"].to_pylist()) == {None}
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_a_label_file_that_is_read_as_a_table_is_known_for_one(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"labels.{suffix}"
+    path.write_text("a.mp4, 8.0, 30.0, 3.2\nb.mp4, 8.0, 30.0, 2.2\n")
+    hint = "it looks like a label file: say --labels-format, one of konvid-1k, .*, fast-vqa$"
+    with pytest.raises(ManifestError, match=hint):
+        read_labelled(LabelledSource(location=str(path)), EvaluationSettings())
+    with pytest.raises(ManifestError, match=hint):
+        read_late_labels(str(path), label_format=None, uri_column="uri")
+    path.write_text("place,mos\na.mp4,3.2\n")
+    with pytest.raises(ManifestError) as caught:
+        read_labelled(LabelledSource(location=str(path)), EvaluationSettings())
+    assert "--labels-format" not in str(caught.value)
 
 
 def test_live_vqc_s_matlab_file_is_read(tmp_path: Path) -> None:

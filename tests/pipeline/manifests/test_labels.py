@@ -98,9 +98,9 @@ def test_labels_that_cover_little_of_their_scale_are_doubted(
         ([0.1, 0.9], (0, 1), "taken to be on 0..1"),
         ([0.5, 4.0], (0, 5), "taken to be on 0..5"),
         ([2, 9], (0, 10), "taken to be on 0..10"),
-        ([3, 70], (0, 100), None),
-        ([70, 75], (0, 100), "labels span 70..75 of 0..100"),
-        ([3, 3], (0, 100), None),
+        ([3, 70], (0, 100), "taken to be on 0..100"),
+        ([41.9, 74.1], (0, 100), "span 41.9..74.1: taken to be on 0..100; --label-range LOW HIGH says"),
+        ([3, 3], (0, 100), "span 3..3: taken to be on 0..100"),
         ([None, None], (0, 100), None),
     ],
 )
