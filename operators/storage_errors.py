@@ -72,7 +72,7 @@ def storage_error(error: Exception) -> StorageError:
     if isinstance(status, int):
         reason = f"HTTP {status}"
     elif number is not None:
-        reason = f"{reason}: {os.strerror(number)}"
+        reason = os.strerror(number)
     elif names & _CREDENTIALS_NAMES:
         reason = f"{reason}: {_CREDENTIALS_HINT}"
     if names & _DENIED_NAMES or status in {401, 403}:

@@ -16,7 +16,7 @@ from operators.storage import StorageError, read_bytes, redact
 from pipeline.results import Result
 from securevqa_core import weights, zoo
 from securevqa_core.errors import AbsentCheckpointError, CheckpointError, ConfigurationError
-from securevqa_core.published import assemble, read_published
+from securevqa_core.published import Assembled, assemble, read_published
 from securevqa_core.verification import FINGERPRINT, fingerprint, verify
 
 __all__ = [
@@ -91,8 +91,8 @@ def read_stored(name: str) -> StoredCheckpoint:
     )
 
 
-def import_published(files: Sequence[Path], *, architecture: str, partial: bool, output: Path) -> str:
-    """Make a checkpoint from published weights, and return its status.
+def import_published(files: Sequence[Path], *, architecture: str, partial: bool, output: Path) -> Assembled:
+    """Make a checkpoint from published weights, and return what it was made of.
 
     Raises:
         CheckpointError: a file is none of published weights, or they do not fit the architecture.
@@ -108,7 +108,7 @@ def import_published(files: Sequence[Path], *, architecture: str, partial: bool,
         status=assembled.status,
         card=assembled.card | _fingerprint_note(assembled.model, architecture),
     )
-    return assembled.status
+    return assembled
 
 
 def halve(checkpoint: weights.Checkpoint, output: Path) -> None:

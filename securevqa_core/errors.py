@@ -24,6 +24,7 @@ a query string.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ __all__ = [
     "SecureVqaError",
     "UndefinedError",
     "VideoError",
+    "an",
     "did_you_mean",
     "may_pass",
     "or_of",
@@ -114,9 +116,20 @@ def may_pass(code: str) -> bool:
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return a hint to the one of `known` that a misspelt word is most like, "" if none is."""
-    like = difflib.get_close_matches(text, list(known), n=1)
-    return f" (did you mean {like[0]!r}?)" if like else ""
+    """Return a hint to the one of `known` that a misspelt word is most like, in any case; "" if none is."""
+    by_lower = {name.lower(): name for name in known}
+    like = difflib.get_close_matches(text.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[like[0]]!r}?)" if like else ""
+
+
+def an(noun: str) -> str:
+    """Return a noun, of a type or a model, after a or an, as it is spoken; None has no article."""
+    if noun == "NoneType":
+        return "None"
+    return f"{'an' if _SPOKEN_AS_VOWEL.match(noun) else 'a'} {noun}"
+
+
+_SPOKEN_AS_VOWEL = re.compile(r"[aeio]|hvs|mdt|ndarray|nss", re.IGNORECASE)  # some letter by letter
 
 
 def or_of(text: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration
-from securevqa_core.errors import CheckpointError
+from securevqa_core.errors import CheckpointError, an
 from securevqa_core.fitting import (
     METADATA_KEY,
     capped,
@@ -23,7 +23,7 @@ from securevqa_core.fitting import (
     read_safetensors,
     read_torch,
 )
-from securevqa_core.models.published_keys import PARTS, module_of, parts_of, route
+from securevqa_core.models.published_keys import HOLDERS, PARTS, module_of, parts_of, route
 
 __all__ = ["Assembled", "PublishedFile", "assemble", "load_published", "read_published"]
 
@@ -51,6 +51,7 @@ class Assembled:
     status: Literal["imported", "untrained"]  # untrained where a part is still seeded
     calibration: Calibration
     card: dict[str, object]  # which file brought which part
+    dropped: Mapping[str, str]  # file -> keys that the model has no use for; the first of them where many
 
 
 def load_published(
@@ -115,7 +116,7 @@ def read_published(path: str | Path) -> PublishedFile:
     else:
         content = read_torch(data, where=str(path), allowed=[(_Inert, name) for name in _INERT_NAMES])
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise CheckpointError(f"{path} must hold a state dict, got a {type(content).__name__}")
+        raise CheckpointError(f"{path} must hold a state dict, got {an(type(content).__name__)}")
     return PublishedFile(
         name=path.name,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -143,20 +144,25 @@ def assemble(
     records = _load_all(model, files)
     brought = {part for record in records for part in record.parts}
     seeded = [part for part in parts_of(model) if part not in brought]
+    dropped = {record.file: record.unused for record in records if record.unused}
     card: dict[str, object] = {"imported_from": [asdict(record) for record in records]}
     if not seeded:
         known = spec.published_calibration is not None
         card["calibration"] = "published" if known else "none was published: refit it on labels"
         calibration = spec.published_calibration or spec.calibration
-        return Assembled(model=model, status="imported", calibration=calibration, card=card)
+        return Assembled(model=model, status="imported", calibration=calibration, card=card, dropped=dropped)
     if not partial:
         names, parts = ", ".join(file.name for file in files), ", ".join(sorted(brought))
+        verb = "brings" if len(files) == 1 else "bring"
+        holders = "; ".join(f"{part}: {HOLDERS[part]}" for part in seeded)
         raise CheckpointError(
-            f"{names} bring {parts}, and a {architecture} also has {', '.join(seeded)}: "
-            "name the files that hold them too, or import what there is as partial"
+            f"{names} {verb} {parts}, and {an(architecture)} also has {', '.join(seeded)}: name the "
+            f"files that hold them too ({holders}), or leave them seeded and untrained, with --partial"
         )
     card["seeded"] = {"parts": seeded, "seed": seed}
-    return Assembled(model=model, status="untrained", calibration=spec.calibration, card=card)
+    return Assembled(
+        model=model, status="untrained", calibration=spec.calibration, card=card, dropped=dropped
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

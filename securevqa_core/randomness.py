@@ -19,7 +19,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, an
 from securevqa_core.types import require_range
 
 __all__ = [
@@ -54,7 +54,7 @@ class Key:
 
     def __init__(self, secret: bytes, *, randomness: Randomness) -> None:
         if not isinstance(secret, bytes):
-            raise ConfigurationError(f"key must be a Key or bytes, got a {type(secret).__name__}")
+            raise ConfigurationError(f"key must be a Key or bytes, got {an(type(secret).__name__)}")
         if randomness != "public" and len(secret) < MIN_KEY_BYTES:
             raise ConfigurationError(f"a key must have at least {MIN_KEY_BYTES} bytes, got {len(secret)}")
         self._secret = secret

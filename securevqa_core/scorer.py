@@ -29,7 +29,14 @@ from securevqa_core.decoding.extract import DecodedSample
 from securevqa_core.decoding.header import NOT_UNDERSTOOD
 from securevqa_core.decoding.in_memory import sample_frames
 from securevqa_core.decoding.sandbox import DecodeSandbox
-from securevqa_core.errors import ConfigurationError, DecodeError, FetchError, ScoreError, VideoError
+from securevqa_core.errors import (
+    ConfigurationError,
+    DecodeError,
+    FetchError,
+    ScoreError,
+    VideoError,
+    an,
+)
 from securevqa_core.inputs import Look, Take, decode_request, look
 from securevqa_core.randomness import Key, VideoDraw, generator
 from securevqa_core.rendition import Rendition
@@ -219,7 +226,7 @@ class Scorer:
         has_frames = getattr(videos, "ndim", None) in (3, 4)  # of one video; a column of paths has 1
         if is_one or has_frames or hasattr(videos, "read") or not isinstance(videos, Iterable):
             kind = type(videos).__name__
-            raise ConfigurationError(f"videos must be several, in a list for example, got a {kind}")
+            raise ConfigurationError(f"videos must be several, in a list for example, got {an(kind)}")
         return self._score_each(videos, fps)
 
     def _score_each(self, videos: Iterable[Video], fps: float | None) -> Iterator[VideoScore]:
@@ -430,7 +437,9 @@ def _content(file: Any) -> bytes:
         raise FetchError("fetch_failed", f"the open file cannot be read: {error.strerror}") from error
     if not isinstance(content, bytes):
         kind = type(content).__name__
-        raise ConfigurationError(f"video must be a file that is open for bytes, got a {kind} from its read()")
+        raise ConfigurationError(
+            f"video must be a file that is open for bytes, got {an(kind)} from its read()"
+        )
     return content
 
 
@@ -462,7 +471,7 @@ def _frames(video: Any) -> NDArray[np.uint8]:
         several = "; score_many takes several videos" if isinstance(video, list | tuple) else ""
         raise ConfigurationError(
             "video must be a path, bytes, an open file, or an array or tensor of frames, "
-            f"got a {type(video).__name__}{several}"
+            f"got {an(type(video).__name__)}{several}"
         )
     frames = np.asarray(video.detach().cpu() if hasattr(video, "detach") else video)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from securevqa_core import weights, zoo
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import CheckpointError, ConfigurationError, an
 from securevqa_core.scoring import normalise
 from securevqa_core.types import SamplingConfig
 
@@ -113,7 +113,7 @@ def _hexadecimal(digest: str, architecture: str) -> str:
     digits = digest.removeprefix(f"{architecture}-").lower()
     if not _ID_DIGITS <= len(digits) <= 64 or set(digits) - set("0123456789abcdef"):
         raise ConfigurationError(
-            f"sha256 must be {_ID_DIGITS} to 64 hexadecimal digits or the id of a {architecture}, "
+            f"sha256 must be {_ID_DIGITS} to 64 hexadecimal digits or the id of {an(architecture)}, "
             f"got {digest!r}"
         )
     return digits

@@ -19,6 +19,7 @@ from securevqa_core.errors import (
     AbsentCheckpointError,
     CheckpointError,
     ConfigurationError,
+    an,
     did_you_mean,
 )
 from securevqa_core.files import whole_file
@@ -107,7 +108,7 @@ def save(
         key: (value.half() if is_half and value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in model.state_dict().items()
     }
-    check_fit(expected, tensors, where=f"a {architecture} for {path}")
+    check_fit(expected, tensors, where=f"{an(architecture)} for {path}")
     check_finite(tensors, where=str(path))
     fields = {
         "format_version": FORMAT_VERSION,
@@ -163,7 +164,7 @@ def read(source: str | Path | bytes, *, architecture: str | None = None, name: s
     fields = _header(metadata, where)
     found = _known_architecture(fields, where)
     if architecture is not None and found != architecture:
-        raise CheckpointError(f"{where} holds a {found}, and a {architecture} was asked for")
+        raise CheckpointError(f"{where} holds {an(found)}, and {an(architecture)} was asked for")
     check_finite(tensors, where=where)
     has_digest = fields["format_version"] != WITHOUT_DIGEST
     said = {name: value for name, value in fields.items() if name != _DIGEST}
@@ -227,7 +228,7 @@ def bounded(
         require_range(name, value, low=0.1, high=1000)
         keys = [key for key in bounds if key.startswith(f"{branch}_backbone.")]
         if not keys:
-            raise CheckpointError(f"the {branch} branch of a {checkpoint.architecture} sees no statistics")
+            raise CheckpointError(f"the {branch} branch of {an(checkpoint.architecture)} sees no statistics")
         bounds |= {key: tensor(float(value)) for key in keys}
     made: dict[str, object] = {"bounds": {"intra": intra, "inter": inter}}
     given = {"level_share": level_share, "quiet": quiet}
@@ -235,7 +236,7 @@ def bounded(
     if answers:
         buffers = _constants(model, SENSITIVITY)
         if not buffers:
-            raise CheckpointError(f"a {checkpoint.architecture} sees no statistics")
+            raise CheckpointError(f"{an(checkpoint.architecture)} sees no statistics")
         bounds |= {key: replace(Sensitivity.of(was), **answers).buffer() for key, was in buffers.items()}
         made[SENSITIVITY] = answers
     origin = {"checkpoint_id": checkpoint.checkpoint_id} | _description(checkpoint)
@@ -267,8 +268,8 @@ def mixed(checkpoint: Checkpoint, other: Checkpoint, *, share: float) -> Checkpo
     require_range("share", share, low=0, high=1)
     if checkpoint.architecture != other.architecture:
         raise CheckpointError(
-            f"checkpoints to mix must be of one architecture, got a {checkpoint.architecture} and a "
-            f"{other.architecture}"
+            f"checkpoints to mix must be of one architecture, got {an(checkpoint.architecture)} and "
+            f"{an(other.architecture)}"
         )
     first, last = (build(one).state_dict() for one in (checkpoint, other))
     begins, ends = (one.calibration.as_dict() for one in (checkpoint, other))
@@ -351,7 +352,7 @@ def path_of(name: str | PathLike[str]) -> Path:
     """
     if not isinstance(name, str | PathLike) or not isinstance(fspath(name), str):
         raise ConfigurationError(
-            f"checkpoint must be a model's name or the path of a file, got a {type(name).__name__}"
+            f"checkpoint must be a model's name or the path of a file, got {an(type(name).__name__)}"
         )
     if not isinstance(name, str) or name not in zoo.names():
         return Path(name)

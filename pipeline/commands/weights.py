@@ -11,6 +11,7 @@ from pipeline.commands.options import complete_models
 from pipeline.commands.places import CheckpointOutput
 from pipeline.commands.terminal import events
 from pipeline.results import Result
+from securevqa_core.errors import an
 
 __all__ = ["weights_app"]
 
@@ -41,10 +42,13 @@ def import_command(
         from pipeline.checkpoints import import_published, written_result  # noqa: PLC0415 - seconds, as below
         from securevqa_core import zoo  # noqa: PLC0415
 
-        status = import_published(files, architecture=arch, partial=partial, output=output)
-    if status == "imported" and zoo.spec(arch).published_calibration is None:
+        made = import_published(files, architecture=arch, partial=partial, output=output)
+    if made.status == "imported" and zoo.spec(arch).published_calibration is None:
         events.note("no mapping to 0-100 was published for it: verdicts mean little until it is calibrated")
-    return written_result(output, f"weights of a {arch}, from {', '.join(file.name for file in files)}")
+    for file, keys in made.dropped.items():
+        events.note(f"{file}: dropped, as {an(arch)} has no use for them: {keys}")
+    names = ", ".join(file.name for file in files)
+    return written_result(output, f"weights of {an(arch)}, from {names}")
 
 
 @weights_app.command("halve")

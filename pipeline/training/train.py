@@ -35,7 +35,7 @@ from pipeline.training.split import (
 )
 from pipeline.training.worker import RESULT_FILE, Job
 from securevqa_core import weights, zoo
-from securevqa_core.errors import ConfigurationError, OutputError, RunError
+from securevqa_core.errors import ConfigurationError, OutputError, RunError, an
 from securevqa_core.training.baseline import Regression
 from securevqa_core.training.cache import CacheConfig, CachedVideo, Failure, LabelledVideo
 from securevqa_core.training.loop import require_clips
@@ -118,7 +118,7 @@ def _require_fragments(run: TrainRun, training_set: TrainingSet, init: weights.C
     if learns and zoo.spec(init.architecture).swin is None:
         raise ConfigurationError(
             f"difference_weight > 0 needs a model with fragments where videos have references, "
-            f"got a {init.architecture}"
+            f"got {an(init.architecture)}"
         )
 
 

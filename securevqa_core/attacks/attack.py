@@ -17,7 +17,7 @@ from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.names import ATTACKS, AttackName, Direction
 from securevqa_core.attacks.norms import Norm, norm_named
 from securevqa_core.decoding.glances import glances_of
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, did_you_mean
 from securevqa_core.fingerprints import MIRROR, are_near, fingerprint, words
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import require_range
@@ -60,8 +60,9 @@ class AttackConfig:
     def __post_init__(self) -> None:
         for name, kind in (("attack", AttackName), ("direction", Direction)):
             if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+                got, known = str(getattr(self, name)), get_args(kind)
+                hint = did_you_mean(got, known)
+                raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {got!r}{hint}")
         norm_named(self.norm)
         require_range("epsilon", self.epsilon, low=0, high=255)
         require_range("steps", self.steps, low=1, high=10_000)

@@ -25,7 +25,7 @@ from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patche
 from securevqa_core.decoding.glances import GLANCES_SHAPE
 from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
 from securevqa_core.doubts import MORE_WARNINGS
-from securevqa_core.errors import ERROR_CODES, DecodeError
+from securevqa_core.errors import ERROR_CODES, DecodeError, an
 from securevqa_core.types import VideoInfo
 from securevqa_core.whole_frames import Planes, WholeSink, whole_plan
 
@@ -303,7 +303,7 @@ def _shown(value: object) -> str:
         return str(value)
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
-    return ascii(value[:40]) if isinstance(value, str) else f"a {type(value).__name__}"
+    return ascii(value[:40]) if isinstance(value, str) else an(type(value).__name__)
 
 
 _INFO_FIELDS: dict[str, _Parser] = {

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from torch import Tensor, nn, strided
 
-__all__ = ["PARTS", "RoutedKeys", "module_of", "parts_of", "published_name", "route"]
+__all__ = ["HOLDERS", "PARTS", "RoutedKeys", "module_of", "parts_of", "published_name", "route"]
 
 # What a file may bring on its own -> the module it fills. Under their own names: four of DOVER, two of VSFA,
 # one more of MDTVSFA, of HVS-5M and of VSFA with motion, whose pathway no file brings yet, and three of UVQ.
@@ -26,6 +26,22 @@ PARTS = {
         *("frame_backbone", "frame_head", "score_mapping", "content_backbone", "motion_pathway"),
         *("content_net", "distortion_net", "aggregation_net"),
     )
+}
+
+# Which files hold a part, for people who have the others.
+HOLDERS = {
+    "intra": "a Video Swin-T, torchvision's swin3d_t or of the Video Swin repository",
+    "distortions": "S-CNN of DB-CNN",
+    "inter": "pytorchvideo's slowfast_r50",
+    "frame_backbone": "ImageNet's of that network, torchvision's resnet50 or EfficientNet-Lite0, or S-CNN",
+    "content_backbone": "a ConvNeXt of ImageNet",
+    "motion_pathway": "none yet",
+    **dict.fromkeys(
+        ("head", "technical_backbone", "technical_head", "aesthetic_backbone", "aesthetic_head"),
+        "the model's own",
+    ),
+    **dict.fromkeys(("frame_head", "score_mapping"), "the model's own"),
+    **{f"{net}_net": f"UVQ's {net}_net.pth" for net in ("content", "distortion", "aggregation")},
 }
 
 _WRAPPERS = ("state_dict", "model_state", "model")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader knows
 from torch import Tensor, nn
 
-from securevqa_core.errors import ConfigurationError, RunError
+from securevqa_core.errors import ConfigurationError, RunError, an
 from securevqa_core.scoring import normalise
 from securevqa_core.training.cache import CachedVideo
 from securevqa_core.training.config import TrainConfig
@@ -197,7 +197,7 @@ def _local_head(model: Any) -> nn.Conv3d:
     backbone = getattr(model, "fragments_backbone", None)
     if backbone is None:
         raise ConfigurationError(
-            f"difference_weight > 0 needs a model with fragments, got a {type(model).__name__}"
+            f"difference_weight > 0 needs a model with fragments, got {an(type(model).__name__)}"
         )
     head = nn.Conv3d(backbone.config.out_dim, NUM_DIFFERENCES, kernel_size=1)
     nn.init.zeros_(head.weight)

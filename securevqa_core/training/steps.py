@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, an
 from securevqa_core.training.config import TrainConfig
 
 __all__ = ["ALONE", "Workers", "averaged_model", "make_optimiser", "schedule_factor", "set_learning_rate"]
@@ -71,7 +71,7 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
             )
     if not groups:
         raise ConfigurationError(
-            f"a model to train must have weights that take a gradient, got a {type(model).__name__} with none"
+            f"a model to train must have weights with a gradient, got {an(type(model).__name__)} with none"
         )
     options = [
         {

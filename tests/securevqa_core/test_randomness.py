@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securevqa_core.errors import ConfigurationError
+from securevqa_core.errors import ConfigurationError, an
 from securevqa_core.randomness import KEY_VARIABLE, Key, generator
 
 SECRET = b"correct horse battery staple"
@@ -212,7 +212,7 @@ def test_a_public_seed_says_so_and_is_everyones() -> None:
 
 def test_a_key_is_made_of_bytes_and_a_public_one_of_a_whole_number() -> None:
     for secret in ("a text of more than sixteen", bytearray(32), 7):
-        with pytest.raises(ConfigurationError, match=f"Key or bytes, got a {type(secret).__name__}"):
+        with pytest.raises(ConfigurationError, match=f"Key or bytes, got {an(type(secret).__name__)}"):
             Key(secret, randomness="keyed")  # type: ignore[arg-type]
     for seed in ("7", 2.5, None):
         with pytest.raises(ConfigurationError, match=f"seed must be a whole number, got {seed!r}"):

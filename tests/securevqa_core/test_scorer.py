@@ -25,7 +25,7 @@ from processes import descendants, is_alive
 import securevqa_core
 from securevqa_core import weights, zoo
 from securevqa_core.decoding.sandbox import DecodeSandbox
-from securevqa_core.errors import CheckpointError, ConfigurationError
+from securevqa_core.errors import CheckpointError, ConfigurationError, an
 from securevqa_core.fragments import splice
 from securevqa_core.inputs import decode_request, guarded_draws
 from securevqa_core.randomness import Key, keyed_draws
@@ -131,7 +131,7 @@ def test_one_video_is_not_taken_for_several(scorer: Scorer, videos: dict[str, Pa
             5,
             None,
         ):
-            with pytest.raises(ConfigurationError, match=f"several, .*, got a {type(one).__name__}"):
+            with pytest.raises(ConfigurationError, match=f"several, .*, got {an(type(one).__name__)}"):
                 scorer.score_many(one)  # type: ignore[arg-type]
 
 
@@ -264,7 +264,7 @@ def test_a_file_that_changes_meanwhile_is_not_scored(
         (np.zeros((0, 8, 8, 3), np.uint8), 25, "(0, 8, 8, 3) uint8"),
         ("clip.mp4", 25, "fps goes with frames, and a file has its own, got 25"),
         (b"bytes", 25, "got 25"),
-        (7, None, "got a int"),
+        (7, None, "got an int"),
         (["clip.mp4"], None, "got a list; score_many takes several videos"),
         (np.zeros((2, 8, 8, 3), np.uint8), "25", "fps must be a number, got '25'"),
         (io.BytesIO(b"bytes"), 25, "a file has its own, got 25"),
@@ -299,7 +299,7 @@ def test_a_wrong_call_is_refused(scorer: Scorer, video: object, fps: float | Non
         ({"checkpoint": "fast-vqa"}, CheckpointError, "'fast-vqa' ships"),
         ({"checkpoint": "no/such.safetensors"}, CheckpointError, "no/such.safetensors"),
         ({"checkpoint": "nss-svm"}, CheckpointError, "no model of that name ships (did you mean 'nss-svr'?)"),
-        ({"checkpoint": 5}, ConfigurationError, "name or the path of a file, got a int"),
+        ({"checkpoint": 5}, ConfigurationError, "name or the path of a file, got an int"),
         ({"checkpoint": b"nss-svr"}, ConfigurationError, "name or the path of a file, got a bytes"),
     ],
 )

@@ -190,7 +190,7 @@ def test_mdtvsfa_without_its_mapping_is_not_imported(
     resnet: torch.nn.Module, head: dict[str, Tensor]
 ) -> None:
     files = [_file("VSFA.pt", head), _file("resnet50.pth", resnet.state_dict())]
-    with pytest.raises(CheckpointError, match="a mdtvsfa also has score_mapping"):
+    with pytest.raises(CheckpointError, match="an mdtvsfa also has score_mapping"):
         assemble(files, architecture="mdtvsfa")
 
 

@@ -213,14 +213,19 @@ def test_a_part_alone_needs_partial_and_stays_untrained(
     published: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backbone, output = tmp_path / "backbone.pth", tmp_path / "partial.safetensors"
-    torch.save({key: value for key, value in published.items() if key.startswith("fragments")}, backbone)
+    part = {key: value for key, value in published.items() if key.startswith("fragments")}
+    torch.save(part | {"cls_head.fc_cls.bias": torch.zeros(400)}, backbone)
     arguments = ("weights", "import", str(backbone), "--arch", ARCHITECTURE, "-o", str(output))
     assert call(*arguments) == 1
-    assert "also has head" in capsys.readouterr().err
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "backbone.pth brings intra, and a fast-vqa-m also has head" in said
+    assert "(head: the model's own), or leave them seeded and untrained, with --partial" in said
     assert not output.exists()
     assert call(*arguments, "--partial") == 0
-    shown = capsys.readouterr().out
-    assert "every verdict is review" in shown
+    shown = capsys.readouterr()
+    assert "every verdict is review" in shown.out
+    dropped = "backbone.pth: dropped, as a fast-vqa-m has no use for them: cls_head.fc_cls.bias"
+    assert dropped in shown.err.replace("\n", " ")
     assert weights.read(output).status == "untrained"
 
 
@@ -230,6 +235,8 @@ def test_a_misspelt_architecture_is_guessed(
     output = str(tmp_path / "new.safetensors")
     assert call("weights", "import", str(published_file), "--arch", "vfsa", "-o", output) == 2
     assert "got 'vfsa' (did you mean 'vsfa'?)" in capsys.readouterr().err
+    assert call("weights", "import", str(published_file), "--arch", "VSFA", "-o", output) == 2
+    assert "got 'VSFA' (did you mean 'vsfa'?)" in capsys.readouterr().err
     assert call("score", str(published_file), "--model", "dovr", "--seed", "0") == 2
     assert "got 'dovr' (did you mean 'dover'?)" in capsys.readouterr().err
 
