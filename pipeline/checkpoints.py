@@ -34,6 +34,8 @@ __all__ = [
     "written_result",
 ]
 
+_SHOWN_FIRST = ("evaluation", "opinions", "notes", "rows")  # of a card: results, limits and data
+_HISTORY = ("bounded_from", "mixed_from")  # whole cards
 PIECE_SECONDS = 60.0  # for each piece of the file
 
 
@@ -198,14 +200,29 @@ def verified(name: str, *, digest: str | None) -> Result:
     return Result(record=record, shown=shown)
 
 
-def stored_result(name: str) -> Result:
+def stored_result(name: str, *, has_history: bool = False) -> Result:
     """Return what a checkpoint is: architecture, status, calibration, sampling, size and card.
+
+    Of its card people are shown results, notes and data first; cards of checkpoints that it was made from
+    last, and only where `has_history`.
 
     Raises:
         CheckpointError: it cannot be read or is not one.
     """
     facts = _facts(read_stored(name))
-    return Result(record=facts, shown=[*_lines(facts), *_doubts(facts)])
+    card, history = _in_order(facts["card"])
+    shown = [*_lines(facts | {"card": card | (history if has_history else {})})]
+    if history and not has_history:
+        shown.append(f"{', '.join(history)}: --verbose shows what it was made from, as --json does")
+    return Result(record=facts, shown=[*shown, *_doubts(facts)])
+
+
+def _in_order(card: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a card as people read it, and the cards in it of what the checkpoint was made from."""
+    first = {name: card[name] for name in _SHOWN_FIRST if name in card}
+    history = {name: card[name] for name in _HISTORY if name in card}
+    rest = {name: value for name, value in card.items() if name not in {*first, *history}}
+    return first | rest, history
 
 
 def written_result(path: Path, *changed: str) -> Result:

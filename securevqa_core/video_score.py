@@ -20,21 +20,34 @@ _BLUE, _GREY = "#1f4e79", "#7f7f7f"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScore:
-    """The score of one clip of one draw, and where in the video it was taken."""
+    """The score of one clip of one draw, and where in the video it was taken.
 
-    draw: int  # 0..
-    score: float  # 0..100
-    start_seconds: float | None  # of its first frame; None where the video does not tell time
-    end_seconds: float | None  # of its last frame, for as long as it is shown
+    Attributes:
+        draw: which draw, 0, 1, ...
+        score: 0..100.
+        start_seconds: of its first frame; None where the video does not tell time.
+        end_seconds: of its last frame, for as long as it is shown.
+    """
+
+    draw: int
+    score: float
+    start_seconds: float | None
+    end_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a video could not be scored."""
+    """Why a video could not be scored.
 
-    stage: str  # fetch, decode or score
-    code: str  # of `securevqa_core.errors.ERROR_CODES`
-    message: str  # what failed, in words
+    Attributes:
+        stage: fetch, decode or score.
+        code: of `securevqa_core.errors.ERROR_CODES`.
+        message: what failed, in words.
+    """
+
+    stage: str
+    code: str
+    message: str
 
     @property
     def retryable(self) -> bool:
@@ -47,28 +60,54 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoScore:
-    """One video: its score, or why there is none. Notebooks show it with its clips over time."""
+    """One video: its score, or why there is none. Notebooks show it with its clips over time.
 
-    name: str  # the path, or what it was
-    score: float | None  # predicted quality, 0..100, mean over draws; None where `failure` says why
-    score_sd: float | None  # standard deviation over draws, points; None for one draw
-    score_lower: float | None  # one-sided 95% lower bound of `score`, which verdicts use
-    raw_score: float | None  # mean model output before calibration
-    suspicion: float | None  # 0..1, of an attack; None: not asked for, or there is no rendition
-    suspicion_reasons: tuple[str, ...] | None  # in words; None: not asked for
-    rendition_score: float | None  # of the rendition that `suspicion` is taken from
-    clips: tuple[ClipScore, ...]  # draw after draw, clip after clip
-    warnings: tuple[str, ...]  # what was damaged or odd, but not fatal
+    Attributes:
+        name: the path, or what it was.
+        score: predicted quality, 0..100, mean over draws; None where `failure` says why.
+        score_sd: standard deviation over draws, points; None for one draw.
+        score_lower: one-sided 95% lower bound of `score`, 0..100, which verdicts use.
+        raw_score: mean model output before calibration, without bounds.
+        suspicion: 0..1, of an attack; None: not asked for, or there is no rendition.
+        suspicion_reasons: what speaks for an attack, in words; None: not asked for.
+        rendition_score: 0..100, of the rendition that `suspicion` is taken from; None: there is none.
+        clips: scores of draw after draw, clip after clip; empty where there is no score.
+        warnings: what was damaged or odd, but not fatal.
+        failure: why there is no score; None where there is one.
+        video: size, rate and length; None where the file was not understood.
+        decoder: which decoder read it; None where none did.
+        content_sha256: of the bytes; with the key it decides where the score looked; None where it was not
+            read.
+        size_bytes: of the file, or of the frames; None where it was not read.
+        checkpoint_id: model and first digits of the digest of the file of weights.
+        checkpoint_status: trained, imported or untrained: scores of untrained weights mean nothing.
+        as_delivered: codec and quality of the rendition that was judged; None: the video itself.
+        key_id: digest of the key.
+        randomness: keyed, ephemeral or public.
+        decode_seconds: that reading and decoding took; None where it was not decoded.
+        model_seconds: that the model took, over all draws; None where it was not scored.
+    """
+
+    name: str
+    score: float | None
+    score_sd: float | None
+    score_lower: float | None
+    raw_score: float | None
+    suspicion: float | None
+    suspicion_reasons: tuple[str, ...] | None
+    rendition_score: float | None
+    clips: tuple[ClipScore, ...]
+    warnings: tuple[str, ...]
     failure: Failure | None
-    video: VideoInfo | None  # size, rate and length; None where the file was not understood
+    video: VideoInfo | None
     decoder: str | None
-    content_sha256: str | None  # of the bytes; with the key it decides where the score looked
+    content_sha256: str | None
     size_bytes: int | None
     checkpoint_id: str
-    checkpoint_status: str  # trained, imported or untrained: scores of untrained weights mean nothing
-    as_delivered: str | None  # codec and quality of the rendition that was judged; None: the video itself
-    key_id: str  # digest of the key
-    randomness: str  # keyed, ephemeral or public
+    checkpoint_status: str
+    as_delivered: str | None
+    key_id: str
+    randomness: str
     decode_seconds: float | None
     model_seconds: float | None
 

@@ -17,7 +17,10 @@ from pipeline.commands.terminal import events, interrupted, resumable, say
 __all__ = ["extract_command"]
 
 
-@spread(NightlyOptions)
+@spread(
+    NightlyOptions,
+    address="Ray cluster, or local: start Ray here; default: RAY_ADDRESS, else Ray is started here.",
+)
 def extract_command(
     manifest: Annotated[str, typer.Argument(help="Parquet, CSV, JSON lines, directory or glob; any URI.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Run directory, local or s3://.")],

@@ -9,8 +9,10 @@ securevqa command MANIFEST --draws 4    ->    options.draws == 4
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -46,8 +48,12 @@ def label_range_option(panel: str) -> Any:
     return typer.Option(metavar="LOW HIGH", help=help_, rich_help_panel=panel)
 
 
-def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
-    """Make a command that takes `options: kind` from one option a field of the dataclass `kind`."""
+def spread(kind: type[Any], **helps: str) -> Callable[[_Command], _Command]:
+    """Make a command that takes `options: kind` from one option a field of the dataclass `kind`.
+
+    `helps` say of a field what is so of this command alone. A part of a help text that speaks of another
+    option, `, with --notice 1..8`, goes where the command has none of that name.
+    """
 
     def decorate(command: _Command) -> _Command:
         def spread_command(**values: Any) -> Result | None:
@@ -69,6 +75,11 @@ def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
             )
             for field in fields(kind)
         ]
+        names = {one.name for one in parameters}
+        parameters = [
+            one.replace(annotation=_with_help(one.annotation, names, helps.get(one.name)))
+            for one in parameters
+        ]
         spread_command.__name__, spread_command.__doc__ = command.__name__, command.__doc__
         spread_command.__annotations__ = {one.name: one.annotation for one in parameters}
         spread_command.__annotations__["return"] = own["return"]
@@ -78,6 +89,17 @@ def spread(kind: type[Any]) -> Callable[[_Command], _Command]:
     return decorate
 
 
+def _with_help(annotation: Any, names: set[str], text: str | None) -> Any:
+    """Return an option's annotation with its help as of a command with options of these names."""
+    option = annotation.__metadata__[0]
+    if not (text := text or option.help):
+        return annotation
+    option = copy.copy(option)
+    option.help = _BESIDE.sub(lambda found: found[0] if found[1].replace("-", "_") in names else "", text)
+    return Annotated[annotation.__origin__, option]
+
+
+_BESIDE = re.compile(r", with --([a-z-]+) [^;,]*")
 _DRAWN, _JUDGED, _LIMITED, _RUN = "Where it looks", "Verdicts", "Limits", "Ray and the run"
 
 

@@ -26,6 +26,7 @@ _Verbose = Annotated[
         "--verbose", "-v", help="Where videos are scored, say of each how it ended, and what is done where."
     ),
 ]
+_MoreVerbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, where there is more to say.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]
 
 
@@ -56,7 +57,8 @@ def with_output_options(command: Callable[..., Result | None]) -> Callable[..., 
         one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints.get(name, one.annotation))
         for name, one in inspect.signature(command).parameters.items()
     ]
-    added: list[tuple[str, Any]] = [("quiet", _Quiet), ("verbose", _Verbose)]
+    scores = "decoder" in hints  # how videos are read, and so what there is to say of each
+    added: list[tuple[str, Any]] = [("quiet", _Quiet), ("verbose", _Verbose if scores else _MoreVerbose)]
     added += [("json", _Json)] if returns_result else []
     parameters = own + [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=False)

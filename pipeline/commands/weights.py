@@ -135,7 +135,7 @@ def show_command(checkpoint: _Checkpoint) -> Result:
     with events.doing("loading", is_logged=False):
         from pipeline.checkpoints import stored_result  # noqa: PLC0415 - as above
 
-        return stored_result(checkpoint)
+        return stored_result(checkpoint, has_history=events.is_verbose)
 
 
 @weights_app.command("verify")

@@ -74,6 +74,19 @@ def test_help_of_a_command_imports_no_library_that_works(names: tuple[str, ...])
     assert "Examples" in printed
 
 
+def test_help_of_a_command_speaks_of_no_option_that_it_lacks() -> None:
+    def said(*names: str) -> str:
+        return " ".join(loaded(*names, "-h")[0].replace("│", " ").split())
+
+    extract, models = said("extract"), said("models")
+    assert "1..16; default: the model's own" in extract
+    assert "--notice" not in extract
+    assert "RAY_ADDRESS, else Ray is started here" in extract
+    assert "Say of every video how it ended" in extract
+    assert "Say of every video" not in models
+    assert "Say more, where there is more to say" in models
+
+
 @pytest.mark.parametrize("one", cli.COMMANDS, ids=lambda one: one.name)
 def test_help_breaks_no_line_where_the_code_does(one: LazyCommand) -> None:
     command = one.load()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import securevqa
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.scorer import Scorer
+from securevqa_core.video_score import ClipScore, Failure, VideoScore
 
 ROOT = Path(securevqa.__file__).parents[1]
 
@@ -38,6 +41,12 @@ def test_what_docstrings_say_is_raised_is_caught_by_its_name_here() -> None:
         securevqa.Scorer(draws=0)
     with pytest.raises(securevqa.CheckpointError, match="absent"):
         securevqa.score(b"", checkpoint="absent.safetensors")
+
+
+@pytest.mark.parametrize("kind", [VideoScore, ClipScore, Failure])
+def test_help_has_a_line_for_every_field(kind: type[VideoScore | ClipScore | Failure]) -> None:
+    said = dict(re.findall(r"^ +(\w+): (.+)$", inspect.getdoc(kind) or "", re.MULTILINE))
+    assert list(said) == [field.name for field in fields(kind)]
 
 
 @pytest.mark.slow

@@ -65,6 +65,21 @@ def test_show_says_what_it_is_to_people_and_to_programs(
         assert said in shown
 
 
+def test_show_begins_a_card_with_results_and_keeps_its_history_for_verbose(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    history = "what it was made from"
+    assert call("weights", "show", "secure-vqa-compact") == 0
+    brief = capsys.readouterr().out
+    assert "card:\n  evaluation:" in brief
+    assert history in brief
+    assert "  bounded_from:" not in brief
+    assert call("weights", "show", "secure-vqa-compact", "--verbose") == 0
+    whole = capsys.readouterr().out
+    assert brief.index("  suspicion:") < whole.index("  bounded_from:")
+    assert history not in whole
+
+
 @pytest.mark.parametrize("name", ["secure-vqa-compact", "nss-svr"])
 def test_a_model_s_name_means_the_checkpoint_that_ships(
     name: str, capsys: pytest.CaptureFixture[str]
