@@ -7,7 +7,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pipeline.files import write_json
 from pipeline.session import ray_session
 from pipeline.text import counted
 from pipeline.training.cache import fill_cache
-from pipeline.training.config import SETTINGS_FILE, TrainRun
+from pipeline.training.config import CHECKPOINT_FILE, SETTINGS_FILE, TrainRun
 from pipeline.training.launch import launch
 from pipeline.training.split import (
     Split,
@@ -70,11 +70,13 @@ def train(run: TrainRun, table: pa.Table, *, events: Events) -> dict[str, Any]:
         reference_column=run.reference_column,
     )
     splits = _splits(run, training_set)
+    output = Path(local_path(run.output)).absolute()
+    if run.init is None:  # what is made is known without reading it
+        _require_learnable(run, training_set, splits, run.model or zoo.DEFAULT_MODEL)
+    _require_ours(output, run.public_settings(), but={"model"})
     with events.doing("loading the model"):
         init = _load(run)
-    _require_fragments(run, training_set, init)
-    _require_clips(run, splits, init)
-    output = Path(local_path(run.output)).absolute()
+    _require_learnable(run, training_set, splits, init.architecture)
     _record_settings(output, run, init)
     for split, folder in zip(splits, _folders(run, output), strict=True):
         _record_split(folder, split)
@@ -112,42 +114,73 @@ def _load(run: TrainRun) -> weights.Checkpoint:
     return init if run.model is None else weights.moved(init, run.model)
 
 
-def _require_fragments(run: TrainRun, training_set: TrainingSet, init: weights.Checkpoint) -> None:
+def _require_learnable(
+    run: TrainRun, training_set: TrainingSet, splits: Sequence[Split], architecture: str
+) -> None:
+    _require_fragments(run, training_set, architecture)
+    _require_clips(run, splits, architecture)
+
+
+def _require_fragments(run: TrainRun, training_set: TrainingSet, architecture: str) -> None:
     """Refuse to learn what fragments have lost with a model that has none, before anything is cached."""
     learns = run.train.difference_weight > 0 and any(video.reference for video in training_set.videos)
-    if learns and zoo.spec(init.architecture).swin is None:
+    if learns and zoo.spec(architecture).swin is None:
         raise ConfigurationError(
             f"difference_weight > 0 needs a model with fragments where videos have references, "
-            f"got {an(init.architecture)}"
+            f"got {an(architecture)}"
         )
 
 
-def _require_clips(run: TrainRun, splits: Sequence[Split], init: weights.Checkpoint) -> None:
+def _require_clips(run: TrainRun, splits: Sequence[Split], architecture: str) -> None:
     """Refuse a step of more clips than there are, though all were readable, before anything is cached."""
-    if isinstance(weights.build(init), Regression):  # it has no steps
+    if _has_no_steps(architecture):
         return
     for split in splits:
         num_clips = sum(video.repeats for video in split.train)
         require_clips(num_clips, len(split.train), run.train, num_workers=max(run.workers, 1))
 
 
+def _has_no_steps(architecture: str) -> bool:
+    spec = zoo.spec(architecture)
+    with torch.device("meta"):  # no values are made
+        return isinstance(spec.make(spec), Regression)
+
+
 def _record_settings(output: Path, run: TrainRun, init: weights.Checkpoint) -> None:
     """Write the settings, or refuse an output that was made with others."""
     settings = run.public_settings() | {"model": init.architecture, "init_checkpoint_id": init.checkpoint_id}
-    settings = json.loads(json.dumps(settings))
+    _require_ours(output, settings)
+    try:
+        write_json(output / SETTINGS_FILE, settings)
+    except OSError as error:
+        raise OutputError(f"output {str(output)!r} cannot be written: {error}") from error
+
+
+def _require_ours(output: Path, settings: dict[str, Any], *, but: Container[str] = ()) -> None:
+    """Refuse an output that was made with other settings than these, besides those in `but`."""
     path = output / SETTINGS_FILE
     try:
-        earlier = json.loads(path.read_text()) if path.exists() else settings
-        found = differences(earlier, settings)
-        if not found:
-            write_json(path, settings)
+        earlier = json.loads(path.read_text()) if path.exists() else None
     except (OSError, ValueError) as error:
         raise OutputError(f"output {str(output)!r} cannot be written: {error}") from error
-    if found:
+    if earlier is None:
+        return
+    wanted = {name: one for name, one in json.loads(json.dumps(settings)).items() if name not in but}
+    if but:  # what is not known yet, later settings say
+        earlier = {name: one for name, one in earlier.items() if name in wanted}
+    if found := differences(earlier, wanted):
         raise ConfigurationError(
             f"output {str(output)!r} is of another training: {found}; "
-            "choose another --output, or the same settings"
+            f"choose another --output, or the same settings{_going_on(output)}"
         )
+
+
+def _going_on(output: Path) -> str:
+    """Return how a training that is finished is gone on from, "" for one that is not."""
+    checkpoint = output / CHECKPOINT_FILE
+    if not checkpoint.exists():
+        return ""
+    return f"; to train on from it, another --output and --init {shlex.quote(str(checkpoint))}"
 
 
 def _folders(run: TrainRun, output: Path) -> list[Path]:

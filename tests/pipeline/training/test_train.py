@@ -372,9 +372,14 @@ def test_an_output_of_other_settings_is_refused_with_those_that_differ(
     (tmp_path / "train.json").write_text(json.dumps(settings))
     assert call(*given, "--epochs", "2", "--batch-size", "3") == 2
     complaint = " ".join(capsys.readouterr().err.split())
+    assert "loading the model" not in complaint
     differences = "epochs: 1 -> 2; batch_size: 2 -> 3; inter: cached -> frozen"
     assert f"is of another training: {differences}; " in complaint
     assert complaint.endswith("choose another --output, or the same settings")
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"finished")
+    assert call(*given, "--epochs", "2", "--batch-size", "2") == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert complaint.endswith(f"another --output and --init {tmp_path / CHECKPOINT_FILE}")
     (tmp_path / "train.json").write_text("{")
     assert call(*given, "--batch-size", "2") == 1
     assert f"output '{tmp_path}' cannot be written" in capsys.readouterr().err
