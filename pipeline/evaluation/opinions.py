@@ -125,7 +125,7 @@ def _split_lines(measured: Sequence[SplitAgreement], num_splits: int, *, model: 
     beside = ["Table IV"] if model == _PUBLISHED_MODEL else []
     table = _table("data set", "videos", "SRCC", *beside, "PLCC", *beside, "sd of SRCC")
     for one in measured:
-        cells = [one.srcc, one.plcc, one.srcc_sd]
+        cells: list[float | None] = [one.srcc, one.plcc, one.srcc_sd]
         if beside:
             srcc, plcc = _PUBLISHED.get(one.name, (None, None))
             cells = [one.srcc, srcc, one.plcc, plcc, one.srcc_sd]
