@@ -22,9 +22,7 @@ __all__ = ["with_output_options"]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")]
 _Verbose = Annotated[
     bool,
-    typer.Option(
-        "--verbose", "-v", help="Where videos are scored, say of each how it ended, and what is done where."
-    ),
+    typer.Option("--verbose", "-v", help="Say of every video how it ended, and what is done where."),
 ]
 _MoreVerbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, where there is more to say.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")]

@@ -90,9 +90,11 @@ def test_published_mapping_puts_its_offset_in_the_middle(name: str, raw: float) 
     assert published.to_score(raw) == 50
 
 
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"secure-vqa, .*fast-vqa.* got 'secure-vqb'"):
+def test_unknown_name_is_answered_with_what_it_may_be() -> None:
+    with pytest.raises(ConfigurationError, match=r"got 'secure-vqb' \(did you mean 'secure-vqa'\?\)"):
         zoo.build("secure-vqb")
+    with pytest.raises(ConfigurationError, match=r"one of secure-vqa-compact, .*fast-vqa.* got 'xyz'"):
+        zoo.build("xyz")
 
 
 def test_negative_seed_is_named() -> None:

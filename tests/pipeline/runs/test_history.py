@@ -122,7 +122,8 @@ def test_a_comparison_names_the_settings_that_differ(
     assert changes(four, one, least_points=1).record["differs_in"] == {"draws": [4, 1]}
     assert call("compare", four.uri, one.uri) == 0
     said = capsys.readouterr().out
-    assert said.startswith("draws: 4 -> 1\n7 videos in both")
+    assert said.splitlines()[:3] == [f"a: {four.uri}, report 1", f"b: {one.uri}, report 1", "draws: 4 -> 1"]
+    assert "\n7 videos in both" in said
     assert call("compare", *(make_run(str(tmp_path / name), A[:1]).uri for name in ("c", "d"))) == 0
     assert "1 video in both" in capsys.readouterr().out
     record = one.read_run() or {}
@@ -136,7 +137,7 @@ def test_a_comparison_names_the_settings_that_differ(
     one.write_json(record | {"config": more | limits | {"thresholds": {"pass_at": 60.0}}}, "run.json")
     assert call("compare", four.uri, one.uri) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == ["notice: none -> x264:23", "pass_at: 70.0 -> 60.0", "fetch.timeout_seconds: 5 -> 6"]
+    assert lines[2:5] == ["notice: none -> x264:23", "pass_at: 70.0 -> 60.0", "fetch.timeout_seconds: 5 -> 6"]
 
 
 def test_runs_are_listed_with_their_counts_archived_and_unfinished_ones_too(place: str) -> None:
@@ -286,7 +287,7 @@ def test_a_comparison_shows_names_beside_ids_and_what_is_not_scored_any_more_fir
     call_ = ("compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert call(*call_) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[2:])) <= 80, "but for the two paths"
     start = next(place for place, line in enumerate(lines) if line.startswith("video "))
     assert lines[start].split() == ["video", "id", "a", "b", "difference"]
     assert lines[start + 2].split() == ["broke.mp4", "broke", "70.0", "pass", "not_a_video"]
