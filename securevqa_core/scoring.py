@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -260,11 +261,12 @@ def _outputs(
         yield from torch.split(output.float(), 1)
 
 
+@functools.cache
 def keep_freed_memory() -> None:
     """Let this process keep what tensors free, up to twice `_KEPT_BYTES`, for those that come next.
 
     glibc gives memory back beyond twice the largest block that was freed, of at most 32 MB: this is one, of
-    untouched pages. Elsewhere it does nothing.
+    untouched pages. Once is enough for a process, and elsewhere it does nothing.
     """
     torch.empty(_KEPT_BYTES, dtype=torch.uint8)
 
