@@ -52,6 +52,11 @@ def build_command(
     edits_per_view: Annotated[
         int, typer.Option(help="Encodings followed by a fault a view gets.")
     ] = _DEFAULTS.edits_per_view,
+    grey_share: Annotated[float, typer.Option(help="Of the views, without colour, 0..1.")] = 0.0,
+    still_share: Annotated[float, typer.Option(help="Of the views, one frame held, 0..1.")] = 0.0,
+    large_share: Annotated[
+        float, typer.Option(help="Of the views, large more often than small, 0..1.")
+    ] = 0.0,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Make nothing: list videos as they are, with their opinion.")
     ] = False,
@@ -80,11 +85,14 @@ def build_command(
         "ladders_per_view": ladders_per_view,
         "mixtures_per_view": mixtures_per_view,
         "edits_per_view": edits_per_view,
+        "grey_share": grey_share,
+        "still_share": still_share,
+        "large_share": large_share,
     }
     _require_used(made, as_is=as_is, opinions=opinions, teacher=teacher)
     config = BuildConfig(
         seed=seed,
-        **made,
+        **made,  # type: ignore[arg-type]  # as BuildConfig has them
         val_share=val_share,
         test_share=test_share,
         as_is=as_is,
@@ -105,7 +113,7 @@ def build_command(
     return summary(built, config)
 
 
-def _require_used(made: dict[str, int], *, as_is: bool, opinions: str, teacher: str) -> None:
+def _require_used(made: dict[str, float], *, as_is: bool, opinions: str, teacher: str) -> None:
     """Refuse options that would be ignored."""
     given = [name for name, value in made.items() if value != getattr(_DEFAULTS, name)]
     if as_is and given:

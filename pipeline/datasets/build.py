@@ -21,7 +21,7 @@ from securevqa_core.datasets.build import ClipRecord, build_view, read_records
 from securevqa_core.datasets.config import BuildConfig
 from securevqa_core.datasets.folder import DatasetFolder, opened
 from securevqa_core.datasets.sources import LeftOut, Source, find_sources
-from securevqa_core.datasets.views import View, needed, plan_views, whole_view
+from securevqa_core.datasets.views import Kinds, View, needed, plan_views, whole_view
 from securevqa_core.errors import ConfigurationError, DatasetError
 from securevqa_core.types import require_range
 
@@ -147,7 +147,11 @@ def _plan(sources: Sequence[Source], config: BuildConfig) -> tuple[list[View], l
     random.Random(config.seed).shuffle(ordered)  # noqa: S311 - an order, not a secret
     if config.as_is:
         return _plan_as_is(ordered)
-    planned = [plan_views(source, seed=config.seed, max_views=config.views_per_source) for source in ordered]
+    kinds = Kinds(grey=config.grey_share, still=config.still_share, large=config.large_share)
+    planned = [
+        plan_views(source, seed=config.seed, max_views=config.views_per_source, kinds=kinds)
+        for source in ordered
+    ]
     unfit = [
         LeftOut(
             name=source.source_id,

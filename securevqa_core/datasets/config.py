@@ -11,6 +11,9 @@ from securevqa_core.types import require_range
 __all__ = ["BuildConfig"]
 
 
+_KINDS = ("grey_share", "still_share", "large_share")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
     """What a data set is made of.
@@ -26,6 +29,9 @@ class BuildConfig:
     edits_per_view: int = 2  # an encoding, then a fault
     val_share: float = 0.1  # of the sources
     test_share: float = 0.2  # of the sources
+    grey_share: float = 0.0  # of the views, without colour
+    still_share: float = 0.0  # of the views, one frame held
+    large_share: float = 0.0  # of the views, large more often than small
     as_is: bool = False  # videos are listed as they are, and nothing is made of them
 
     def __post_init__(self) -> None:
@@ -33,7 +39,7 @@ class BuildConfig:
         require_range("views_per_source", self.views_per_source, low=1, high=1000)
         for name in ("ladders_per_view", "mixtures_per_view", "edits_per_view"):
             require_range(name, getattr(self, name), low=0, high=1000)
-        for name in ("val_share", "test_share"):
+        for name in ("val_share", "test_share", *_KINDS):
             require_range(name, getattr(self, name), low=0, high=1)
         if self.val_share + self.test_share >= 1:
             raise ConfigurationError(
@@ -52,7 +58,8 @@ class BuildConfig:
         from securevqa_core.datasets.views import NUM_FRAMES  # noqa: PLC0415
 
         chosen = asdict(self)
-        if not self.as_is:  # data sets of before know of none
-            del chosen["as_is"]
+        for name in ("as_is", *_KINDS):  # data sets of before know of none
+            if not chosen[name]:
+                del chosen[name]
         recipes = table_digest(num_frames=NUM_FRAMES)
         return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}

@@ -15,8 +15,8 @@ Why, with what NEG says without the rule (five contents):
                   underexposed because highlights clip and do not come back: 0.85 at half a stop, 0.37 at 2.1.
     low_contrast  NEG 6-12 at contrast 0.6, 0 below, though no edge is lost. Factor 1 - 0.9 of the contrast
                   that is gone: 0.82 at 0.8, 0.37 at 0.3.
-    desaturated   NEG reads luma alone: 96 for a grey picture. Factor 1 - 0.3 of the colour that is gone; grey
-                  keeps 0.7, for all detail is there and grey may be meant.
+    desaturated   NEG reads luma alone: 96 for a grey picture. Factor 1 - 0.3 of the colour that is gone, of
+                  which some is always left: a picture without any is meant so, and is a kind of view.
     frame_drop    NEG compares a repeated frame with another moment, so that it measures how far things moved:
                   a sixth of the frames gives 43-81. The factor looks at the share of frames kept alone, in
                   the exponential form of Ou, Ma and Wang's models of frame rate, with rate 3: half of them
@@ -149,7 +149,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             factor=lambda contrast: 1 - 0.9 * (1 - contrast),
         ),
         "desaturated": Family(
-            levels=(0.6, 0.3, 0),
+            levels=(0.6, 0.3, 0.1),
             steps=_chain("eq=saturation={0}"),
             factor=lambda saturation: 1 - 0.3 * (1 - saturation),
         ),

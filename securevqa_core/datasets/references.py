@@ -62,15 +62,23 @@ def has_motion(reference: Path) -> bool:
 def _write_pan(view: View, path: Path) -> None:
     clip = view.clip
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}"]
-    ffmpeg.run([*raw, "-r", f"{clip.fps:.6f}", "-i", "-", *_LOSSLESS, str(path)], stdin=_pan(view).tobytes())
+    given = [*raw, "-r", f"{clip.fps:.6f}", "-i", "-", "-vf", _kind(view)]
+    ffmpeg.run([*given, *_LOSSLESS, str(path)], stdin=_pan(view).tobytes())
 
 
 def _write_excerpt(view: View, path: Path) -> None:
     clip = view.clip
-    chain = f"fps={clip.fps:.6f},scale={clip.width}:{clip.height}:flags=lanczos,setsar=1"
+    chain = f"fps={clip.fps:.6f},scale={clip.width}:{clip.height}:flags=lanczos,setsar=1,{_kind(view)}"
     seek = ["-ss", f"{view.start_seconds:.3f}", "-i", str(view.source.path), "-an", "-sn"]
     frames = ["-map", "0:v:0", "-vf", chain, "-frames:v", str(clip.num_frames)]
     ffmpeg.run([*seek, *frames, *_LOSSLESS, str(path)])
+
+
+def _kind(view: View) -> str:
+    """Return the filters that make a view one of its kinds."""
+    held = f"trim=end_frame=1,tpad=stop_mode=clone:stop={view.clip.num_frames - 1}"
+    chosen = [held] * view.is_still + ["lutyuv=u=128:v=128"] * view.is_grey
+    return ",".join(chosen) or "null"
 
 
 def _pan(view: View) -> NDArray[np.uint8]:

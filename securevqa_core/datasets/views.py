@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ __all__ = [
     "MIN_SIDE",
     "NUM_FRAMES",
     "Box",
+    "Kinds",
     "View",
     "needed",
     "plan_views",
@@ -43,6 +44,8 @@ MIN_FOOTAGE_SIDE = math.ceil(MIN_SIDE * MIN_SHRINK / _NEARLY)  # pixels, of the 
 MIN_PHOTO_SIDE = math.ceil(MIN_SIDE * MIN_SHRINK / _NEARLY * _PAN_ROOM)  # likewise
 _ZOOM_RANGE = (0.93, 1.07)  # of the width of a pan's last box to that of its first
 
+_KINDS = ("is_grey", "is_still")  # of a view, in its plan
+
 Box = tuple[float, float, float]  # left, top, width, in pixels of the source
 
 
@@ -55,16 +58,44 @@ class View:
     clip: ClipFormat
     start_seconds: float = 0.0  # of an excerpt
     boxes: tuple[Box, ...] = ()  # of a pan, one for each frame
+    is_grey: bool = False  # without colour, as it may be meant
+    is_still: bool = False  # its first frame all the time, as of a slide
 
 
-def plan_views(source: Source, *, seed: int, max_views: int) -> list[View]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The shares of views, 0..1, that are of a kind; one view can be of several."""
+
+    grey: float = 0.0  # without colour
+    still: float = 0.0  # one frame, held
+    large: float = 0.0  # large more often than small, and never below the grid of the models
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """The sizes that a view may have."""
+
+    min_side: int  # pixels
+    long_sides: tuple[int, ...]  # pixels
+    prefers: float = -1.0  # power of a side that odds go with: large clips cost more and teach the same
+
+
+def plan_views(source: Source, *, seed: int, max_views: int, kinds: Kinds = Kinds()) -> list[View]:
     """Return up to `max_views` clips to take from a source: fewer where it is small or short.
 
-    The same arguments give the same plan; a source that cannot be shrunk enough gives none.
+    The same arguments give the same plan; a source that cannot be shrunk enough gives none. With a larger
+    share of a kind, the views that were of it stay as they were.
     """
     rng = generator(seed, source.source_id)
     plan = _plan_pans if source.is_photo else _plan_excerpts
-    return plan(source, rng, max_views)
+    return [
+        replace(
+            view,
+            is_grey=_is_of(view.view_id, "grey", kinds.grey),
+            is_still=_is_of(view.view_id, "still", kinds.still),
+        )
+        for view in plan(source, rng, max_views, kinds.large)
+    ]
 
 
 def needed(source: Source) -> str:
@@ -101,6 +132,7 @@ def view_to_json(view: View) -> str:
             "start_seconds": view.start_seconds,
             "boxes": view.boxes,
         }
+        | {name: True for name in _KINDS if getattr(view, name)}  # plans of before know of none
     )
 
 
@@ -118,12 +150,13 @@ def view_from_json(text: str, *, view_id: str, source: Source) -> View:
             clip=ClipFormat(**{name: plan[name] for name in ("width", "height", "fps", "num_frames")}),
             start_seconds=float(plan["start_seconds"]),
             boxes=tuple((float(left), float(top), float(width)) for left, top, width in plan["boxes"]),
+            **{name: bool(plan.get(name, False)) for name in _KINDS},
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DatasetError(f"the plan of view {view_id} must be JSON of a view, got {text!r}") from error
 
 
-def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
+def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int, large: float) -> list[View]:
     # A frame is left over at the end, because containers round their duration up.
     fps = _clip_fps(source)
     length = (NUM_FRAMES + 1) / fps
@@ -131,7 +164,8 @@ def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> 
     count = min(max_views, max(int(source.duration_seconds // length), int(fits_once)))
     views = []
     for number in range(count):
-        clip = _clip_format(source.width, source.height, fps, rng, small=_is_small(source, number))
+        sizes = _sizes(_view_id(source, number), large)
+        clip = _clip_format(source.width, source.height, fps, rng, sizes)
         if clip is not None:
             room = source.duration_seconds / count - length
             start = number * source.duration_seconds / count + float(rng.uniform(0, max(room, 0)))
@@ -141,12 +175,12 @@ def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int) -> 
     return views
 
 
-def _plan_pans(source: Source, rng: np.random.Generator, max_views: int) -> list[View]:
+def _plan_pans(source: Source, rng: np.random.Generator, max_views: int, large: float) -> list[View]:
     views = []
     num_views = min(max_views, 1 + min(source.width, source.height) // 900)
     for number in range(num_views):
         size = source.width / _PAN_ROOM, source.height / _PAN_ROOM
-        clip = _clip_format(*size, PHOTO_FPS, rng, small=_is_small(source, number))
+        clip = _clip_format(*size, PHOTO_FPS, rng, _sizes(_view_id(source, number), large))
         if clip is not None:
             boxes = _pan_boxes(source, clip, rng)
             views.append(View(view_id=_view_id(source, number), source=source, clip=clip, boxes=boxes))
@@ -173,31 +207,39 @@ def _clip_fps(source: Source) -> float:
     return source.fps / 2 if source.fps > MAX_FPS else source.fps
 
 
-def _is_small(source: Source, number: int) -> bool:
-    """Return whether a view is one of the small ones, decided by its name alone."""
-    return float(generator(0, f"small|{_view_id(source, number)}").uniform()) < SMALL_SHARE
+def _is_of(view_id: str, kind: str, share: float) -> bool:
+    """Return whether a view is one of a kind, decided by its name alone."""
+    return float(generator(0, f"{kind}|{view_id}").uniform()) < share
+
+
+def _sizes(view_id: str, large: float) -> _Sizes:
+    """Return which sizes a view may have: the large ones, if it is to be, in place of all others."""
+    if _is_of(view_id, "large", large):
+        return _Sizes(MIN_SIDE, _LONG_SIDES, prefers=1.0)
+    if _is_of(view_id, "small", SMALL_SHARE):
+        return _Sizes(SMALL_SIDE, _SMALL_LONG_SIDES)
+    return _Sizes(MIN_SIDE, _LONG_SIDES)
 
 
 def _clip_format(
-    width: float, height: float, fps: float, rng: np.random.Generator, *, small: bool
+    width: float, height: float, fps: float, rng: np.random.Generator, sizes: _Sizes
 ) -> ClipFormat | None:
     """Choose a size among those that shrink the source enough, or None."""
     largest = max(width, height)
     aspect = min(width, height) / largest
-    min_side, long_sides = (SMALL_SIDE, _SMALL_LONG_SIDES) if small else (MIN_SIDE, _LONG_SIDES)
-    shortest = min_side / aspect
-    fits = [side for side in long_sides if shortest <= side <= largest / GOOD_SHRINK]
+    shortest = sizes.min_side / aspect
+    fits = [side for side in sizes.long_sides if shortest <= side <= largest / GOOD_SHRINK]
     if fits:
-        odds = 1 / np.array(fits, dtype=np.float64)  # large clips cost more and teach the same
+        odds = np.array(fits, dtype=np.float64) ** sizes.prefers
         long_side = float(rng.choice(fits, p=odds / odds.sum()))
     else:
-        long_side = max(shortest, min(largest / MIN_SHRINK, long_sides[0]))
+        long_side = max(shortest, min(largest / MIN_SHRINK, sizes.long_sides[0]))
     if long_side > largest / MIN_SHRINK * _NEARLY:
         return None
     scale = long_side / largest
     return ClipFormat(
-        width=max(min_side, round(width * scale / 2) * 2),
-        height=max(min_side, round(height * scale / 2) * 2),
+        width=max(sizes.min_side, round(width * scale / 2) * 2),
+        height=max(sizes.min_side, round(height * scale / 2) * 2),
         fps=fps,
         num_frames=NUM_FRAMES,
     )

@@ -256,6 +256,8 @@ def test_a_video_as_it_is_is_its_own_clip_and_has_no_label(view: View, folder: D
 def test_videos_as_they_are_do_not_share_a_folder_with_clips_and_old_folders_stay_good() -> None:
     assert "as_is" not in BuildConfig().settings()
     assert BuildConfig(as_is=True).settings()["as_is"] is True
+    assert "grey_share" not in BuildConfig().settings()
+    assert BuildConfig(grey_share=0.1).settings()["grey_share"] == 0.1
 
 
 def test_a_split_is_of_a_source_and_other_sources_do_not_move_it() -> None:
@@ -284,6 +286,9 @@ def test_more_test_sources_leave_those_of_before_where_they_were() -> None:
         ({"ladders_per_view": -1}, r"ladders_per_view must be in .*, got -1"),
         ({"mixtures_per_view": 1001}, r"mixtures_per_view must be in .*, got 1001"),
         ({"val_share": 1.5}, r"val_share must be in .*, got 1\.5"),
+        ({"grey_share": -0.1}, r"grey_share must be in .*, got -0\.1"),
+        ({"still_share": 2}, r"still_share must be in .*, got 2"),
+        ({"large_share": 1.1}, r"large_share must be in .*, got 1\.1"),
         ({"test_share": -0.1}, r"test_share must be in .*, got -0\.1"),
         ({"val_share": 0.5, "test_share": 0.5}, r"val_share \+ test_share must be < 1, got 0\.5 \+ 0\.5"),
     ],

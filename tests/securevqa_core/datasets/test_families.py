@@ -124,8 +124,11 @@ def test_a_fault_takes_more_of_what_it_takes_at_each_level(
     assert all(first > second for first, second in pairwise(left)), left
 
 
-def test_a_desaturated_clip_ends_grey(made: Mapping[str, list[Made]]) -> None:
-    assert np.ptp(made["desaturated"][-1].pixels.astype(int), axis=-1).mean() < 3
+def test_a_desaturated_clip_keeps_some_colour_since_none_may_be_meant(made: Mapping[str, list[Made]]) -> None:
+    whole, left = (
+        np.ptp(made[family][-1].pixels.astype(int), axis=-1).mean() for family in ("pristine", "desaturated")
+    )
+    assert 0.05 * whole < left < 0.3 * whole, (left, whole)
 
 
 @pytest.mark.parametrize(

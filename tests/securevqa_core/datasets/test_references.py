@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from footage import CLIP, make_lossless, make_numbered_clip, make_photo, make_video, read_pixels
 from media import read_number, run_ffmpeg
+from numpy.typing import NDArray
 from PIL import Image
 
 from securevqa_core.datasets.references import has_motion, write_reference
@@ -63,6 +66,35 @@ def test_a_still_has_no_motion(tmp_path: Path) -> None:
     assert not write_reference(view, path)
     assert not has_motion(path)
     assert has_motion(make_lossless(tmp_path / "bikes.mkv"))
+
+
+@pytest.mark.parametrize("taken", [excerpt, pan])
+def test_a_still_view_holds_its_first_frame_and_a_grey_one_has_no_colour(
+    taken: Callable[[Path], View], tmp_path: Path
+) -> None:
+    source = (
+        make_photo(tmp_path / "street.png")
+        if taken is pan
+        else make_video(tmp_path / "street.mp4", seconds=2)
+    )
+    plain = taken(source)
+    path = tmp_path / "reference.mkv"
+
+    def pixels(view: View) -> NDArray[np.uint8]:
+        write_reference(view, path)
+        return read_pixels(path)
+
+    moving, still = pixels(plain), pixels(replace(plain, is_still=True))
+    assert still.shape == moving.shape
+    assert not has_motion(path)
+    assert (still == moving[0]).all()
+    grey = pixels(replace(plain, is_grey=True))
+    assert np.ptp(moving, axis=-1).max() > 20
+    assert np.ptp(grey, axis=-1).max() <= 2
+    luma = np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey @ luma - moving @ luma).mean() < 2
+    both = pixels(replace(plain, is_grey=True, is_still=True))
+    assert (both == grey[0]).all()
 
 
 def test_footage_shorter_than_it_says_is_refused(tmp_path: Path) -> None:

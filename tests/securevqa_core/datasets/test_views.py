@@ -20,6 +20,7 @@ from securevqa_core.datasets.views import (
     NUM_FRAMES,
     SMALL_SHARE,
     SMALL_SIDE,
+    Kinds,
     View,
     needed,
     plan_views,
@@ -43,10 +44,13 @@ def source(width: int, height: int, *, seconds: float = 0.0, name: str = "street
     )
 
 
-def views(width: int, height: int, *, seconds: float) -> list[View]:
+PLAIN = Kinds()
+
+
+def views(width: int, height: int, *, seconds: float, kinds: Kinds = PLAIN) -> list[View]:
     """Plans under ten seeds."""
     one = source(width, height, seconds=seconds)
-    return [view for seed in range(10) for view in plan_views(one, seed=seed, max_views=3)]
+    return [view for seed in range(10) for view in plan_views(one, seed=seed, max_views=3, kinds=kinds)]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 7.0], ids=["photograph", "footage"])
@@ -160,9 +164,45 @@ def test_a_plan_follows_from_seed_and_source_alone() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 7.0], ids=["photograph", "footage"])
-def test_a_view_comes_back_from_json_as_it_was(seconds: float) -> None:
-    for view in views(1280, 960, seconds=seconds):
+@pytest.mark.parametrize("kinds", [PLAIN, Kinds(grey=0.5, still=0.5)], ids=["plain", "kinds"])
+def test_a_view_comes_back_from_json_as_it_was(seconds: float, kinds: Kinds) -> None:
+    for view in views(1280, 960, seconds=seconds, kinds=kinds):
         assert view_from_json(view_to_json(view), view_id=view.view_id, source=view.source) == view
+
+
+@pytest.mark.parametrize("kind", ["grey", "still"])
+def test_a_share_of_the_views_is_of_a_kind_and_more_of_it_moves_none(kind: str) -> None:
+    names = [f"street-{number}" for number in range(400)]
+
+    def planned(share: float) -> list[View]:
+        found = [source(1280, 960, seconds=7.0, name=name) for name in names]
+        kinds = Kinds(**{kind: share})
+        return [view for one in found for view in plan_views(one, seed=0, max_views=1, kinds=kinds)]
+
+    def chosen(views: list[View]) -> set[str]:
+        return {view.view_id for view in views if getattr(view, f"is_{kind}")}
+
+    plain, some, many = planned(0), planned(0.2), planned(0.5)
+    assert not chosen(plain)
+    assert len(chosen(some)) / len(names) == pytest.approx(0.2, abs=0.06)
+    assert chosen(some) < chosen(many)
+    assert [replace(view, is_grey=False, is_still=False) for view in many] == plain
+    assert all("is_" not in view_to_json(view) for view in plain), "plans of before know of no kinds"
+
+
+def test_large_views_are_larger_where_the_source_allows() -> None:
+    names = [f"street-{number}" for number in range(60)]
+    sides = {
+        share: [
+            plan_views(source(*size, name=name), seed=0, max_views=1, kinds=Kinds(large=share))[0].clip.width
+            for size in ((4000, 3000), (480, 360))
+            for name in names
+        ]
+        for share in (0.0, 1.0)
+    }
+    assert np.mean(sides[1.0][:60]) > 1.5 * np.mean(sides[0.0][:60])
+    assert min(sides[1.0]) >= MIN_SIDE
+    assert max(sides[1.0][60:]) <= 480 / MIN_SHRINK * 1.02
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"width": 320}', "null"])
