@@ -128,7 +128,7 @@ def test_a_desaturated_clip_keeps_some_colour_since_none_may_be_meant(made: Mapp
     whole, left = (
         np.ptp(made[family][-1].pixels.astype(int), axis=-1).mean() for family in ("pristine", "desaturated")
     )
-    assert 0.05 * whole < left < 0.3 * whole, (left, whole)
+    assert 0.05 * whole < left < 0.5 * whole
 
 
 @pytest.mark.parametrize(
