@@ -73,10 +73,10 @@ def test_show_begins_a_card_with_results_and_keeps_its_history_for_verbose(
     brief = capsys.readouterr().out
     assert "card:\n  evaluation:" in brief
     assert history in brief
-    assert "  bounded_from:" not in brief
+    assert "  mixed_from 1:" not in brief
     assert call("weights", "show", "secure-vqa-compact", "--verbose") == 0
     whole = capsys.readouterr().out
-    assert brief.index("  suspicion:") < whole.index("  bounded_from:")
+    assert brief.index("  suspicion:") < whole.index("  mixed_from 1:")
     assert history not in whole
 
 

@@ -166,7 +166,7 @@ def test_factors_are_those_of_the_documented_rules() -> None:
         "underexposed": pytest.approx([0.84, 0.7, 0.56, 0.4]),
         "overexposed": pytest.approx([0.85, 0.7, 0.55, 0.37]),
         "low_contrast": pytest.approx([0.82, 0.64, 0.505, 0.37]),
-        "desaturated": pytest.approx([0.88, 0.79, 0.7]),
+        "desaturated": pytest.approx([0.88, 0.79, 0.73]),
         "frame_drop": pytest.approx([0.82, 0.67, 0.56, 0.41], abs=0.006),
         "judder": pytest.approx([0.957, 0.903, 0.818, 0.625], abs=0.001),
         "freeze": pytest.approx([0.85, 0.7, 0.5, 0.3]),
