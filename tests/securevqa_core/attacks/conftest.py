@@ -49,6 +49,23 @@ def scorer(model: torch.nn.Module, small_sampling: SamplingConfig) -> FrameScore
 
 
 @pytest.fixture(scope="session")
+def open_scorer(small_sampling: SamplingConfig) -> FrameScorer:
+    """With bounds that end no gradient, so that more levels bring what the attack makes of them."""
+    return _bounded(small_sampling)
+
+
+@pytest.fixture(scope="session")
+def level_scorer(small_sampling: SamplingConfig) -> FrameScorer:
+    """The same, and not deaf to what a place's level changes by, which one tile for all can carry."""
+    return _bounded(small_sampling, level_share=0)
+
+
+def _bounded(sampling: SamplingConfig, *, level_share: float | None = None) -> FrameScorer:
+    checkpoint = weights.bounded(weights.default(MODEL), intra=5, inter=8, level_share=level_share)
+    return FrameScorer(weights.build(checkpoint), sampling)
+
+
+@pytest.fixture(scope="session")
 def clip() -> NDArray[np.uint8]:
     """Eight real frames of 128 x 224 pixels."""
     pixels = read_frames(bundled_clip("bikes"), max_frames=8, max_height=128).pixels

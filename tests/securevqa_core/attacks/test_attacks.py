@@ -94,15 +94,13 @@ def test_a_known_draw_is_moved_the_way_that_was_asked(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_larger_epsilon_is_as_strong(norm: str, clip: Clip, scorer: FrameScorer) -> None:
-    # What a statistic can say is bounded, and the weights have met attacks: more levels bring little more.
-    before = _score(scorer, clip)
-    small, large = (
-        _score(scorer, _attacked(clip, scorer, norm=norm, epsilon=epsilon, steps=10).frames) - before
-        for epsilon in (0.5, 3.0)
-    )
-    assert large > 0.5
-    assert large > 0.9 * small
+def test_a_larger_epsilon_is_at_least_as_strong(norm: str, clip: Clip, open_scorer: FrameScorer) -> None:
+    scores = [
+        _score(open_scorer, _attacked(clip, open_scorer, norm=norm, epsilon=epsilon, steps=10).frames)
+        for epsilon in (0.5, 1.0, 3.0)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] < scores[-1]
 
 
 @pytest.mark.slow
@@ -242,21 +240,18 @@ def test_an_edit_is_the_best_one_that_was_tried(clip: Clip, scorer: FrameScorer)
     assert _score(scorer, found.frames) == pytest.approx(min(found.trace))
 
 
-def test_a_universal_perturbation_is_one_tile_and_raises_what_it_was_fitted_to(
-    clip: Clip, scorer: FrameScorer
+def test_a_universal_perturbation_raises_videos_it_was_not_fitted_to(
+    clip: Clip, level_scorer: FrameScorer
 ) -> None:
-    # A film that it was not fitted to may go either way, also one that shows the same as one of those.
+    # One of those fitted to shows the same: a film that has nothing in common with them may go either way.
     other, fitted = (
         read_frames(bundled_clip(f"carphone_{name}"), max_frames=8, max_height=128).pixels
         for name in ("pristine", "distorted")
     )
     rng = np.random.default_rng(0)
-    victim = Victim(scorer, known_draws=None, num_draws=1, rng=rng)
+    victim = Victim(level_scorer, known_draws=None, num_draws=1, rng=rng)
     tile = fit_universal([clip, fitted], victim, AttackConfig(epsilon=4.0, steps=10), rng=rng)
-    laid, on_fitted, on_clip = (
-        run_attack(one, victim, AttackConfig(attack="universal", epsilon=4.0), rng=rng, tile=tile).frames
-        for one in (other, fitted, clip)
-    )
+    laid = run_attack(other, victim, AttackConfig(attack="universal", epsilon=4.0), rng=rng, tile=tile).frames
     assert victim.num_gradients == 20
     assert float(tile.abs().max()) <= 4
     change = laid.astype(int) - other
@@ -264,11 +259,7 @@ def test_a_universal_perturbation_is_one_tile_and_raises_what_it_was_fitted_to(
     period = inside[:, :TILE_SIDE, :TILE_SIDE] & inside[:, :TILE_SIDE, TILE_SIDE : 2 * TILE_SIDE]
     same = change[:, :TILE_SIDE, :TILE_SIDE] == change[:, :TILE_SIDE, TILE_SIDE : 2 * TILE_SIDE]
     assert same[period].all()
-    gains = [
-        _score(scorer, after, JUDGES) - _score(scorer, before, JUDGES)
-        for before, after in ((fitted, on_fitted), (clip, on_clip))
-    ]
-    assert sum(gains) > 0, gains
+    assert _score(level_scorer, laid, JUDGES) > _score(level_scorer, other, JUDGES)
 
 
 def test_a_universal_perturbation_needs_videos_a_direction_and_a_tile(
