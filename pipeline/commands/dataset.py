@@ -52,11 +52,15 @@ def build_command(
     edits_per_view: Annotated[
         int, typer.Option(help="Encodings followed by a fault a view gets.")
     ] = _DEFAULTS.edits_per_view,
-    grey_share: Annotated[float, typer.Option(help="Of the views, without colour, 0..1.")] = 0.0,
-    still_share: Annotated[float, typer.Option(help="Of the views, one frame held, 0..1.")] = 0.0,
+    grey_share: Annotated[
+        float, typer.Option(help="Of the views, without colour, 0..1.")
+    ] = _DEFAULTS.grey_share,
+    still_share: Annotated[
+        float, typer.Option(help="Of the views, one frame held, 0..1.")
+    ] = _DEFAULTS.still_share,
     large_share: Annotated[
         float, typer.Option(help="Of the views, large more often than small, 0..1.")
-    ] = 0.0,
+    ] = _DEFAULTS.large_share,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Make nothing: list videos as they are, with their opinion.")
     ] = False,
