@@ -17,15 +17,15 @@ from operators.schema import Row
 from operators.storage import redact
 from pipeline.lab.config import AttackRunConfig, LoadedTarget
 from pipeline.lab.pictures import difference_png
-from securevqa_core.attacks.apart import read_frames_apart
 from securevqa_core.attacks.attack import Attacked, Victim
 from securevqa_core.attacks.codecs import through_h264, write_lossless
 from securevqa_core.attacks.edits import ORDERS
-from securevqa_core.attacks.frames import WholeFrames
 from securevqa_core.attacks.measures import distortion
 from securevqa_core.attacks.perceived import perceived_loss
 from securevqa_core.attacks.run import run_attack
 from securevqa_core.datasets.vmaf import Vmaf
+from securevqa_core.decoding.frames import FramesRequest, WholeFrames, kept_frames
+from securevqa_core.decoding.sandbox import sandbox_of_thread
 from securevqa_core.defences import certified_range, noise_sd
 from securevqa_core.errors import OutputError, UndefinedError, VideoError
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
@@ -137,10 +137,9 @@ class Lab:
     def _read(self, uri: str) -> tuple[WholeFrames, str]:
         with tempfile.TemporaryFile() as target:
             fetched = fetch(uri, target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
-            config = self.config
-            video = read_frames_apart(
-                target.fileno(), max_seconds=config.seconds, max_height=config.max_height
-            )
+            request = FramesRequest(max_seconds=self.config.seconds, max_height=self.config.max_height)
+            sandbox, file = sandbox_of_thread(request.limits), target.fileno()
+            video = kept_frames(lambda sink: sandbox.frames(file, request, sink))
         return video, fetched.content_sha256
 
     def _own_draws(self, digest: str) -> tuple[VideoDraw, ...]:

@@ -10,6 +10,7 @@ process or of another cell: no descriptor, no shared memory, no call that reache
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -21,14 +22,24 @@ import socket
 import struct
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import IO, NoReturn
 
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, extract_sample
+from securevqa_core.decoding.frames import stream_frames
 from securevqa_core.decoding.landlock import shut_out_files
 from securevqa_core.decoding.seccomp import allow_only, filter_program, install
 from securevqa_core.decoding.system_calls import cell_calls, warm_process_calls
 from securevqa_core.decoding.warm_up import rehearse, warm_up
-from securevqa_core.decoding.wire import PictureWriter, read_request, write_error, write_sample
+from securevqa_core.decoding.wire import (
+    FrameWriter,
+    PictureWriter,
+    Request,
+    read_request,
+    write_error,
+    write_rate,
+    write_sample,
+)
 from securevqa_core.errors import DecodeError
 from securevqa_core.whole_frames import WholeSink
 
@@ -81,13 +92,33 @@ def _die_with(lifeline: int) -> None:
 
 
 def answer(descriptor: int, request: DecodeRequest, sink: WholeSink | None = None) -> DecodedSample:
-    """Decode one file; every failure that Python can see becomes a DecodeError.
+    """Decode one file.
 
     Raises:
         DecodeError: as `extract_sample`; decode_memory where memory ran out, decode_failed for the rest.
     """
-    try:
+    with _as_decode_errors(request):
         return extract_sample(descriptor, request, sink)
+
+
+def _reply(descriptor: int, request: Request, replies: IO[bytes]) -> None:
+    """Decode one file and answer with what was asked for, or with why there is none."""
+    try:
+        if isinstance(request, DecodeRequest):
+            write_sample(replies, answer(descriptor, request, PictureWriter(replies)))
+            return
+        with _as_decode_errors(request):
+            fps = stream_frames(descriptor, request, FrameWriter(replies))
+        write_rate(replies, fps)
+    except DecodeError as error:
+        write_error(replies, error)
+
+
+@contextlib.contextmanager
+def _as_decode_errors(request: Request) -> Iterator[None]:
+    """Make every failure that Python can see a DecodeError."""
+    try:
+        yield
     except DecodeError:
         raise
     except MemoryError as error:
@@ -157,10 +188,7 @@ def _be_a_cell(warm_process: int, handover: socket.socket, rehearsed: int) -> No
         _limit_processor_time(request.limits.timeout_seconds)
         with os.fdopen(channel, "wb") as replies:
             install(program)
-            try:
-                write_sample(replies, answer(file, request, PictureWriter(replies)))
-            except DecodeError as error:
-                write_error(replies, error)
+            _reply(file, request, replies)
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, this process ends with it
         traceback.print_exc()

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
+from securevqa_core.decoding.frames import FrameSink, FramesRequest
 from securevqa_core.decoding.probe import open_file
 from securevqa_core.decoding.warm_process import CellError, NoCellError, WarmProcess
+from securevqa_core.decoding.wire import Request, Source, read_answer, read_frames_answer
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits
 from securevqa_core.whole_frames import WholeSink
 
-__all__ = ["DecodeSandbox"]
+__all__ = ["DecodeSandbox", "sandbox_of_thread"]
 
 _MAX_STARTS = 2  # for one video
+
+_Answer = TypeVar("_Answer")
 
 
 class DecodeSandbox:
@@ -66,25 +74,40 @@ class DecodeSandbox:
         Raises:
             DecodeError: as `extract_sample`, and decode_timeout, decode_crashed, decode_memory.
         """
+
+        def decoded(descriptor: int, request: DecodeRequest) -> DecodedSample:
+            read = functools.partial(read_answer, request=request, sink=sink)
+            return self._ask(descriptor, request, read)
+
         with open_file(path) as descriptor:  # which the cell, that can open none, is handed
             try:
-                return self._decode(descriptor, request, sink)
+                return decoded(descriptor, request)
             except DecodeError as error:
                 if error.code != "decode_crashed" or request.decoder != "auto":
                     raise
                 try:
-                    return self._decode(descriptor, replace(request, has_crashed_pyav=True), sink)
+                    return decoded(descriptor, replace(request, has_crashed_pyav=True))
                 except DecodeError:
                     raise error from None
 
-    def _decode(self, descriptor: int, request: DecodeRequest, sink: WholeSink | None) -> DecodedSample:
+    def frames(self, path: str | int, request: FramesRequest, sink: FrameSink) -> float | None:
+        """Give `sink` frames of a file within the limits, and return how many a second it has.
+
+        Raises:
+            DecodeError: as `frames.read_frames`, and decode_timeout, decode_crashed, decode_memory.
+        """
+        with open_file(path) as descriptor:
+            read = functools.partial(read_frames_answer, request=request, sink=sink)
+            return self._ask(descriptor, request, read)
+
+    def _ask(self, descriptor: int, request: Request, read: Callable[[Source], _Answer]) -> _Answer:
         for _ in range(_MAX_STARTS):
             if self._is_abandoned:
                 raise DecodeError("decode_crashed", "decoding was given up")
             self.start()
             assert self._process is not None
             try:
-                return self._process.decode(descriptor, request, self._limits.timeout_seconds, sink)
+                return self._process.ask(descriptor, request, self._limits.timeout_seconds, read)
             except NoCellError:  # it died between two videos, or as one was decoded: not this one's fault
                 self.close()
             except CellError as error:
@@ -97,3 +120,18 @@ class DecodeSandbox:
         raise DecodeError(
             "decode_crashed", f"the decoding process cannot be started, tried {_MAX_STARTS} times"
         )
+
+
+class _OfThread(threading.local):
+    """The sandboxes of a thread, by their limits; they end with it."""
+
+    def __init__(self) -> None:
+        self.sandboxes: dict[DecodeLimits, DecodeSandbox] = {}
+
+
+_of_thread = _OfThread()
+
+
+def sandbox_of_thread(limits: DecodeLimits) -> DecodeSandbox:
+    """Return this thread's own sandbox, started where it is first used."""
+    return _of_thread.sandboxes.setdefault(limits, DecodeSandbox(limits))

@@ -11,13 +11,12 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from securevqa_core.decoding.child import ENDED, FORKED, READY
-from securevqa_core.decoding.extract import DecodedSample, DecodeRequest
-from securevqa_core.decoding.wire import BadAnswerError, read_answer, request_bytes
-from securevqa_core.whole_frames import WholeSink
+from securevqa_core.decoding.wire import BadAnswerError, Request, Source, request_bytes
 
 __all__ = ["CellError", "NoCellError", "WarmProcess"]
 
@@ -31,6 +30,7 @@ _LEAVE_SECONDS = 1.0  # for the warm process to leave nothing behind
 _MAX_COMPLAINT_BYTES = 2048
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class NoCellError(Exception):
@@ -80,10 +80,10 @@ class WarmProcess:
         self._is_killed = True
         self._popen.kill()
 
-    def decode(
-        self, descriptor: int, request: DecodeRequest, timeout_seconds: float, sink: WholeSink | None = None
-    ) -> DecodedSample:
-        """Return what a new cell makes of an open file.
+    def ask(
+        self, descriptor: int, request: Request, timeout_seconds: float, read: Callable[[Source], Answer]
+    ) -> Answer:
+        """Return what `read` makes of the answer of a new cell that is handed an open file.
 
         Raises:
             DecodeError: the answer is a failure.
@@ -91,7 +91,7 @@ class WarmProcess:
         """
         self._wait_until_ready()
         with self._cell(descriptor) as cell:
-            return cell.ask(request, timeout_seconds, sink)
+            return cell.ask(request, timeout_seconds, read)
 
     def _wait_until_ready(self) -> None:
         if self._is_ready:
@@ -170,13 +170,13 @@ class _Cell:
         self._parent, self._pid, self._channel = parent, pid, channel
         self._ending: tuple[int, int] | None = None  # as `waitid` says: how, and the exit code or the signal
 
-    def ask(self, request: DecodeRequest, timeout_seconds: float, sink: WholeSink | None) -> DecodedSample:
-        """Return its answer; raises as `WarmProcess.decode`."""
+    def ask(self, request: Request, timeout_seconds: float, read: Callable[[Source], Answer]) -> Answer:
+        """Return what `read` makes of its answer; raises as `WarmProcess.ask`."""
         try:
             self._channel.settimeout(timeout_seconds)
             source = _TimedSource(self._channel, time.monotonic() + timeout_seconds)
             self._channel.sendall(request_bytes(request))
-            return read_answer(source, request, sink)
+            return read(source)
         except TimeoutError as error:
             message = f"decoding took longer than {timeout_seconds:g} s"
             raise CellError("decode_timeout", message) from error

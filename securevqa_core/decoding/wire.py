@@ -3,7 +3,8 @@
 A cell that a hostile file has taken over can answer what it likes, so nothing it sends is unpickled, and
 what it sends is taken for nothing but what it is checked to be. An answer is one JSON header of numbers in
 range and of short printable text, and the bytes of arrays whose shapes follow from it and the request.
-Before it come the whole frames, where any were asked for, each with a header of its own.
+Before it come the whole frames, where any were asked for, each with a header of its own; where nothing else
+was asked for, the frame rate ends them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from securevqa_core.decoding.allowlist import CODECS
 from securevqa_core.decoding.backend import BackendName
 from securevqa_core.decoding.extract import DecodedSample, DecodeRequest, patches_shape
+from securevqa_core.decoding.frames import FrameSink, FramesRequest
 from securevqa_core.decoding.glances import GLANCES_SHAPE
 from securevqa_core.decoding.probe import MAX_DURATION_SECONDS
 from securevqa_core.doubts import MORE_WARNINGS
@@ -31,12 +33,16 @@ from securevqa_core.whole_frames import Planes, WholeSink, whole_plan
 
 __all__ = [
     "BadAnswerError",
+    "FrameWriter",
     "PictureWriter",
+    "Request",
     "Source",
     "read_answer",
+    "read_frames_answer",
     "read_request",
     "request_bytes",
     "write_error",
+    "write_rate",
     "write_sample",
 ]
 
@@ -52,6 +58,9 @@ _MAX_BEGINNINGS = 5
 _CELLS_ERRORS = frozenset(code for code, meaning in ERROR_CODES.items() if meaning.stage == "decode")
 
 
+Request = DecodeRequest | FramesRequest
+
+
 class BadAnswerError(Exception):
     """The cell answered something that no honest one does."""
 
@@ -63,18 +72,18 @@ class Source(Protocol):
         """Fill the buffer, or its beginning, and return how far; 0 at the end."""
 
 
-def request_bytes(request: DecodeRequest) -> bytes:
+def request_bytes(request: Request) -> bytes:
     """Return what a cell is asked; the worker is trusted, so a pickle will do."""
     return _block(pickle.dumps(request))
 
 
-def read_request(stream: Source) -> DecodeRequest:
+def read_request(stream: Source) -> Request:
     """Return what the worker asks.
 
     Raises:
         EOFError: the worker ended before it had asked.
     """
-    request: DecodeRequest = pickle.loads(_read_block(stream))  # noqa: S301 - from the worker, and before the file
+    request: Request = pickle.loads(_read_block(stream))  # noqa: S301 - from the worker, and before the file
     return request
 
 
@@ -116,6 +125,29 @@ class PictureWriter:
             self._stream.write(np.ascontiguousarray(plane).data)
 
 
+class FrameWriter:
+    """Sends frames that nothing but themselves is asked of."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def begin(self) -> None:
+        """Say that they come from the first on."""
+        self._stream.write(_block(json.dumps({"frames": "begin"}).encode()))
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """Send one frame, (h, w, 3)."""
+        height, width, _ = pixels.shape
+        self._stream.write(_block(json.dumps({"height": height, "width": width}).encode()))
+        self._stream.write(np.ascontiguousarray(pixels).data)
+
+
+def write_rate(stream: IO[bytes], fps: float | None) -> None:
+    """End the frames with their number a second."""
+    stream.write(_block(json.dumps({"fps": fps}).encode()))
+    stream.flush()
+
+
 def write_error(stream: IO[bytes], error: DecodeError) -> None:
     """Answer with a failure."""
     header = {"error_code": error.code, "message": _plain(str(error))}
@@ -149,6 +181,36 @@ def read_answer(stream: Source, request: DecodeRequest, sink: WholeSink | None =
     if "error_code" in header:
         raise _error(header)
     return _sample(stream, header, request)
+
+
+def read_frames_answer(stream: Source, request: FramesRequest, sink: FrameSink) -> float | None:
+    """Give `sink` the frames that answer `request`, and return how many a second the video has.
+
+    Raises:
+        DecodeError, EOFError, BadAnswerError: as `read_answer`.
+    """
+    num_begun, num_frames, size = 0, 0, None
+    while "fps" not in (header := _read_header(stream)):
+        if "error_code" in header:
+            raise _error(header)
+        if "frames" in header:
+            _fields(header, {"frames": _one_of(frozenset({"begin"}))})
+            num_begun, num_frames, size = num_begun + 1, 0, None
+            sink.begin()
+            continue
+        fields = _fields(header, _SIZE_FIELDS)
+        height, width = shape = (fields["height"], fields["width"])
+        num_frames += 1
+        is_small = height * width <= request.limits.max_pixels and height <= (request.max_height or height)
+        is_due = 1 <= num_begun <= _MAX_BEGINNINGS and num_frames <= request.max_frames
+        if not (is_small and is_due and size in (None, shape)):
+            raise BadAnswerError(f"frame {num_frames} of {shape} was not asked for")
+        size = shape
+        sink.add(_read_array(stream, (height, width, 3), np.uint8))
+    fps: float | None = _fields(header, {"fps": _number_or_null(0.0, _MAX_FPS)})["fps"]
+    if not num_frames:
+        raise BadAnswerError("there are no frames")
+    return fps
 
 
 class _PictureReader:
@@ -325,11 +387,8 @@ _BEGIN_FIELDS: dict[str, _Parser] = {
     "begin": _integer(1, _MAX_FRAMES),
     "fps": _number_or_null(0.0, _MAX_FPS),
 }
-_PICTURE_FIELDS: dict[str, _Parser] = {
-    "picture": _integer(0, _MAX_FRAMES),
-    "height": _integer(1, _MAX_SIDE),
-    "width": _integer(1, _MAX_SIDE),
-}
+_SIZE_FIELDS: dict[str, _Parser] = {"height": _integer(1, _MAX_SIDE), "width": _integer(1, _MAX_SIDE)}
+_PICTURE_FIELDS: dict[str, _Parser] = {"picture": _integer(0, _MAX_FRAMES), **_SIZE_FIELDS}
 
 
 def _read_array(stream: Source, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

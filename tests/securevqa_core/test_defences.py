@@ -16,7 +16,7 @@ from torch import Tensor
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.codecs import through_h264, through_jpeg, through_rendition
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.defences import certified_range, defended, noise_sd
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import fresh_draws
@@ -40,7 +40,7 @@ def model() -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def clip() -> NDArray[np.uint8]:
-    return read_frames(bundled_clip("bikes"), max_frames=8, max_height=120).pixels
+    return read_frames(bundled_clip("bikes"), FramesRequest(max_frames=8, max_height=120)).pixels
 
 
 def _around(model: torch.nn.Module, *defences: str, name: str = MODEL) -> FrameScorer:

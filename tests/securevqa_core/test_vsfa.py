@@ -15,7 +15,7 @@ from torchvision.models import resnet50
 
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.embeddings import embedding_dims
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.vsfa import MdtVsfa, Vsfa, frame_statistics, temporal_pooling
@@ -237,7 +237,7 @@ def test_a_file_scores_as_its_frames_do_and_alike_in_every_draw(name: str, video
     assert 0 < summarise(found.raw, zoo.spec(name).calibration).score < 100
     scorer = FrameScorer(model, SMALL)
     assert not scorer.is_random
-    frames = read_frames(path, max_frames=1000).pixels
+    frames = read_frames(path, FramesRequest(max_frames=1000)).pixels
     assert scorer.measure(frames, DRAWS) == pytest.approx(
         found.raw, abs=0.002
     )  # FFmpeg resizes otherwise than torch

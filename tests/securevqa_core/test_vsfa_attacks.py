@@ -13,7 +13,7 @@ from torch import Tensor
 
 from securevqa_core import zoo
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.defences import defended
 from securevqa_core.models.vsfa import Vsfa
 from securevqa_core.randomness import fresh_draws
@@ -31,7 +31,7 @@ def model() -> Vsfa:
 
 @pytest.fixture(scope="module")
 def clip() -> NDArray[np.uint8]:
-    return read_frames(bundled_clip("bikes"), max_frames=8, max_height=96).pixels
+    return read_frames(bundled_clip("bikes"), FramesRequest(max_frames=8, max_height=96)).pixels
 
 
 def _float(clip: NDArray[np.uint8]) -> Tensor:

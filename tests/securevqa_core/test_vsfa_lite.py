@@ -19,7 +19,7 @@ from torchvision.models import resnet50
 
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
 from securevqa_core.models.vsfa import frame_statistics
@@ -166,7 +166,7 @@ def test_a_file_scores_as_its_frames_do(name: str, models: dict[str, Any], video
 
 @pytest.fixture(scope="module")
 def clip() -> NDArray[np.uint8]:
-    return read_frames(bundled_clip("bikes"), max_frames=8, max_height=96).pixels
+    return read_frames(bundled_clip("bikes"), FramesRequest(max_frames=8, max_height=96)).pixels
 
 
 def test_a_gradient_step_lowers_the_score_further_than_random_signs_do(

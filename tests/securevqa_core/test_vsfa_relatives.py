@@ -16,7 +16,7 @@ from torch import Tensor
 
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.errors import CheckpointError, ConfigurationError
 from securevqa_core.models.convnext import ConvNext
 from securevqa_core.models.perception import edge_pictures, saliency_maps, texture_pictures
@@ -52,7 +52,7 @@ def models() -> dict[str, FrameModel]:
 
 @pytest.fixture(scope="module")
 def clip() -> NDArray[np.uint8]:
-    return read_frames(bundled_clip("bikes"), max_frames=8, max_height=96).pixels
+    return read_frames(bundled_clip("bikes"), FramesRequest(max_frames=8, max_height=96)).pixels
 
 
 def _pictures(clip: NDArray[np.uint8]) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from securevqa_core import weights, zoo
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.types import SamplingConfig
 
 MODEL = "secure-vqa-compact"
@@ -68,6 +68,6 @@ def _bounded(sampling: SamplingConfig, *, level_share: float | None = None) -> F
 @pytest.fixture(scope="session")
 def clip() -> NDArray[np.uint8]:
     """Eight real frames of 128 x 224 pixels."""
-    pixels = read_frames(bundled_clip("bikes"), max_frames=8, max_height=128).pixels
+    pixels = read_frames(bundled_clip("bikes"), FramesRequest(max_frames=8, max_height=128)).pixels
     assert pixels.shape[:2] == (8, 128)
     return pixels

@@ -15,10 +15,10 @@ from securevqa_core.attacks.attack import ATTACKS, AttackConfig, Victim
 from securevqa_core.attacks.differentiable import FrameScorer
 from securevqa_core.attacks.edits import ORDERS
 from securevqa_core.attacks.filters import FILTERS
-from securevqa_core.attacks.frames import read_frames
 from securevqa_core.attacks.norms import NORMS, norm_named
 from securevqa_core.attacks.run import run_attack
 from securevqa_core.attacks.universal import TILE_SIDE, fit_universal
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws
 
@@ -245,7 +245,7 @@ def test_a_universal_perturbation_raises_videos_it_was_not_fitted_to(
 ) -> None:
     # One of those fitted to shows the same: a film that has nothing in common with them may go either way.
     other, fitted = (
-        read_frames(bundled_clip(f"carphone_{name}"), max_frames=8, max_height=128).pixels
+        read_frames(bundled_clip(f"carphone_{name}"), FramesRequest(max_frames=8, max_height=128)).pixels
         for name in ("pristine", "distorted")
     )
     rng = np.random.default_rng(0)

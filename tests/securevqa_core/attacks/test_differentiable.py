@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from securevqa_core.attacks.attack import Victim
 from securevqa_core.attacks.differentiable import FrameScorer, Transform
-from securevqa_core.attacks.frames import read_frames
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.errors import ConfigurationError, DecodeError
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import SamplingConfig
@@ -39,7 +39,7 @@ def test_frames_score_as_the_file_they_are_decoded_from_does(
     found = score_by_hand(path, model, sampling=small_sampling, draws=DRAWS)
 
     scorer = FrameScorer(model, small_sampling)
-    frames = read_frames(path, max_frames=100).pixels
+    frames = read_frames(path, FramesRequest(max_frames=100)).pixels
     seen = scorer.fragments(_float(frames), DRAWS[0]).numpy()
     difference = np.abs(seen - found.fragments[0].astype(np.float32))
     # Patches of frames that keep their size are the decoder's to the last bit.
@@ -163,10 +163,10 @@ def test_seeds_are_in_no_repr() -> None:
 
 
 def test_only_the_first_frames_are_read_and_high_ones_are_shrunk(videos: dict[str, Path]) -> None:
-    whole = read_frames(videos["bikes_h264.mp4"], max_frames=5)
+    whole = read_frames(videos["bikes_h264.mp4"], FramesRequest(max_frames=5))
     assert whole.pixels.shape[0] == 5
     assert whole.fps == pytest.approx(25, abs=10)
-    small = read_frames(videos["bikes_h264.mp4"], max_frames=5, max_height=32)
+    small = read_frames(videos["bikes_h264.mp4"], FramesRequest(max_frames=5, max_height=32))
     assert small.pixels.shape[1] == 32
 
 
@@ -175,27 +175,29 @@ def test_only_the_first_frames_are_read_and_high_ones_are_shrunk(videos: dict[st
 )
 def test_what_scoring_refuses_is_refused(name: str, code: str, videos: dict[str, Path]) -> None:
     with pytest.raises(DecodeError) as refused:
-        read_frames(videos[name], max_frames=5)
+        read_frames(videos[name], FramesRequest(max_frames=5))
     assert refused.value.code == code
 
 
 def test_seconds_are_counted_in_frames_of_the_file(videos: dict[str, Path]) -> None:
-    one = read_frames(videos["bikes_h264.mp4"], max_frames=1)
+    one = read_frames(videos["bikes_h264.mp4"], FramesRequest(max_frames=1))
     assert one.fps is not None
-    assert len(read_frames(videos["bikes_h264.mp4"], max_seconds=0.3).pixels) == math.ceil(0.3 * one.fps)
+    assert len(read_frames(videos["bikes_h264.mp4"], FramesRequest(max_seconds=0.3)).pixels) == math.ceil(
+        0.3 * one.fps
+    )
 
 
 def test_no_frames_at_all_are_refused(videos: dict[str, Path]) -> None:
     with pytest.raises(ConfigurationError, match=r"max_frames must be in 1\.\.100000, got 0"):
-        read_frames(videos["bikes_h264.mp4"], max_frames=0)
+        read_frames(videos["bikes_h264.mp4"], FramesRequest(max_frames=0))
     with pytest.raises(ConfigurationError, match=r"max_seconds must be in 0\.001\.\.86400, got -1"):
-        read_frames(videos["bikes_h264.mp4"], max_seconds=-1)
+        read_frames(videos["bikes_h264.mp4"], FramesRequest(max_seconds=-1))
 
 
 def test_a_file_whose_first_frame_is_broken_says_so(videos: dict[str, Path], tmp_path: Path) -> None:
     broken = spoil_packets(videos["bikes_h264.mp4"], tmp_path / "broken.mp4", list(range(10)))
     with pytest.raises(DecodeError, match="none of the first 5 frames") as refused:
-        read_frames(broken, max_frames=5)
+        read_frames(broken, FramesRequest(max_frames=5))
     assert refused.value.code == "no_frames"
 
 

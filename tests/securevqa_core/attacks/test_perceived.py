@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from media import bundled_clip
 
-from securevqa_core.attacks.frames import read_frames
 from securevqa_core.attacks.perceived import perceived_loss
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.errors import UndefinedError
 
 
 @pytest.fixture(scope="module")
 def clean() -> np.ndarray:
     with bundled_clip("carphone_pristine").open("rb") as file:
-        return read_frames(file.fileno(), max_seconds=0.2, max_height=144).pixels
+        return read_frames(file.fileno(), FramesRequest(max_seconds=0.2, max_height=144)).pixels
 
 
 def test_larger_changes_cost_more(clean: np.ndarray) -> None:

@@ -14,8 +14,8 @@ from securevqa_core import weights, zoo
 from securevqa_core.attacks.attack import AttackConfig, Victim
 from securevqa_core.attacks.codecs import through_h264
 from securevqa_core.attacks.differentiable import FrameScorer
-from securevqa_core.attacks.frames import read_frames
 from securevqa_core.attacks.run import run_attack
+from securevqa_core.decoding.frames import FramesRequest, read_frames
 from securevqa_core.defences import defended
 from securevqa_core.randomness import fresh_draws
 
@@ -29,7 +29,10 @@ LABELS = (95.0, 95.0, 95.0, 10.0, 10.0, 10.0)
 @pytest.fixture(scope="module")
 def clips() -> Clips:
     """Four frames of each content, good and then encoded badly."""
-    good = [read_frames(bundled_clip(name), max_frames=4, max_height=144).pixels for name in CONTENTS]
+    good = [
+        read_frames(bundled_clip(name), FramesRequest(max_frames=4, max_height=144)).pixels
+        for name in CONTENTS
+    ]
     return good + [through_h264(one, crf=45) for one in good]
 
 

@@ -54,17 +54,17 @@ FAULT = b"FAULT "  # a file that begins so is not decoded: the rest is run as Py
 _SITE = """
 import importlib, os, sys
 if "securevqa_core.decoding.child" in sys.orig_argv:
-    extract = importlib.import_module("securevqa_core.decoding.extract")
-    sound = extract.extract_sample
+    for module, name in (("extract", "extract_sample"), ("frames", "stream_frames")):
+        module = importlib.import_module("securevqa_core.decoding." + module)
 
-    def extract_sample(descriptor, request, sink=None):
-        head = os.pread(descriptor, 4096, 0)
-        if not head.startswith(b"FAULT "):
-            return sound(descriptor, request, sink)
-        exec(head[6:].decode(), {"request": request})
-        raise AssertionError("the fault passed")
+        def faulty(descriptor, request, sink=None, sound=getattr(module, name)):
+            head = os.pread(descriptor, 4096, 0)
+            if not head.startswith(b"FAULT "):
+                return sound(descriptor, request, sink)
+            exec(head[6:].decode(), {"request": request})
+            raise AssertionError("the fault passed")
 
-    extract.extract_sample = extract_sample
+        setattr(module, name, faulty)
 """
 
 

@@ -13,8 +13,8 @@ import shown
 from mp4boxes import add_to_entry, clap
 from PIL import Image
 
-from securevqa_core.attacks.frames import read_frames
 from securevqa_core.decoding.extract import DecodeRequest, extract_sample
+from securevqa_core.decoding.frames import read_frames
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import SamplingConfig
 

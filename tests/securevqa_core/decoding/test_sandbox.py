@@ -337,7 +337,7 @@ def test_a_process_that_is_ended_as_it_starts_is_not_complained_of(
     process = WarmProcess(1 << 30)
     process.kill()
     with videos["carphone_h264.mkv"].open("rb") as file, pytest.raises(NoCellError):
-        process.decode(file.fileno(), make_request(), 60)
+        process.ask(file.fileno(), make_request(), 60, lambda _: None)
     process.end()
     assert caplog.messages == []
 
@@ -349,11 +349,11 @@ def test_an_interrupted_decode_does_not_leave_its_answer_to_the_next(
     faults: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("securevqa_core.decoding.warm_process.read_answer", interrupt)
+        patch.setattr("securevqa_core.decoding.sandbox.read_answer", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sandbox.decode(faults("import time; time.sleep(60)"), make_request())
     assert sandbox.pid is None  # nobody waits for the rest of that answer

@@ -1,0 +1,185 @@
+"""Owns taking frames of a file whole, as a player shows them: for attacks, and to tell footage apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securevqa_core.decoding import pyav_backend
+from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.extract import opened
+from securevqa_core.decoding.frame_index import index_frames, video_info
+from securevqa_core.decoding.geometry import square_pixels
+from securevqa_core.decoding.pixels import Scaler
+from securevqa_core.decoding.probe import check_frame_size
+from securevqa_core.errors import DecodeError
+from securevqa_core.types import DecodeLimits, require_range
+
+__all__ = [
+    "DEFAULT_FPS",
+    "MAX_FRAMES",
+    "FrameSink",
+    "FramesRequest",
+    "WholeFrames",
+    "kept_frames",
+    "read_frames",
+    "stream_frames",
+]
+
+DEFAULT_FPS = 25.0
+MAX_FRAMES = 100_000
+MAX_KEPT_BYTES = 4 << 30  # of frames, and once more as they are put together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesRequest:
+    """Which frames to take of one file: the first ones, or some of all.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+    """
+
+    max_frames: int = MAX_FRAMES
+    max_seconds: float | None = None  # of the video; None is no limit
+    every_seconds: float | None = None  # from one to the next, at least; None: each frame
+    max_height: int | None = None  # pixels; higher pictures are shrunk to it; None shrinks none
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+
+    def __post_init__(self) -> None:
+        require_range("max_frames", self.max_frames, low=1, high=MAX_FRAMES)
+        for name in ("max_seconds", "every_seconds"):
+            if getattr(self, name) is not None:
+                require_range(name, getattr(self, name), low=0.001, high=86_400)
+        require_range("max_height", self.max_height or 16, low=16, high=16_384)
+
+    def wanted(self, num_frames: int, fps: float | None) -> NDArray[np.int64]:
+        """Return the numbers of the frames that are taken, ascending and unique.
+
+        Args:
+            num_frames: in the file.
+            fps: of it; None, where it does not tell, is `DEFAULT_FPS`.
+        """
+        rate = fps or DEFAULT_FPS
+        if self.max_seconds is not None:
+            num_frames = min(num_frames, math.ceil(self.max_seconds * rate))
+        step = 1 if self.every_seconds is None else math.ceil(self.every_seconds * rate)
+        return np.arange(0, num_frames, step, dtype=np.int64)[: self.max_frames]
+
+
+class FrameSink(Protocol):
+    """Whom frames are given to as they are decoded."""
+
+    def begin(self) -> None:
+        """Expect the frames from the first on; those given before do not count."""
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """Take one frame, (h, w, 3) RGB, all of one size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WholeFrames:
+    """Frames of a video."""
+
+    pixels: NDArray[np.uint8]  # (t, h, w, 3) RGB, as a player shows it
+    fps: float | None  # frames of the video a second, None where the container does not say
+
+
+class _Kept:
+    """Keeps the frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[NDArray[np.uint8]] = []
+
+    def begin(self) -> None:
+        self.frames = []
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        self.frames.append(pixels)
+        if len(self.frames) * pixels.nbytes > MAX_KEPT_BYTES:
+            raise DecodeError("decode_memory", f"the frames need more than {MAX_KEPT_BYTES} bytes")
+
+
+def kept_frames(take: Callable[[FrameSink], float | None]) -> WholeFrames:
+    """Return all frames that `take`, which returns the frame rate, gives a sink.
+
+    Raises:
+        DecodeError: decode_memory, where they are too large together; and what `take` raises.
+    """
+    kept = _Kept()
+    fps = take(kept)
+    return WholeFrames(pixels=np.stack(kept.frames), fps=fps)
+
+
+def read_frames(path: str | Path | int, request: FramesRequest | None = None) -> WholeFrames:
+    """Decode frames of a file in this process: for files that one trusts.
+
+    Args:
+        path: of the file, or a descriptor of it that is open for reading.
+        request: which frames; None: all.
+
+    Raises:
+        DecodeError: the file is not allowed, or its first frame cannot be decoded.
+    """
+    path = path if isinstance(path, int) else str(path)
+    return kept_frames(lambda sink: stream_frames(path, request or FramesRequest(), sink))
+
+
+def stream_frames(path: str | int, request: FramesRequest, sink: FrameSink) -> float | None:
+    """Give `sink` the wanted frames up to the first that cannot be decoded; return the frames a second.
+
+    All have the size of the first one.
+
+    Raises:
+        DecodeError: as `read_frames`.
+    """
+    with opened(path, request.limits, lambda container, stream, _: index_frames(container, stream)) as video:
+        info = video_info(video.stream, video.index)
+        wanted = request.wanted(info.num_frames, info.fps)
+        num_taken = _give(video, wanted, request, sink)
+        if num_taken < len(wanted) and (counted := pyav_backend.recount_frames(video)) is not None:
+            info, paired = video_info(video.stream, counted), replace(video, index=counted)
+            num_taken = _give(paired, request.wanted(info.num_frames, info.fps), request, sink)
+        if not num_taken:
+            raise DecodeError("no_frames", f"none of the first {len(wanted)} frames could be decoded")
+    return info.fps
+
+
+def _give(video: OpenVideo, wanted: NDArray[np.int64], request: FramesRequest, sink: FrameSink) -> int:
+    """Give the frames, and return how many there were."""
+    sink.begin()
+    num_given = 0
+    for pixels in _frames(video, wanted, request):
+        sink.add(pixels)
+        num_given += 1
+    return num_given
+
+
+def _frames(
+    video: OpenVideo, wanted: NDArray[np.int64], request: FramesRequest
+) -> Iterator[NDArray[np.uint8]]:
+    scaler, size = Scaler(), None
+    found_frames = pyav_backend.read_frames(video, wanted)
+    for number, found in zip(wanted.tolist(), found_frames, strict=False):
+        if found.number != number:
+            return
+        picture = found.picture
+        check_frame_size(picture.width, picture.height, request.limits)
+        if size is None:
+            aspect, most = video.display.pixel_aspect, request.limits.max_pixels
+            shown = square_pixels(picture.height, picture.width, aspect, max_pixels=most)
+            size = _shrunk(found.geometry.swapped(*shown), request.max_height)
+        height, width = found.geometry.swapped(*size)
+        yield found.geometry.upright(scaler.rgb(picture, height=height, width=width))
+
+
+def _shrunk(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
+    height, width = size
+    if max_height is None or height <= max_height:
+        return size
+    return max_height, max(1, round(width * max_height / height))
