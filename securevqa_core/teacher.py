@@ -14,7 +14,8 @@ import torch
 
 from securevqa_core import zoo
 from securevqa_core.calibration import Calibration, fit_calibration
-from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds, extract_sample
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.decoding.sandbox import sandbox_of_thread
 from securevqa_core.errors import DatasetError, VideoError
 from securevqa_core.models.videval.model import Videval
 from securevqa_core.models.videval.reader import FeatureSink
@@ -50,7 +51,7 @@ class Teacher:
         sink = FeatureSink(self.sampling)
         request = DecodeRequest(sampling=self.sampling, draws=(_NO_DRAW,), limits=DecodeLimits())
         try:
-            extract_sample(str(path), request, sink)
+            sandbox_of_thread(request.limits).decode(str(path), request, sink)
         except VideoError as error:
             raise DatasetError(f"{path} cannot be given an opinion: {error}") from error
         features = torch.from_numpy(sink.features())[None, None]

@@ -11,6 +11,7 @@ from securevqa_core.types import require_range
 __all__ = ["BuildConfig"]
 
 
+_SIZES = "as shown"  # of sources; data sets of before had those that are stored, and other views of a few
 _KINDS = ("grey_share", "still_share", "large_share")
 
 
@@ -62,4 +63,4 @@ class BuildConfig:
             if not chosen[name]:
                 del chosen[name]
         recipes = table_digest(num_frames=NUM_FRAMES)
-        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version()}
+        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version(), "sizes": _SIZES}

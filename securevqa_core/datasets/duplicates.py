@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securevqa_core.datasets.luma import luma_plane
 from securevqa_core.datasets.sources import Source, open_photo
-from securevqa_core.errors import DatasetError
+from securevqa_core.decoding.frames import FramesRequest
+from securevqa_core.decoding.sandbox import sandbox_of_thread
+from securevqa_core.errors import DatasetError, DecodeError
+from securevqa_core.types import DecodeLimits
 
 __all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
 
-HASH_SECONDS = 0.5  # between the frames that are looked at
+# A frame every half second: of these a hash is made, and no more of them is kept.
+_LOOK = FramesRequest(every_seconds=0.5, max_height=144, limits=DecodeLimits(timeout_seconds=3600))
 HASH_BITS = 128
 MAX_DISTANCE = 24  # bits in which two hashes may differ where several pictures of both sources agree
 MAX_DISTANCE_ALONE = 8  # and where one of the sources has one picture only
@@ -45,14 +47,22 @@ def picture_hash(picture: Image.Image) -> NDArray[np.bool_] | None:
 
 
 def hash_pictures(source: Source) -> Bits:
-    """Return the hashes of a photograph, or of a video's frames every `HASH_SECONDS`; flat ones are skipped.
+    """Return the hashes of a photograph, or of a video's frames every half second; flat ones are skipped.
+
+    Of a damaged video those before the damage.
 
     Raises:
         DatasetError: nothing of it can be decoded.
     """
-    pictures = [open_photo(source.path)] if source.is_photo else _frames(source)
-    hashes = [one_hash for picture in pictures if (one_hash := picture_hash(picture)) is not None]
-    return np.array(hashes, dtype=np.bool_).reshape(-1, HASH_BITS)
+    hashes = _Hashes()
+    if source.is_photo:
+        hashes.look(open_photo(source.path))
+    else:
+        try:
+            sandbox_of_thread(_LOOK.limits).frames(str(source.path), _LOOK, hashes)
+        except DecodeError as error:
+            raise DatasetError(f"{source.path} cannot be decoded: {error}") from error
+    return np.array(hashes.found, dtype=np.bool_).reshape(-1, HASH_BITS)
 
 
 def group_sources(hashes: Mapping[str, Bits]) -> dict[str, str]:
@@ -82,6 +92,23 @@ def group_sources(hashes: Mapping[str, Bits]) -> dict[str, str]:
     return groups
 
 
+class _Hashes:
+    """Makes a hash of each frame as it comes."""
+
+    def __init__(self) -> None:
+        self.found: list[NDArray[np.bool_]] = []
+
+    def begin(self) -> None:
+        self.found = []
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        self.look(Image.fromarray(pixels))
+
+    def look(self, picture: Image.Image) -> None:
+        if (one_hash := picture_hash(picture)) is not None:
+            self.found.append(one_hash)
+
+
 def _signs(hashes: Bits) -> NDArray[np.float32]:
     """Return -1 and 1, so that a product counts the bits that agree less those that differ."""
     return np.where(hashes, 1.0, -1.0).astype(np.float32)
@@ -92,22 +119,3 @@ def _merge(groups: dict[str, str], name: str, other: str) -> None:
     stays, gone = sorted((groups[name], groups[other]))
     if stays != gone:
         groups.update({member: stays for member, group in groups.items() if group == gone})
-
-
-def _frames(source: Source) -> Iterator[Image.Image]:
-    """Yield a frame every `HASH_SECONDS`, up to where the file is damaged."""
-    due = -np.inf
-    try:
-        with av.open(str(source.path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                if frame.time is not None and frame.time >= due:
-                    due = frame.time + HASH_SECONDS
-                    small = frame.reformat(
-                        width=144, height=144, format="yuv420p", interpolation="AREA", threads=1
-                    )
-                    yield Image.fromarray(luma_plane(small))
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        if due == -np.inf:
-            raise DatasetError(f"{source.path} cannot be decoded: {error}") from error

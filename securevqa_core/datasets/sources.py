@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-from PIL import Image
+from PIL import Image, ImageOps
 
-from securevqa_core.errors import ConfigurationError, DatasetError
+from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.decoding.sandbox import sandbox_of_thread
+from securevqa_core.errors import ConfigurationError, DatasetError, DecodeError
+from securevqa_core.types import DecodeLimits, SamplingConfig
 
 __all__ = [
     "PHOTO_FPS",
@@ -28,9 +30,17 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 
 PHOTO_FPS = 25.0  # of the motion that a photograph is given
 
-# What a damaged file makes the two libraries raise.
+# What a damaged photograph makes Pillow raise.
 _PHOTO_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-_VIDEO_ERRORS = (av.FFmpegError, OSError, ValueError)
+_ORIENTATION = 0x0112  # of Exif
+_ON_THEIR_SIDE = range(5, 9)  # orientations that swap width and height
+
+# One pixel of one frame: what is asked for is what comes with it, how the video is shown.
+_GLANCE = DecodeRequest(
+    sampling=SamplingConfig(num_clips=1, clip_frames=1, grid_size=1, patch_side=1, num_segments=0),
+    draws=(DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32)),),
+    limits=DecodeLimits(),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +49,8 @@ class Source:
 
     path: Path  # absolute
     sha256: str  # of its bytes
-    width: int  # pixels
-    height: int  # pixels
+    width: int  # pixels, as shown
+    height: int  # pixels, as shown
     fps: float  # frames a second; of the motion that a photograph is given
     duration_seconds: float  # 0 for a photograph
 
@@ -134,14 +144,14 @@ def read_source(path: Path) -> Source:
 
 
 def open_photo(path: Path) -> Image.Image:
-    """Return a photograph as RGB.
+    """Return a photograph as RGB, turned as it says.
 
     Raises:
         DatasetError: it is damaged or is no photograph.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except _PHOTO_ERRORS as error:
         raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
 
@@ -168,21 +178,19 @@ def _read_photo(path: Path) -> tuple[int, int, float, float]:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE:
+                width, height = height, width
     except _PHOTO_ERRORS as error:
         raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
     return width, height, PHOTO_FPS, 0.0
 
 
 def _read_video(path: Path) -> tuple[int, int, float, float]:
+    """Return what a video is as players show it; a cell opens it, which cannot open anything else."""
     try:
-        with av.open(str(path)) as container:
-            seconds = (container.duration or 0) / av.time_base
-            sizes = [(one.width, one.height, one.average_rate) for one in container.streams.video]
-    except _VIDEO_ERRORS as error:
+        info = sandbox_of_thread(_GLANCE.limits).decode(str(path), _GLANCE).info
+    except DecodeError as error:
         raise DatasetError(f"{path} cannot be opened as a video: {error}") from error
-    if not sizes or seconds <= 0:
-        raise DatasetError(
-            f"{path} must hold video and say how long it is, got {len(sizes)} streams, {seconds} s"
-        )
-    width, height, rate = sizes[0]
-    return width, height, float(rate or PHOTO_FPS), seconds
+    if info.duration_seconds is None:
+        raise DatasetError(f"{path} must say how long it is")
+    return info.width, info.height, info.fps or PHOTO_FPS, info.duration_seconds

@@ -44,7 +44,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sources_that_give_no_clip_are_an_error_that_says_why(small: Path, tmp_path: Path) -> None:
-    message = r"none of 1 source gave a clip: .*small\.mp4 is too small or too short: 160x120, 1\.00 s"
+    message = r"none of 1 source gave a clip: .*small\.mp4 is too small or too short: 213x120, 1\.00 s"
     with pytest.raises(DatasetError, match=message) as refused:
         build([small], tmp_path / "data")
     assert "it needs 300 pixels on the shorter side and 1.92 s, 48 frames" in str(refused.value)

@@ -140,7 +140,7 @@ def test_videos_as_they_are_are_listed_where_they_lie_with_their_opinion_for_a_l
         assert row["split"] == split_of(row["group"], config)
         absent = ("vmaf", "vmaf_neg", "quality_factor", "ladder", "reference", "view_plan", "steps")
         assert not {name: row[name] for name in absent if row[name] is not None}
-    assert [(row["width"], row["height"], row["fps"]) for row in rows] == [(480, 360, 25), (160, 120, 50)]
+    assert [(row["width"], row["height"], row["fps"]) for row in rows] == [(640, 360, 25), (282, 120, 50)]
     assert build(uploads, tmp_path / "set", config) == rows
     assert len(teacher.asked) == 2
     assert not list((tmp_path / "set").glob("clips/*"))

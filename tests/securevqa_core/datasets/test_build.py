@@ -244,7 +244,7 @@ def test_a_video_as_it_is_is_its_own_clip_and_has_no_label(view: View, folder: D
     (record,) = records
     assert folder.clip(record.uri) == view.source.path
     assert (record.family, record.label, record.vmaf_neg, record.ladder) == ("as_is", None, None, None)
-    assert (record.width, record.height, record.fps) == (480, 360, view.source.fps)
+    assert (record.width, record.height, record.fps) == (640, 360, view.source.fps)
     assert read_records(whole.view_id, folder) == records
     (plan,) = plan_columns(whole, records, folder, config)
     assert plan["source_uri"] == str(view.source.path)

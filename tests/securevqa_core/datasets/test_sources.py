@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from footage import make_photo, make_video
 from media import run_ffmpeg
+from PIL import Image
 
 from securevqa_core.datasets.sources import PHOTO_FPS, find_by_digest, find_sources, open_photo, read_source
 from securevqa_core.errors import ConfigurationError, DatasetError
@@ -44,7 +45,7 @@ def test_a_source_is_known_by_its_name_and_its_bytes(footage: Path) -> None:
     digest = hashlib.sha256((footage / "bunny.mp4").read_bytes()).hexdigest()
     assert source.sha256 == digest
     assert source.source_id == f"bunny-{digest[:8]}"
-    assert (source.width, source.height, source.fps, source.is_photo) == (480, 360, 25.0, False)
+    assert (source.width, source.height, source.fps, source.is_photo) == (640, 360, 25.0, False)  # of 480x360
     assert source.duration_seconds == pytest.approx(1, abs=0.05)
     photo = read_source(footage / "street.jpg")
     assert (photo.width, photo.height, photo.fps, photo.is_photo) == (520, 400, PHOTO_FPS, True)
@@ -54,6 +55,29 @@ def test_a_source_has_its_own_rate(tmp_path: Path) -> None:
     options = "-r 50 -vf scale=64:48 -c:v libx264 -preset ultrafast"
     make_video(tmp_path / "fast.mp4", seconds=0.5, options=options)
     assert read_source(tmp_path / "fast.mp4").fps == 50
+
+
+def test_a_video_and_a_photograph_have_the_size_that_is_shown(tmp_path: Path) -> None:
+    """A camera held upright stores both on their side, and says so."""
+    make_video(tmp_path / "stored.mp4", seconds=0.5, options="-vf scale=96:64,setsar=1 -c:v libx264")
+    turned = ("-display_rotation", "90", "-i", str(tmp_path / "stored.mp4"), "-c", "copy")
+    run_ffmpeg(*turned, str(tmp_path / "turned.mp4"))
+    video = read_source(tmp_path / "turned.mp4")
+    assert (video.width, video.height) == (64, 96)
+    stored, exif = np.arange(40 * 60, dtype=np.uint8).reshape(40, 60), Image.Exif()
+    exif[0x0112] = 6  # its top is to the right
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    photo = read_source(tmp_path / "turned.png")
+    shown = open_photo(tmp_path / "turned.png")
+    assert (photo.width, photo.height) == shown.size == (40, 60)
+    np.testing.assert_array_equal(np.asarray(shown)[..., 0], np.rot90(stored, -1))
+
+
+def test_a_file_that_is_refused_as_an_upload_is_no_source(tmp_path: Path) -> None:
+    """A playlist names other files; a cell opens none of them."""
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'other.mp4'}\n")
+    with pytest.raises(DatasetError, match=r"list\.mp4 cannot be opened as a video"):
+        read_source(tmp_path / "list.mp4")
 
 
 def test_roots_may_be_files(footage: Path) -> None:
@@ -77,9 +101,7 @@ def test_roots_without_a_source_say_what_they_hold(footage: Path, tmp_path: Path
 
 def test_a_video_without_pictures_is_refused(tmp_path: Path) -> None:
     run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-c:a", "aac", str(tmp_path / "sound.mp4"))
-    with pytest.raises(
-        DatasetError, match=r"sound\.mp4 must hold video and say how long it is, got 0 streams"
-    ):
+    with pytest.raises(DatasetError, match=r"sound\.mp4 cannot be opened as a video: no video stream"):
         read_source(tmp_path / "sound.mp4")
 
 
