@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ dataset_app = typer.Typer(no_args_is_help=True)
 @dataset_app.callback()
 def _about() -> None:
     """Make labelled clips from real footage."""
-    forget_credentials()  # all is read from disks and written there, by decoders that are not confined
+    forget_credentials()  # all is read from disks and written there, some by decoders that are not confined
 
 
 @dataset_app.command("build")
@@ -61,6 +61,10 @@ def build_command(
     large_share: Annotated[
         float, typer.Option(help="Of the views, large more often than small, 0..1.")
     ] = _DEFAULTS.large_share,
+    families: Annotated[
+        list[str] | None,
+        typer.Option(help="Families of faults that ladders are of; repeat; default: all."),
+    ] = None,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Make nothing: list videos as they are, with their opinion.")
     ] = False,
@@ -84,7 +88,7 @@ def build_command(
     ] = None,
 ) -> Result:
     """Distort clips of SOURCES in every way uploads are, and label them: OUTPUT/manifest.parquet."""
-    made = {
+    made: dict[str, Any] = {
         "views_per_source": views_per_source,
         "ladders_per_view": ladders_per_view,
         "mixtures_per_view": mixtures_per_view,
@@ -92,11 +96,12 @@ def build_command(
         "grey_share": grey_share,
         "still_share": still_share,
         "large_share": large_share,
+        "families": tuple(families or ()),
     }
     _require_used(made, as_is=as_is, opinions=opinions, teacher=teacher)
     config = BuildConfig(
         seed=seed,
-        **made,  # type: ignore[arg-type]  # as BuildConfig has them
+        **made,
         val_share=val_share,
         test_share=test_share,
         as_is=as_is,
@@ -117,7 +122,7 @@ def build_command(
     return summary(built, config)
 
 
-def _require_used(made: dict[str, float], *, as_is: bool, opinions: str, teacher: str) -> None:
+def _require_used(made: dict[str, Any], *, as_is: bool, opinions: str, teacher: str) -> None:
     """Refuse options that would be ignored."""
     given = [name for name, value in made.items() if value != getattr(_DEFAULTS, name)]
     if as_is and given:

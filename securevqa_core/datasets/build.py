@@ -58,7 +58,7 @@ def split_of(source_id: str, config: BuildConfig) -> str:
 def choose_recipes(view: View, config: BuildConfig, *, has_motion: bool) -> list[Recipe]:
     """Return the recipes of a view: the pristine clip, whole ladders, mixtures, edits."""
     rng = generator(config.seed, f"recipes|{view.view_id}")
-    families = [name for name in FAMILIES if has_motion or name not in TEMPORAL]
+    families = [name for name in config.families or FAMILIES if has_motion or name not in TEMPORAL]
     chosen = rng.permutation(np.array(families))[: config.ladders_per_view]
     ladders = [recipe for family in chosen for recipe in ladder(str(family))]
     mixtures = [mixture(rng, number=i + 1) for i in range(config.mixtures_per_view)]

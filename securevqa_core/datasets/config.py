@@ -33,6 +33,7 @@ class BuildConfig:
     grey_share: float = 0.0  # of the views, without colour
     still_share: float = 0.0  # of the views, one frame held
     large_share: float = 0.0  # of the views, large more often than small
+    families: tuple[str, ...] = ()  # of faults that ladders are of; none: all
     as_is: bool = False  # videos are listed as they are, and nothing is made of them
 
     def __post_init__(self) -> None:
@@ -42,6 +43,16 @@ class BuildConfig:
             require_range(name, getattr(self, name), low=0, high=1000)
         for name in ("val_share", "test_share", *_KINDS):
             require_range(name, getattr(self, name), low=0, high=1)
+        if self.families:
+            # Arrays, which those who only choose settings need not wait for.
+            from securevqa_core.datasets.families import FAMILIES  # noqa: PLC0415
+
+            known = [name for name in FAMILIES if name in self.families]
+            if len(known) != len(self.families):
+                given = ", ".join(self.families)
+                raise ConfigurationError(
+                    f"families must be some of {', '.join(FAMILIES)}, each once, got {given}"
+                )
         if self.val_share + self.test_share >= 1:
             raise ConfigurationError(
                 f"val_share + test_share must be < 1, got {self.val_share} + {self.test_share}"
@@ -53,13 +64,12 @@ class BuildConfig:
         Raises:
             DatasetError: there is no FFmpeg.
         """
-        # Arrays, which those who only choose settings need not wait for.
-        from securevqa_core import ffmpeg  # noqa: PLC0415
+        from securevqa_core import ffmpeg  # noqa: PLC0415 - arrays, as above
         from securevqa_core.datasets.recipes import table_digest  # noqa: PLC0415
         from securevqa_core.datasets.views import NUM_FRAMES  # noqa: PLC0415
 
-        chosen = asdict(self)
-        for name in ("as_is", *_KINDS):  # data sets of before know of none
+        chosen = asdict(self) | {"families": list(self.families)}
+        for name in ("as_is", "families", *_KINDS):  # data sets of before know of none
             if not chosen[name]:
                 del chosen[name]
         recipes = table_digest(num_frames=NUM_FRAMES)

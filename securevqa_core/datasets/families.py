@@ -52,13 +52,13 @@ class Family:
     factor: Callable[[float], float] | None = None  # parameter -> `Recipe.quality_factor`
 
 
-def _x264(crf: float) -> Encode:
-    return Encode(arguments=("-c:v", "libx264", "-preset", "veryfast", "-crf", f"{crf:g}"))
+def _x264(crf: float, preset: str = "veryfast") -> Encode:
+    return Encode(arguments=("-c:v", "libx264", "-preset", preset, "-crf", f"{crf:g}"))
 
 
-def _x265(crf: float) -> Encode:
+def _x265(crf: float, preset: str = "superfast") -> Encode:
     quiet = ("-x265-params", "log-level=none:pools=none:frame-threads=1")
-    return Encode(arguments=("-c:v", "libx265", "-preset", "superfast", "-crf", f"{crf:g}", *quiet))
+    return Encode(arguments=("-c:v", "libx265", "-preset", preset, "-crf", f"{crf:g}", *quiet))
 
 
 def _av1(crf: float) -> Encode:
@@ -67,8 +67,8 @@ def _av1(crf: float) -> Encode:
     )
 
 
-def _vp9(crf: float) -> Encode:
-    speed = ("-deadline", "realtime", "-cpu-used", "7", "-row-mt", "0")
+def _vp9(crf: float, speed: tuple[str, ...] = ("-deadline", "realtime", "-cpu-used", "7")) -> Encode:
+    speed = (*speed, "-row-mt", "0")
     return Encode(arguments=("-c:v", "libvpx-vp9", "-b:v", "0", "-crf", f"{crf:g}", *speed))
 
 
@@ -126,6 +126,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "x265": Family(levels=(27, 32, 37, 42, 48), steps=_x265),
         "av1": Family(levels=(36, 47, 55, 60, 63), steps=_av1),
         "vp9": Family(levels=(30, 40, 48, 55, 63), steps=_vp9),
+        # As people encode: slower, and what is lost looks otherwise.
+        "x264_medium": Family(levels=(28, 34, 39, 44, 49), steps=lambda crf: _x264(crf, "medium")),
+        "x265_medium": Family(levels=(30, 36, 41, 46, 50), steps=lambda crf: _x265(crf, "medium")),
+        "vp9_good": Family(
+            levels=(36, 46, 54, 63), steps=lambda crf: _vp9(crf, ("-deadline", "good", "-cpu-used", "4"))
+        ),
         "starved": Family(levels=(0.12, 0.06, 0.035, 0.02, 0.012), steps=_starved),
         "generations": Family(levels=(1, 2, 4, 7), steps=_generations),
         "rescale": Family(levels=(1.4, 2, 2.8, 4, 6), steps=_rescaled),

@@ -289,6 +289,8 @@ def test_more_test_sources_leave_those_of_before_where_they_were() -> None:
         ({"grey_share": -0.1}, r"grey_share must be in .*, got -0\.1"),
         ({"still_share": 2}, r"still_share must be in .*, got 2"),
         ({"large_share": 1.1}, r"large_share must be in .*, got 1\.1"),
+        ({"families": ("blurr",)}, r"families must be some of x264, .*, each once, got blurr"),
+        ({"families": ("blur", "blur")}, r"families must be some of .*, each once, got blur, blur"),
         ({"test_share": -0.1}, r"test_share must be in .*, got -0\.1"),
         ({"val_share": 0.5, "test_share": 0.5}, r"val_share \+ test_share must be < 1, got 0\.5 \+ 0\.5"),
     ],
@@ -304,3 +306,14 @@ def test_settings_name_all_that_decides_what_is_built() -> None:
     assert settings["ffmpeg_version"] == ffmpeg.version()
     assert len(settings["recipes"]) == 16
     assert json.loads(json.dumps(settings)) == settings
+    assert "families" not in settings
+    chosen = BuildConfig(families=("blur", "x264")).settings()
+    assert json.loads(json.dumps(chosen)) == chosen
+    assert chosen["families"] == ["blur", "x264"]
+
+
+def test_ladders_are_of_the_families_that_were_chosen(view: View) -> None:
+    config = replace(CONFIG, families=("x265_medium", "freeze"), ladders_per_view=2, mixtures_per_view=0)
+    for moves, expected in ((True, {"x265_medium", "freeze"}), (False, {"x265_medium"})):
+        recipes = choose_recipes(view, config, has_motion=moves)
+        assert {recipe.family for recipe in recipes} - {"pristine", "edit"} == expected
