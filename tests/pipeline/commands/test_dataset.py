@@ -113,7 +113,7 @@ def test_a_build_that_has_nothing_left_to_do_says_what_there_is(
     assert "3 left out, named above" in said.out
     for reason in (
         f"left out {footage / 'text.mp4'}: {footage / 'text.mp4'} cannot be opened as a video",
-        "again.mp4 is too small or too short: 160x120, 2.20 s; it needs 300 pixels on the shorter side and ",
+        "again.mp4 is too small or too short: 213x120, 2.20 s; it needs 300 pixels on the shorter side and ",
         "must have 48 frames and contrast 8.0, got 48 and 0.0",
     ):
         assert reason in said.err
