@@ -210,7 +210,7 @@ def read_frames_answer(stream: Source, request: FramesRequest, sink: FrameSink) 
     fps: float | None = _fields(header, {"fps": _number_or_null(0.0, _MAX_FPS)})["fps"]
     if not num_frames:
         raise BadAnswerError("there are no frames")
-    return fps
+    return fps or None
 
 
 class _PictureReader:

@@ -171,9 +171,10 @@ def test_an_answer_that_breaks_the_rules_is_refused(parts: list[object], message
         read_frames_answer(_answered(*parts), request, _Nobody())
 
 
-def test_what_came_before_a_new_beginning_does_not_count() -> None:
+@pytest.mark.parametrize("fps", [None, 0.0])
+def test_what_came_before_a_new_beginning_does_not_count(fps: float | None) -> None:
     def take(sink: object) -> float | None:
-        answer = _answered(BEGIN, FRAME, FRAME, BEGIN, FRAME, {"fps": None})
+        answer = _answered(BEGIN, FRAME, FRAME, BEGIN, FRAME, {"fps": fps})
         return read_frames_answer(answer, FramesRequest(max_frames=3), sink)  # type: ignore[arg-type]
 
     kept = kept_frames(take)
