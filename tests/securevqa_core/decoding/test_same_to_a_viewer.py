@@ -19,7 +19,7 @@ from told import X264, Made, ffmpeg, remuxed
 from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, STREAM_SHORT, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
-NUM_DRAWS = {"an uneven rate made constant": 24, "25 in 100, HEVC": 16}  # where four are apart by chance
+NUM_DRAWS = {"an uneven rate made constant": 24}  # where four are apart by chance
 COARSE = "scale=48:-2,scale=320:-2"
 FREEZE = "loop=20:1:30,setpts=N/25/TB"
 TWICE = "setpts=(N+floor(N/5)+floor(N/7))/30/TB,fps=30"  # every fifth picture, and every seventh
