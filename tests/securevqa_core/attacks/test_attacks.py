@@ -96,7 +96,7 @@ def test_a_known_draw_is_moved_the_way_that_was_asked(
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_larger_epsilon_is_at_least_as_strong(norm: str, clip: Clip, open_scorer: FrameScorer) -> None:
     scores = [
-        _score(open_scorer, _attacked(clip, open_scorer, norm=norm, epsilon=epsilon, steps=10).frames)
+        _score(open_scorer, _attacked(clip, open_scorer, norm=norm, epsilon=epsilon, steps=20).frames)
         for epsilon in (0.5, 1.0, 3.0)
     ]
     assert scores == sorted(scores)
