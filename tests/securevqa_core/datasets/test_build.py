@@ -30,7 +30,7 @@ from securevqa_core.datasets.views import View, whole_view
 from securevqa_core.datasets.vmaf import measure_vmaf
 from securevqa_core.errors import ConfigurationError, DatasetError
 
-CONFIG = BuildConfig(seed=5, ladders_per_view=2, mixtures_per_view=1, edits_per_view=0)
+CONFIG = BuildConfig(seed=1, ladders_per_view=2, mixtures_per_view=1, edits_per_view=0)
 
 
 @pytest.fixture(scope="module")
