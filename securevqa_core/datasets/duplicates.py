@@ -16,8 +16,11 @@ from securevqa_core.types import DecodeLimits
 
 __all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
 
-# A frame every half second: of these a hash is made, and no more of them is kept.
-_LOOK = FramesRequest(every_seconds=0.5, max_height=144, limits=DecodeLimits(timeout_seconds=3600))
+# A frame every half second, of whose luma a hash is made, and no more of it is kept: other colours would
+# depend on what the file says of them, which a copy may say otherwise.
+_LOOK = FramesRequest(
+    every_seconds=0.5, max_height=144, takes_luma=True, limits=DecodeLimits(timeout_seconds=3600)
+)
 HASH_BITS = 128
 MAX_DISTANCE = 24  # bits in which two hashes may differ where several pictures of both sources agree
 MAX_DISTANCE_ALONE = 8  # and where one of the sources has one picture only
@@ -102,7 +105,7 @@ class _Hashes:
         self.found = []
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        self.look(Image.fromarray(pixels))
+        self.look(Image.fromarray(pixels[..., 0]))
 
     def look(self, picture: Image.Image) -> None:
         if (one_hash := picture_hash(picture)) is not None:

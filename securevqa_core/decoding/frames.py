@@ -16,7 +16,7 @@ from securevqa_core.decoding.backend import OpenVideo
 from securevqa_core.decoding.extract import opened
 from securevqa_core.decoding.frame_index import index_frames, video_info
 from securevqa_core.decoding.geometry import square_pixels
-from securevqa_core.decoding.pixels import Scaler
+from securevqa_core.decoding.pixels import PlaneSplitter, Scaler
 from securevqa_core.decoding.probe import check_frame_size
 from securevqa_core.errors import DecodeError
 from securevqa_core.types import DecodeLimits, require_range
@@ -49,6 +49,7 @@ class FramesRequest:
     max_seconds: float | None = None  # of the video; None is no limit
     every_seconds: float | None = None  # from one to the next, at least; None: each frame
     max_height: int | None = None  # pixels; higher pictures are shrunk to it; None shrinks none
+    takes_luma: bool = False  # luma as it is stored, in place of RGB
     limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,11 @@ class FramesRequest:
             if getattr(self, name) is not None:
                 require_range(name, getattr(self, name), low=0.001, high=86_400)
         require_range("max_height", self.max_height or 16, low=16, high=16_384)
+
+    @property
+    def channels(self) -> int:
+        """Values of a pixel."""
+        return 1 if self.takes_luma else 3
 
     def wanted(self, num_frames: int, fps: float | None) -> NDArray[np.int64]:
         """Return the numbers of the frames that are taken, ascending and unique.
@@ -79,14 +85,14 @@ class FrameSink(Protocol):
         """Expect the frames from the first on; those given before do not count."""
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        """Take one frame, (h, w, 3) RGB, all of one size."""
+        """Take one frame, (h, w, 3) RGB or (h, w, 1) luma, all of one size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WholeFrames:
     """Frames of a video."""
 
-    pixels: NDArray[np.uint8]  # (t, h, w, 3) RGB, as a player shows it
+    pixels: NDArray[np.uint8]  # (t, h, w, 3) RGB, as a player shows it, or (t, h, w, 1) luma
     fps: float | None  # frames of the video a second, None where the container does not say
 
 
@@ -163,7 +169,7 @@ def _give(video: OpenVideo, wanted: NDArray[np.int64], request: FramesRequest, s
 def _frames(
     video: OpenVideo, wanted: NDArray[np.int64], request: FramesRequest
 ) -> Iterator[NDArray[np.uint8]]:
-    scaler, size = Scaler(), None
+    scaler, splitter, size = Scaler(), PlaneSplitter(), None
     found_frames = pyav_backend.read_frames(video, wanted)
     for number, found in zip(wanted.tolist(), found_frames, strict=False):
         if found.number != number:
@@ -175,7 +181,11 @@ def _frames(
             shown = square_pixels(picture.height, picture.width, aspect, max_pixels=most)
             size = _shrunk(found.geometry.swapped(*shown), request.max_height)
         height, width = found.geometry.swapped(*size)
-        yield found.geometry.upright(scaler.rgb(picture, height=height, width=width))
+        if request.takes_luma:
+            pixels = splitter.planes(picture, height=height, width=width)[0][..., None]
+        else:
+            pixels = scaler.rgb(picture, height=height, width=width)
+        yield found.geometry.upright(pixels)
 
 
 def _shrunk(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:

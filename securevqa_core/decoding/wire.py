@@ -136,7 +136,7 @@ class FrameWriter:
         self._stream.write(_block(json.dumps({"frames": "begin"}).encode()))
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        """Send one frame, (h, w, 3)."""
+        """Send one frame, (h, w, channels)."""
         height, width, _ = pixels.shape
         self._stream.write(_block(json.dumps({"height": height, "width": width}).encode()))
         self._stream.write(np.ascontiguousarray(pixels).data)
@@ -206,7 +206,7 @@ def read_frames_answer(stream: Source, request: FramesRequest, sink: FrameSink) 
         if not (is_small and is_due and size in (None, shape)):
             raise BadAnswerError(f"frame {num_frames} of {shape} was not asked for")
         size = shape
-        sink.add(_read_array(stream, (height, width, 3), np.uint8))
+        sink.add(_read_array(stream, (height, width, request.channels), np.uint8))
     fps: float | None = _fields(header, {"fps": _number_or_null(0.0, _MAX_FPS)})["fps"]
     if not num_frames:
         raise BadAnswerError("there are no frames")

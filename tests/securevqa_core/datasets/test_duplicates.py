@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from footage import make_photo, make_video
+from media import run_ffmpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -114,6 +115,15 @@ def test_a_third_of_the_shorter_source_makes_both_one(num_shared: int, is_same: 
     short, other = rng.random((10, HASH_BITS)) > 0.5, rng.random((20, HASH_BITS)) > 0.5
     other[:num_shared] = short[:num_shared]
     assert (group_sources({"other": other, "short": short})["short"] == "other") == is_same
+
+
+def test_what_a_copy_says_of_its_colours_changes_no_bit(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "bunny.mp4", seconds=2, options=SMALL.format(crf=20))
+    retagged = ("-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=9:colour_primaries=9")
+    run_ffmpeg("-i", str(path), *retagged, str(tmp_path / "copy.mp4"))
+    found = hash_pictures(read_source(path))
+    assert len(found) == 4
+    np.testing.assert_array_equal(hash_pictures(read_source(tmp_path / "copy.mp4")), found)
 
 
 def test_footage_damaged_in_the_middle_is_hashed_up_to_there(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from securevqa_core.datasets.luma import luma_plane
 from securevqa_core.decoding.frames import FramesRequest, WholeFrames, kept_frames, read_frames
 from securevqa_core.decoding.sandbox import DecodeSandbox, sandbox_of_thread
 from securevqa_core.decoding.wire import BadAnswerError, read_frames_answer
@@ -35,7 +37,7 @@ def from_cell(sandbox: DecodeSandbox, path: str | Path, request: FramesRequest =
 @pytest.mark.parametrize("name", ["bikes_h264.mp4", "carphone_h264.mkv"])
 @pytest.mark.parametrize(
     "request_",
-    [LOW, FramesRequest(), FramesRequest(every_seconds=0.5), FramesRequest(max_frames=3)],
+    [LOW, FramesRequest(), FramesRequest(every_seconds=0.5, takes_luma=True), FramesRequest(max_frames=3)],
     ids=range(4),
 )
 def test_the_frames_are_those_of_this_process(
@@ -44,6 +46,14 @@ def test_the_frames_are_those_of_this_process(
     here, there = read_frames(videos[name], request_), from_cell(sandbox, videos[name], request_)
     assert np.array_equal(here.pixels, there.pixels)
     assert here.fps == there.fps
+
+
+def test_luma_is_what_is_stored(videos: dict[str, Path]) -> None:
+    path = videos["bikes_h264.mp4"]
+    with av.open(str(path)) as container:
+        stored = [luma_plane(frame) for frame in container.decode(video=0)]
+    found = read_frames(path, FramesRequest(takes_luma=True)).pixels
+    np.testing.assert_array_equal(found, np.stack(stored)[..., None])
 
 
 def test_frames_so_many_seconds_apart_are_some_of_all(videos: dict[str, Path]) -> None:
