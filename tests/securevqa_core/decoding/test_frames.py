@@ -119,6 +119,13 @@ def test_a_process_that_its_file_took_over_can_neither_open_connect_nor_fork(
     assert not owned.exists()
 
 
+def test_the_time_limit_is_in_force(faults: Callable[[str], str]) -> None:
+    limits = DecodeLimits(timeout_seconds=0.5)
+    with DecodeSandbox(limits) as sandbox, pytest.raises(DecodeError, match=r"0\.5 s") as caught:
+        from_cell(sandbox, faults("import time; time.sleep(60)"), FramesRequest(limits=limits))
+    assert caught.value.code == "decode_timeout"
+
+
 def test_what_it_sees_of_the_environment_is_no_credential(
     faults: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
