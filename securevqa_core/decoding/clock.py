@@ -6,6 +6,12 @@
 At constant rate a moment is a frame, whatever its time stamps were rounded to. Elsewhere a moment is as long
 as the pictures that the shortest tenth of the time goes to: a flash of many frames does not make moments
 short, and a picture that is held does not make them long.
+
+    pictures   |a |b  |c |d  |e   |f         |     an uneven rate, and a picture that is held
+    a run      |a|b|c|d|e|f|f|f|                   motion goes on from picture to picture, as it is seen to
+
+Where a run of moments begins is a matter of time; in it pictures that stay for about a moment follow one
+another, as to look at each moment would meet one twice and miss the next.
 """
 
 from __future__ import annotations
@@ -36,6 +42,8 @@ _MIN_FRAME_SECONDS = 1 / 1100  # of constant rate; cameras give a thousand frame
 # A moment shows the picture on screen at one point of its middle: at its edges rounded time stamps would
 # double one picture and miss the next.
 _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
+# Moments; pictures that stay for so long follow one another in a run. One that stays for two is seen to halt.
+_MIN_EVEN, _MAX_EVEN = 0.6, 1.75
 _MAX_MOMENTS = 1 << 53
 # Seconds, to either side, that FFmpeg's programs take for a clock that was set anew.
 MAX_BACK_SECONDS, _MAX_AHEAD = 0.1, 10.0
@@ -69,6 +77,9 @@ class Clock:
     num_frames: int
     seconds: float | None = None  # shown, the last frame's time included; None where time stamps do not tell
     starts: NDArray[np.float64] | None = None  # (num_frames,) ascending, moments; None: moment k is frame k
+    paces: NDArray[np.float64] | None = (
+        None  # (num_frames,) moments of a run that each takes; None: as in time
+    )
 
     def frames_at(
         self, moments: NDArray[np.int64], rng: np.random.Generator, *, num_runs: int
@@ -90,6 +101,32 @@ class Clock:
         frames = np.searchsorted(self.starts, runs + phases, side="right") - 1
         return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
 
+    def runs_at(
+        self, moments: NDArray[np.int64], rng: np.random.Generator, *, num_runs: int
+    ) -> NDArray[np.int64]:
+        """Return the frames of runs, in which pictures of an uneven rate follow one another.
+
+        A run that would go on after the last picture begins earlier.
+
+        Args:
+            moments: as for `frames_at`.
+            rng: likewise.
+            num_runs: likewise.
+
+        Returns:
+            (..., d) frame numbers; where the rate is not uneven, those of `frames_at`.
+        """
+        if self.starts is None or self.paces is None or not moments.size:
+            return self.frames_at(moments, rng, num_runs=num_runs)
+        phases = rng.uniform(_FIRST_PHASE, _LAST_PHASE, size=(num_runs, 1))
+        runs = moments.reshape(num_runs, -1)
+        steps = runs - runs[:, :1]
+        ends = np.append(0.0, np.cumsum(self.paces))
+        begin = np.interp(runs[:, :1] + phases, np.append(self.starts, self.num_moments), ends)
+        begin = np.minimum(begin, ends[-1] - 1 + phases - steps.max(axis=1, keepdims=True))
+        frames: NDArray[np.int64] = np.searchsorted(ends, begin + steps, side="right") - 1
+        return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
+
     def without_first(self, num_frames: int) -> Clock:
         """Return the clock that begins as the frame after so many comes on screen."""
         left = self.num_frames - num_frames
@@ -103,6 +140,7 @@ class Clock:
             num_frames=left,
             seconds=None if self.seconds is None else self.seconds * (1 - share),
             starts=self.starts[num_frames:] - gone,
+            paces=None if self.paces is None else self.paces[num_frames:],
         )
 
     def coarser(self, rhythm: Rhythm) -> Clock:
@@ -115,7 +153,7 @@ class Clock:
         else:
             frames = np.arange(self.num_frames, dtype=np.float64)
             starts = (frames if self.starts is None else self.starts) / float(size)
-        return replace(self, num_moments=max(1, round(self.num_moments / size)), starts=starts)
+        return replace(self, num_moments=max(1, round(self.num_moments / size)), starts=starts, paces=None)
 
     def without_repeats(
         self, rhythm: Rhythm, looked_at: NDArray[np.int64], repeated: NDArray[np.int64]
@@ -139,7 +177,8 @@ class Clock:
             ends = starts[first] + np.cumsum(stays[first:end])
             starts[first + 1 : end] = ends[:-1]
             starts[end:] = starts[end:].clip(min=ends[-1])
-        return replace(self, num_moments=max(1, round(float(starts[-1] + stays[-1]))), starts=starts)
+        num_moments = max(1, round(float(starts[-1] + stays[-1])))
+        return replace(self, num_moments=num_moments, starts=starts, paces=None)
 
 
 def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.float64]:
@@ -193,11 +232,13 @@ def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int |
     if is_visible and _is_constant(shown, durations[-1]):
         return constant_clock(len(shown), total * time_base)
     moment = max(_moment(durations), _MIN_MOMENT_SECONDS / time_base)
+    stays = durations / moment
     return Clock(
         num_moments=max(1, round(min(total / moment, _MAX_MOMENTS))),
         num_frames=len(shown),
         seconds=total * time_base,
         starts=shown / moment,
+        paces=np.where((stays > _MIN_EVEN) & (stays < _MAX_EVEN), 1.0, stays),
     )
 
 
@@ -240,4 +281,5 @@ def _moment(durations: NDArray[np.float64]) -> float:
     so_far = np.cumsum(ascending)
     fastest = ascending[np.searchsorted(so_far, _FLASH_SHARE * so_far[-1])]
     alike = np.abs(durations - fastest) <= _ALIKE * fastest + 1  # one unit: stamps are rounded to it
-    return float(durations[alike].mean())
+    shortest = float(durations[alike].mean())
+    return float(durations[(durations > _MIN_EVEN * shortest) & (durations < _MAX_EVEN * shortest)].mean())

@@ -62,7 +62,7 @@ def _clips(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]) -
     for draw in draws:
         rng = generator(draw.skip_sampling)
         moments = skip_sample(clock.num_moments, config, rng)
-        clips.append(clock.frames_at(moments, rng, num_runs=num_runs))
+        clips.append(clock.runs_at(moments, rng, num_runs=num_runs))
     return np.stack(clips)
 
 
@@ -70,7 +70,7 @@ def _segments(clock: Clock, config: SamplingConfig, draws: tuple[DrawSeeds, ...]
     """Return the frames of every segment, (num_segments, segment_frames); all draws share them."""
     rng = generator(draws[0].skip_sampling)
     moments = continuous_sample(clock.num_moments, config)
-    return clock.frames_at(moments, rng, num_runs=config.num_segments)
+    return clock.runs_at(moments, rng, num_runs=config.num_segments)
 
 
 def _whole_frames(

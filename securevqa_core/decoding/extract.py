@@ -155,7 +155,7 @@ def _index(
         of_pictures = clock if pictures is None else pictures(clock)
         wanted = wanted_frames(of_pictures, request.sampling, request.draws)
         if closely:
-            return frames_around(wanted, clock.num_frames)
+            return frames_around(wanted, clock)
         return wanted if request.rendition is None else whole_segments(wanted, clock)
 
     if request.sampling.has_statistics:  # which look at nearly all frames
@@ -202,8 +202,13 @@ def _pictures(
     if rhythm.phase is not None:
         return lambda clock: clock.coarser(rhythm)
     about = _with_pictures(video, request, lambda clock: clock.coarser(rhythm), closely=True)
-    looked_at = frames_around(_collector(about, request, sink)[0].wanted, video.index.num_frames)
-    return look_closer(read_frames(about, looked_at), looked_at, rhythm, fps)
+    looked_at = frames_around(_collector(about, request, sink)[0].wanted, video.index.moments)
+    return look_closer(
+        read_frames(about, looked_at),
+        looked_at,
+        num_frames=video.index.num_frames,
+        frames_per_second=fps,
+    )
 
 
 def _with_pictures(
@@ -239,7 +244,7 @@ def _collect(
     video: OpenVideo, request: DecodeRequest, sink: WholeSink | None, read_frames: Backend
 ) -> tuple[Collector, RepeatWatch]:
     collector, whole = _collector(video, request, sink)
-    watch = RepeatWatch()
+    watch = RepeatWatch(video.index.num_frames)
     if sink is not None and whole is not None:
         info = video_info(video.stream, video.index)
         sink.begin(video.index.moments.num_moments, info.fps)

@@ -77,9 +77,13 @@ def _clock_of_pictures(
         return clock.coarser(rhythm)
     looked_at = np.arange(len(frames))
     if not request.sampling.has_statistics:  # which look at nearly all
-        wanted = wanted_frames(clock.coarser(rhythm), request.sampling, request.draws)
-        looked_at = frames_around(wanted, len(frames))
-    return look_closer(_pictures(frames, looked_at), looked_at, rhythm, fps)(clock)
+        looked_at = frames_around(
+            wanted_frames(clock.coarser(rhythm), request.sampling, request.draws), clock
+        )
+    pictures = look_closer(
+        _pictures(frames, looked_at), looked_at, num_frames=len(frames), frames_per_second=fps
+    )
+    return clock if pictures is None else pictures(clock)
 
 
 def _collect(
@@ -92,7 +96,7 @@ def _collect(
     """Return what was taken, and in which rhythm pictures repeat."""
     whole = None if sink is None else whole_plan(clock.num_moments, fps, request.sampling)
     collector = Collector(clock, request.sampling, request.draws, request.limits, None, whole=whole)
-    watch = RepeatWatch()
+    watch = RepeatWatch(len(frames))
     if sink is not None and whole is not None:
         sink.begin(clock.num_moments, fps)
     for found in _found(frames, collector.wanted, clock, request, watch):

@@ -34,6 +34,7 @@ _LIKE = 0.25
 _LIKE_IN_MEAN = 0.4  # the same of all frames together that a rhythm calls repeated
 _MIN_REPEATED = 0.2  # of the pairs that were compared are of one picture: fewer prove no rhythm
 _MIN_CHANGES = 6  # that stand out
+_MAX_MISPLACED = 0.15  # changes where a rhythm has none / those that it asks for: more are of another one
 _STILL = 0.15  # grey levels, of differences: where there are no larger ones, nothing speaks for or against
 # Of all differences, where any rhythm has a repeated picture, and where it has the next one: looked at first.
 _QUANTILES = (0.2, 0.95)
@@ -44,7 +45,7 @@ _MIN_MOVING_LEVEL = 0.3  # grey levels
 _MIN_REPEATS, _MIN_SHARE_REPEATED = 5, 0.04  # of the pairs in moving content: fewer are stumbles, or chance
 _OF_PEAK, _PEAK_PIXELS = 0.5, 16  # of a row, that a place is as wide as
 _LIKE_KNOWN = 0.35  # as `_LIKE`, of a file of which it is known that it repeats
-_MARGIN = 8  # frames that are looked at around one that is wanted
+_MIN_MARGIN = 8  # frames that are looked at around one that is wanted
 _NOTHING = np.zeros((0, 0), dtype=np.uint8)
 
 
@@ -69,7 +70,8 @@ Pictures = Callable[[Clock], Clock]  # -> the clock whose moments are pictures, 
 class RepeatWatch:
     """Compares each frame with the one before, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_frames: int) -> None:
+        self._num_frames = num_frames  # of the video
         self._number, self._luma = -1, _NOTHING
         self._pairs: list[tuple[int, int, float, float]] = []  # of frames: by how much they differ, at most
 
@@ -90,9 +92,12 @@ class RepeatWatch:
             yield found
 
     def rhythm(self, frames_per_second: float | None) -> Rhythm:
-        """Return how many frames show one picture, all along; `NO_REPEATS` where they do not repeat."""
+        """Return how many frames show one picture, all along; `NO_REPEATS` where they do not repeat.
+
+        One without a phase is to be proved by `uneven`, of more frames.
+        """
         rhythm = self._even()
-        return self._uneven(frames_per_second) if rhythm == NO_REPEATS else rhythm
+        return self.uneven(frames_per_second, is_proof=False) if rhythm == NO_REPEATS else rhythm
 
     def repeated(self, frames_per_second: float | None) -> NDArray[np.int64]:
         """Return the frames, (k,) ascending, that show the picture before them once more."""
@@ -102,12 +107,16 @@ class RepeatWatch:
         short = [run for run in runs if len(run) < _max_stay(frames_per_second)]
         return np.concatenate(short) if short else frames[:0]
 
-    def _uneven(self, frames_per_second: float | None) -> Rhythm:
+    def uneven(self, frames_per_second: float | None, *, is_proof: bool = True) -> Rhythm:
         """Return the mean number of frames a picture, where many are repeated in no rhythm.
 
         Motion that falters has as many differences between the two kinds as small ones.
+
+        Args:
+            frames_per_second: of the file.
+            is_proof: no side of a frame that was not looked at speaks for it, however far it goes.
         """
-        _, shares = self._shares(frames_per_second)
+        _, shares = self._shares(frames_per_second, is_proof=is_proof)
         num_repeated = int((shares <= _LIKE).sum())
         num_unclear = int((shares <= 2 * _LIKE).sum()) - num_repeated
         is_some = num_repeated >= max(_MIN_REPEATS, _MIN_SHARE_REPEATED * len(shares), num_unclear)
@@ -115,7 +124,9 @@ class RepeatWatch:
             return NO_REPEATS
         return Rhythm(frames_per_picture=Fraction(len(shares), len(shares) - num_repeated))
 
-    def _shares(self, frames_per_second: float | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _shares(
+        self, frames_per_second: float | None, *, is_proof: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the frames in moving content, (k,) ascending, and by how much the next one differs.
 
         That is a share, (k,), of what others near differ by: of the most to one side, or to the other where
@@ -128,18 +139,30 @@ class RepeatWatch:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
         places, _, differences, peaks = (np.array(column) for column in zip(*pairs, strict=True))
         reach = max(_MIN_REACH, max_stay)
-        levels, highest = (
-            np.minimum(
-                *(
-                    _highest_near(places, places, values, first=first, last=first + reach - 1)
-                    for first in (-reach, 1)
-                )
-            )
-            for values in (differences, peaks)
-        )
+        is_known = self._are_sides_known(places, reach, is_partial=is_proof or reach <= _MIN_MARGIN)
+        levels, highest = (_of_sides(places, values, is_known, reach) for values in (differences, peaks))
         moving = np.flatnonzero(levels >= _MIN_MOVING_LEVEL)
         shares = np.maximum(differences[moving] / levels[moving], _OF_PEAK * peaks[moving] / highest[moving])
         return places[moving], shares
+
+    def _are_sides_known(
+        self, places: NDArray[np.int64], reach: int, *, is_partial: bool
+    ) -> NDArray[np.bool_]:
+        """Tell, (2, k), which sides of frames count: those that do not go beyond the video.
+
+        Args:
+            places: (k,) ascending.
+            reach: frames to either side.
+            is_partial: those count too of which not all was looked at; they then speak against repeats.
+                At high rates windows of frames have no others.
+        """
+        sides = []
+        for first, last in ((-reach, -1), (1, reach)):
+            ends = (places + first >= 0) & (places + last < self._num_frames - 1)
+            begin = np.searchsorted(places, places + first)
+            num_seen = np.searchsorted(places, places + last, side="right") - begin
+            sides.append(ends if is_partial else ends & (num_seen == reach))
+        return np.stack(sides)
 
     def _even(self) -> Rhythm:
         if len(self._pairs) < _MIN_CHANGES:
@@ -161,29 +184,37 @@ class RepeatWatch:
         return best
 
 
-def frames_around(frames: NDArray[np.int64], num_frames: int) -> NDArray[np.int64]:
+def frames_around(frames: NDArray[np.int64], clock: Clock) -> NDArray[np.int64]:
     """Return frames, (k,) ascending, with those around them and between those that are near one another."""
-    gaps = np.flatnonzero(np.diff(frames) > 2 * _MARGIN)
-    firsts, lasts = frames[np.append(0, gaps + 1)] - _MARGIN, frames[np.append(gaps, -1)] + _MARGIN
+    margin = max(_MIN_MARGIN, _max_stay(clock.num_moments / clock.seconds if clock.seconds else None))
+    gaps = np.flatnonzero(np.diff(frames) > 2 * margin)
+    firsts, lasts = frames[np.append(0, gaps + 1)] - margin, frames[np.append(gaps, -1)] + margin
     stretches = [np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
     around = np.unique(np.concatenate(stretches))
-    return around[(around >= 0) & (around < num_frames)]
+    return around[(around >= 0) & (around < clock.num_frames)]
 
 
 def look_closer(
-    found: Iterator[FoundFrame], looked_at: NDArray[np.int64], rhythm: Rhythm, frames_per_second: float | None
-) -> Pictures:
-    """Return what makes a clock one whose moments are pictures, where they repeat in no rhythm.
+    found: Iterator[FoundFrame],
+    looked_at: NDArray[np.int64],
+    *,
+    num_frames: int,
+    frames_per_second: float | None,
+) -> Pictures | None:
+    """Return what makes a clock one whose moments are pictures, where they repeat in no rhythm; else None.
 
     Args:
         found: the frames that are looked at.
         looked_at: (k,) their numbers, ascending.
-        rhythm: without a phase.
+        num_frames: of the video.
         frames_per_second: of the file.
     """
-    watch = RepeatWatch()
+    watch = RepeatWatch(num_frames)
     for frame in found:
         watch.add(frame.number, frame.picture)
+    rhythm = watch.uneven(frames_per_second)
+    if rhythm == NO_REPEATS:
+        return None
     repeated = watch.repeated(frames_per_second)
     return lambda clock: clock.without_repeats(rhythm, looked_at, repeated)
 
@@ -222,7 +253,8 @@ def _share_kept(
     highest = _highest_near(places[repeated], places[is_next], peaks[is_next], first=-reach, last=reach)
     alike = (differences[repeated] <= proof.like * levels) & (_OF_PEAK * peaks[repeated] <= _LIKE * highest)
     is_still = np.maximum(differences[repeated], levels) < _STILL
-    if (alike | is_still).mean() < proof.min_share:
+    is_right = alike | is_still
+    if is_right.mean() < proof.min_share or (~is_right).sum() > _MAX_MISPLACED * len(changes):
         return 0.0
     noise = _highest_near(places[is_next], places[repeated], differences[repeated], first=-reach, last=reach)
     standing = changes[(changes * proof.like >= noise) & (changes > 0)]
@@ -253,6 +285,24 @@ def _highest_near(
     end = np.searchsorted(others, places + last, side="right")
     highest = np.maximum.reduceat(np.append(values, 0.0), np.stack([begin, end], axis=-1).ravel())[::2]
     return np.where(begin < end, highest, 0.0)
+
+
+def _of_sides(
+    places: NDArray[np.int64], values: NDArray[np.float64], is_known: NDArray[np.bool_], reach: int
+) -> NDArray[np.float64]:
+    """Return, (k,), the highest of `values` to the one side of places, or to the other, where it is less.
+
+    Args:
+        places: (k,) ascending.
+        values: (k,) >= 0.
+        is_known: (2, k) of both sides; where neither is, the higher counts.
+        reach: places to either side.
+    """
+    sides = np.stack(
+        [_highest_near(places, places, values, first=first, last=first + reach - 1) for first in (-reach, 1)]
+    )
+    lower: NDArray[np.float64] = np.where(is_known, sides, np.inf).min(axis=0)
+    return np.where(np.isfinite(lower), lower, sides.max(axis=0))
 
 
 def _max_stay(frames_per_second: float | None) -> int:

@@ -63,6 +63,45 @@ def test_the_last_frame_stays_for_as_long_as_it_is_told_to() -> None:
     assert set(_every_moment(clock)) == {99}  # of ten minutes, four seconds are nothing
 
 
+def _uneven(num_frames: int) -> Clock:
+    """Pictures that stay for 28 to 52 ms."""
+    durations = np.random.default_rng(1).integers(28, 53, num_frames)
+    return clock_of(np.append(0, np.cumsum(durations)[:-1]), time_base=0.001)
+
+
+def test_in_a_run_pictures_of_an_uneven_rate_follow_one_another_from_where_its_time_begins() -> None:
+    clock = _uneven(400)
+    moments = np.array([[0], [100], [300]]) + np.arange(32)
+    runs = clock.runs_at(moments, np.random.default_rng(0), num_runs=3)
+    assert (np.diff(runs) == 1).all()
+    assert (
+        runs[:, 0].tolist() == clock.frames_at(moments, np.random.default_rng(0), num_runs=3)[:, 0].tolist()
+    )
+    assert (np.diff(clock.frames_at(moments, np.random.default_rng(0), num_runs=3)) != 1).any()
+
+
+def test_a_run_that_would_go_on_after_the_last_picture_begins_earlier() -> None:
+    times = np.cumsum([0] + [36] * 300 + [52] * 99)
+    clock = clock_of(times, time_base=0.001)
+    moments = clock.num_moments - 32 + np.arange(32)
+    assert clock.frames_at(moments, np.random.default_rng(0), num_runs=1)[0] > 370
+    assert clock.runs_at(moments, np.random.default_rng(0), num_runs=1).tolist() == list(range(368, 400))
+
+
+def test_in_a_run_a_picture_that_is_held_stays() -> None:
+    durations = [40, 33, 47] * 4 + [400] + [40, 33, 47] * 4
+    clock = clock_of(np.append(0, np.cumsum(durations)[:-1]), time_base=0.001)
+    run = clock.runs_at(np.arange(34), np.random.default_rng(0), num_runs=1).tolist()
+    assert run == [*range(12), *[12] * 10, *range(13, 25)]
+
+
+@pytest.mark.parametrize("num_runs", [1, 4])
+def test_runs_of_a_constant_rate_are_its_moments(num_runs: int) -> None:
+    moments = np.arange(64).reshape(4, 16)
+    runs = constant_clock(300).runs_at(moments, np.random.default_rng(0), num_runs=num_runs)
+    assert (runs == moments).all()
+
+
 def test_where_a_moment_is_looked_at_cannot_be_known_and_is_the_same_for_a_run() -> None:
     times = np.concatenate([np.arange(0, 8000, 10), 8000 + np.arange(100) * 77])
     clock = clock_of(times, time_base=0.001).coarser(_rhythm(16))

@@ -19,7 +19,6 @@ from told import X264, Made, ffmpeg, remuxed
 from securevqa_core.doubts import FIELD_CODED, SEVERAL_VIDEO_STREAMS, STREAM_SHORT, TRACK_CHANGES, doubts
 
 MAX_POINTS = 3.0
-NUM_DRAWS = {"an uneven rate made constant": 24}  # where four are apart by chance
 COARSE = "scale=48:-2,scale=320:-2"
 FREEZE = "loop=20:1:30,setpts=N/25/TB"
 TWICE = "setpts=(N+floor(N/5)+floor(N/7))/30/TB,fps=30"  # every fifth picture, and every seventh
@@ -170,8 +169,15 @@ def _long_sound(made: Made) -> tuple[Path, Path]:
     return long, made.plain
 
 
-def _uneven(made: Made) -> Path:
-    return made.encode("uneven.mkv", f"-vf {UNEVEN} -fps_mode passthrough -enc_time_base 1/1000 {X264}")
+def _uneven(rate: int) -> Callable[[Made], tuple[Path, Path]]:
+    """An uneven rate, of pictures that stay for 32 to 57 ms, made a constant one, and as it is."""
+
+    def make(made: Made) -> tuple[Path, Path]:
+        passthrough = f"-vf {UNEVEN} -fps_mode passthrough -enc_time_base 1/1000 {X264}"
+        uneven = made.encode("uneven.mkv", passthrough)
+        return made.encode(f"made{rate}.mp4", f"-vf fps={rate} {X264}", source=uneven), uneven
+
+    return make
 
 
 def _copy(name: str, options: str) -> Callable[[Made], tuple[Path, Path]]:
@@ -233,10 +239,11 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
         made.encode("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
         made.encode("frozen25.mp4", f"-vf {FREEZE} {X264}"),
     ),
-    "an uneven rate made constant": lambda made: (
-        made.encode("made60.mp4", f"-vf fps=60 {X264}", source=_uneven(made)),
-        made.folder / "uneven.mkv",
-    ),
+    "an uneven rate": lambda made: (_uneven(30)(made)[1], made.plain),
+    "an uneven rate, of 30": _uneven(30),
+    "an uneven rate, of 60": _uneven(60),
+    "an uneven rate, of 120": _uneven(120),
+    "an uneven rate, of 240": _uneven(240),
     "first sample not marked": _first_not_sync,
     "no keyframe flags": _no_key_flags,
     "a clock that turns, TS": _copy("turns.ts", "-c copy -output_ts_offset 95442"),
@@ -263,10 +270,8 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
 @pytest.mark.parametrize("way", SAME)
 def test_the_same_content_scores_the_same(made: Made, way: str) -> None:
     path, plain = SAME[way](made)
-    of_told, of_plain = (scored.score_file(file, num_draws=NUM_DRAWS.get(way, 4)) for file in (path, plain))
-    # Of an uneven rate draws meet other pictures, and motion that stands still for a moment.
-    is_uneven = way == "an uneven rate made constant"
-    assert of_told.score == pytest.approx(of_plain.score, abs=7.5 if is_uneven else MAX_POINTS)
+    of_told, of_plain = (scored.score_file(file, num_draws=4) for file in (path, plain))
+    assert of_told.score == pytest.approx(of_plain.score, abs=MAX_POINTS)
     assert not any(warning.startswith(("stream_short", "damaged")) for warning in of_told.sample.warnings)
     assert not doubts(of_told.sample.warnings)
 
