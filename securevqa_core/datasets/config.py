@@ -11,7 +11,6 @@ from securevqa_core.types import require_range
 __all__ = ["BuildConfig"]
 
 
-_SIZES = "as shown"  # of sources; data sets of before had those that are stored, and other views of a few
 _KINDS = ("grey_share", "still_share", "large_share")
 
 
@@ -66,11 +65,11 @@ class BuildConfig:
         """
         from securevqa_core import ffmpeg  # noqa: PLC0415 - arrays, as above
         from securevqa_core.datasets.recipes import table_digest  # noqa: PLC0415
-        from securevqa_core.datasets.views import NUM_FRAMES  # noqa: PLC0415
+        from securevqa_core.datasets.views import FRAMES, NUM_FRAMES  # noqa: PLC0415
 
         chosen = asdict(self) | {"families": list(self.families)}
         for name in ("as_is", "families", *_KINDS):  # data sets of before know of none
             if not chosen[name]:
                 del chosen[name]
         recipes = table_digest(num_frames=NUM_FRAMES)
-        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version(), "sizes": _SIZES}
+        return chosen | {"recipes": recipes, "ffmpeg_version": ffmpeg.version(), "frames": FRAMES}

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securevqa_core.datasets.sources import Source, open_photo
+from securevqa_core.datasets.sources import Source, open_photo, take_frames
 from securevqa_core.decoding.frames import FramesRequest
-from securevqa_core.decoding.sandbox import sandbox_of_thread
-from securevqa_core.errors import DatasetError, DecodeError
 from securevqa_core.types import DecodeLimits
 
 __all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
@@ -61,10 +59,7 @@ def hash_pictures(source: Source) -> Bits:
     if source.is_photo:
         hashes.look(open_photo(source.path))
     else:
-        try:
-            sandbox_of_thread(_LOOK.limits).frames(str(source.path), _LOOK, hashes)
-        except DecodeError as error:
-            raise DatasetError(f"{source.path} cannot be decoded: {error}") from error
+        take_frames(source.path, _LOOK, hashes)
     return np.array(hashes.found, dtype=np.bool_).reshape(-1, HASH_BITS)
 
 

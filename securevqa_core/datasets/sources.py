@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from securevqa_core.decoding.extract import DecodeRequest, DrawSeeds
+from securevqa_core.decoding.frames import FrameSink, FramesRequest, kept_frames
 from securevqa_core.decoding.sandbox import sandbox_of_thread
 from securevqa_core.errors import ConfigurationError, DatasetError, DecodeError
-from securevqa_core.types import DecodeLimits, SamplingConfig
+from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
 
 __all__ = [
     "PHOTO_FPS",
@@ -23,6 +24,7 @@ __all__ = [
     "find_sources",
     "open_photo",
     "read_source",
+    "take_frames",
 ]
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -30,16 +32,15 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 
 PHOTO_FPS = 25.0  # of the motion that a photograph is given
 
-# What a damaged photograph makes Pillow raise.
-_PHOTO_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-_ORIENTATION = 0x0112  # of Exif
-_ON_THEIR_SIDE = range(5, 9)  # orientations that swap width and height
-
+_LIMITS = DecodeLimits(
+    timeout_seconds=3600, max_pixels=1 << 27
+)  # films to be looked through, large photographs
+_PHOTO = FramesRequest(max_frames=1, limits=_LIMITS)
 # One pixel of one frame: what is asked for is what comes with it, how the video is shown.
 _GLANCE = DecodeRequest(
     sampling=SamplingConfig(num_clips=1, clip_frames=1, grid_size=1, patch_side=1, num_segments=0),
     draws=(DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32)),),
-    limits=DecodeLimits(),
+    limits=_LIMITS,
 )
 
 
@@ -126,34 +127,61 @@ def find_by_digest(sha256: str, roots: Sequence[Path]) -> Source:
 
 
 def read_source(path: Path) -> Source:
-    """Return what a file is.
+    """Return what a file is, as players show it.
 
     Raises:
         DatasetError: it cannot be opened as the photograph or the video that its name says, or lasts no time.
     """
-    read = _read_photo if path.suffix.lower() in PHOTO_SUFFIXES else _read_video
-    width, height, fps, duration_seconds = read(path)
+    info = _shown(path)
+    is_photo = _is_photo(path)
+    if info.duration_seconds is None and not is_photo:
+        raise DatasetError(f"{path} must say how long it is")
     return Source(
         path=path.absolute(),
         sha256=_digest(path),
-        width=width,
-        height=height,
-        fps=fps,
-        duration_seconds=duration_seconds,
+        width=info.width,
+        height=info.height,
+        fps=PHOTO_FPS if is_photo else info.fps or PHOTO_FPS,
+        duration_seconds=0.0 if is_photo else info.duration_seconds or 0.0,
     )
 
 
-def open_photo(path: Path) -> Image.Image:
-    """Return a photograph as RGB, turned as it says.
+def take_frames(path: Path, request: FramesRequest, sink: FrameSink) -> float | None:
+    """Give `sink` frames of a photograph or a video, and return how many a second it has.
+
+    A cell opens the file, which cannot open anything else.
 
     Raises:
-        DatasetError: it is damaged or is no photograph.
+        DatasetError: it cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except _PHOTO_ERRORS as error:
-        raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
+        return sandbox_of_thread(request.limits).frames(str(path), request, sink)
+    except DecodeError as error:
+        raise DatasetError(f"{path} cannot be opened as {_kind(path)}: {error}") from error
+
+
+def open_photo(path: Path) -> Image.Image:
+    """Return a photograph as RGB, as it is shown.
+
+    Raises:
+        DatasetError: it is damaged, is no photograph, or is not opaque.
+    """
+    return Image.fromarray(kept_frames(lambda sink: take_frames(path, _PHOTO, sink)).pixels[0])
+
+
+def _shown(path: Path) -> VideoInfo:
+    try:
+        return sandbox_of_thread(_LIMITS).decode(str(path), _GLANCE).info
+    except DecodeError as error:
+        raise DatasetError(f"{path} cannot be opened as {_kind(path)}: {error}") from error
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def _kind(path: Path) -> str:
+    return "a photograph" if _is_photo(path) else "a video"
 
 
 def _candidates(roots: Iterable[Path]) -> Iterator[Path]:
@@ -172,25 +200,3 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
-
-
-def _read_photo(path: Path) -> tuple[int, int, float, float]:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE:
-                width, height = height, width
-    except _PHOTO_ERRORS as error:
-        raise DatasetError(f"{path} cannot be opened as a photograph: {error}") from error
-    return width, height, PHOTO_FPS, 0.0
-
-
-def _read_video(path: Path) -> tuple[int, int, float, float]:
-    """Return what a video is as players show it; a cell opens it, which cannot open anything else."""
-    try:
-        info = sandbox_of_thread(_GLANCE.limits).decode(str(path), _GLANCE).info
-    except DecodeError as error:
-        raise DatasetError(f"{path} cannot be opened as a video: {error}") from error
-    if info.duration_seconds is None:
-        raise DatasetError(f"{path} must say how long it is")
-    return info.width, info.height, info.fps or PHOTO_FPS, info.duration_seconds

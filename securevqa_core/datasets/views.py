@@ -14,6 +14,7 @@ from securevqa_core.datasets.steps import ClipFormat
 from securevqa_core.errors import DatasetError
 
 __all__ = [
+    "FRAMES",
     "MIN_FOOTAGE_SIDE",
     "MIN_PHOTO_SIDE",
     "MIN_SIDE",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 NUM_FRAMES = 48
+FRAMES = "as shown"  # from a cell; those of earlier data sets are others, and cannot be made again
 MAX_FPS = 31.0  # of a clip: above it every other frame of the source is left out
 MIN_SIDE = 224  # pixels, of a clip: the grid of the models
 SMALL_SIDE = 112  # likewise, of a clip that the models have to enlarge
@@ -131,6 +133,7 @@ def view_to_json(view: View) -> str:
             "num_frames": clip.num_frames,
             "start_seconds": view.start_seconds,
             "boxes": view.boxes,
+            "frames": FRAMES,
         }
         | {name: True for name in _KINDS if getattr(view, name)}  # plans of before know of none
     )
@@ -140,11 +143,11 @@ def view_from_json(text: str, *, view_id: str, source: Source) -> View:
     """Return the view that `view_to_json` wrote.
 
     Raises:
-        DatasetError: it is not such JSON.
+        DatasetError: it is not such JSON, or that of an earlier release.
     """
     try:
         plan = json.loads(text)
-        return View(
+        view = View(
             view_id=view_id,
             source=source,
             clip=ClipFormat(**{name: plan[name] for name in ("width", "height", "fps", "num_frames")}),
@@ -154,6 +157,12 @@ def view_from_json(text: str, *, view_id: str, source: Source) -> View:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DatasetError(f"the plan of view {view_id} must be JSON of a view, got {text!r}") from error
+    if plan.get("frames") != FRAMES:
+        raise DatasetError(
+            f"the plan of view {view_id} must be of frames {FRAMES}, got {plan.get('frames')}: "
+            "its clip was made by an earlier release"
+        )
+    return view
 
 
 def _plan_excerpts(source: Source, rng: np.random.Generator, max_views: int, large: float) -> list[View]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from securevqa_core.decoding import pyav_backend
 from securevqa_core.decoding.backend import OpenVideo
+from securevqa_core.decoding.clock import Clock
 from securevqa_core.decoding.extract import opened
 from securevqa_core.decoding.frame_index import index_frames, video_info
 from securevqa_core.decoding.geometry import square_pixels
@@ -34,12 +35,14 @@ __all__ = [
 
 DEFAULT_FPS = 25.0
 MAX_FRAMES = 100_000
+_MAX_START, _MAX_FPS = 1e6, 1000.0
+_ROUNDED = 1e-4  # of a frame's time, by which times that were written down may fall short
 MAX_KEPT_BYTES = 4 << 30  # of frames, and once more as they are put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramesRequest:
-    """Which frames to take of one file: the first ones, or some of all.
+    """Which frames to take of one file: the first ones, some of all, or what is on screen from a time on.
 
     Raises:
         ConfigurationError: a field is out of range.
@@ -48,6 +51,10 @@ class FramesRequest:
     max_frames: int = MAX_FRAMES
     max_seconds: float | None = None  # of the video; None is no limit
     every_seconds: float | None = None  # from one to the next, at least; None: each frame
+    start_seconds: float = 0.0  # where `fps` is given, from which on frames are taken
+    fps: float | None = (
+        None  # of what is taken, whatever the video's is: what is on screen then; None: as they are
+    )
     max_height: int | None = None  # pixels; higher pictures are shrunk to it; None shrinks none
     takes_luma: bool = False  # luma as it is stored, in place of RGB
     limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -57,6 +64,9 @@ class FramesRequest:
         for name in ("max_seconds", "every_seconds"):
             if getattr(self, name) is not None:
                 require_range(name, getattr(self, name), low=0.001, high=86_400)
+        require_range("start_seconds", self.start_seconds, low=0, high=_MAX_START)
+        if self.fps is not None:
+            require_range("fps", self.fps, low=0.001, high=_MAX_FPS)
         require_range("max_height", self.max_height or 16, low=16, high=16_384)
 
     @property
@@ -64,14 +74,19 @@ class FramesRequest:
         """Values of a pixel."""
         return 1 if self.takes_luma else 3
 
-    def wanted(self, num_frames: int, fps: float | None) -> NDArray[np.int64]:
-        """Return the numbers of the frames that are taken, ascending and unique.
+    def wanted(self, clock: Clock, fps: float | None) -> NDArray[np.int64]:
+        """Return the numbers of the frames that are taken, ascending; those that stay on screen again.
 
         Args:
-            num_frames: in the file.
-            fps: of it; None, where it does not tell, is `DEFAULT_FPS`.
+            clock: of the file.
+            fps: moments of it a second; None, where it does not tell, is `DEFAULT_FPS`.
         """
-        rate = fps or DEFAULT_FPS
+        rate, num_frames = fps or DEFAULT_FPS, clock.num_frames
+        if self.fps is not None:
+            steps = np.arange(self.max_frames) * (rate / self.fps) + self.start_seconds * rate
+            moments = np.floor(steps + _ROUNDED).astype(np.int64)
+            moments = moments[moments < clock.num_moments]
+            return clock.frames_at(moments, np.random.default_rng(0), num_runs=1)
         if self.max_seconds is not None:
             num_frames = min(num_frames, math.ceil(self.max_seconds * rate))
         step = 1 if self.every_seconds is None else math.ceil(self.every_seconds * rate)
@@ -146,11 +161,11 @@ def stream_frames(path: str | int, request: FramesRequest, sink: FrameSink) -> f
     """
     with opened(path, request.limits, lambda container, stream, _: index_frames(container, stream)) as video:
         info = video_info(video.stream, video.index)
-        wanted = request.wanted(info.num_frames, info.fps)
+        wanted = request.wanted(video.index.moments, info.fps)
         num_taken = _give(video, wanted, request, sink)
         if num_taken < len(wanted) and (counted := pyav_backend.recount_frames(video)) is not None:
             info, paired = video_info(video.stream, counted), replace(video, index=counted)
-            num_taken = _give(paired, request.wanted(info.num_frames, info.fps), request, sink)
+            num_taken = _give(paired, request.wanted(counted.moments, info.fps), request, sink)
         if not num_taken:
             raise DecodeError("no_frames", f"none of the first {len(wanted)} frames could be decoded")
     return info.fps
@@ -170,8 +185,9 @@ def _frames(
     video: OpenVideo, wanted: NDArray[np.int64], request: FramesRequest
 ) -> Iterator[NDArray[np.uint8]]:
     scaler, splitter, size = Scaler(), PlaneSplitter(), None
-    found_frames = pyav_backend.read_frames(video, wanted)
-    for number, found in zip(wanted.tolist(), found_frames, strict=False):
+    numbers, counts = (column.tolist() for column in np.unique(wanted, return_counts=True))
+    found_frames = pyav_backend.read_frames(video, np.array(numbers, dtype=np.int64))
+    for number, count, found in zip(numbers, counts, found_frames, strict=False):
         if found.number != number:
             return
         picture = found.picture
@@ -185,7 +201,7 @@ def _frames(
             pixels = splitter.planes(picture, height=height, width=width)[0][..., None]
         else:
             pixels = scaler.rgb(picture, height=height, width=width)
-        yield found.geometry.upright(pixels)
+        yield from [found.geometry.upright(pixels)] * count
 
 
 def _shrunk(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def make_photo(path: Path, name: str = "bikes", *, size: tuple[int, int] = (520,
         "-frames:v",
         "1",
         "-vf",
-        f"scale={size[0]}:{size[1]}",
+        f"scale={size[0]}:{size[1]},setsar=1",
         str(path),
     )
     return path

@@ -142,5 +142,5 @@ def test_footage_that_cannot_be_decoded_at_all_is_named(tmp_path: Path) -> None:
     path = make_video(tmp_path / "bunny.mp4", seconds=1)
     source = read_source(path)
     path.write_text("not a video any more")
-    with pytest.raises(DatasetError, match=r"bunny\.mp4 cannot be decoded"):
+    with pytest.raises(DatasetError, match=r"bunny\.mp4 cannot be opened as a video"):
         hash_pictures(source)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from footage import CLIP, make_lossless, make_numbered_clip, make_photo, make_video, read_pixels
+from footage import CLIP, LOSSLESS, make_lossless, make_numbered_clip, make_photo, make_video, read_pixels
 from media import read_number, run_ffmpeg
 from numpy.typing import NDArray
 from PIL import Image
@@ -58,6 +58,41 @@ def test_a_pan_is_the_boxes_of_the_photograph(tmp_path: Path) -> None:
         expected = np.asarray(photo.resize((CLIP.width, CLIP.height), Image.Resampling.LANCZOS, box=box))
         found = np.asarray(Image.fromarray(picture).convert("L")).astype(float)
         assert np.abs(found - expected).mean() < 2  # chroma is halved, and levels are those of video
+
+
+def test_an_excerpt_at_half_the_rate_leaves_out_every_second_frame(tmp_path: Path) -> None:
+    numbered = make_numbered_clip(
+        tmp_path / "numbered.mp4", ClipFormat(width=256, height=192, fps=25.0, num_frames=120)
+    )
+    twice = ["-vf", "setpts=N/50/TB", "-r", "50", *LOSSLESS.split()]
+    run_ffmpeg("-i", str(numbered), *twice, str(tmp_path / "fast.mp4"))
+    assert write_reference(excerpt(tmp_path / "fast.mp4", start=0.4), tmp_path / "reference.mkv")
+    numbers = [read_number(picture) for picture in read_pixels(tmp_path / "reference.mkv")]
+    assert numbers == [20 + 2 * place for place in range(CLIP.num_frames)]
+
+
+def test_an_excerpt_of_a_variable_rate_is_what_is_on_screen(tmp_path: Path) -> None:
+    """Of sixty pictures, from the twentieth on, each stays for two frames."""
+    large = ClipFormat(width=256, height=192, fps=25.0, num_frames=60)
+    make_numbered_clip(tmp_path / "numbered.mp4", large)
+    late = ["-vf", "setpts='(N+max(0,N-19))/25/TB'", "-fps_mode", "passthrough", *LOSSLESS.split()]
+    run_ffmpeg("-i", str(tmp_path / "numbered.mp4"), *late, str(tmp_path / "late.mkv"))
+    write_reference(excerpt(tmp_path / "late.mkv", start=0.4), tmp_path / "reference.mkv")
+    numbers = [read_number(picture) for picture in read_pixels(tmp_path / "reference.mkv")]
+    assert numbers == [*range(10, 19), *np.repeat(np.arange(19, 27), 2)][: CLIP.num_frames]
+
+
+def test_an_excerpt_stands_as_players_show_it(tmp_path: Path) -> None:
+    make_video(tmp_path / "stored.mp4", seconds=1.2)
+    turned = ("-display_rotation", "180", "-i", str(tmp_path / "stored.mp4"), "-c", "copy")
+    run_ffmpeg(*turned, str(tmp_path / "turned.mp4"))
+    pixels = []
+    for name in ("stored", "turned"):
+        write_reference(excerpt(tmp_path / f"{name}.mp4"), tmp_path / "reference.mkv")
+        pixels.append(read_pixels(tmp_path / "reference.mkv").astype(float))
+    upright, stood = pixels
+    assert np.abs(stood - upright[:, ::-1, ::-1]).mean() < 2
+    assert np.abs(stood - upright).mean() > 10
 
 
 def test_a_still_has_no_motion(tmp_path: Path) -> None:

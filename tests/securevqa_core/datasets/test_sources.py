@@ -124,3 +124,9 @@ def test_a_photograph_opens_as_rgb(tmp_path: Path, footage: Path) -> None:
     assert pixels.shape == (400, 520, 3)
     with pytest.raises(DatasetError, match=r"text\.png cannot be opened as a photograph"):
         open_photo(footage / "text.png")
+
+
+def test_a_photograph_that_shows_what_lies_behind_it_is_refused(tmp_path: Path) -> None:
+    Image.new("RGBA", (60, 40), (200, 100, 50, 128)).save(tmp_path / "glass.png")
+    with pytest.raises(DatasetError, match=r"glass\.png cannot be opened as a photograph: .*not opaque"):
+        read_source(tmp_path / "glass.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_large_views_are_larger_where_the_source_allows() -> None:
     assert np.mean(sides[1.0][:60]) > 1.5 * np.mean(sides[0.0][:60])
     assert min(sides[1.0]) >= MIN_SIDE
     assert max(sides[1.0][60:]) <= 480 / MIN_SHRINK * 1.02
+
+
+def test_a_plan_of_an_earlier_release_is_named() -> None:
+    """Its frames were not those that are shown, so that its clip would come out another."""
+    (view,) = plan_views(source(640, 480, seconds=7.0), seed=0, max_views=1)
+    plan = json.loads(view_to_json(view))
+    del plan["frames"]
+    message = "plan of view street-0 must be of frames as shown, got None: its clip was made by an earlier"
+    with pytest.raises(DatasetError, match=message):
+        view_from_json(json.dumps(plan), view_id="street-0", source=view.source)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"width": 320}', "null"])

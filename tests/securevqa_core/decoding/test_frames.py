@@ -94,7 +94,15 @@ def test_frames_that_are_too_large_together_are_not_kept(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("max_frames", 0), ("max_seconds", -1.0), ("every_seconds", 0.0), ("max_height", 1)]
+    ("field", "value"),
+    [
+        ("max_frames", 0),
+        ("max_seconds", -1.0),
+        ("every_seconds", 0.0),
+        ("max_height", 1),
+        ("start_seconds", -0.1),
+        ("fps", 0.0),
+    ],
 )
 def test_what_is_asked_for_is_in_range(field: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"{field} must be"):
