@@ -304,6 +304,15 @@ def _remarks(model: Row) -> list[str]:
         left, tau = sum(ladders["left_out"].values()), _interval(ladders["mean_tau"])
         inside = counted(ladders["num_ladders"], "ladder")
         lines.append(f"mean Kendall tau inside {inside} {tau}; {left} left out")
+        for column, values in model["groups"].items():
+            inside_groups = {value: one["ladders"] for value, one in values.items()}
+            taus = [
+                f"{value} {one['mean_tau']['value']:.2f} of {one['num_ladders']}"
+                for value, one in inside_groups.items()
+                if one["num_ladders"]
+            ]
+            if taus:
+                lines.append(f"by {column}: {', '.join(taus)}")
     if (sd := model["sd_over_draws"]) is not None:
         figures = f"mean {sd['mean']:.2f} points of 100, largest {sd['largest']:.2f}"
         lines.append(f"sd over {counted(model['num_draws'], 'draw')}, which is sd over keys: {figures}")

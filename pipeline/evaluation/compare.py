@@ -59,9 +59,10 @@ def compare(runs: Sequence[Scored], settings: EvaluationSettings) -> Comparison:
         rng=np.random.default_rng(settings.seed),
     )
     drawn, overall = points.agreements(np.arange(len(shared)))
+    members = {column: _members(points.rows, column) for column in settings.groups}
     groups = {
-        column: {value: points.agreements(rows)[1] for value, rows in _members(points.rows, column).items()}
-        for column in settings.groups
+        column: {value: points.agreements(rows)[1] for value, rows in values.items()}
+        for column, values in members.items()
     }
     models = [
         _provenance(run)
@@ -69,10 +70,14 @@ def compare(runs: Sequence[Scored], settings: EvaluationSettings) -> Comparison:
             "failed": _failures(run),
             "overall": _shown(overall[run.name]),
             "groups": {
-                column: {value: _shown(measured[run.name]) for value, measured in values.items()}
+                column: {
+                    value: _shown(measured[run.name])
+                    | {"ladders": points.ladders(run.name, members[column][value])}
+                    for value, measured in values.items()
+                }
                 for column, values in groups.items()
             },
-            "ladders": None if settings.ladder is None else points.ladders(run.name, settings.ladder),
+            "ladders": points.ladders(run.name, np.arange(len(shared))),
             "sd_over_draws": _spread([run.rows[video]["score_sd"] for video in shared]),
         }
         for run in runs
@@ -115,14 +120,18 @@ class _Points:
             name: agreement(given[rows], labels, resamples=drawn) for name, given in self.scores.items()
         }
 
-    def ladders(self, name: str, ladder: str) -> dict[str, Any]:
-        """Measure a run inside ladders; those of one cluster are resampled together, as their rows are."""
-        cluster = self.settings.cluster
-        found = ladder_taus(self.scores[name], self.labels, [row[ladder] for row in self.rows])
+    def ladders(self, name: str, rows: Rows) -> dict[str, Any] | None:
+        """Measure a run inside the ladders of some rows; those of one cluster are resampled together."""
+        ladder, cluster = self.settings.ladder, self.settings.cluster
+        if ladder is None:
+            return None
+        within = [self.rows[row][ladder] for row in rows]
+        found = ladder_taus(self.scores[name][rows], self.labels[rows], within)
+        first_rows = rows[list(found.first_rows)]
         drawn = resample(
             len(found.taus),
             rng=np.random.default_rng(self.settings.seed),
-            clusters=None if cluster is None else [self.rows[row][cluster] for row in found.first_rows],
+            clusters=None if cluster is None else [self.rows[row][cluster] for row in first_rows],
             num_resamples=self.settings.num_resamples,
         )
         left_out = {

@@ -109,6 +109,15 @@ def test_ladders_are_measured_inside(tmp_path: Path) -> None:
     assert none["left_out"]["short"] == 60
 
 
+def test_ladders_of_a_group_are_measured_apart(tmp_path: Path) -> None:
+    (model,) = evaluated(tmp_path, {"good": rows(GOOD)}, ladder="source", groups=("family",))["models"]
+    of_blur = [[i for i in range(s * 5, s * 5 + 5) if i % 2 == 0] for s in range(12)]
+    taus = [stats.kendalltau(GOOD[m], LABELS[m]).statistic for m in of_blur if len(m) > 2]
+    found = model["groups"]["family"]["blur"]["ladders"]
+    assert (found["num_ladders"], found["left_out"]["short"]) == (len(taus), 12 - len(taus))
+    assert found["mean_tau"]["value"] == pytest.approx(np.mean(taus))
+
+
 def test_runs_are_compared_on_the_rows_that_all_of_them_scored(tmp_path: Path) -> None:
     good, poor = rows(GOOD), rows(POOR)
     good[0] |= {"score": None, "error_code": "decode_failed"}
