@@ -70,11 +70,17 @@ class Lock:
         self.shown = output_name
         self._renew = renew
         self._is_lost = threading.Event()
-        self._until_seconds = math.inf if renew is None else -math.inf
+        self._until_seconds = self._renew_at_seconds = math.inf if renew is None else -math.inf
 
-    def hold(self, *, until_seconds: float) -> None:
-        """Record until when, by `clock_seconds`, no other writer can have taken over."""
+    def hold(self, *, until_seconds: float = math.inf, renew_at_seconds: float | None = None) -> None:
+        """Record until when, by `clock_seconds`, no other writer can have taken over.
+
+        Args:
+            until_seconds: as long as nobody looks again, for ever by default.
+            renew_at_seconds: when to make sure again; default: at the end of that.
+        """
         self._until_seconds = until_seconds
+        self._renew_at_seconds = until_seconds if renew_at_seconds is None else renew_at_seconds
 
     def lose(self) -> None:
         """Record that another writer has taken over."""
@@ -87,7 +93,7 @@ class Lock:
             OutputError: another writer has taken over, as this one did not renew its lock in time; or it may
                 have, and the store does not tell.
         """
-        if self._renew and not self._is_lost.is_set() and clock_seconds() >= self._until_seconds:
+        if self._renew and not self._is_lost.is_set() and clock_seconds() >= self._renew_at_seconds:
             self._renew(self)
         if self._is_lost.is_set():
             raise OutputError(
@@ -146,7 +152,7 @@ def _held_by_kernel(directory: RunDirectory) -> Iterator[Lock]:
 
         def look(lock: Lock) -> None:  # the kernel keeps the lock of a file that somebody has removed
             if _is_at(path, file.fileno()):
-                lock.hold(until_seconds=clock_seconds() + LOOK_SECONDS)
+                lock.hold(renew_at_seconds=clock_seconds() + LOOK_SECONDS)
             else:
                 lock.lose()
 

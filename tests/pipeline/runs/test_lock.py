@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from processes import is_alive
 from s3server import S3Server
 
 from operators.exclusive import ExclusiveFile, ExclusiveObject
+from pipeline.runs import lock as locks
 from pipeline.runs.lock import LOOK_SECONDS, Lease, Lock, clock_seconds, locked
 from pipeline.runs.rundir import RunDirectory
 from securevqa_core.errors import OutputError
@@ -230,6 +232,22 @@ def test_a_local_writer_whose_lock_file_was_removed_leaves_its_successor_s_repor
     with pytest.raises(OutputError, match=r"run\.json.* is another writer's by now"):
         directory.write_run({"generation": 2}, last=None)
     assert successor.read_run() == {"generation": 1}
+
+
+def test_a_local_writer_on_a_machine_with_too_much_to_do_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel holds the lock, however long it lets the writer wait between two lines."""
+    waited = itertools.count()
+    monkeypatch.setattr(locks, "clock_seconds", lambda: clock_seconds() + next(waited))
+    directory = RunDirectory(str(tmp_path))
+    with locked(directory) as lock:
+        for _ in range(3):
+            lock.require_held()
+        directory.write_run({"generation": 1}, last=None)
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(OutputError, match="taken over"):
+            lock.require_held()
 
 
 def test_a_writer_goes_on_after_its_store_was_down_if_nobody_else_wrote(s3: S3Server, tmp_path: Path) -> None:
