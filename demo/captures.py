@@ -1,7 +1,8 @@
-"""Takes pictures of what the main commands print, 80 columns wide, for the documentation: docs/assets/*.svg.
+"""Takes pictures of what the main commands print, and of a report's page, for the documentation: docs/assets.
 
 Clips of the demo's kind are scored on two nights, between which one of them was sent again in a worse
-version. A picture shows what a command wrote on its standard output, under its command line.
+version. A picture shows what a command wrote on its standard output, 80 columns wide, under its command line.
+The page is that of all the demo's clips, in Chromium, where there is one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -41,6 +44,25 @@ CAPTURES = {
     "models": "securevqa models",
     "weights-verify": "securevqa weights verify secure-vqa-compact",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Windows of one size onto a page, side by side."""
+
+    width: int  # pixels
+    height: int
+    anchors: tuple[str, ...] = ("",)  # where each begins
+    is_dark: bool = False
+
+
+PAGES = {
+    "examples/report.png": _Page(width=1280, height=1400),
+    "docs/assets/report-820-dark.png": _Page(width=820, height=1430, anchors=("#damaged",), is_dark=True),
+    "docs/assets/report-390-light.png": _Page(width=390, height=1240, anchors=("", "#close-look")),
+}
+_GAP = 20  # pixels
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PROGRAM = "import sys; sys.argv[0] = 'securevqa'; from securevqa.__main__ import main; main()"
 _WEB_FONT = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # pages load nothing from the network
 
@@ -54,6 +76,41 @@ def main() -> None:
             print(f"$ {command}", flush=True)
             printed = captured(command, folder)
             (ASSETS / f"{name}.svg").write_text(picture(printed, title=command, name=name))
+        _page(folder / "2026-11-27")
+
+
+def _page(folder: Path) -> None:
+    """Write the pictures of the page of the demo's clips."""
+    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        print(f"no pictures of the page: {' nor '.join(_BROWSERS)} is installed")
+        return
+    folder.mkdir()
+    (folder / "uploads").mkdir()
+    write_manifest(folder / "uploads.csv", make_backlog(folder / "uploads"), base="uploads")
+    (folder / "key").write_text("of the documentation, and no secret")
+    captured(f"{_RUN} scored", folder)
+    command = (
+        "securevqa report scored --html page.html --group recipe --video bunny-starved.mp4 --key-file key"
+    )
+    captured(command, folder)
+    wrapper = folder / "windows.html"
+    for name, page in PAGES.items():
+        print(name, flush=True)
+        style = f"width: {page.width}px; height: {page.height}px; border: 0; margin-right: {_GAP}px"
+        windows = "".join(f'<iframe src="page.html{one}" style="{style}"></iframe>' for one in page.anchors)
+        wrapper.write_text(f'<body style="margin: 0; background: #c8c8d0; white-space: nowrap">{windows}')
+        width = len(page.anchors) * (page.width + _GAP) - _GAP
+        options = (
+            *("--headless", "--no-sandbox", "--hide-scrollbars", "--allow-file-access-from-files"),
+            f"--user-data-dir={folder / 'browser'}",
+            f"--window-size={width},{page.height}",
+            f"--blink-settings=preferredColorScheme={0 if page.is_dark else 1}",
+            f"--screenshot={ROOT / name}",
+        )
+        subprocess.run([browser, *options, wrapper.as_uri()], check=True, capture_output=True)
+        with Image.open(ROOT / name) as taken:  # in few colours: a third of the bytes
+            taken.convert("RGB").quantize(256).save(ROOT / name, optimize=True)
 
 
 def captured(command: str, folder: Path) -> str:
