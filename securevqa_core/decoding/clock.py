@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,10 @@ _MIN_FRAME_SECONDS = 1 / 1100  # of constant rate; cameras give a thousand frame
 # A moment shows the picture on screen at one point of its middle: at its edges rounded time stamps would
 # double one picture and miss the next.
 _FIRST_PHASE, _LAST_PHASE = 0.3, 0.7
-# Moments; pictures that stay for so long follow one another in a run. One that stays for two is seen to halt.
-_MIN_EVEN, _MAX_EVEN = 0.6, 1.75
+# Of how long the fastest pictures stay: those between follow one another in a run, as film does of which
+# every fourth picture comes twice. What stays for longer is seen to halt.
+_MIN_EVEN, _MAX_EVEN = 0.6, 2.1
+_MIN_CONSTANT = 0.5  # of the usual: a shorter picture is not of constant rate
 _MAX_MOMENTS = 1 << 53
 # Seconds, to either side, that FFmpeg's programs take for a clock that was set anew.
 MAX_BACK_SECONDS, _MAX_AHEAD = 0.1, 10.0
@@ -98,8 +101,12 @@ class Clock:
             return moments
         runs = moments.reshape(num_runs, -1) if moments.size else moments
         phases = rng.uniform(_FIRST_PHASE, _LAST_PHASE, size=(num_runs, 1)) if moments.size else 0.0
-        frames = np.searchsorted(self.starts, runs + phases, side="right") - 1
-        return frames.clip(0, self.num_frames - 1).reshape(moments.shape)
+        return self.on_screen(runs + phases).reshape(moments.shape)
+
+    def on_screen(self, times: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Return the frames on screen, (...), at times (...): moments from the start, below `num_moments`."""
+        frames = times if self.starts is None else np.searchsorted(self.starts, times, side="right") - 1
+        return np.floor(frames).astype(np.int64).clip(0, self.num_frames - 1)
 
     def runs_at(
         self, moments: NDArray[np.int64], rng: np.random.Generator, *, num_runs: int
@@ -155,30 +162,45 @@ class Clock:
             starts = (frames if self.starts is None else self.starts) / float(size)
         return replace(self, num_moments=max(1, round(self.num_moments / size)), starts=starts, paces=None)
 
-    def without_repeats(
-        self, rhythm: Rhythm, looked_at: NDArray[np.int64], repeated: NDArray[np.int64]
-    ) -> Clock:
-        """Return a clock of which a moment is a picture, where it is known which frames repeat one.
-
-        A picture stays for as long as the one of its frames that stays longest. Between the stretches that
-        were looked at time goes as the rhythm has it.
+    def without_repeats(self, looked_at: NDArray[np.int64], repeated: NDArray[np.int64]) -> Clock:
+        """Return a clock that has frames of one picture for one, as if the file had told it once.
 
         Args:
-            rhythm: without a phase.
-            looked_at: (k,) frames of which it is known, ascending.
+            looked_at: (k,) frames of which it is known, ascending; the others are taken as they are told.
             repeated: (m,) those of them that show the picture before them, ascending.
         """
-        frames = np.arange(self.num_frames, dtype=np.float64)
-        old = np.append(frames if self.starts is None else self.starts, self.num_moments)
-        stays = _stays_of_pictures(np.diff(old), repeated)
-        starts = old[:-1] / float(rhythm.frames_per_picture)
-        for stretch in np.split(looked_at, np.flatnonzero(np.diff(looked_at) > 1) + 1):
-            first, end = int(stretch[0]), int(stretch[-1]) + 1
-            ends = starts[first] + np.cumsum(stays[first:end])
-            starts[first + 1 : end] = ends[:-1]
-            starts[end:] = starts[end:].clip(min=ends[-1])
-        num_moments = max(1, round(float(starts[-1] + stays[-1])))
-        return replace(self, num_moments=num_moments, starts=starts, paces=None)
+        told = np.arange(self.num_frames, dtype=np.float64) if self.starts is None else self.starts
+        stays = np.diff(np.append(told, self.num_moments))
+        is_first = np.ones(self.num_frames, dtype=np.bool_)
+        is_first[repeated[repeated > 0]] = False
+        firsts = np.flatnonzero(is_first)
+        is_known = np.isin(firsts, looked_at)
+        together = np.add.reduceat(stays, firsts)
+        if not together[is_known].any():
+            return self
+        rate = _rate_of(together[is_known])
+        paces = np.where(is_known, rate.paces(together), together / rate.moment)
+        shares = np.repeat(
+            paces / np.where(together > 0, together, 1.0), np.diff(np.append(firsts, len(stays)))
+        )
+        return replace(
+            self,
+            num_moments=max(1, round(self.num_moments / rate.moment)),
+            starts=told / rate.moment,
+            paces=stays * shares,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rate:
+    """For how long pictures usually stay, in units of the durations it was taken from."""
+
+    shortest: float  # the fastest of them, that take a tenth of the time or more
+    moment: float  # their mean
+
+    def paces(self, durations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for how many moments of a run pictures stay, as the durations."""
+        return np.where(_is_even(durations, self.shortest), 1.0, durations / self.moment)
 
 
 def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.float64]:
@@ -193,17 +215,6 @@ def _places_in_pictures(frames: NDArray[np.int64], size: Fraction) -> NDArray[np
     within = _FIRST_PHASE + (_LAST_PHASE - _FIRST_PHASE) * (frames - first) / (end - first)
     starts: NDArray[np.float64] = pictures - pictures[0] + np.where(frames > first, within, 0.0)
     return starts
-
-
-def _stays_of_pictures(stays: NDArray[np.float64], repeated: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return for how long frames stay, (num_frames,), where all that show a picture share one's time."""
-    is_first = np.ones(len(stays), dtype=np.bool_)
-    is_first[repeated[repeated > 0]] = False
-    firsts = np.flatnonzero(is_first)
-    longest, together = np.maximum.reduceat(stays, firsts), np.add.reduceat(stays, firsts)
-    shares = longest / np.where(together > 0, together, 1.0)
-    shared: NDArray[np.float64] = stays * np.repeat(shares, np.diff(np.append(firsts, len(stays))))
-    return shared
 
 
 def constant_clock(num_frames: int, seconds: float | None = None) -> Clock:
@@ -231,14 +242,13 @@ def clock_of(times: NDArray[np.int64], *, time_base: float, last_duration: int |
     is_visible = total * time_base >= _MIN_FRAME_SECONDS * len(shown)
     if is_visible and _is_constant(shown, durations[-1]):
         return constant_clock(len(shown), total * time_base)
-    moment = max(_moment(durations), _MIN_MOMENT_SECONDS / time_base)
-    stays = durations / moment
+    rate = _rate_of(durations, shortest=_MIN_MOMENT_SECONDS / time_base, rounded=1)
     return Clock(
-        num_moments=max(1, round(min(total / moment, _MAX_MOMENTS))),
+        num_moments=max(1, round(min(total / rate.moment, _MAX_MOMENTS))),
         num_frames=len(shown),
         seconds=total * time_base,
-        starts=shown / moment,
-        paces=np.where((stays > _MIN_EVEN) & (stays < _MAX_EVEN), 1.0, stays),
+        starts=shown / rate.moment,
+        paces=rate.paces(durations),
     )
 
 
@@ -272,14 +282,26 @@ def _is_constant(shown: NDArray[np.float64], last: float) -> bool:
     """Tell whether frames stray from constant rate by no more than rounding and jitter make them."""
     usual = shown[-1] / (len(shown) - 1)
     strays = shown - np.arange(len(shown)) * usual
-    return bool(np.ptp(strays) <= 2 * _MAX_STRAY * usual and last <= _LONG_LAST * usual)
+    is_even = np.diff(shown).min() + 1 >= _MIN_CONSTANT * usual  # one unit: stamps are rounded to it
+    return bool(is_even and np.ptp(strays) <= 2 * _MAX_STRAY * usual and last <= _LONG_LAST * usual)
 
 
-def _moment(durations: NDArray[np.float64]) -> float:
-    """Return how long pictures are shown where they change as fast as they usually do."""
+def _rate_of(durations: NDArray[np.float64], *, shortest: float = 0.0, rounded: float = 0.0) -> _Rate:
+    """Return how long pictures are shown where they change as fast as they usually do.
+
+    Args:
+        durations: (k,) of pictures, the sum > 0.
+        shortest: of what can be seen, as the durations.
+        rounded: unit that they are rounded to.
+    """
     ascending = np.sort(durations)
     so_far = np.cumsum(ascending)
     fastest = ascending[np.searchsorted(so_far, _FLASH_SHARE * so_far[-1])]
-    alike = np.abs(durations - fastest) <= _ALIKE * fastest + 1  # one unit: stamps are rounded to it
-    shortest = float(durations[alike].mean())
-    return float(durations[(durations > _MIN_EVEN * shortest) & (durations < _MAX_EVEN * shortest)].mean())
+    alike = (np.abs(durations - fastest) <= _ALIKE * fastest + rounded) & (durations > 0)
+    least = max(float(durations[alike].mean()), shortest)
+    usual = durations[_is_even(durations, least)]
+    return _Rate(shortest=least, moment=max(float(usual.mean()), shortest) if len(usual) else least)
+
+
+def _is_even(durations: NDArray[np.float64], shortest: float) -> NDArray[np.bool_]:
+    return (durations > _MIN_EVEN * shortest) & (durations < _MAX_EVEN * shortest)

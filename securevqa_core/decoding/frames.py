@@ -36,7 +36,7 @@ __all__ = [
 DEFAULT_FPS = 25.0
 MAX_FRAMES = 100_000
 _MAX_START, _MAX_FPS = 1e6, 1000.0
-_ROUNDED = 1e-4  # of a frame's time, by which times that were written down may fall short
+_ROUNDED = 0.05  # of a frame's time, by which times that were rounded may fall short
 MAX_KEPT_BYTES = 4 << 30  # of frames, and once more as they are put together
 
 
@@ -83,10 +83,8 @@ class FramesRequest:
         """
         rate, num_frames = fps or DEFAULT_FPS, clock.num_frames
         if self.fps is not None:
-            steps = np.arange(self.max_frames) * (rate / self.fps) + self.start_seconds * rate
-            moments = np.floor(steps + _ROUNDED).astype(np.int64)
-            moments = moments[moments < clock.num_moments]
-            return clock.frames_at(moments, np.random.default_rng(0), num_runs=1)
+            steps = np.arange(self.max_frames) * (rate / self.fps) + self.start_seconds * rate + _ROUNDED
+            return clock.on_screen(steps[steps < clock.num_moments])
         if self.max_seconds is not None:
             num_frames = min(num_frames, math.ceil(self.max_seconds * rate))
         step = 1 if self.every_seconds is None else math.ceil(self.every_seconds * rate)

@@ -34,12 +34,13 @@ _LIKE = 0.25
 _LIKE_IN_MEAN = 0.4  # the same of all frames together that a rhythm calls repeated
 _MIN_REPEATED = 0.2  # of the pairs that were compared are of one picture: fewer prove no rhythm
 _MIN_CHANGES = 6  # that stand out
-_MAX_MISPLACED = 0.15  # changes where a rhythm has none / those that it asks for: more are of another one
+# Changes where a rhythm has none, and those that do not come, / those that it asks for: more prove another.
+_MAX_MISPLACED = 0.15
 _STILL = 0.15  # grey levels, of differences: where there are no larger ones, nothing speaks for or against
 # Of all differences, where any rhythm has a repeated picture, and where it has the next one: looked at first.
 _QUANTILES = (0.2, 0.95)
 # Of what repeats in no rhythm.
-_MAX_STAY_SECONDS = 2 / 15  # a picture that stays for longer is held
+_MAX_STAY_SECONDS = 2 / 15  # within which another picture has to come, or nothing moves
 _MIN_REACH = 4  # frames to either side, among which another picture has to come
 _MIN_MOVING_LEVEL = 0.3  # grey levels
 _MIN_REPEATS, _MIN_SHARE_REPEATED = 5, 0.04  # of the pairs in moving content: fewer are stumbles, or chance
@@ -101,11 +102,9 @@ class RepeatWatch:
 
     def repeated(self, frames_per_second: float | None) -> NDArray[np.int64]:
         """Return the frames, (k,) ascending, that show the picture before them once more."""
-        places, shares = self._shares(frames_per_second)
-        frames = places[shares <= _LIKE_KNOWN] + 1
-        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-        short = [run for run in runs if len(run) < _max_stay(frames_per_second)]
-        return np.concatenate(short) if short else frames[:0]
+        places, shares, _ = self._shares(frames_per_second, is_partial=False)
+        repeated: NDArray[np.int64] = places[shares <= _LIKE_KNOWN] + 1
+        return repeated
 
     def uneven(self, frames_per_second: float | None, *, is_proof: bool = True) -> Rhythm:
         """Return the mean number of frames a picture, where many are repeated in no rhythm.
@@ -116,7 +115,9 @@ class RepeatWatch:
             frames_per_second: of the file.
             is_proof: no side of a frame that was not looked at speaks for it, however far it goes.
         """
-        _, shares = self._shares(frames_per_second, is_proof=is_proof)
+        is_partial = is_proof or _max_stay(frames_per_second) <= _MIN_MARGIN
+        _, shares, moves = self._shares(frames_per_second, is_partial=is_partial)
+        shares = shares[moves]
         num_repeated = int((shares <= _LIKE).sum())
         num_unclear = int((shares <= 2 * _LIKE).sum()) - num_repeated
         is_some = num_repeated >= max(_MIN_REPEATS, _MIN_SHARE_REPEATED * len(shares), num_unclear)
@@ -125,25 +126,28 @@ class RepeatWatch:
         return Rhythm(frames_per_picture=Fraction(len(shares), len(shares) - num_repeated))
 
     def _shares(
-        self, frames_per_second: float | None, *, is_proof: bool = True
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the frames in moving content, (k,) ascending, and by how much the next one differs.
+        self, frames_per_second: float | None, *, is_partial: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the frames, (k,) ascending, by how much the next one differs, and whether they move.
 
-        That is a share, (k,), of what others near differ by: of the most to one side, or to the other where
-        it is less, so that neither a cut nor a picture that is held sets it. Where what moves is small, as
-        lips before a still room, half the share of the place that differs most counts, if it is more.
+        It differs by a share, (k,), of what others near differ by: of the most to one side, or to the other
+        where it is less, so that neither a cut nor a picture that is held sets it. Where what moves is small,
+        as lips before a still room, half the share of the place that differs most counts, if it is more.
         """
         pairs = sorted(pair for pair in self._pairs if pair[1] == pair[0] + 1)
         max_stay = _max_stay(frames_per_second)
         if not pairs or max_stay < 2:
-            return np.zeros(0, dtype=np.int64), np.zeros(0)
+            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.bool_)
         places, _, differences, peaks = (np.array(column) for column in zip(*pairs, strict=True))
         reach = max(_MIN_REACH, max_stay)
-        is_known = self._are_sides_known(places, reach, is_partial=is_proof or reach <= _MIN_MARGIN)
+        is_known = self._are_sides_known(places, reach, is_partial=is_partial)
         levels, highest = (_of_sides(places, values, is_known, reach) for values in (differences, peaks))
-        moving = np.flatnonzero(levels >= _MIN_MOVING_LEVEL)
-        shares = np.maximum(differences[moving] / levels[moving], _OF_PEAK * peaks[moving] / highest[moving])
-        return places[moving], shares
+        moves = levels >= _MIN_MOVING_LEVEL
+        shares = np.where(differences < _MIN_MOVING_LEVEL, 0.0, np.inf)  # in what stands still
+        shares[moves] = np.maximum(
+            differences[moves] / levels[moves], _OF_PEAK * peaks[moves] / highest[moves]
+        )
+        return places, shares, moves
 
     def _are_sides_known(
         self, places: NDArray[np.int64], reach: int, *, is_partial: bool
@@ -178,6 +182,11 @@ class RepeatWatch:
             for phase in range(size.numerator):
                 is_next = _picture(before + phase, size) != _picture(after + phase, size)
                 reach = int(2 * size) + _MAX_STEP
+                is_known = self._are_sides_known(before, reach, is_partial=False)
+                around = _of_sides(before, differences, is_known, reach)[is_next]
+                is_missing = (around >= _MIN_MOVING_LEVEL) & (differences[is_next] <= _LIKE * around)
+                if is_missing.sum() > _MAX_MISPLACED * is_next.sum():
+                    continue
                 share = _share_kept(before, differences, peaks, is_next, reach=reach, proof=proof)
                 if share > most:  # of two rhythms the evidence cannot tell apart, the one that looks at more
                     best, most = Rhythm(frames_per_picture=size, phase=phase), share
@@ -186,7 +195,7 @@ class RepeatWatch:
 
 def frames_around(frames: NDArray[np.int64], clock: Clock) -> NDArray[np.int64]:
     """Return frames, (k,) ascending, with those around them and between those that are near one another."""
-    margin = max(_MIN_MARGIN, _max_stay(clock.num_moments / clock.seconds if clock.seconds else None))
+    margin = max(_MIN_MARGIN, 1 + 2 * _max_stay(clock.num_moments / clock.seconds if clock.seconds else None))
     gaps = np.flatnonzero(np.diff(frames) > 2 * margin)
     firsts, lasts = frames[np.append(0, gaps + 1)] - margin, frames[np.append(gaps, -1)] + margin
     stretches = [np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
@@ -212,11 +221,10 @@ def look_closer(
     watch = RepeatWatch(num_frames)
     for frame in found:
         watch.add(frame.number, frame.picture)
-    rhythm = watch.uneven(frames_per_second)
-    if rhythm == NO_REPEATS:
+    if watch.uneven(frames_per_second) == NO_REPEATS:
         return None
     repeated = watch.repeated(frames_per_second)
-    return lambda clock: clock.without_repeats(rhythm, looked_at, repeated)
+    return lambda clock: clock.without_repeats(looked_at, repeated)
 
 
 def _picture(frames: NDArray[np.int64], size: Fraction) -> NDArray[np.int64]:

@@ -54,7 +54,9 @@ def test_a_flash_of_many_frames_has_the_moments_it_is_shown_for() -> None:
 
 def test_frames_under_one_time_stamp_leave_the_last_on_screen() -> None:
     times = np.array([0, 40, 40, 40, 120, 160, 200, 240, 280])
-    assert _every_moment(clock_of(times, time_base=0.001)) == [0, 3, 3, 4, 5, 6, 7, 8]
+    clock = clock_of(times, time_base=0.001)
+    run = clock.runs_at(np.arange(clock.num_moments), np.random.default_rng(0), num_runs=1)
+    assert run.tolist() == [0, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_last_frame_stays_for_as_long_as_it_is_told_to() -> None:
@@ -174,31 +176,76 @@ def test_nothing_but_jumps_is_a_slow_clock() -> None:
     assert jumps_of(np.arange(20) * 60_000, time_base=1e-3) is None
 
 
-def test_where_repeats_are_known_a_moment_is_a_picture() -> None:
-    stays = np.array([1, 2, 1, 1, 3, 1, 1, 2])
-    pictures = np.repeat(np.arange(8), stays)
+def test_where_repeats_are_known_a_run_goes_from_picture_to_picture() -> None:
+    stays = np.tile([1, 2, 1, 1, 2, 1, 1, 2], 40)
+    pictures = np.repeat(np.arange(len(stays)), stays)
     repeated = np.flatnonzero(np.diff(pictures) == 0) + 1
-    rhythm = Rhythm(frames_per_picture=Fraction(12, 8))
-    clock = constant_clock(12, 0.4).without_repeats(rhythm, np.arange(12), repeated)
-    assert (clock.num_moments, clock.seconds) == (8, 0.4)
-    assert pictures[_every_moment(clock)].tolist() == list(range(8))
+    told = constant_clock(len(pictures), len(pictures) / 30)
+    clock = told.without_repeats(np.arange(len(pictures)), repeated)
+    assert (clock.num_moments, clock.seconds) == (len(stays), told.seconds)
+    moments = np.array([[0], [100], [250]]) + np.arange(32)
+    runs = pictures[clock.runs_at(moments, np.random.default_rng(0), num_runs=3)]
+    assert (np.diff(runs) == 1).all()
+    assert np.abs(runs[:, 0] - [0, 100, 250]).max() <= 1  # where runs begin is a matter of time
 
 
-def test_where_nothing_is_known_pictures_go_on_at_the_mean() -> None:
-    rhythm = Rhythm(frames_per_picture=Fraction(5, 4))
+def test_told_by_repeats_or_by_time_pictures_are_the_same() -> None:
+    stays = np.random.default_rng(3).choice([2, 3, 4, 9], 300, p=[0.3, 0.4, 0.25, 0.05])
+    by_time = clock_of(np.append(0, np.cumsum(stays)[:-1]), time_base=1 / 60, last_duration=int(stays[-1]))
+    pictures = np.repeat(np.arange(300), stays)
+    told = constant_clock(len(pictures), len(pictures) / 60)
+    by_repeats = told.without_repeats(np.arange(len(pictures)), np.flatnonzero(np.diff(pictures) == 0) + 1)
+    moments = np.array([[10], [120], [200]]) + np.arange(32)
+    timed, repeated = (
+        clock.runs_at(moments, np.random.default_rng(0), num_runs=3) for clock in (by_time, by_repeats)
+    )
+    assert by_time.num_moments == pytest.approx(by_repeats.num_moments, abs=2)
+    assert np.abs(timed - pictures[repeated]).max() <= 2
+
+
+def test_pictures_that_flash_by_among_repeats_count_for_their_time() -> None:
+    """Told as 120 frames a second: a good picture for one frame, then a bad one for fifteen."""
+    stays = np.tile([1, 15], 60)
+    pictures = np.repeat(np.arange(120), stays)
+    clock = constant_clock(len(pictures), 8.0).without_repeats(
+        np.arange(len(pictures)), np.flatnonzero(np.diff(pictures) == 0) + 1
+    )
+    begins = np.arange(0, clock.num_moments - 16)[:, None] + np.arange(16)
+    runs = pictures[clock.runs_at(begins, np.random.default_rng(0), num_runs=len(begins))]
+    assert (runs % 2 == 0).mean() < 0.1
+
+
+def test_where_nothing_is_known_frames_go_on_by_time() -> None:
     repeated = np.array([102, 103, 510])
     looked_at = np.concatenate([np.arange(100, 110), np.arange(505, 515)])
-    clock = constant_clock(1000).without_repeats(rhythm, looked_at, repeated)
+    clock = constant_clock(1000).without_repeats(looked_at, repeated)
     assert clock.starts is not None
-    assert clock.num_moments == 800
-    assert (clock.starts[1:] >= clock.starts[:-1]).all()
-    assert clock.starts[[100, 500, 505, 999]].tolist() == [80, 400, 404, pytest.approx(799.2)]
-    assert np.diff(clock.starts)[100:105].tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3, 1])
+    assert np.diff(clock.starts) == pytest.approx(1 / clock.starts[1] ** -1)
+    assert clock.num_moments == pytest.approx(1000 * clock.starts[1], abs=1)
 
 
-def test_of_a_variable_rate_repeats_add_no_time() -> None:
-    times = np.array([0, 40, 80, 120, 160, 200, 1200, 1240, 1280])  # a picture is held for a second
+@pytest.mark.parametrize("short_and_long", [(2, 64), (8, 58), (16, 50)])
+def test_pictures_that_flash_by_in_turn_are_no_constant_rate(short_and_long: tuple[int, int]) -> None:
+    """Good for the short one, bad for the long one: half of the pictures, a quarter of the time at most."""
+    stays = np.tile(short_and_long, 60)
+    clock = clock_of(np.append(0, np.cumsum(stays)[:-1]), time_base=0.001)
+    begins = np.arange(0, clock.num_moments - 16)[:, None] + np.arange(16)
+    runs = clock.runs_at(begins, np.random.default_rng(0), num_runs=len(begins))
+    assert (runs % 2 == 0).mean() == pytest.approx(short_and_long[0] / 66, abs=0.05)
+
+
+def test_stamps_that_two_pictures_share_beside_steps_of_a_tick_are_a_clock() -> None:
+    for times in ([0, 0, 1] * 10, [0, 0, 1] * 9 + [0, 0, 40], [40, 40, 41]):
+        clock = clock_of(np.sort(times), time_base=0.001, last_duration=5)
+        assert 1 <= clock.num_moments <= len(times)
+
+
+def test_of_a_variable_rate_a_picture_that_is_held_stays_however_often_it_is_told() -> None:
+    times = np.array([0, 40, 80, 120, 160, 200, 700, 1200, 1240, 1280, 1320])
     clock = clock_of(times, time_base=0.001)
-    rhythm = Rhythm(frames_per_picture=Fraction(4, 3))
-    shorter = clock.without_repeats(rhythm, np.arange(9), np.array([1, 4]))
-    assert shorter.num_moments == clock.num_moments - 2
+    same = clock.without_repeats(np.arange(11), np.array([1, 4, 6]))
+    assert same.seconds == clock.seconds
+    assert same.paces is not None
+    assert same.paces[5:7].sum() == pytest.approx(
+        1000 / (same.seconds or 0) / 1000 * same.num_moments, rel=0.1
+    )

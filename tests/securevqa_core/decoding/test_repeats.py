@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from securevqa_core.decoding.clock import NO_REPEATS, Rhythm
+from securevqa_core.decoding.clock import NO_REPEATS, Rhythm, constant_clock
 from securevqa_core.decoding.repeats import RepeatWatch
 
 NOISE = np.random.default_rng(0)
@@ -95,7 +95,13 @@ def test_a_freeze_among_repeats_is_held() -> None:
     watch = _watch(shown, list(range(len(shown))))
     freeze = np.flatnonzero(shown == 100)
     assert watch.rhythm(30.0) != NO_REPEATS
-    assert not np.isin(freeze, watch.repeated(30.0)).any()
+    repeated = watch.repeated(30.0)
+    assert freeze[0] not in repeated
+    assert np.isin(freeze[1:], repeated).all()
+    paces = constant_clock(len(shown)).without_repeats(np.arange(len(shown)), repeated).paces
+    assert paces is not None
+    assert paces[freeze].sum() > 4
+    assert paces[shown == 98].sum() == pytest.approx(1)
 
 
 def test_where_every_picture_is_held_none_repeats() -> None:
