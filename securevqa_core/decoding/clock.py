@@ -3,15 +3,16 @@
     pictures   |a|b|c|d|e|f|g      |h|i|j|         variable rate: g stays on screen
     moments    |.|.|.|.|.|.|.|.|.|.|.|.|.|         a b c d e f g g g g h i j
 
-At constant rate a moment is a frame, whatever its time stamps were rounded to. Elsewhere a moment is as long
-as the pictures that the shortest tenth of the time goes to: a flash of many frames does not make moments
-short, and a picture that is held does not make them long.
+At constant rate a moment is a frame, whatever its time stamps were rounded to. Elsewhere it is as long as
+pictures usually stay, by those that the shortest tenth of the time goes to: a flash of many frames does not
+make moments short, and a picture that is held does not make them long.
 
     pictures   |a |b  |c |d  |e   |f         |     an uneven rate, and a picture that is held
     a run      |a|b|c|d|e|f|f|f|                   motion goes on from picture to picture, as it is seen to
 
 Where a run of moments begins is a matter of time; in it pictures that stay for about a moment follow one
-another, as to look at each moment would meet one twice and miss the next.
+another, as to look at each moment would meet one twice and miss the next. Whether a picture is told once, for
+so long, or by as many frames makes no difference.
 """
 
 from __future__ import annotations
@@ -80,9 +81,7 @@ class Clock:
     num_frames: int
     seconds: float | None = None  # shown, the last frame's time included; None where time stamps do not tell
     starts: NDArray[np.float64] | None = None  # (num_frames,) ascending, moments; None: moment k is frame k
-    paces: NDArray[np.float64] | None = (
-        None  # (num_frames,) moments of a run that each takes; None: as in time
-    )
+    paces: NDArray[np.float64] | None = None  # (num_frames,) moments of a run that each takes; None: by time
 
     def frames_at(
         self, moments: NDArray[np.int64], rng: np.random.Generator, *, num_runs: int
@@ -282,7 +281,7 @@ def _is_constant(shown: NDArray[np.float64], last: float) -> bool:
     """Tell whether frames stray from constant rate by no more than rounding and jitter make them."""
     usual = shown[-1] / (len(shown) - 1)
     strays = shown - np.arange(len(shown)) * usual
-    is_even = np.diff(shown).min() + 1 >= _MIN_CONSTANT * usual  # one unit: stamps are rounded to it
+    is_even = np.diff(shown).min() >= _MIN_CONSTANT * usual
     return bool(is_even and np.ptp(strays) <= 2 * _MAX_STRAY * usual and last <= _LONG_LAST * usual)
 
 

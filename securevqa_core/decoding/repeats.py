@@ -5,7 +5,7 @@
     differences   0 5 6 0 5 7 0 6 5 0 5 6    three frames for two pictures: every third frame repeats
     differences   6 5 0 7 6 6 5 0 0 6 5 7    in no rhythm: each repeated frame is looked for
 
-A picture that is held in moving content for longer than 2/15 s is a freeze to whoever watches, and stays one.
+Frames of one picture are one picture, for as long as they stay together: the clock says whether it is held.
 """
 
 from __future__ import annotations
