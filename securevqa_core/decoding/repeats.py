@@ -182,15 +182,31 @@ class RepeatWatch:
             for phase in range(size.numerator):
                 is_next = _picture(before + phase, size) != _picture(after + phase, size)
                 reach = int(2 * size) + _MAX_STEP
-                is_known = self._are_sides_known(before, reach, is_partial=False)
-                around = _of_sides(before, differences, is_known, reach)[is_next]
-                is_missing = (around >= _MIN_MOVING_LEVEL) & (differences[is_next] <= _LIKE * around)
-                if is_missing.sum() > _MAX_MISPLACED * is_next.sum():
-                    continue
                 share = _share_kept(before, differences, peaks, is_next, reach=reach, proof=proof)
-                if share > most:  # of two rhythms the evidence cannot tell apart, the one that looks at more
+                # Of two rhythms the evidence cannot tell apart, the one that looks at more.
+                if share > most and not self._are_missing(before, differences, is_next, reach):
                     best, most = Rhythm(frames_per_picture=size, phase=phase), share
         return best
+
+    def _are_missing(
+        self,
+        places: NDArray[np.int64],
+        differences: NDArray[np.float64],
+        is_next: NDArray[np.bool_],
+        reach: int,
+    ) -> bool:
+        """Tell whether changes that a rhythm asks for do not come where all around them moves.
+
+        Args:
+            places: (k,) as for `_share_kept`.
+            differences: likewise.
+            is_next: likewise.
+            reach: likewise.
+        """
+        is_known = self._are_sides_known(places, reach, is_partial=False)
+        around = _of_sides(places, differences, is_known, reach)[is_next]
+        is_missing = (around >= _MIN_MOVING_LEVEL) & (differences[is_next] <= _LIKE * around)
+        return bool(is_missing.sum() > _MAX_MISPLACED * len(is_missing))
 
 
 def frames_around(frames: NDArray[np.int64], clock: Clock) -> NDArray[np.int64]:
