@@ -208,6 +208,15 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "25 in 50": _copy("rep50.mp4", f"-vf fps=50 {X264}"),
     "25 in 100, HEVC": _copy("rep100.mp4", "-vf fps=100 -c:v libx265 -crf 18 -x265-params log-level=error"),
     "25 in 200": _copy("rep200.mp4", f"-vf fps=200 {X264}"),
+    "25 in 240": _copy("rep240.mp4", f"-vf fps=240 {FINE}"),
+    "each fourth picture twice as long": lambda made: (
+        made.encode("2224.mp4", f"-vf setpts='(N+floor(N/4))/30/TB',fps=60 {FINE}"),
+        made.encode("2224.mkv", f"-vf settb=1/1000,setpts='(N+floor(N/4))*1000/30' {AT_ITS_TIME} {FINE}"),
+    ),
+    "60 pictures a second, then 30": lambda made: (
+        made.encode("two60.mp4", f"-vf setpts='(N+max(0,N-36))/60/TB',fps=60 {FINE}"),
+        made.encode("two.mkv", f"-vf settb=1/1000,setpts='(N+max(0,N-36))*1000/60' {AT_ITS_TIME} {FINE}"),
+    ),
     "25 in 50, MPEG-4": lambda made: (
         made.encode("rep50.avi", "-vf fps=50 -c:v mpeg4 -q:v 2"),
         made.encode("rep25.avi", "-c:v mpeg4 -q:v 2"),
