@@ -85,10 +85,7 @@ def _page(folder: Path) -> None:
     if browser is None:
         print(f"no pictures of the page: {' nor '.join(_BROWSERS)} is installed")
         return
-    folder.mkdir()
-    (folder / "uploads").mkdir()
-    write_manifest(folder / "uploads.csv", make_backlog(folder / "uploads"), base="uploads")
-    (folder / "key").write_text("of the documentation, and no secret")
+    _send_uploads(folder)
     captured(f"{_RUN} scored", folder)
     command = (
         "securevqa report scored --html page.html --group recipe --video bunny-starved.mp4 --key-file key"
@@ -139,13 +136,18 @@ def picture(printed: str, *, title: str, name: str) -> str:
     return _WEB_FONT.sub("", terminal.export_svg(title=title, theme=MONOKAI, unique_id=name))
 
 
+def _send_uploads(folder: Path, *clips: dict[str, str]) -> Path:
+    """Make uploads of the demo's kind, of all its clips by default, with a manifest and a key beside them."""
+    uploads = folder / "uploads"
+    uploads.mkdir(parents=True)
+    write_manifest(folder / "uploads.csv", make_backlog(uploads, *clips), base="uploads")
+    (folder / "key").write_text("of the documentation, and no secret")
+    return uploads
+
+
 def _first_night(folder: Path) -> None:
     """Score the uploads into runs/monday, and send one of them again, noisy; a policy lies beside them."""
-    uploads = folder / "uploads"
-    uploads.mkdir()
-    videos = make_backlog(uploads, CLIPS)
-    write_manifest(folder / "uploads.csv", videos, base="uploads")
-    (folder / "key").write_text("of the documentation, and no secret")
+    uploads = _send_uploads(folder, CLIPS)
     policy = (ROOT / "examples" / "first_policy.toml").read_text()
     default = json.loads(captured("securevqa weights show secure-vqa-compact --json", folder))
     policy = policy.replace("checkpoints = []", f'checkpoints = ["{default["checkpoint_id"]}"]')

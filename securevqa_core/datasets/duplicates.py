@@ -8,17 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from securevqa_core.datasets.sources import Source, open_photo, take_frames
+from securevqa_core.datasets.sources import LIMITS, Source, open_photo, take_frames
 from securevqa_core.decoding.frames import FramesRequest
-from securevqa_core.types import DecodeLimits
 
 __all__ = ["HASH_BITS", "Bits", "group_sources", "hash_pictures", "picture_hash"]
 
 # A frame every half second, of whose luma a hash is made, and no more of it is kept: other colours would
 # depend on what the file says of them, which a copy may say otherwise.
-_LOOK = FramesRequest(
-    every_seconds=0.5, max_height=144, takes_luma=True, limits=DecodeLimits(timeout_seconds=3600)
-)
+_LOOK = FramesRequest(every_seconds=0.5, max_height=144, takes_luma=True, limits=LIMITS)
 HASH_BITS = 128
 MAX_DISTANCE = 24  # bits in which two hashes may differ where several pictures of both sources agree
 MAX_DISTANCE_ALONE = 8  # and where one of the sources has one picture only

@@ -11,20 +11,18 @@ from PIL import Image
 
 from securevqa_core import ffmpeg
 from securevqa_core.datasets.luma import full_range_luma
-from securevqa_core.datasets.sources import open_photo, take_frames
+from securevqa_core.datasets.sources import LIMITS, open_photo, take_frames
 from securevqa_core.datasets.steps import ClipFormat
 from securevqa_core.datasets.views import View
 from securevqa_core.decoding.frames import FramesRequest
 from securevqa_core.errors import DatasetError
 from securevqa_core.files import whole_file
-from securevqa_core.types import DecodeLimits
 
 __all__ = ["has_motion", "write_reference"]
 
 MIN_CONTRAST = 8.0  # 8-bit levels, standard deviation of luma
 _STILL_LIMIT = 0.6  # 8-bit levels between frames; below it repeated frames cannot be seen
 
-_LIMITS = DecodeLimits(timeout_seconds=3600)
 _Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 # As good as lossless matters here: every label is a comparison with this file.
@@ -94,7 +92,7 @@ def _excerpt(view: View) -> NDArray[np.uint8]:
     """Return (t, h, w, 3), 0..255: what is on screen from the view's start on, fewer where the video ends."""
     clip = view.clip
     request = FramesRequest(
-        start_seconds=view.start_seconds, fps=clip.fps, max_frames=clip.num_frames, limits=_LIMITS
+        start_seconds=view.start_seconds, fps=clip.fps, max_frames=clip.num_frames, limits=LIMITS
     )
     shrunk = _Shrunk(clip)
     take_frames(view.source.path, request, shrunk)

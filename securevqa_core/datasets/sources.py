@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,7 @@ from securevqa_core.errors import ConfigurationError, DatasetError, DecodeError
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo
 
 __all__ = [
+    "LIMITS",
     "PHOTO_FPS",
     "Found",
     "LeftOut",
@@ -32,15 +34,13 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 
 PHOTO_FPS = 25.0  # of the motion that a photograph is given
 
-_LIMITS = DecodeLimits(
-    timeout_seconds=3600, max_pixels=1 << 27
-)  # films to be looked through, large photographs
-_PHOTO = FramesRequest(max_frames=1, limits=_LIMITS)
+LIMITS = DecodeLimits(timeout_seconds=3600)  # of videos: films are looked through
+_PHOTO = FramesRequest(max_frames=1, limits=DecodeLimits(max_pixels=1 << 27))
 # One pixel of one frame: what is asked for is what comes with it, how the video is shown.
 _GLANCE = DecodeRequest(
     sampling=SamplingConfig(num_clips=1, clip_frames=1, grid_size=1, patch_side=1, num_segments=0),
     draws=(DrawSeeds(skip_sampling=bytes(32), grid_sampling=bytes(32)),),
-    limits=_LIMITS,
+    limits=LIMITS,
 )
 
 
@@ -154,10 +154,8 @@ def take_frames(path: Path, request: FramesRequest, sink: FrameSink) -> float | 
     Raises:
         DatasetError: it cannot be decoded.
     """
-    try:
+    with _as_dataset_errors(path):
         return sandbox_of_thread(request.limits).frames(str(path), request, sink)
-    except DecodeError as error:
-        raise DatasetError(f"{path} cannot be opened as {_kind(path)}: {error}") from error
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -170,18 +168,22 @@ def open_photo(path: Path) -> Image.Image:
 
 
 def _shown(path: Path) -> VideoInfo:
+    glance = replace(_GLANCE, limits=_PHOTO.limits) if _is_photo(path) else _GLANCE
+    with _as_dataset_errors(path):
+        return sandbox_of_thread(glance.limits).decode(str(path), glance).info
+
+
+@contextlib.contextmanager
+def _as_dataset_errors(path: Path) -> Iterator[None]:
     try:
-        return sandbox_of_thread(_LIMITS).decode(str(path), _GLANCE).info
+        yield
     except DecodeError as error:
-        raise DatasetError(f"{path} cannot be opened as {_kind(path)}: {error}") from error
+        kind = "a photograph" if _is_photo(path) else "a video"
+        raise DatasetError(f"{path} cannot be opened as {kind}: {error}") from error
 
 
 def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTO_SUFFIXES
-
-
-def _kind(path: Path) -> str:
-    return "a photograph" if _is_photo(path) else "a video"
 
 
 def _candidates(roots: Iterable[Path]) -> Iterator[Path]:

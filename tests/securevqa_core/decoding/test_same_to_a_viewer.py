@@ -185,12 +185,24 @@ def _copy(name: str, options: str) -> Callable[[Made], tuple[Path, Path]]:
     return lambda made: (made.encode(name, options), made.plain)
 
 
+def _both(told: tuple[str, str], plain: tuple[str, str]) -> Callable[[Made], tuple[Path, Path]]:
+    """Names and options of two encodings."""
+    return lambda made: (made.encode(*told), made.encode(*plain))
+
+
+def _by_repeats_and_by_time(name: str, frame: str, *, rate: int) -> Callable[[Made], tuple[Path, Path]]:
+    """Picture N at the time of frame `frame` of a rate, told by frames of 60 a second and by time stamps."""
+    by_repeats = f"-vf setpts='({frame})/{rate}/TB',fps=60 {FINE}"
+    by_time = f"-vf settb=1/1000,setpts='({frame})*1000/{rate}' {AT_ITS_TIME} {FINE}"
+    return _both((f"{name}.mp4", by_repeats), (f"{name}.mkv", by_time))
+
+
 # how it is told -> how to make that, and the same content plainly
 SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "good frames flash by before bad ones": _flash_of_good,
-    "frames are missing": lambda made: (
-        made.encode("gap.mp4", f"-vf select='lt(n,30)+gt(n,39)' -fps_mode passthrough {X264}"),
-        made.encode("filled.mp4", f"-vf select='lt(n,30)+gt(n,39)',fps=25 {X264}"),
+    "frames are missing": _both(
+        ("gap.mp4", f"-vf select='lt(n,30)+gt(n,39)' -fps_mode passthrough {X264}"),
+        ("filled.mp4", f"-vf select='lt(n,30)+gt(n,39)',fps=25 {X264}"),
     ),
     "the last frame stays, MP4": _held_last("mp4"),
     "the last frame stays, Matroska": _held_last("mkv"),
@@ -201,53 +213,47 @@ SAME: dict[str, Callable[[Made], tuple[Path, Path]]] = {
         made.encode("empty_edit.mp4", "-c copy -output_ts_offset 2 -avoid_negative_ts disabled"),
         made.plain,
     ),
-    "one frame a minute": lambda made: (
-        made.encode("minutes.mp4", f"-frames:v 20 -vf setpts=N*60/TB -fps_mode passthrough {X264}"),
-        made.encode("seconds.mp4", f"-frames:v 20 {X264}"),
+    "one frame a minute": _both(
+        ("minutes.mp4", f"-frames:v 20 -vf setpts=N*60/TB -fps_mode passthrough {X264}"),
+        ("seconds.mp4", f"-frames:v 20 {X264}"),
     ),
     "25 in 50": _copy("rep50.mp4", f"-vf fps=50 {X264}"),
     "25 in 100, HEVC": _copy("rep100.mp4", "-vf fps=100 -c:v libx265 -crf 18 -x265-params log-level=error"),
     "25 in 200": _copy("rep200.mp4", f"-vf fps=200 {X264}"),
     "25 in 240": _copy("rep240.mp4", f"-vf fps=240 {FINE}"),
-    "each fourth picture twice as long": lambda made: (
-        made.encode("2224.mp4", f"-vf setpts='(N+floor(N/4))/30/TB',fps=60 {FINE}"),
-        made.encode("2224.mkv", f"-vf settb=1/1000,setpts='(N+floor(N/4))*1000/30' {AT_ITS_TIME} {FINE}"),
+    "each fourth picture twice as long": _by_repeats_and_by_time("2224", "N+floor(N/4)", rate=30),
+    "60 pictures a second, then 30": _by_repeats_and_by_time("two", "N+max(0,N-36)", rate=60),
+    "25 in 50, MPEG-4": _both(
+        ("rep50.avi", "-vf fps=50 -c:v mpeg4 -q:v 2"),
+        ("rep25.avi", "-c:v mpeg4 -q:v 2"),
     ),
-    "60 pictures a second, then 30": lambda made: (
-        made.encode("two60.mp4", f"-vf setpts='(N+max(0,N-36))/60/TB',fps=60 {FINE}"),
-        made.encode("two.mkv", f"-vf settb=1/1000,setpts='(N+max(0,N-36))*1000/60' {AT_ITS_TIME} {FINE}"),
+    "24 in 60": _both(
+        ("film60.mp4", f"-vf fps=24,fps=60 {X264}"),
+        ("film24.mp4", f"-vf fps=24 {X264}"),
     ),
-    "25 in 50, MPEG-4": lambda made: (
-        made.encode("rep50.avi", "-vf fps=50 -c:v mpeg4 -q:v 2"),
-        made.encode("rep25.avi", "-c:v mpeg4 -q:v 2"),
+    "every third picture twice": _both(
+        ("rep20in30.mp4", f"-vf {COARSE},fps=20,fps=30 {X264}"),
+        ("rep20.mp4", f"-vf {COARSE},fps=20 {X264}"),
     ),
-    "24 in 60": lambda made: (
-        made.encode("film60.mp4", f"-vf fps=24,fps=60 {X264}"),
-        made.encode("film24.mp4", f"-vf fps=24 {X264}"),
+    "film at 30 frames a second": _both(
+        ("film30.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
+        ("film.mp4", f"-vf {COARSE} {X264}"),
     ),
-    "every third picture twice": lambda made: (
-        made.encode("rep20in30.mp4", f"-vf {COARSE},fps=20,fps=30 {X264}"),
-        made.encode("rep20.mp4", f"-vf {COARSE},fps=20 {X264}"),
+    "every eighth picture twice": _both(
+        ("rep27.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=27 -r 27 {X264}"),
+        ("film.mp4", f"-vf {COARSE} {X264}"),
     ),
-    "film at 30 frames a second": lambda made: (
-        made.encode("film30.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
-        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
+    "pictures twice in no rhythm": _both(
+        ("unrhythmic.mp4", f"-vf {COARSE},{TWICE} -r 30 {X264}"),
+        ("film.mp4", f"-vf {COARSE} {X264}"),
     ),
-    "every eighth picture twice": lambda made: (
-        made.encode("rep27.mp4", f"-vf {COARSE},setpts=N/24/TB,fps=27 -r 27 {X264}"),
-        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
+    "a freeze in film at 30 frames a second": _both(
+        ("frozen30.mp4", f"-vf {FREEZE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
+        ("frozen24.mp4", f"-vf {FREEZE} {X264}"),
     ),
-    "pictures twice in no rhythm": lambda made: (
-        made.encode("unrhythmic.mp4", f"-vf {COARSE},{TWICE} -r 30 {X264}"),
-        made.encode("film.mp4", f"-vf {COARSE} {X264}"),
-    ),
-    "a freeze in film at 30 frames a second": lambda made: (
-        made.encode("frozen30.mp4", f"-vf {FREEZE},setpts=N/24/TB,fps=30 -r 30 {X264}"),
-        made.encode("frozen24.mp4", f"-vf {FREEZE} {X264}"),
-    ),
-    "a freeze in 25 in 50": lambda made: (
-        made.encode("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
-        made.encode("frozen25.mp4", f"-vf {FREEZE} {X264}"),
+    "a freeze in 25 in 50": _both(
+        ("frozen50.mp4", f"-vf {FREEZE},fps=50 {X264}"),
+        ("frozen25.mp4", f"-vf {FREEZE} {X264}"),
     ),
     "an uneven rate": lambda made: (_uneven(30)(made)[1], made.plain),
     "an uneven rate, of 30": _uneven(30),
