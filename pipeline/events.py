@@ -183,12 +183,14 @@ class _Log:
     say: Callable[[tuple[int, int]], None]
     _now: tuple[int, int] = (0, 0)  # done, failed
     _last: float = field(default_factory=time.monotonic)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, done: int, failed: int = 0) -> None:
         """Take note of how many are done."""
-        self._now = done, failed
-        if done == self.total or time.monotonic() - self._last >= LOG_SECONDS:
-            self._say()
+        with self._one_at_a_time:
+            self._now = done, failed
+            if done == self.total or time.monotonic() - self._last >= LOG_SECONDS:
+                self._say()
 
     @contextlib.contextmanager
     def also_while_nothing_is_done(self) -> Iterator[None]:
@@ -197,8 +199,9 @@ class _Log:
 
         def watch() -> None:
             while not stop.wait(LOOK_SECONDS):
-                if time.monotonic() - self._last >= LOG_SECONDS and self._now[0] < self.total:
-                    self._say()
+                with self._one_at_a_time:
+                    if time.monotonic() - self._last >= LOG_SECONDS and self._now[0] < self.total:
+                        self._say()
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -159,6 +159,7 @@ def test_a_build_that_is_killed_and_interrupted_ends_where_an_unbroken_one_does(
 
     with monkeypatch.context() as patch:
         patch.setattr(shown_events, "LOG_SECONDS", 0.0)  # a line for each view
+        patch.setattr(shown_events, "LOOK_SECONDS", 1e6)  # and none by the thread that no Ctrl-C reaches
         screen = Events(Console(file=Interrupting()))
         with pytest.raises(KeyboardInterrupt):
             build_dataset([footage], output, CONFIG, opinions=NO_OPINIONS, workers=1, events=screen)

@@ -162,6 +162,7 @@ def test_progress_is_lines_where_there_is_no_terminal(
     every_seconds: float, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown_events, "LOG_SECONDS", every_seconds)
+    monkeypatch.setattr(shown_events, "LOOK_SECONDS", 1e6)  # a slow machine's lines beside these
     console = Console(file=io.StringIO())
     with shown_progress("views", total=3, events=Events(console)) as progress:
         for _ in range(3):
