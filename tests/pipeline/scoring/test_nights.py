@@ -1,4 +1,4 @@
-"""Nights over a backlog that grows: only what is new is scored, budgets end cleanly, one writer at a time."""
+"""Nights over a backlog that grows, on Ray or without: only what is new is scored, one writer at a time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.runs.lock import locked
 from pipeline.runs.rundir import RunDirectory
 
 KEY = {"SECUREVQA_KEY": "a key that lasts for all nights"}
+ALONE = {"RAY_ADDRESS": ""}  # few videos, and no cluster: without Ray
 SILENT = "https://127.0.0.1:1/silent.mp4"  # may answer another time
 
 
@@ -55,9 +56,9 @@ def test_a_week_of_nights(
     def arguments(day: str, *options: str) -> tuple[str, ...]:
         return ("score", str(tmp_path / "manifest.csv"), "--output", str(nights / day), *(options or shared))
 
-    def night(day: str, *options: str) -> tuple[int, int]:
+    def night(day: str, *options: str, where: dict[str, str] = ALONE) -> tuple[int, int]:
         """Score; return how many videos were worked on, and how many left."""
-        securevqa(*arguments(day, *shared, *options), env=KEY)
+        securevqa(*arguments(day, *shared, *options), env=KEY | where)
         record = read_json(f"{nights / day}/run.json")
         return record["num_scored_now"], record["num_left"]
 
@@ -66,7 +67,7 @@ def test_a_week_of_nights(
     assert night("1-monday", "--time-budget", "0.001s") == (0, 4)  # over before anything is begun
     assert set(outcomes(nights / "1-monday").values()) == {"pending"}
 
-    assert night("2-tuesday", "--max-videos", "2") == (2, 2)
+    assert night("2-tuesday", "--max-videos", "2", where={}) == (2, 2)
     known = {"silent.mp4": "fetch_unreachable", "a": "scored"}
     assert outcomes(nights / "2-tuesday") == known | {"absent": "pending", "text": "pending"}
 
@@ -85,7 +86,7 @@ def test_a_week_of_nights(
     driver.kill()
     finish(driver)
     assert not (nights / "4-thursday" / "run.json").exists()
-    worked_on, left = night("4-thursday")
+    worked_on, left = night("4-thursday", where={})
     assert (worked_on <= 5, left) == (True, 0)  # the silent one has had its two tries
     known |= {"absent": "fetch_not_found", "text": "not_a_video", "b": "scored", "c": "scored", "d": "scored"}
     assert outcomes(nights / "4-thursday") == known

@@ -15,6 +15,7 @@ from processes import descendants, title
 pytestmark = pytest.mark.ray
 
 KEY = {"SECUREVQA_KEY": "a key that outlives the driver"}
+ALONE = KEY | {"RAY_ADDRESS": ""}  # few videos, and no cluster: without Ray
 NUM_VIDEOS = 16
 
 
@@ -106,11 +107,11 @@ def test_what_may_pass_is_tried_again_when_asked_and_only_that(
     full = finish(driver)
     assert read_report(str(output))["error_code"].to_pylist() == ["scratch_full"] * 3
     assert "--retry-failed" in full.stdout
-    assert "nothing to do" in securevqa(*call, env=KEY).stdout
-    securevqa(*call, "--retry-failed", env=KEY)
+    assert "nothing to do" in securevqa(*call, env=ALONE).stdout
+    securevqa(*call, "--retry-failed", env=ALONE)
     assert read_report(str(output))["error_code"].to_pylist() == [None, None, "not_a_video"]
     assert read_json(f"{output}/run.json")["generation"] == 2
-    assert "nothing to do" in securevqa(*call, "--retry-failed", env=KEY).stdout
+    assert "nothing to do" in securevqa(*call, "--retry-failed", env=ALONE).stdout
 
 
 def test_thresholds_score_nothing_again_and_a_looser_limit_only_what_it_kept_out(
@@ -124,12 +125,12 @@ def test_thresholds_score_nothing_again_and_a_looser_limit_only_what_it_kept_out
     first = read_report(output).to_pylist()
     assert [row["error_code"] for row in first] == [None, None, "fetch_too_large", "not_a_video"]
     assert [row["verdict"] for row in first[:2]] == ["pass", "pass"]
-    securevqa(*call, "--max-bytes", str(limit), "--pass-at", "100", "--reject-below", "100", env=KEY)
+    securevqa(*call, "--max-bytes", str(limit), "--pass-at", "100", "--reject-below", "100", env=ALONE)
     judged = read_report(output).to_pylist()
     assert [row["verdict"] for row in judged[:2]] == ["reject", "reject"]
     assert [row | {"verdict": ""} for row in judged] == [row | {"verdict": ""} for row in first]
     assert read_json(f"{output}/run.json")["num_scored_now"] == 0
-    securevqa(*call, "--max-bytes", str(limit + 1), "--pass-at", "0", "--reject-below", "0", env=KEY)
+    securevqa(*call, "--max-bytes", str(limit + 1), "--pass-at", "0", "--reject-below", "0", env=ALONE)
     looser = read_report(output).to_pylist()
     assert [row["status"] for row in looser] == ["scored", "scored", "scored", "failed"]
     assert [looser[place] for place in (0, 1, 3)] == [first[place] for place in (0, 1, 3)]

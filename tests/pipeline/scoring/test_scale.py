@@ -23,7 +23,7 @@ from processes import descendants, object_store_megabytes, peak_megabytes, title
 pytestmark = pytest.mark.ray
 
 RUN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_SCALE", "10,100").split(",")]
-PLAN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_PLAN", "100000,200000").split(",")]
+PLAN_SIZES = [int(size) for size in os.environ.get("SECUREVQA_PLAN", "50000,150000").split(",")]
 NUM_SCORED = int(os.environ.get("SECUREVQA_SCORED", "10"))  # of a run; the others fail, and pass every stage
 SUPPORT = Path(__file__).parents[2] / "support"
 MAX_DRIVER_BYTES = 450  # a row more, from reading the manifest to run.json
