@@ -147,6 +147,31 @@ def _animated_png(_: Path, folder: Path) -> Path:
     return path
 
 
+def _png(**chunks: bytes) -> Make:
+    """A still with chunks of these names ahead of its picture, which browsers heed and FFmpeg does not."""
+
+    def make(_: Path, folder: Path) -> Path:
+        path = folder / "coloured.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+        content, head = path.read_bytes(), 33  # signature and IHDR
+        for name, held in chunks.items():
+            named = name.encode() + held
+            content = (
+                content[:head]
+                + struct.pack(">I", len(held))
+                + named
+                + (struct.pack(">I", zlib.crc32(named)) + content[head:])
+            )
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+def _points(*numbers: float) -> bytes:
+    return struct.pack(">8I", *(round(number * 100_000) for number in numbers))
+
+
 def _jpeg(mark: bytes) -> Make:
     def make(_: Path, folder: Path) -> Path:
         file = io.BytesIO()
@@ -161,6 +186,12 @@ def _jpeg(mark: bytes) -> Make:
     return make
 
 
+BRIGHT = struct.pack(">I", 25_000)
+USUAL = struct.pack(">I", 45_455)
+SRGB = _points(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+ADOBE = _points(0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+SWAPPED = _points(0.3127, 0.329, 0.3, 0.6, 0.64, 0.33, 0.15, 0.06)
+YELLOWISH = _points(0.45, 0.41, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 PROJECTION = box(b"proj", full_box(b"prhd", bytes(12)), full_box(b"equi", bytes(16)))
 SPHERE = box(b"sv3d", full_box(b"svhd", b"x\0"), PROJECTION)
 TRANSLUCENT = "format=yuva420p,geq=lum=p(X\\,Y):cb=p(X\\,Y):cr=p(X\\,Y):a=100"
@@ -210,6 +241,9 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "two pictures a packet, AV1": (_av1(obus.together), "several pictures in a packet"),
     "two pictures a packet, VP9": (_vp9_pairs, "several pictures in a packet"),
     "an animated PNG": (_animated_png, "an animated PNG"),
+    "PNG of another gamma": (_png(gAMA=BRIGHT), "gAMA, cHRM"),
+    "PNG of swapped primaries": (_png(gAMA=USUAL, cHRM=SWAPPED), "gAMA, cHRM"),
+    "PNG of another white": (_png(cHRM=YELLOWISH), "gAMA, cHRM"),
     "gain map, Adobe": (_jpeg(b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'), "a gain map"),
     "gain map, Apple": (_jpeg(b"urn:com:apple:photo:2020:aux:hdrgainmap"), "a gain map"),
     "a slanted picture": (_copied("made.mp4", "-c copy", "-display_rotation 30"), "no quarter turn"),
@@ -239,6 +273,9 @@ SCORED: dict[str, Make] = {
     "ProRes": _copied("made.mov", f"-vf {OPAQUE} -c:v prores_ks -pix_fmt yuva444p10le"),
     "mono, Matroska": _copied("made.mkv", f"-metadata:s:v stereo_mode=mono {COPY}"),
     "mono, MP4": _boxed(full_box(b"st3d", b"\0")),
+    "PNG of a usual gamma": _png(gAMA=USUAL, cHRM=SRGB),
+    "PNG of usual primaries": _png(cHRM=ADOBE),
+    "PNG that is sRGB whatever its gamma": _png(gAMA=BRIGHT, sRGB=bytes(1)),
     "JPEG": _jpeg(b"http://ns.adobe.com/photoshop/1.0/"),
     "AVIF": _copied("made.avif", "-frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1"),
     "temporal layers, AV1": _av1(obus.temporal_layers),
