@@ -10,6 +10,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from securevqa_core.decoding.frame_index import FrameIndex, stream_seconds
+from securevqa_core.decoding.matroska_header import declares_length
 from securevqa_core.decoding.probe import shown_streams, thumbnail_streams
 from securevqa_core.decoding.transport_tracks import video_tracks
 from securevqa_core.doubts import (
@@ -28,7 +29,7 @@ _SHORT_SHARE = 0.9  # of the declared duration; below it a stream counts as cut 
 _SHORT_SECONDS = 0.5  # containers round
 _SHORT_FRAMES = 1.5  # likewise
 _MAX_HIDDEN_SHARE = 0.5  # of the pictures; trims that leave less than they cut out are a doubt
-_COUNTED_IN = frozenset({"mov", "matroska"})
+_COUNTED_IN = frozenset({"avi", "matroska", "mov"})
 _UNASKED = Disposition.default | Disposition.forced
 # Subtitles that are pictures or can be drawings. Others are words.
 _DRAWN = frozenset({"ass", "hdmv_pgs_subtitle", "dvb_subtitle", "dvd_subtitle", "xsub"})
@@ -39,7 +40,7 @@ def header_warnings(
 ) -> list[str]:
     """Say where the header declares clearly more than the packets hold, or more than one video."""
     warnings = []
-    declared, present = _declared_seconds(container, stream, index), info.duration_seconds
+    declared, present = _declared_seconds(container, stream, index, descriptor), info.duration_seconds
     if stream.frames > index.num_packets and _lacks_frames(declared, info):
         warnings.append(f"{STREAM_SHORT} {index.num_packets} of {stream.frames} declared frames are present")
     elif _is_short(declared, present) and not index.seconds_ahead:
@@ -86,13 +87,17 @@ def _covers(container: InputContainer) -> list[str]:
     return [f"{SUBTITLES_COVER} {', '.join(sorted(kinds))}, shown by default"] if kinds else []
 
 
-def _declared_seconds(container: InputContainer, stream: VideoStream, index: FrameIndex) -> float:
+def _declared_seconds(
+    container: InputContainer, stream: VideoStream, index: FrameIndex, descriptor: int
+) -> float:
     """Return how long the video is said to be; the container's word counts as far as no sound reaches."""
+    empty = _empty_seconds(container, stream, index)
     own = stream_seconds(stream)
     if own is not None:
-        return own - _empty_seconds(container, stream, index)
+        return own - empty
     whole = (container.duration or 0) / av.time_base
-    return 0.0 if not _is_short(whole, index.end_of_others) else whole
+    is_guess = "matroska" in container.format.name.split(",") and not declares_length(descriptor)
+    return whole - empty if _is_short(whole, index.end_of_others) and not is_guess else 0.0
 
 
 def _is_mp4(container: InputContainer) -> bool:
@@ -100,14 +105,12 @@ def _is_mp4(container: InputContainer) -> bool:
 
 
 def _empty_seconds(container: InputContainer, stream: VideoStream, index: FrameIndex) -> float:
-    """Return for how long nothing is shown at first, which MP4 and Matroska count in a track's duration."""
+    """Return for how long of what is declared nothing is shown at first: what was cut, or all from time 0."""
+    if _COUNTED_IN.isdisjoint(container.format.name.split(",")):
+        return index.unshown_seconds
     knows_first = index.pts is not None and index.numbers is None
     start_time = int(index.pts[0]) if knows_first else stream.start_time  # type: ignore[index]
-    if (
-        _COUNTED_IN.isdisjoint(container.format.name.split(","))
-        or start_time is None
-        or stream.time_base is None
-    ):
+    if start_time is None or stream.time_base is None:
         return 0.0
     return max(float(start_time * stream.time_base), 0.0)
 

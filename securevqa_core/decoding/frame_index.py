@@ -23,6 +23,7 @@ __all__ = ["FrameIndex", "index_frames", "jumps_in", "stream_seconds", "trusted_
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
 _GIF_EXTENSION, _GIF_IMAGE = b"\x21", b"\x2c"  # what blocks begin with (GIF89a, sections 20 and 23 to 26)
 # FFmpeg reads all pictures in a file as a video, viewers see the first: photographs bring previews along.
+_WITHOUT_LENGTHS = frozenset({"asf", "matroska"})  # of streams: FFmpeg may fill in the file's
 _STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe"})
 _MAX_COUNT_ERROR = 0.5  # moments; a declared rate that gives other numbers of them is not the clock's
 
@@ -41,6 +42,7 @@ class FrameIndex:
     numbers: NDArray[np.int64] | None = None  # (k,) ascending; None: every frame is known, k = num_frames
     positions: NDArray[np.int64] | None = None  # (k,) bytes from the file's start, where they are to seek by
     num_unshown: int = 0  # at the start, which nobody can show and are not counted
+    unshown_seconds: float = 0.0  # for which they would stay
     clock: Clock | None = None  # None: nothing tells when frames are shown
     order: NDArray[np.int64] | None = None  # (num_frames,) ascending, to decode at, where `pts` is None
     last_duration: int | None = None  # for which the last frame stays, in stream time base; None: not told
@@ -57,8 +59,8 @@ class FrameIndex:
         """What moments there are to choose from."""
         return self.clock or constant_clock(self.num_frames)
 
-    def without_first(self, num_frames: int) -> FrameIndex:
-        """Return the index without the first so many frames, fewer than there are."""
+    def without_first(self, num_frames: int, *, seconds: float) -> FrameIndex:
+        """Return the index without the first so many frames, fewer than there are, which take so long."""
         if not num_frames:
             return self
         numbers = np.arange(self.num_frames) if self.numbers is None else self.numbers
@@ -69,6 +71,7 @@ class FrameIndex:
             is_keyframe=self.is_keyframe[rows],
             num_frames=self.num_frames - num_frames,
             num_unshown=num_frames,
+            unshown_seconds=seconds,
             numbers=None if self.numbers is None else numbers[rows] - num_frames,
             positions=None if self.positions is None else self.positions[rows],
             clock=None if self.clock is None else self.clock.without_first(num_frames),
@@ -232,9 +235,8 @@ def _time_base(stream: VideoStream) -> float:
 
 def stream_seconds(stream: VideoStream) -> float | None:
     """Return how long a stream says it is; None where it, unlike its container, does not."""
-    # Matroska has no such field: FFmpeg fills in the file's where a stream begins late.
-    is_tagged = "matroska" in stream.container.format.name and "DURATION" in stream.metadata
-    if stream.duration is not None and stream.time_base is not None and not is_tagged:
+    has_field = _WITHOUT_LENGTHS.isdisjoint(stream.container.format.name.split(","))
+    if has_field and stream.duration is not None and stream.time_base is not None:
         return float(stream.duration) * float(stream.time_base)
     try:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")  # Matroska's tag

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from securevqa_core.decoding.header import MISPLACED, Crop, Header, dolby_vision
 from securevqa_core.decoding.matroska_index import read_element
 
-__all__ = ["matroska_header"]
+__all__ = ["declares_length", "matroska_header"]
 
 _EBML, _SEGMENT, _CLUSTER, _TRACKS, _SEEK_HEAD = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0x114D9B74
+_INFO, _DURATION = 0x1549A966, 0x4489
 _CHAPTERS, _EDITION, _IS_ORDERED = 0x1043A770, 0x45B9, 0x45DD
 _SEEK, _SEEK_ID, _SEEK_POSITION = 0x4DBB, 0x53AB, 0x53AC
 _TRACK_ENTRY, _TRACK_TYPE, _CODEC_ID, _VIDEO, _OPERATION = 0xAE, 0x83, 0x86, 0xE0, 0xE2
@@ -19,7 +20,7 @@ _CROP_BOTTOM, _CROP_TOP, _CROP_LEFT, _CROP_RIGHT, _ALPHA_MODE = 0x54AA, 0x54BB, 
 _MAPPING, _MAPPED_TYPE, _MAPPED_RECORD = 0x41E4, 0x41E7, 0x41ED
 _COLOUR, _TRANSFER = 0x55B0, 0x55BA
 _STEREO_MODE, _PROJECTION, _PROJECTION_TYPE = 0x53B8, 0x7670, 0x7671
-_LISTS = frozenset([_TRACKS, _CHAPTERS])
+_LISTS = frozenset([_TRACKS, _CHAPTERS, _INFO])
 _NESTED = frozenset([_TRACK_ENTRY, _VIDEO, _COLOUR, _PROJECTION, _MAPPING, _SEEK])
 _STREAM_TYPES = frozenset([0x01, 0x02, 0x11, 0x21])  # of tracks that FFmpeg makes streams of
 _VIDEO_TYPE = 0x01
@@ -61,6 +62,11 @@ def matroska_header(descriptor: int, stream_index: int, num_tracks: int) -> Head
     if reader.is_exhausted:
         problems.append(MISPLACED)
     return Header(crop=crop, transfer=_number(mine, _TRANSFER), not_understood=tuple(problems))
+
+
+def declares_length(descriptor: int) -> bool:
+    """Tell whether a file says how long it is: of one made live FFmpeg guesses it, by its sound's rate."""
+    return _Reader(descriptor).holds(_INFO, _DURATION)
 
 
 def _is_stream(fields: _Fields) -> bool:
@@ -107,6 +113,14 @@ class _Reader:
         for start, end in self._lists[list_name].items():
             inside = self._elements(start, end)
             yield from (self._fields(*places) for name, *places in inside if name == entry_name)
+
+    def holds(self, list_name: int, name: int) -> bool:
+        """Tell whether an element lies in a list."""
+        return any(
+            name == found
+            for places in self._lists[list_name].items()
+            for found, *_ in self._elements(*places)
+        )
 
     @property
     def is_exhausted(self) -> bool:

@@ -44,6 +44,22 @@ _VP8_INTER = 0x01  # RFC 6386, section 9.1: bit 0 of a frame's first byte
 _NUM_CHECKED = 16  # packets in which layers are looked for wherever reading begins, as flags may be missing
 _MAX_UNSHOWN = 1000  # frames before a keyframe
 _FORGETS_NOTHING = "mmco: unref short failure"  # H.264: told to forget a frame that it does not hold
+# What decoders say of pictures whose headers, or that which they are predicted from, lie before a cut.
+_OF_WHAT_WAS_CUT = (
+    _FORGETS_NOTHING,
+    "co located POCs unavailable",
+    "number of reference frames (",
+    "Missing reference picture",
+    "reference picture missing during reorder",
+    "Frame num gap",
+    "non-existing PPS",
+    "decode_slice_header error",
+    "no frame!",
+    "Could not find ref with POC",
+    "Error constructing the frame RPS",
+    "PPS id out of range",
+    "Not all references are available",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +91,28 @@ def without_unshown(video: OpenVideo) -> FrameIndex:
         return index
     if index.numbers is not None and index.numbers[keyframes[0]] != keyframes[0]:
         return index
-    leading, entry_time = index.pts[: keyframes[0]].tolist(), int(index.pts[keyframes[0]])
+    entry_time = int(index.pts[keyframes[0]])
     with video.reopened() as again:
         first = next(_packets(again.container, again.stream), None)
-    shown, mark, is_complete = set(), DamageMark(), False
+    shown: list[int] = []
+    mark, is_complete, time = DamageMark(), False, None
     with video.reopened() as again:
-        for decoded in _decode(again.container, again.stream, mark=mark):
-            is_complete = decoded.picture.pts is None or decoded.picture.pts >= entry_time
-            if is_complete:
+        for decoded in _decode(again.container, again.stream, mark=mark, pardoned=_OF_WHAT_WAS_CUT):
+            time = decoded.picture.pts
+            is_complete = time is None or time >= entry_time
+            if time is None or is_complete:
                 break
-            shown.add(decoded.picture.pts)
-    # Ahead of the first keyframe in the file, what is complained of may be damaged, and what is not was cut.
+            shown.append(time)
+    # Ahead of the first keyframe in the file, a picture may be damaged if more is complained of than a cut.
     is_cut = first is not None and (first.is_keyframe or not mark.num_strikes)
     if not is_complete or not is_cut:
         return index
-    return index.without_first(next((row for row, time in enumerate(leading) if time in shown), len(leading)))
+    # Where pictures are refreshed a part at a time, none is shown until all parts were.
+    may_wait = index.numbers is None and not mark.num_strikes
+    begins = min([*shown, entry_time if time is None or not may_wait else time])
+    return index.without_first(
+        int(np.searchsorted(index.pts, begins)), seconds=_seconds(begins - int(index.pts[0]), video)
+    )
 
 
 def recount_frames(video: OpenVideo) -> FrameIndex | None:
@@ -117,9 +140,28 @@ def _counted(video: OpenVideo) -> _Counted:
         for decoded in _decode(again.container, again.stream, mark=mark):
             times.append(decoded.picture.pts)
             num_interlaced += decoded.picture.interlaced_frame
-    clock = _counted_clock(times, video)
-    index = replace(video.index, pts=None, num_frames=len(times), clock=clock, numbers=None, positions=None)
+    index = replace(
+        video.index,
+        pts=None,
+        num_frames=len(times),
+        clock=_counted_clock(times, video),
+        numbers=None,
+        positions=None,
+        unshown_seconds=_seconds_before(times, video),
+    )
     return _Counted(index=index, num_interlaced=num_interlaced, num_complaints=mark.num_strikes)
+
+
+def _seconds_before(times: list[int | None], video: OpenVideo) -> float:
+    """Return how long a file goes on before its first picture, where it begins between keyframes."""
+    order = video.index.order
+    if order is None or video.index.is_keyframe[0] or not times or times[0] is None:
+        return 0.0
+    return _seconds(times[0] - int(order[0]), video)
+
+
+def _seconds(ticks: int, video: OpenVideo) -> float:
+    return ticks * float(video.stream.time_base or 0)
 
 
 def _counted_clock(times: list[int | None], video: OpenVideo) -> Clock | None:
@@ -199,8 +241,7 @@ def _by_time(video: OpenVideo, wanted: NDArray[np.int64]) -> Iterator[FoundFrame
     """Decode from the start, telling frames apart by their time stamps."""
     index = video.index
     assert index.pts is not None
-    begins_with_keyframe = index.num_unshown and index.numbers is None and index.is_keyframe[0]
-    entry_time = int(index.pts[0]) if begins_with_keyframe else None
+    entry_time = int(index.pts[0]) if index.num_unshown and index.numbers is None else None
     with video.reopened() as again:
         yield from _decode_until(again, wanted, entry_time=entry_time)
 
@@ -245,6 +286,7 @@ def _decode(
     entry_time: int | None = None,
     *,
     mark: DamageMark | None = None,
+    pardoned: tuple[str, ...] = (),
 ) -> Iterator[_Decoded]:
     """Yield every frame from here on, passing over packets the decoder refuses.
 
@@ -255,6 +297,7 @@ def _decode(
         entry_time: of the keyframe that was sought. Frames shown before it lack what they are predicted from,
             which is no damage, and later ones are not predicted from them.
         mark: takes note of damage; None: one that nobody else looks at.
+        pardoned: how complaints begin that do not count.
 
     Raises:
         DecodeError: display_not_understood.
@@ -273,7 +316,8 @@ def _decode(
         if packet.is_keyframe and packet.pts is not None and packet.pts != entry_time:
             is_first_group = False
         # What was to be forgotten here lies before the keyframe that was sought.
-        pictures, is_sound = _pictures(packet, context, pardoned=_FORGETS_NOTHING if is_first_group else None)
+        forgets = (_FORGETS_NOTHING,) if is_first_group else ()
+        pictures, is_sound = _pictures(packet, context, pardoned=pardoned + forgets)
         checker = _renewed(checker, packet, stream)
         if checker is not None and packet.size:
             is_sound &= _pictures(packet, checker)[1]
@@ -317,23 +361,27 @@ def _renewed(
 
 
 def _pictures(
-    packet: Packet[VideoStream], decoder: VideoCodecContext, *, pardoned: str | None = None
+    packet: Packet[VideoStream], decoder: VideoCodecContext, *, pardoned: tuple[str, ...] = ()
 ) -> tuple[list[VideoFrame], bool]:
     """Return what comes out as a packet is sent, and whether the decoder has nothing to say against it.
 
     Args:
         packet: to send.
         decoder: to send it to.
-        pardoned: how a complaint begins that does not count.
+        pardoned: how complaints begin that do not count.
     """
-    try:
-        with overheard() as complaints:
+    pictures: list[VideoFrame] = []
+    is_refused = False
+    with overheard() as complaints:
+        try:
             pictures = decoder.decode(packet)
-    except MemoryError:
-        raise
-    except av.error.FFmpegError:
-        return [], False
-    said = [text for _, _, text in complaints if pardoned is None or not text.startswith(pardoned)]
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            is_refused = True
+    said = [text for _, _, text in complaints if not text.startswith(pardoned)]
+    if is_refused:
+        return [], bool(complaints) and not said
     return pictures, not said or touch_no_pixel(said, packet, decoder)
 
 

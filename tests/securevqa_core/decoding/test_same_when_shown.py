@@ -126,10 +126,44 @@ def _cut(name: str, options: str) -> Callable[[Made], tuple[Path, Path]]:
     return make
 
 
-def _cut_anywhere(made: Made) -> tuple[Path, Path]:
-    """A recording that begins between keyframes."""
-    whole = made.encode("whole.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 12").read_bytes()
-    return _by_ffmpeg(made, made.edited("anywhere.ts", whole[:376] + whole[len(whole) // 3 // 188 * 188 :]))
+def _cut_anywhere(name: str, options: str, share: float = 1 / 3) -> Callable[[Made], tuple[Path, Path]]:
+    """A recording that begins between keyframes, after the tables of its streams."""
+
+    def make(made: Made) -> tuple[Path, Path]:
+        whole = made.encode("whole.ts", options).read_bytes()
+        return _by_ffmpeg(
+            made, made.edited(name, whole[:564] + whole[int(share * len(whole)) // 188 * 188 :])
+        )
+
+    return make
+
+
+def _with_sound(name: str, options: str, before: str = "") -> Callable[[Made], tuple[Path, Path]]:
+    """Sound that begins long before the pictures, or ends long after them."""
+
+    def make(made: Made) -> tuple[Path, Path]:
+        path = made.folder / name
+        ffmpeg(
+            f"-f lavfi -i sine=duration=16 {before} -i {made.plain} -map 0 -map 1 -c:v copy {options} {path}"
+        )
+        return path, made.plain
+
+    return make
+
+
+def _without_tags(made: Made) -> tuple[Path, Path]:
+    """Matroska whose tags do not say how long each track is: no field does."""
+    path, plain = _with_sound("tagged.mkv", "-c:a libmp3lame", "-itsoffset 8")(made)
+    content = path.read_bytes()
+    assert content.count(b"DURATION") == 2
+    return made.edited("untagged.mkv", content.replace(b"DURATION", b"ANYTHING")), plain
+
+
+def _behind_null_frames(made: Made) -> tuple[Path, Path]:
+    """Frames of no bytes behind the first picture, which B pictures let begin late."""
+    gap = "select='not(between(n,1,3))'"
+    path = made.encode("behind.avi", f"-frames:v 30 -vf {gap} -fps_mode passthrough -c:v mpeg4 -q:v 2 -bf 2")
+    return path, made.encode("filled.avi", f"-frames:v 33 -vf {gap},fps=25 -c:v mpeg4 -q:v 2")
 
 
 def _mxf_without_index(made: Made) -> tuple[Path, Path]:
@@ -203,7 +237,21 @@ SHOWN: dict[str, Callable[[Made], tuple[Path, Path]]] = {
     "cut at an open group, H.264 in Matroska": _cut("open264.mkv", OPEN_X264),
     "cut at an open group, HEVC in TS": _cut("open265.ts", OPEN_X265),
     "cut at an open group, HEVC in MP4": _cut("open265.mp4", OPEN_X265),
-    "cut between keyframes": _cut_anywhere,
+    "cut between keyframes, MPEG-2": _cut_anywhere("anywhere.ts", "-c:v mpeg2video -q:v 2 -bf 2 -g 12"),
+    "cut between keyframes, H.264": _cut_anywhere("anywhere264.ts", "-c:v libx264 -crf 16 -g 40"),
+    "cut between keyframes, H.264 in order": _cut_anywhere("order264.ts", "-c:v libx264 -crf 16 -g 40 -bf 0"),
+    "cut between keyframes, HEVC": _cut_anywhere(
+        "anywhere265.ts", "-c:v libx265 -crf 16 -g 30 -preset ultrafast", 0.2
+    ),
+    "cut between pictures that are refreshed part by part": _cut_anywhere(
+        "refresh.ts", "-c:v libx264 -crf 16 -x264-params intra-refresh=1:keyint=20", 0.1
+    ),
+    "sound that is longer, ASF": _with_sound("longer.asf", "-c:a wmav2"),
+    "sound that is longer, Matroska made live": _with_sound(
+        "live.mkv", "-c:a libmp3lame -live 1", "-itsoffset 8"
+    ),
+    "sound that is longer, Matroska without tags": _without_tags,
+    "null frames behind the first picture": _behind_null_frames,
     "MXF without its index": _mxf_without_index,
     "words that go on": _long_words,
     "null frames": _null_frames,
