@@ -23,7 +23,7 @@ from pipeline.runs.near_index import NearIndex
 from securevqa_core import zoo
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.errors import DecodeError
-from securevqa_core.fingerprints import MAX_DISTANCE, MIRROR, PARTS, fingerprint, words
+from securevqa_core.fingerprints import MAX_DISTANCE, PARTS, TURNS, fingerprint, words
 from securevqa_core.inputs import decode_request
 from securevqa_core.randomness import Key
 from securevqa_core.types import DecodeLimits
@@ -46,11 +46,14 @@ EDITS = {
     "bright": ("brighter by 20 levels", "-crf 23", "eq=brightness=0.08"),
     "dark": ("darker by 20 levels, less contrast", "-crf 23", "eq=brightness=-0.08:contrast=0.9"),
     "mirror": ("mirrored", "-crf 23", "hflip"),
+    "flip": ("upside down", "-crf 23", "vflip"),
     "crop5": ("5% of the width and height cut off, all around", "-crf 23", EVEN.format(0.95)),
     "crop5corner": ("the same, right and below", "-crf 23", EVEN.format(0.95) + ":0:0"),
     "crop10": ("10% cut off, all around", "-crf 23", EVEN.format(0.9)),
     "logo": ("a white mark of 13% x 10%", "-crf 23", "drawbox=iw*.82:ih*.05:iw*.13:ih*.1:white:fill"),
     "border": ("a black border of 10%", "-crf 23", "pad=trunc(iw*.55)*2:trunc(ih*.55)*2:(ow-iw)/2:(oh-ih)/2"),
+    "letterbox": ("black bars of 20% above and below", "-crf 23", "pad=iw:trunc(ih*.7)*2:0:(oh-ih)/2"),
+    "pillars": ("grey bars of 20% at the sides", "-crf 23", "pad=trunc(iw*.7)*2:ih:(ow-iw)/2:0:gray"),
     "trim0.3": ("without the first 0.3 s", "-ss 0.3 -crf 23", ""),
     "trim1": ("without the first second", "-ss 1 -crf 23", ""),
     "trim2": ("without the first 2 s", "-ss 2 -crf 23", ""),
@@ -69,8 +72,8 @@ def encode(source: Path, target: Path, options: str, filters: str) -> Path | Non
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> int:
-    """Return the bits in which two fingerprints differ, or one and the other mirrored."""
-    return min(int(np.bitwise_count(one ^ turned).sum()) for turned in (other, other ^ MIRROR))
+    """Return the bits in which two fingerprints differ, or one and the other turned."""
+    return min(int(np.bitwise_count(one ^ other ^ turn).sum()) for turn in TURNS)
 
 
 def is_found(folder: Path, one: np.ndarray, other: np.ndarray) -> bool:

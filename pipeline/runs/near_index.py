@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from securevqa_core.fingerprints import BITS_PER_PART, MIRROR, PARTS, are_near
+from securevqa_core.fingerprints import BITS_PER_PART, PARTS, TURNS, are_near
 
 __all__ = ["MOST_OF_A_PIECE", "NearIndex"]
 
@@ -61,7 +61,7 @@ class NearIndex:
             one[:] = np.sort(_piece(self._words, piece) << _SHIFT | everything)
 
     def near(self, queries: Words, before: NDArray[np.int64]) -> Pairs:
-        """Return which earlier fingerprints are of near copies, mirrored or not.
+        """Return which earlier fingerprints are of near copies, turned or not.
 
         Args:
             queries: (q, 4) words.
@@ -76,8 +76,8 @@ class NearIndex:
             some = slice(start, start + _QUERIES_AT_ONCE)
             limits = before[some].clip(max=self.size).astype(np.uint64)
             found = [
-                self._matches(turned, limits, piece)
-                for turned in (queries[some], queries[some] ^ MIRROR)
+                self._matches(queries[some] ^ turn, limits, piece)
+                for turn in TURNS
                 for piece in range(_NUM_PIECES)
             ]
             keys.append(np.unique(np.concatenate(found)) + start * self.size)

@@ -18,7 +18,7 @@ from securevqa_core.attacks.names import ATTACKS, AttackName, Direction
 from securevqa_core.attacks.norms import Norm, norm_named
 from securevqa_core.decoding.glances import glances_of
 from securevqa_core.errors import ConfigurationError, did_you_mean
-from securevqa_core.fingerprints import MIRROR, are_near, fingerprint, words
+from securevqa_core.fingerprints import TURNS, are_near, fingerprint, words
 from securevqa_core.randomness import Key, VideoDraw, fresh_draws, keyed_draws
 from securevqa_core.types import require_range
 
@@ -149,7 +149,7 @@ class Victim:
             own, earlier = fingerprint(glances_of(pixels)), words(self._prints)
             count = 0
             if own is not None:
-                near = are_near(earlier, words([own])) | are_near(earlier ^ MIRROR, words([own]))
+                near = np.any([are_near(earlier ^ turn, words([own])) for turn in TURNS], axis=0)
                 self._prints.append(own)
                 count = 1 + int(near.sum())
             self._uploads[content] = count

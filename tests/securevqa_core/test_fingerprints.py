@@ -16,10 +16,12 @@ from securevqa_core.decoding.glances import GLANCES_SHAPE, MOMENTS, Glances, gla
 from securevqa_core.decoding.sandbox import DecodeSandbox
 from securevqa_core.fingerprints import (
     BITS_PER_PART,
+    FLIP,
     MAX_DISTANCE,
     MIRROR,
     NUM_BITS,
     PARTS,
+    TURNS,
     are_near,
     fingerprint,
     words,
@@ -34,6 +36,10 @@ EDITS = {
     "more frames": "-vf fps=50 -crf 23",
     "cropped": "-vf crop=trunc(iw*0.475)*2:trunc(ih*0.475)*2 -crf 23",
     "mirrored": "-vf hflip -crf 23",
+    "upside down": "-vf vflip -crf 23",
+    "bars above and below": "-vf pad=iw:trunc(ih*0.7)*2:0:(oh-ih)/2 -crf 30",
+    "grey bars at the sides": "-vf pad=trunc(iw*0.7)*2:ih:(ow-iw)/2:0:gray -crf 30",
+    "a border": "-vf pad=trunc(iw*0.55)*2:trunc(ih*0.55)*2:(ow-iw)/2:(oh-ih)/2 -crf 23",
     "with a mark": "-vf drawbox=x=iw*0.88:y=ih*0.04:w=iw*0.08:h=ih*0.08:color=white:t=fill -crf 23",
     "two levels of noise": "-vf noise=alls=2:allf=t -crf 12",
     "brighter": "-vf eq=brightness=0.06 -crf 23",
@@ -62,10 +68,10 @@ def fingerprint_in(sandbox: DecodeSandbox, path: Path, *, seed: int, model: str 
 
 
 def distance(one: str, other: str) -> int:
-    """Bits that differ, counted on text, of the nearer of a fingerprint and its mirrored self."""
-    mirror = int.from_bytes(np.full(PARTS, MIRROR, "<u8").tobytes())
+    """Bits that differ, counted on text, of the nearest of a fingerprint and how it may be turned."""
     differ = int(one, 16) ^ int(other, 16)
-    return min(differ.bit_count(), (differ ^ mirror).bit_count())
+    turns = [int.from_bytes(np.full(PARTS, turn, "<u8").tobytes()) for turn in TURNS]
+    return min((differ ^ turn).bit_count() for turn in turns)
 
 
 @pytest.mark.slow
@@ -132,6 +138,32 @@ def test_mirroring_turns_the_bits_of_odd_columns_alone() -> None:
     assert one is not None
     assert mirrored is not None
     assert (words([one]) ^ MIRROR == words([mirrored])).all()
+
+
+def test_turning_upside_down_turns_the_bits_of_odd_rows_alone() -> None:
+    pictures = glances(1)
+    one, flipped = fingerprint(pictures), fingerprint(np.ascontiguousarray(pictures[:, ::-1]))
+    assert one is not None
+    assert flipped is not None
+    assert (words([one]) ^ FLIP == words([flipped])).all()
+
+
+@pytest.mark.parametrize("level", [0, 128])
+@pytest.mark.parametrize(("rows", "columns"), [((9, 12), (0, 0)), ((0, 0), (20, 7)), ((8, 8), (8, 8))])
+def test_borders_are_no_part_of_what_is_shown(
+    rows: tuple[int, int], columns: tuple[int, int], level: int
+) -> None:
+    pictures = glances(2)
+    bordered = np.full_like(pictures, level)
+    inside = np.s_[:, rows[0] : 64 - rows[1], columns[0] : 64 - columns[1]]
+    bordered[inside] = pictures[inside]
+    assert fingerprint(bordered) == fingerprint(pictures[inside])
+
+
+def test_what_is_flat_but_for_a_little_keeps_its_borders() -> None:
+    pictures = np.full(GLANCES_SHAPE, 90, np.uint8)
+    pictures[:, 30:40, 20:44] = 250
+    assert fingerprint(pictures) is not None
 
 
 def test_unlike_pictures_are_far_and_flat_ones_have_no_fingerprint() -> None:
