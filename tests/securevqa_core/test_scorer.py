@@ -193,7 +193,7 @@ def test_frames_and_file_are_sampled_alike(
 
 def test_a_model_of_statistics_scores_files_and_frames(videos: dict[str, Path]) -> None:
     path = videos["bikes_h264.mp4"]
-    with Scorer("videval-480p" if "videval-480p" in weights.shipped_names() else "videval", key=KEY) as one:
+    with Scorer("videval-480p", key=KEY) as one:
         (of_file,) = one.score_many([path])
         of_frames = one.score(decoded(path), fps=25)
     assert of_file.failure is None
