@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from operators.schema import REPORT, ROW_KEY
 from operators.storage import redact
-from pipeline.manifests.label_files import format_hint, read_label_file, require_table
+from pipeline.manifests.label_files import read_label_file, require_table, shown_format
 from pipeline.manifests.labelled import EvaluationSettings, keep_rows
 from pipeline.manifests.labels import label_column, require_not_own, row_numbers, settled_scale
 from pipeline.manifests.manifest import read_manifest
 from pipeline.manifests.rows import DEFAULT_ALLOW_SCHEMES
+from pipeline.manifests.scales import LABEL_FORMATS
 from pipeline.tables import require_parquet
 from securevqa_core.errors import ConfigurationError, ManifestError
 
@@ -31,7 +32,7 @@ class LabelledSource:
     """
 
     location: str
-    label_format: str | None = None  # of a label file; None: a manifest
+    label_format: str | None = None  # of a label file; None: a manifest, or what is none by its content
     video_root: str | None = None  # that the paths of a label file are relative to; None: its folder
     uri_column: str = "uri"  # of a manifest
     allow_schemes: frozenset[str] = DEFAULT_ALLOW_SCHEMES
@@ -52,29 +53,16 @@ def read_labelled(
 
     Columns that the report has for itself become `listed_...`.
 
-    `tell` is told of labelled videos that are not there, which scale was guessed, and of labels that are
-    likely on another scale than the one that was given.
+    `tell` is told of a label file that was given as a manifest, of labelled videos that are not there, which
+    scale was guessed, and of labels that are likely on another scale than the one that was given.
 
     Raises:
         ManifestError: the source, or a label in it, breaks a rule.
         ConfigurationError: no such label format.
     """
-    if source.label_format is not None:
-        table = read_label_file(
-            source.location,
-            label_format=source.label_format,
-            video_root=source.video_root,
-            tell=tell,
-        )
-    else:
-        try:
-            table = read_manifest(
-                source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
-            )
-        except ManifestError as error:
-            if not (hint := format_hint(source.location)):
-                raise
-            raise ManifestError(f"{error}{hint}") from error
+    table, label_format = _listed(source, tell)
+    if settings.label_range is None and label_format is not None:
+        settings = replace(settings, label_range=LABEL_FORMATS[label_format])
     places = row_numbers(table) if "video_id" in table.column_names else None
     table = keep_rows(table, settings)
     require_not_own(settings.label_column)
@@ -89,3 +77,27 @@ def read_labelled(
     )
     require_parquet(table.schema)
     return table, replace(settings, label_range=scale)
+
+
+def _listed(source: LabelledSource, tell: Callable[[str], None]) -> tuple[pa.Table, str | None]:
+    """Return the rows, and of which format the label file is, None of a manifest."""
+    label_format = source.label_format
+    if label_format is None:
+        try:
+            table = read_manifest(
+                source.location, uri_column=source.uri_column, allow_schemes=source.allow_schemes
+            )
+        except ManifestError:
+            label_format = shown_format(source.location) if source.uri_column == "uri" else None
+            if label_format is None:
+                raise
+            tell(
+                f"{redact(source.location)!r} is no manifest, and read as a label file, "
+                f"as with --labels-format {label_format}"
+            )
+        else:
+            return table, None
+    table = read_label_file(
+        source.location, label_format=label_format, video_root=source.video_root, tell=tell
+    )
+    return table, label_format

@@ -3,13 +3,12 @@
 a row of the table names its video by video_id, by uri or by a name    the row of the report
 clips/c1.mp4                                                           file:///data/clips/c1.mp4
 c1.mp4, c1                                                             the same, if no other is called so
+day/c1.mp4                                                             the same, if no label has its folder
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,18 +19,19 @@ from operators.storage import StorageError, read_bytes, redact
 from pipeline.manifests.formats import as_numbers, decode_table, number_types, suffix_of
 from pipeline.manifests.label_files import (
     VIDEO_NAMES,
-    VIDEO_SUFFIXES,
-    format_hint,
+    column_key,
     read_label_rows,
     require_table,
+    shown_format,
 )
+from pipeline.manifests.labels import has_label_column, named_videos, videos_of
 from pipeline.text import counted
 from securevqa_core.errors import ManifestError
 
 __all__ = ["joined_labels", "read_late_labels"]
 
 READ_SECONDS = 600.0
-NAMED_AT_MOST = 3
+_TOLD = b"securevqa.told"  # key of what there is to say of a table once it is used
 _OWN = {ROW_KEY, *REPORT.names}
 
 
@@ -41,7 +41,7 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
     Args:
         location: Parquet, CSV or JSON lines with a label column and one of `video_id`, `uri_column` and
             `label_files.VIDEO_NAMES`; or a label file.
-        label_format: of a label file; None: a table.
+        label_format: of a label file; None: a table, or a label file by its content.
         uri_column: of a table; becomes `uri`.
 
     Raises:
@@ -52,19 +52,39 @@ def read_late_labels(location: str, *, label_format: str | None, uri_column: str
     if label_format is not None:
         return read_label_rows(location, label_format=label_format)
     try:
+        table = _table(location, uri_column)
+    except ManifestError:
+        if (rows := _shown_rows(location, uri_column)) is None:
+            raise
+        return rows
+    if not has_label_column(table.column_names):  # as MOSFull is none of a table
+        rows = _shown_rows(location, uri_column)
+        if rows is not None and rows.num_rows == table.num_rows:
+            table = table.append_column("mos", rows["mos"]).replace_schema_metadata(rows.schema.metadata)
+    return table
+
+
+def _shown_rows(location: str, uri_column: str) -> pa.Table | None:
+    """Return the rows of what is a label file by its content, None where it is none."""
+    if uri_column != "uri" or (shown := shown_format(location)) is None:
+        return None
+    told = f"{redact(location)!r} is read as a label file, as with --labels-format {shown}"
+    return read_label_rows(location, label_format=shown).replace_schema_metadata({_TOLD: told})
+
+
+def _table(location: str, uri_column: str) -> pa.Table:
+    try:
         table = decode_table(read_bytes(location, timeout_seconds=READ_SECONDS), location)
     except StorageError as error:
         raise ManifestError(f"labels {redact(location)!r} cannot be read: {error}") from error
-    except ManifestError as error:
-        raise ManifestError(f"{error}{format_hint(location)}") from error
     if uri_column in table.column_names:
         names = ["uri" if name == uri_column else name for name in table.column_names]
         table = table.rename_columns(names)
     if not _keys(table.column_names):
-        known = ", ".join(("video_id", uri_column, *VIDEO_NAMES))
+        known = ", ".join(dict.fromkeys(("video_id", uri_column, *VIDEO_NAMES)))
         raise ManifestError(
             f"labels {redact(location)!r} must name their videos in one of the columns {known}, "
-            f"got {', '.join(table.column_names)}{format_hint(location)}"
+            f"got {', '.join(table.column_names)}"
         )
     if suffix_of(location) == ".csv":
         table = as_numbers(table, number_types([table], texts=_keys(table.column_names)))
@@ -83,7 +103,8 @@ def joined_labels(
     Args:
         report: with video_id and uri; a row that repeats an earlier one gets no label.
         labels: of `read_late_labels`.
-        tell: is told how many videos got a label, and of labels that fit no video.
+        tell: is told of a label file that was given as a table, how many videos got a label, and of labels
+            that fit no video.
 
     Raises:
         ManifestError: no label fits a video, or one fits several, or a video gets two that differ.
@@ -91,27 +112,29 @@ def joined_labels(
     finder = _Finder(report)
     found: dict[int, int] = {}  # row of the report -> row of the labels
     missed: list[str] = []
-    keys = _keys(labels.column_names)
-    for row, values in enumerate(labels.select(keys).to_pylist()):
-        place = finder.place(values)
+    if told := (labels.schema.metadata or {}).get(_TOLD):
+        tell(told.decode())
+    keys = labels.select(_keys(labels.column_names))
+    others = labels.drop_columns(keys.column_names)
+    for row, (values, place) in enumerate(zip(keys.to_pylist(), finder.places(keys), strict=True)):
         called = str(next((value for value in values.values() if value), "")) or "(no name)"
         if place is None:
             missed.append(called)
         elif place in found:
-            if labels.slice(row, 1).equals(labels.slice(found[place], 1)):
+            if others.slice(row, 1).equals(others.slice(found[place], 1)):
                 continue
             raise ManifestError(f"labels, rows {found[place] + 1} and {row + 1}: both of {redact(called)!r}")
         else:
             found[place] = row
     if not found:
         raise ManifestError(
-            f"the run has no video for {counted(len(missed), 'label')}, of {_named(missed)}; "
-            f"its videos are {_named(finder.names)}"
+            f"the run has no video for {counted(len(missed), 'label')}, of {named_videos(missed)}; "
+            f"its videos are {named_videos(finder.names)}"
         )
     what = (
         f"{len(found)} of {counted(report.num_rows, 'video')} {'has' if len(found) == 1 else 'have'} a label"
     )
-    lost = f"; no video for {counted(len(missed), 'label')}, of {_named(missed)}" if missed else ""
+    lost = f"; no video for {counted(len(missed), 'label')}, of {named_videos(missed)}" if missed else ""
     tell(f"{what}{lost}")
     indices = pa.array([found.get(row) for row in range(report.num_rows)], pa.int64())
     for name in labels.column_names:
@@ -127,64 +150,44 @@ def joined_labels(
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    """Return the columns that name videos, the surest first."""
-    return [name for name in ("video_id", "uri", *VIDEO_NAMES) if name in names]
+    """Return the columns that name videos, the surest first; in another spelling where there is none."""
+    known = dict.fromkeys(("video_id", "uri", *VIDEO_NAMES))
+    exact = [name for name in known if name in names]
+    return exact or [name for key in map(column_key, known) for name in names if column_key(name) == key]
 
 
 class _Finder:
-    """Finds the row of a report that a row of labels is of."""
+    """Finds the rows of a report that rows of labels are of."""
 
     def __init__(self, report: pa.Table) -> None:
-        self._uris = [redact(str(uri)).partition("?")[0] for uri in report["uri"].to_pylist()]
+        uris = [redact(str(uri)).partition("?")[0] for uri in report["uri"].to_pylist()]
         self._by_id = {one: row for row, one in enumerate(report["video_id"].to_pylist())}
         codes = report["error_code"].to_pylist() if "error_code" in report.column_names else []
         repeated = {row for row, code in enumerate(codes) if code == "row_repeated"}
-        self._by_name: dict[str, list[int]] = defaultdict(list)
-        self._by_stem: dict[str, list[int]] = defaultdict(list)
-        self.names = [PurePosixPath(uri).name for uri in self._uris]
-        for row, name in enumerate(self.names):
-            if row in repeated:
-                continue
-            self._by_name[name].append(row)
-            self._by_stem[PurePosixPath(name).stem].append(row)
+        self._rows = [row for row in range(len(uris)) if row not in repeated]
+        self._uris = [uris[row] for row in self._rows]
+        self.names = [PurePosixPath(uri).name for uri in uris]
 
-    def place(self, values: Mapping[str, Any]) -> int | None:
-        """Return the row, None where there is none.
+    def places(self, keys: pa.Table) -> list[int | None]:
+        """Return the row of each label, by the first of its keys that tells, None where there is none.
 
         Raises:
             ManifestError: there are several.
         """
-        for key, value in values.items():
-            if value is None or value == "":
-                continue
-            place = self._by_id.get(str(value)) if key == "video_id" else None
-            place = self._named(str(value)) if place is None else place
-            if place is not None:
-                return place
-        return None
+        found: list[int | None] = [None] * keys.num_rows
+        for key in keys.column_names:
+            values = enumerate(keys[key].to_pylist())
+            texts = {
+                row: str(value) for row, value in values if found[row] is None and value not in {None, ""}
+            }
+            by_id = self._by_id if column_key(key) == "videoid" else {}
+            named = {row: text for row, text in texts.items() if text not in by_id}
+            places = dict(zip(named, self._named(named.values()), strict=True))
+            for row, text in texts.items():
+                found[row] = by_id[text] if text in by_id else places[row]
+        return found
 
-    def _named(self, text: str) -> int | None:
-        path = PurePosixPath(redact(text).partition("?")[0])
-        rows = self._by_name.get(path.name, [])
-        if not rows and path.suffix.lower() not in VIDEO_SUFFIXES:
-            rows = self._by_stem.get(path.name, [])
-        if len(rows) > 1:  # as much of the path as is given decides; another folder is another file
-            shared = {row: self._num_shared(row, path) for row in rows}
-            most = max(shared.values())
-            is_elsewhere = most == 1 < len(path.parts)
-            rows = [] if is_elsewhere else [row for row in rows if shared[row] == most]
-        if len(rows) > 1:
-            shown = _named([self._uris[row] for row in rows])
-            raise ManifestError(f"label of {redact(text)!r} fits {len(rows)} videos, {shown}")
-        return rows[0] if rows else None
-
-    def _num_shared(self, row: int, path: PurePosixPath) -> int:
-        """Return how many parts of a path, from its end, are those of a video's of that name."""
-        folders = zip(PurePosixPath(self._uris[row]).parts[-2::-1], path.parts[-2::-1], strict=False)
-        return 1 + sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], folders))
-
-
-def _named(names: Sequence[str]) -> str:
-    rest = len(names) - NAMED_AT_MOST
-    shown = ", ".join(repr(redact(name)) for name in names[:NAMED_AT_MOST])
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    def _named(self, texts: Iterable[str]) -> list[int | None]:
+        names = [redact(text).partition("?")[0] for text in texts]
+        places = videos_of(names, self._uris, where="labels", any_suffix=False)
+        return [None if place is None else self._rows[place] for place in places]

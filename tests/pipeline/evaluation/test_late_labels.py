@@ -12,7 +12,7 @@ from cli import call, read_json
 from runs import make_run
 
 from pipeline.manifests.labels import label_column
-from pipeline.manifests.late_labels import joined_labels
+from pipeline.manifests.late_labels import joined_labels, read_late_labels
 from securevqa_core.errors import ManifestError
 
 SCORES = [10.0, 30.0, 42.0, 55.0, 71.0, 80.0, 86.0, 95.0]
@@ -120,6 +120,49 @@ def test_a_finished_run_is_calibrated_to_labels_that_came_later(
     assert (tmp_path / "new.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "label_format"),
+    [
+        ("vid,MOSFull,MOSChunk00", "c{row},{mos},1", "youtube-ugc"),
+        ("flickr_id;mos", "c{row};{mos}", "konvid-1k"),
+        ("# made by hand", "c{row}.mp4,8,25,{mos}", "fast-vqa"),
+    ],
+)
+def test_a_label_file_that_is_given_as_a_table_is_read_as_what_it_is(
+    header: str, row: str, label_format: str, tmp_path: Path
+) -> None:
+    lines = [header, *(row.format(row=number, mos=mos) for number, mos in enumerate(MOS))]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(lines))
+    late = read_late_labels(str(path), label_format=None, uri_column="uri")
+    joined, said = told(report(*map(uri, range(len(MOS)))), late)
+    assert joined[label_column(late.column_names, None)].to_pylist() == MOS
+    assert said[0] == f"'{path}' is read as a label file, as with --labels-format {label_format}"
+    with pytest.raises(ManifestError, match=r"labels\.csv"):
+        read_late_labels(str(path.with_name("no_labels.csv")), label_format=None, uri_column="uri")
+
+
+def test_a_label_file_as_a_table_keeps_its_columns_and_other_tables_are_no_label_files(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("vid,MOSFull,MOSChunk00\nc,3,1\n")
+    assert read_late_labels(str(path), label_format=None, uri_column="uri").to_pylist() == [
+        {"vid": "c", "MOSFull": 3, "MOSChunk00": 1, "mos": 3.0}
+    ]
+    path.write_text("Flickr_ID,MOS\n007,3\n")
+    assert read_late_labels(str(path), label_format=None, uri_column="uri").to_pylist() == [
+        {"Flickr_ID": "007", "MOS": 3}
+    ]
+    for text, rule in (
+        ("place,mos\na,3\n", "one of the columns video_id, uri"),
+        ("a,mos\nb\n", "line 2: has 1"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ManifestError, match=rule):
+            read_late_labels(str(path), label_format=None, uri_column="uri")
+
+
 def report(*uris: str) -> pa.Table:
     return pa.table({"video_id": [f"id{row}" for row in range(len(uris))], "uri": list(uris)})
 
@@ -147,6 +190,25 @@ def test_a_label_of_another_folder_is_of_no_video() -> None:
         told(videos, pa.table({"path": paths[2:3], "mos": [5.0]}))
 
 
+def test_a_single_namesake_is_taken_where_no_label_has_the_folder_of_a_video() -> None:
+    videos = report("/run/ia-batch1/First.mp4", "/run/ia-batch1/Third.mp4")
+    paths = ["ia-batch1/First.mp4", "ia-batch2/Third.mp4"]
+    joined, said = told(videos, pa.table({"path": paths, "mos": [3.0, 4.0]}))
+    assert joined["mos"].to_pylist() == [3.0, None]
+    assert "no video for 1 label, of 'ia-batch2/Third.mp4'" in said[0]
+    joined, _ = told(videos, pa.table({"path": ["x/First", "x/Third", "y/Third"], "mos": [3.0, 4.0, 5.0]}))
+    assert joined["mos"].to_pylist() == [3.0, None]
+
+
+def test_what_comes_close_is_taken_unless_it_is_another_label_s() -> None:
+    videos = report("/a/c.mp4", "/a/10053703034.mp4")
+    joined, _ = told(videos, pa.table({"path": ["A\\C.mp4", "1.0053703034e+10"], "mos": [3.0, 4.0]}))
+    assert joined["mos"].to_pylist() == [3.0, 4.0]
+    joined, said = told(videos, pa.table({"path": ["C.mp4", "c.mp4"], "mos": [3.0, 4.0]}))
+    assert joined["mos"].to_pylist() == [4.0, None]
+    assert "no video for 1 label, of 'C.mp4'" in said[0]
+
+
 def test_a_name_with_an_extension_is_no_other_file() -> None:
     with pytest.raises(
         ManifestError, match=r"the run has no video for 1 label, of 'c.avi'; its videos are 'c.mp4'"
@@ -154,7 +216,9 @@ def test_a_name_with_an_extension_is_no_other_file() -> None:
         told(report("/a/c.mp4"), pa.table({"name": ["c.avi"], "mos": [3.0]}))
 
 
-def test_two_labels_of_a_video_are_refused() -> None:
+def test_two_labels_of_a_video_are_refused_unless_they_agree() -> None:
+    joined, _ = told(report("/a/c.mp4"), pa.table({"name": ["c.mp4", "c"], "mos": [3.0, 3.0]}))
+    assert joined["mos"].to_pylist() == [3.0]
     with pytest.raises(ManifestError, match=r"rows 1 and 2: both of 'c'"):
         told(report("/a/c.mp4"), pa.table({"name": ["c.mp4", "c"], "mos": [3.0, 4.0]}))
 
