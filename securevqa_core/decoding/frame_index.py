@@ -22,8 +22,9 @@ __all__ = ["FrameIndex", "index_frames", "jumps_in", "stream_seconds", "trusted_
 
 _VP8_SHOW_FRAME = 0x10  # RFC 6386, section 9.1: bit 4 of a frame's first byte
 _GIF_EXTENSION, _GIF_IMAGE = b"\x21", b"\x2c"  # what blocks begin with (GIF89a, sections 20 and 23 to 26)
-# FFmpeg reads all pictures in a file as a video, viewers see the first: photographs bring previews along.
 _WITHOUT_LENGTHS = frozenset({"asf", "matroska"})  # of streams: FFmpeg may fill in the file's
+_MAX_PLACEHOLDER_BYTES = 19  # FFmpeg's bound
+# FFmpeg reads all pictures in a file as a video, viewers see the first: photographs bring previews along.
 _STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe"})
 _MAX_COUNT_ERROR = 0.5  # moments; a declared rate that gives other numbers of them is not the clock's
 
@@ -104,6 +105,7 @@ class _Packets:
     end: int = 0  # bytes from the file's start, of the last one in the file
     end_of_others: float = 0.0
     has_late_streams: bool = False
+    has_placeholders: bool = False  # MPEG-4's, for pictures that lie in the packets before
 
     def read(self, container: InputContainer, stream: VideoStream) -> None:
         """Read all packets; of a still picture's file those up to the first picture."""
@@ -126,6 +128,7 @@ class _Packets:
 
     def add(self, packet: Packet[Any], *, codec: str) -> None:
         self.num_packets += packet.size > 0
+        self.has_placeholders |= codec == "mpeg4" and 0 < packet.size <= _MAX_PLACEHOLDER_BYTES
         if packet.size and not packet.is_discard and not _shows_nothing(packet, codec):
             self.pts.append(packet.pts)
             self.dts.append(packet.dts)
@@ -196,6 +199,8 @@ def jumps_in(container: InputContainer, stream: VideoStream, times: NDArray[np.i
 def _index(container: InputContainer, stream: VideoStream, packets: _Packets) -> FrameIndex:
     flags, last_duration = np.array(packets.keyframes), packets.last_duration()
     times = trusted_times(packets.pts, reorders=stream.codec_context.has_b_frames)
+    if packets.has_placeholders and container.format.name == "avi":
+        times = None  # B pictures get one another's: AVI has no time stamps
     clock = order = jumps = None
     if None not in packets.dts:
         sent = np.array(packets.dts, dtype=np.int64)

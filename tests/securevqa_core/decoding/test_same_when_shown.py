@@ -159,6 +159,12 @@ def _without_tags(made: Made) -> tuple[Path, Path]:
     return made.edited("untagged.mkv", content.replace(b"DURATION", b"ANYTHING")), plain
 
 
+def _packed(made: Made) -> tuple[Path, Path]:
+    """Two pictures in a packet and none in the next: FFmpeg gives B pictures one another's time stamps."""
+    path = made.encode("packed.avi", "-c:v libxvid -q:v 2 -bf 2")
+    return path, made.encode("in_order.avi", "-c:v libxvid -q:v 2")
+
+
 def _behind_null_frames(made: Made) -> tuple[Path, Path]:
     """Frames of no bytes behind the first picture, which B pictures let begin late."""
     gap = "select='not(between(n,1,3))'"
@@ -251,6 +257,7 @@ SHOWN: dict[str, Callable[[Made], tuple[Path, Path]]] = {
         "live.mkv", "-c:a libmp3lame -live 1", "-itsoffset 8"
     ),
     "sound that is longer, Matroska without tags": _without_tags,
+    "packed B pictures": _packed,
     "null frames behind the first picture": _behind_null_frames,
     "MXF without its index": _mxf_without_index,
     "words that go on": _long_words,
