@@ -26,7 +26,7 @@ import pyarrow as pa
 from scipy.io import loadmat, whosmat
 
 from operators.storage import StorageError, as_text, join, read_bytes, redact, scheme_of
-from pipeline.manifests.labels import named_videos, videos_of
+from pipeline.manifests.label_videos import named_videos, videos_of
 from pipeline.manifests.listing import list_videos
 from pipeline.manifests.scales import LABEL_FORMATS, LabelRange
 from pipeline.text import counted

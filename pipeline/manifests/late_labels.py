@@ -24,7 +24,8 @@ from pipeline.manifests.label_files import (
     require_table,
     shown_format,
 )
-from pipeline.manifests.labels import has_label_column, named_videos, videos_of
+from pipeline.manifests.label_videos import named_videos, videos_of
+from pipeline.manifests.labels import has_label_column
 from pipeline.text import counted
 from securevqa_core.errors import ManifestError
 

@@ -40,5 +40,5 @@ LABEL_FORMATS: dict[str, LabelRange | None] = {  # None: of any data set, so tha
 
 LABEL_FORMATS_HELP = (
     f"The argument is a label file: {', '.join(LABEL_FORMATS)} (lines of path, duration, fps, MOS); "
-    "default: it is a table."
+    "default: a table, or what the file shows itself to be."
 )
