@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pictures of an Xvid AVI with B pictures come out in their order, with time stamps in another.
 #
-# Versions: FFmpeg 9.0 of imageio-ffmpeg 0.8.1 (libxvid), PyAV 18.1.0
+# Versions: FFmpeg 9.0 of imageio-ffmpeg 0.8.1 (libxvid), PyAV 18.1.0, NumPy 2.4.6
 # Seen: libxvid packs a B picture behind the one that it is predicted from, and leaves the next packet all but empty. The decoder gives
 #   99 pictures in the order in which they are shown, and each the stamp of the packet that it came with: every second goes back in time.
 #   Sorted by `pts`, as one does with frames that were sought, all but one stand at another's place. Encoded by `mpeg4`, the same film has
