@@ -15,13 +15,9 @@ __all__ = ["still_header"]
 _GAIN_MAP_MARKS = (b"http://ns.adobe.com/hdr-gain-map/", b"aux:hdrgainmap", b"urn:iso:std:iso:ts:21496")
 _MAX_BYTES = 256 << 20  # that are looked at; no still within the limits on pixels has more
 _PNG, _CHUNK_BYTES = b"\x89PNG\r\n\x1a\n", 12  # of a chunk beside what it holds (PNG specification, 5.3)
-_OWN_COLOURS = frozenset(
-    {b"cICP", b"iCCP", b"sRGB"}
-)  # before these chunks gAMA and cHRM count for nothing (13.13)
-_USUAL_GAMMA = (
-    1e5 / 3,
-    1e5 / 1.5,
-)  # in gAMA's units; of profiles too, FFmpeg's programs show pictures without
+_OWN_COLOURS = frozenset({b"cICP", b"iCCP", b"sRGB"})  # chunks beside which gAMA and cHRM do not count
+_READ = _OWN_COLOURS | {b"acTL", b"cHRM", b"gAMA"}
+_USUAL_GAMMA = 1e5 / 3, 1e5 / 1.5  # in gAMA's units; as of ICC profiles
 # Red x, green y and blue y in cHRM's units, from BT.601 to ProPhoto, and a white's x and y, from C to D50.
 _USUAL_PRIMARIES = {2: (6e4, 1e5), 5: (5.7e4, 1e5), 7: (0, 1e4), 0: (2.9e4, 3.6e4), 1: (3e4, 3.7e4)}
 _ANIMATION = 0x02  # flag of WebP's extended header
@@ -48,10 +44,11 @@ def still_header(descriptor: int) -> Header:
 
 
 def _chunks(png: mmap.mmap) -> dict[bytes, bytes]:
-    """Return how the chunks ahead of a PNG's picture begin; FFmpeg misses those behind many bytes of text."""
+    """Return how chunks ahead of a PNG's picture begin; FFmpeg misses those behind many bytes of text."""
     at, found = len(_PNG), dict[bytes, bytes]()
     while (kind := png[at + 4 : at + 8]) not in {b"", b"IDAT"}:
-        found[kind] = png[at + 8 : at + 8 + 32]
+        if kind in _READ:
+            found[kind] = png[at + 8 : at + 40]
         at += int.from_bytes(png[at : at + 4]) + _CHUNK_BYTES
     return found
 
