@@ -96,8 +96,10 @@ def _declared_seconds(
     if own is not None:
         return own - empty
     whole = (container.duration or 0) / av.time_base
+    if not _is_short(whole, index.end_of_others):
+        return 0.0
     is_guess = "matroska" in container.format.name.split(",") and not declares_length(descriptor)
-    return whole - empty if _is_short(whole, index.end_of_others) and not is_guess else 0.0
+    return 0.0 if is_guess else whole - empty
 
 
 def _is_mp4(container: InputContainer) -> bool:
