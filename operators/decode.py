@@ -54,7 +54,8 @@ class Decode:
     precision: Precision = "float32"  # of its arithmetic
     takes_fingerprints: bool = False
     rendition: Rendition | None = None  # of the file, that is sampled in its place
-    notice: Rendition | None = None  # of the file, that is sampled besides
+    compared: Rendition | None = None  # of the file, that is sampled besides
+    needs_compared: bool = False  # whether there is no score without it
     deadline: float | None = None  # seconds since the epoch; None: no end
     tally: Any = None
 
@@ -92,10 +93,12 @@ class Decode:
         started = time.perf_counter()
         try:
             looks = [self._look(path, draws, self.rendition)]
-            if self.notice is not None:
+            if self.compared is not None:
                 try:
-                    looks.append(self._look(path, draws, self.notice))
+                    looks.append(self._look(path, draws, self.compared))
                 except DecodeError as error:
+                    if self.needs_compared:
+                        raise
                     known["suspicion_reasons"] = list(no_rendition(error).suspicion_reasons or ())
         except DecodeError as error:
             if error.code == NOT_UNDERSTOOD:  # the file is sound, but odd

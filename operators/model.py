@@ -138,9 +138,11 @@ class FusedScore(_ModelStage):
         thresholds: Thresholds,
         telemetry: TelemetrySetup,
         clean: CleanDrops | None = None,
+        bounds: bool = False,
     ) -> None:
         super().__init__(setup)
         self._clean = clean
+        self._bounds = bounds  # whether scores are held to what clean videos have
         self._provenance = provenance
         self._thresholds = thresholds
         self._telemetry = Telemetry(telemetry)
@@ -175,10 +177,12 @@ class FusedScore(_ModelStage):
     def _scored(self, row: Row, raw: NDArray[np.float64]) -> Row:
         """Return the columns of a score, and of what a rendition told of it."""
         looks = [summarise(one, self._checkpoint.calibration) for one in np.split(raw, row["num_looks"])]
-        columns = asdict(looks[0])
-        if self._clean is not None and len(looks) > 1:
-            columns |= asdict(self._clean.judged(looks[0].score, looks[1].score))
-        return columns
+        upload = looks[0]
+        if self._clean is None or len(looks) == 1:
+            return asdict(upload)
+        rendition_score = looks[1].score
+        held = upload.at_most(self._clean.bound(rendition_score)) if self._bounds else upload
+        return asdict(held) | asdict(self._clean.judged(upload.score, rendition_score, bounds=self._bounds))
 
     def _inputs(self, row: Row) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Return fragments and features of every draw, None for a model without inter branch."""

@@ -41,7 +41,7 @@ from securevqa_core.inputs import Look, Take, decode_request, look
 from securevqa_core.randomness import Key, VideoDraw, generator
 from securevqa_core.rendition import Rendition
 from securevqa_core.sampling import clip_spans
-from securevqa_core.suspicion import NOT_ASKED, clean_drops, no_rendition, require_upload
+from securevqa_core.suspicion import NOT_ASKED, clean_drops, compared_rendition, no_rendition
 from securevqa_core.types import DecodeLimits, SamplingConfig, VideoInfo, require_range
 from securevqa_core.video_score import ClipScore, Failure, VideoScore
 
@@ -98,6 +98,8 @@ class Scorer:
             judged in place of the video; None: the video itself is.
         notice: codec and quality of a rendition that is made and scored beside the video: what falls further
             than clean videos do is suspected of an attack. The checkpoint knows how far those fall.
+        bound: codec and quality of such a rendition, to which the score is held besides: it is no higher than
+            those of nine in ten clean videos whose renditions score so.
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
         sandbox: to decode in, started before; the scorer ends it. None starts one, with `limits`.
@@ -105,8 +107,8 @@ class Scorer:
 
     Raises:
         ConfigurationError: an argument is of another type or out of range, a device not here, or a key too
-            short; `notice` with `as_delivered`, or with fewer draws than its clean videos had, or of a
-            checkpoint that knows of none in that rendition.
+            short; two of `as_delivered`, `notice` and `bound`; one of the latter with fewer draws than its
+            clean videos had, or of a checkpoint that knows of none in that rendition.
         CheckpointError: the checkpoint is missing, damaged or does not fit its architecture.
     """
 
@@ -120,6 +122,7 @@ class Scorer:
         decoder: Decoder = "auto",
         as_delivered: str | None = None,
         notice: str | None = None,
+        bound: str | None = None,
         limits: DecodeLimits | None = None,
         device: str = "cpu",
         sandbox: DecodeSandbox | None = None,
@@ -138,8 +141,8 @@ class Scorer:
         self._key = _key(key)
         self._decoder: Decoder = decoder
         self._rendition = None if as_delivered is None else Rendition.parse(as_delivered)
-        self._noticed = None if notice is None else Rendition.parse(notice, name="notice")
-        require_upload(notice, as_delivered)
+        self._compared = compared_rendition(notice=notice, bound=bound, as_delivered=as_delivered)
+        self._bounds = bound is not None
         self._limits = limits or DecodeLimits()
         self._takes_glances = takes_glances
         self._lock = threading.Lock()
@@ -154,9 +157,9 @@ class Scorer:
             self._model = loaded.load_model(found, precision=precision, device=device)
             self._num_draws = draws or self._model.spec.num_draws
             self._clean = None
-            if self._noticed is not None:
+            if self._compared is not None:
                 self._clean = clean_drops(
-                    found.card, self._noticed, num_draws=self._num_draws, name=found.checkpoint_id
+                    found.card, self._compared, num_draws=self._num_draws, name=found.checkpoint_id
                 )
         except BaseException:
             self._sandbox.close()
@@ -299,7 +302,10 @@ class Scorer:
                     ]
                 scored = scores[0]
                 if self._clean is not None and len(scores) > 1:
-                    noticed = self._clean.judged(scored.score, scores[1].score)
+                    rendition_score = scores[1].score
+                    noticed = self._clean.judged(scored.score, rendition_score, bounds=self._bounds)
+                    if self._bounds:
+                        scored = scored.at_most(self._clean.bound(rendition_score))
             except ScoreError as not_finite:
                 sampled.error = not_finite.with_traceback(None)
             sampled.model_seconds = time.perf_counter() - started
@@ -319,6 +325,7 @@ class Scorer:
             suspicion=noticed.suspicion,
             suspicion_reasons=noticed.suspicion_reasons,
             rendition_score=noticed.rendition_score,
+            upload_score=noticed.upload_score,
             clips=clips,
             warnings=warnings,
             failure=_failure(error),
@@ -362,10 +369,13 @@ class Scorer:
         started = time.perf_counter()
         try:
             sampled.looks.append(self._taken(sampled, take, self._rendition))
-            if self._noticed is not None:
+            if self._compared is not None:
                 try:
-                    sampled.looks.append(self._taken(sampled, take, self._noticed))
+                    sampled.looks.append(self._taken(sampled, take, self._compared))
                 except DecodeError as error:
+                    if self._bounds:  # nothing holds the score
+                        sampled.looks.clear()
+                        raise
                     sampled.rendition_error = error.with_traceback(None)
         finally:
             sampled.decode_seconds = time.perf_counter() - started

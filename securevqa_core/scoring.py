@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -298,6 +298,12 @@ class Score:
     score_lower: float  # one-sided 95% lower confidence bound of the mean; `score` itself for one draw
     raw_score: float  # mean over draws and clips, before calibration
     clip_scores: list[float]  # draw after draw, clip after clip
+
+    def at_most(self, bound: float) -> Score:
+        """Return it with a score of no more than `bound`, 0..100; what its lower bound is below it stays."""
+        excess = max(0.0, self.score - bound)
+        lower = min(self.score_lower, max(0.0, self.score_lower - excess))
+        return replace(self, score=self.score - excess, score_lower=lower)
 
 
 def summarise(raw: NDArray[np.float64], calibration: Calibration) -> Score:

@@ -1,9 +1,11 @@
-"""Owns how much a score looks like an attack's: how far it falls when the video is encoded once more.
+"""Owns what a rendition tells of an upload's score: whether it looks attacked, and how high it may be.
 
-    score of the upload - score of its rendition = drop --beside clean videos of such a score--> suspicion
+    score of the upload - score of its rendition = drop --beside those of clean videos--> suspicion
+    score of its rendition + a drop that few clean videos exceed = bound of the upload's score
 
 What an attack puts into pixels is mostly lost in an encoder, and with it what the score gained; a clean video
-loses little. How much is usual is fitted to clean videos, and belongs to the weights: their card keeps it.
+loses little. How much is usual is fitted to clean videos, and belongs to the weights: their card keeps it. It
+is looked up by the rendition's score, which an attacker moves least.
 """
 
 from __future__ import annotations
@@ -29,19 +31,20 @@ __all__ = [
     "Noticed",
     "card_note",
     "clean_drops",
+    "compared_rendition",
     "fit_clean_drops",
     "no_rendition",
-    "require_upload",
 ]
 
 CARD_KEY = "suspicion"  # of a card: the text of a rendition -> the fields of `CleanDrops`
 MIN_CLEAN = 100  # videos: of fewer nothing can be told that one in a hundred is
-_PER_BIN = 50  # videos of like scores, of which the usual drop and its spread are taken
+_PER_BIN = 50  # videos with renditions of like scores, of which the usual drop and its spread are taken
 _MAX_BINS = 8
 _LEAST_SPREAD = 0.25  # points
 # Of clean videos, that fall further than a limit; as far as there are videos to tell.
 _SHARES = (0.99, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _SHOWN_SHARE = 0.01
+_HELD_SHARE = 0.1  # of clean videos, whose scores a bound lowers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Noticed:
     suspicion: float | None  # 0..1; None: there is no rendition to tell it
     suspicion_reasons: tuple[str, ...] | None  # in words; None: nobody asked
     rendition_score: float | None  # 0..100
+    upload_score: float | None = None  # 0..100, before a bound; None: nobody asked for one
 
 
 NOT_ASKED = Noticed(suspicion=None, suspicion_reasons=None, rendition_score=None)
@@ -58,7 +62,7 @@ NOT_ASKED = Noticed(suspicion=None, suspicion_reasons=None, rendition_score=None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanDrops:
-    """How far scores of clean videos fall when these are encoded, by score.
+    """How far scores of clean videos fall when these are encoded, by the score that is left.
 
     Raises:
         ConfigurationError: the numbers are not finite, of different lengths or out of order.
@@ -67,8 +71,8 @@ class CleanDrops:
     rendition: str
     num_draws: int  # that scores were the mean of
     num_videos: int
-    scores: tuple[float, ...]  # ascending; between two of them what is usual changes evenly
-    usual: tuple[float, ...]  # points that half of the clean videos of such a score fall by, or more
+    rendition_scores: tuple[float, ...]  # ascending; between two of them what is usual changes evenly
+    usual: tuple[float, ...]  # points that half of the clean videos with such a rendition fall by, or more
     spread: tuple[float, ...]  # points, > 0: from the usual drop to what a sixth of them exceed
     shares: tuple[float, ...]  # descending, of clean videos
     limits: tuple[float, ...]  # ascending, spreads above the usual drop: what each share exceeds
@@ -77,7 +81,7 @@ class CleanDrops:
         Rendition.parse(self.rendition, name="rendition")
         require_range("num_draws", self.num_draws, low=1, high=1 << 20)
         require_range("num_videos", self.num_videos, low=1, high=1 << 50)
-        for names in (("scores", "usual", "spread"), ("shares", "limits")):
+        for names in (("rendition_scores", "usual", "spread"), ("shares", "limits")):
             columns = [getattr(self, name) for name in names]
             if not columns[0] or len({len(one) for one in columns}) != 1:
                 lengths = [len(one) for one in columns]
@@ -85,7 +89,7 @@ class CleanDrops:
             for name, values in zip(names, columns, strict=True):
                 if not all(math.isfinite(one) for one in values):
                     raise ConfigurationError(f"{name} must be finite, got {values}")
-        for name, sign in (("scores", 1), ("shares", -1), ("limits", 1)):
+        for name, sign in (("rendition_scores", 1), ("shares", -1), ("limits", 1)):
             values = getattr(self, name)
             if any(sign * (after - before) < 0 for before, after in pairwise(values)):
                 raise ConfigurationError(f"{name} must be in order, got {values}")
@@ -94,33 +98,45 @@ class CleanDrops:
                 f"spread must be > 0 and shares in 0..1, exclusive, got {self.spread} and {self.shares}"
             )
 
-    def limit(self, score: float, share: float = _SHOWN_SHARE) -> float:
-        """Return by how many points more than `share` of clean videos of a score do not fall."""
-        usual, spread = self._at(score)
+    def limit(self, rendition_score: float, share: float = _SHOWN_SHARE) -> float:
+        """Return by how many points no more than `share` of clean videos fall, to such a rendition."""
+        usual, spread = self._at(rendition_score)
         return usual + spread * float(np.interp(-share, [-one for one in self.shares], self.limits))
 
-    def judged(self, score: float, rendition_score: float) -> Noticed:
+    def bound(self, rendition_score: float) -> float:
+        """Return what nine in ten clean videos with a rendition of this score do not exceed, 0..100."""
+        return min(max(rendition_score + self.limit(rendition_score, _HELD_SHARE), 0.0), 100.0)
+
+    def judged(self, score: float, rendition_score: float, *, bounds: bool = False) -> Noticed:
         """Return the suspicion that an upload of this score is attacked, and why.
 
         Args:
             score: of the upload, 0..100.
             rendition_score: of its rendition, with the same draws.
+            bounds: whether its score is held to `bound`.
 
         Returns:
             A suspicion of 1 less the share of clean videos that fall as far, which rises with the drop, and
             is never closer to 0 or 1 than the clean videos can tell.
         """
         drop = score - rendition_score
-        usual, spread = self._at(score)
+        usual, spread = self._at(rendition_score)
         share = float(np.interp((drop - usual) / spread, self.limits, self.shares))
         moved = f"falls by {drop:.1f}" if drop >= 0 else f"rises by {-drop:.1f}"
+        reasons = [
+            f"{moved} points when it is encoded as {self.rendition}; of clean videos with such a rendition "
+            f"1 in 100 falls by more than {self.limit(rendition_score):.1f}"
+        ]
+        if bounds and score > (bound := self.bound(rendition_score)):
+            reasons.append(
+                f"scores {score:.1f} and is held to {bound:.1f}, which 1 in 10 clean videos with such a "
+                "rendition exceeds"
+            )
         return Noticed(
             suspicion=1 - share,
-            suspicion_reasons=(
-                f"{moved} points when it is encoded as {self.rendition}; of clean videos of such a score "
-                f"1 in 100 falls by more than {self.limit(score):.1f}",
-            ),
+            suspicion_reasons=tuple(reasons),
             rendition_score=rendition_score,
+            upload_score=score if bounds else None,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,10 +164,13 @@ class CleanDrops:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"fields must be numbers and lists of them: {error}") from error
 
-    def _at(self, score: float) -> tuple[float, float]:
-        return float(np.interp(score, self.scores, self.usual)), float(
-            np.interp(score, self.scores, self.spread)
+    def _at(self, rendition_score: float) -> tuple[float, float]:
+        """Return the usual drop and its spread."""
+        usual, spread = (
+            float(np.interp(rendition_score, self.rendition_scores, values))
+            for values in (self.usual, self.spread)
         )
+        return usual, spread
 
 
 def fit_clean_drops(
@@ -171,11 +190,12 @@ def fit_clean_drops(
     Raises:
         UndefinedError: there are fewer than `MIN_CLEAN`, or one is not finite.
     """
-    at, falls = (np.asarray(one, dtype=np.float64).ravel() for one in (scores, drops))
-    if len(at) != len(falls) or len(at) < MIN_CLEAN:
-        raise UndefinedError(f"suspicion needs at least {MIN_CLEAN} clean videos, got {len(at)}")
-    if not np.isfinite(at + falls).all():
-        raise UndefinedError(f"scores and drops must be finite, got {(at + falls).sum()}")
+    of_uploads, falls = (np.asarray(one, dtype=np.float64).ravel() for one in (scores, drops))
+    if len(of_uploads) != len(falls) or len(falls) < MIN_CLEAN:
+        raise UndefinedError(f"suspicion needs at least {MIN_CLEAN} clean videos, got {len(of_uploads)}")
+    if not np.isfinite(of_uploads + falls).all():
+        raise UndefinedError(f"scores and drops must be finite, got {(of_uploads + falls).sum()}")
+    at = of_uploads - falls
     order = np.argsort(at, kind="stable")
     bins = np.array_split(order, min(_MAX_BINS, len(at) // _PER_BIN))
     centres = [float(np.median(at[one])) for one in bins]
@@ -191,7 +211,7 @@ def fit_clean_drops(
         rendition=str(rendition),
         num_draws=num_draws,
         num_videos=len(at),
-        scores=tuple(centres),
+        rendition_scores=tuple(centres),
         usual=tuple(usual),
         spread=tuple(spread),
         shares=tuple(one / (len(at) + 1) for one in counts),
@@ -205,13 +225,15 @@ def card_note(card: Mapping[str, object], clean: CleanDrops) -> dict[str, object
     return {CARD_KEY: (others if isinstance(others, dict) else {}) | {clean.rendition: clean.as_dict()}}
 
 
-def clean_drops(card: Mapping[str, object], rendition: Rendition, *, num_draws: int, name: str) -> CleanDrops:
+def clean_drops(
+    card: Mapping[str, object], rendition: Rendition, *, num_draws: int | None, name: str
+) -> CleanDrops:
     """Return what a card knows of clean videos in a rendition.
 
     Args:
         card: of a checkpoint.
-        rendition: that attacks are noticed by.
-        num_draws: of the scores that will be judged.
+        rendition: that uploads are compared with.
+        num_draws: of the scores that will be judged; None: any.
         name: what messages call the checkpoint.
 
     Raises:
@@ -224,16 +246,17 @@ def clean_drops(card: Mapping[str, object], rendition: Rendition, *, num_draws: 
     if not isinstance(found, dict):
         others = f"only of {', '.join(known)}" if isinstance(known, dict) and known else "of none"
         raise ConfigurationError(
-            f"notice needs a checkpoint that was fitted to it: {name} does not know how far clean videos "
-            f"fall as {rendition}, {others}; `securevqa weights suspicion` fits it to some"
+            f"notice and bound need a checkpoint that was fitted to them: {name} does not know how far clean "
+            f"videos fall as {rendition}, {others}; `securevqa weights suspicion` fits it to some"
         )
     try:
         clean = CleanDrops.from_dict(found)
     except ConfigurationError as error:
         raise CheckpointError(f"{name} has a suspicion that is not valid: {error}") from error
-    if num_draws < clean.num_draws:
+    if num_draws is not None and num_draws < clean.num_draws:
         raise ConfigurationError(
-            f"notice needs at least {clean.num_draws} draws, as {name} was fitted with, got {num_draws}"
+            f"notice and bound need at least {clean.num_draws} draws, as {name} was fitted with, got "
+            f"{num_draws}"
         )
     return clean
 
@@ -244,14 +267,20 @@ def no_rendition(error: DecodeError) -> Noticed:
     return Noticed(suspicion=None, suspicion_reasons=(reason,), rendition_score=None)
 
 
-def require_upload(notice: str | None, as_delivered: str | None) -> None:
-    """Refuse to look for what an encoder takes away where only what it leaves is judged.
+def compared_rendition(
+    *, notice: str | None, bound: str | None, as_delivered: str | None
+) -> Rendition | None:
+    """Return what an upload is compared with, or None; of three uses of a rendition at most one is asked for.
 
     Raises:
-        ConfigurationError: both renditions were asked for.
+        ConfigurationError: two of them were, or what was is no rendition.
     """
-    if notice is not None and as_delivered is not None:
+    given = {"notice": notice, "bound": bound, "as_delivered": as_delivered}
+    asked = {name: text for name, text in given.items() if text is not None}
+    if len(asked) > 1:
         raise ConfigurationError(
-            "notice and as_delivered exclude each other, as one compares the upload with a rendition and the "
-            f"other judges a rendition in its place, got {notice!r} and {as_delivered!r}"
+            "notice, bound and as_delivered exclude each other, as bound notices too and as_delivered judges "
+            f"a rendition alone, got {' and '.join(f'{name} {text!r}' for name, text in asked.items())}"
         )
+    asked.pop("as_delivered", None)
+    return next((Rendition.parse(text, name=name) for name, text in asked.items()), None)

@@ -54,7 +54,14 @@ def score_command(
         str | None,
         typer.Option(
             metavar="CODEC:QUALITY",
-            help="Notice attacks: score a rendition besides, x264:23 say; default: no suspicion.",
+            help="Notice attacks: score a rendition besides, x264:28 say; default: no suspicion.",
+        ),
+    ] = None,
+    bound: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEC:QUALITY",
+            help="Notice them, and let no score be higher than clean videos' with such a rendition.",
         ),
     ] = None,
     *,
@@ -72,7 +79,7 @@ def score_command(
             model=options.model,
             checkpoint=options.checkpoint,
         )
-        return dataclasses.replace(of_all, notice=notice, more_videos=tuple(videos[1:]))
+        return dataclasses.replace(of_all, notice=notice, bound=bound, more_videos=tuple(videos[1:]))
 
     if output is None:
         options.require_no_run()

@@ -63,7 +63,8 @@ class TargetConfig:
         zoo.require_pixels(checkpoint.architecture, purpose="to be attacked")
         sampling = zoo.spec(checkpoint.architecture).sampling
         return LoadedTarget(
-            scorer=defended(weights.build(checkpoint), sampling, self.defences), checkpoint=checkpoint
+            scorer=defended(weights.build(checkpoint), sampling, self.defences, checkpoint=checkpoint),
+            checkpoint=checkpoint,
         )
 
     def settings(self, loaded: LoadedTarget) -> dict[str, Any]:

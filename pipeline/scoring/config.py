@@ -14,7 +14,7 @@ from securevqa_core.errors import ConfigurationError
 from securevqa_core.model_names import DEFAULT_MODEL, require_model
 from securevqa_core.randomness import Key
 from securevqa_core.rendition import Rendition
-from securevqa_core.suspicion import CleanDrops, clean_drops, require_upload
+from securevqa_core.suspicion import CleanDrops, clean_drops, compared_rendition
 from securevqa_core.types import (
     DecodeLimits,
     Decoder,
@@ -36,6 +36,7 @@ MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that cr
 # What can change a score besides the sampling and the key. Limits decide only which videos fail, and verdicts
 # follow their thresholds when a report is written.
 _DECISIVE = ("num_draws", "precision", "decoder", "randomness")
+_RENDITIONS = ("as_delivered", "notice", "bound")  # settings; at most one is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class ScoreConfig:
     decoder: Decoder = "auto"
     as_delivered: str | None = None  # rendition that is judged, as x264:23; None: the video itself
     notice: str | None = None  # rendition that is scored besides, to notice attacks by; None: none is
+    bound: str | None = None  # rendition that is scored besides and holds the score; None: none does
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
     gpus_per_actor: float = GPUS_PER_ACTOR
@@ -74,7 +76,7 @@ class ScoreConfig:
         if self.model is not None:
             require_model(self.model)
         if self.num_draws is not None:
-            most = MAX_DRAWS if self.notice is None else MAX_DRAWS // 2
+            most = MAX_DRAWS if self.notice is None and self.bound is None else MAX_DRAWS // 2
             require_range("draws", self.num_draws, low=1, high=most)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
@@ -83,11 +85,10 @@ class ScoreConfig:
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise ConfigurationError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if self.as_delivered is not None:  # one text for one rendition, as it is part of a digest
-            object.__setattr__(self, "as_delivered", str(Rendition.parse(self.as_delivered)))
-        if self.notice is not None:
-            object.__setattr__(self, "notice", str(Rendition.parse(self.notice, name="notice")))
-            require_upload(self.notice, self.as_delivered)
+        for name in _RENDITIONS:
+            if getattr(self, name) is not None:  # one text for one rendition, as it is part of a digest
+                object.__setattr__(self, name, str(Rendition.parse(getattr(self, name), name=name)))
+        compared_rendition(notice=self.notice, bound=self.bound, as_delivered=self.as_delivered)
 
     @property
     def rendition(self) -> Rendition | None:
@@ -95,9 +96,9 @@ class ScoreConfig:
         return None if self.as_delivered is None else Rendition.parse(self.as_delivered)
 
     @property
-    def noticed(self) -> Rendition | None:
-        """What is scored besides, to notice attacks by; None: nothing is."""
-        return None if self.notice is None else Rendition.parse(self.notice)
+    def compared(self) -> Rendition | None:
+        """What is scored besides; None: nothing is."""
+        return compared_rendition(notice=self.notice, bound=self.bound, as_delivered=None)
 
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a score; all ephemeral keys count as one."""
@@ -107,10 +108,7 @@ class ScoreConfig:
             "sampling": sampling.as_dict(),
             "key_id": key_id,
         }
-        if self.as_delivered is not None:
-            settings["as_delivered"] = self.as_delivered
-        if self.notice is not None:
-            settings["notice"] = self.notice
+        settings |= {name: public[name] for name in _RENDITIONS if public[name] is not None}
         if self.embeddings is not None:
             settings["embeddings"] = public["embeddings"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -143,18 +141,17 @@ class ScoreConfig:
         return settled
 
     def clean(self, checkpoint: Checkpoint) -> CleanDrops | None:
-        """Return what attacks are noticed by, None where nobody asked.
+        """Return what uploads are compared by, None where nobody asked.
 
         Raises:
             CheckpointError: what the checkpoint knows of clean videos is not valid.
             ConfigurationError: it knows of none in that rendition, or there are fewer draws than those had.
         """
-        if self.noticed is None:
+        compared = self.compared
+        if compared is None:
             return None
         assert self.num_draws is not None, "the model's own number of draws is filled in before"
-        return clean_drops(
-            checkpoint.card, self.noticed, num_draws=self.num_draws, name=checkpoint.checkpoint_id
-        )
+        return clean_drops(checkpoint.card, compared, num_draws=self.num_draws, name=checkpoint.checkpoint_id)
 
     def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the columns that say what a video was scored with."""

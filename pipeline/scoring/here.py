@@ -102,6 +102,7 @@ def outcome_rows(
         decoder=config.decoder,
         as_delivered=config.as_delivered,
         notice=config.notice,
+        bound=config.bound,
         limits=config.decode_limits,
         device=device,
         sandbox=sandbox,
@@ -201,6 +202,7 @@ def _columns(scored: VideoScore) -> Row:
         row |= {
             "suspicion": scored.suspicion,
             "rendition_score": scored.rendition_score,
+            "upload_score": scored.upload_score,
             "score": scored.score,
             "score_sd": scored.score_sd,
             "score_lower": scored.score_lower,

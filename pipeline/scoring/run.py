@@ -113,7 +113,8 @@ def build_pipeline(
         precision=config.precision,
         takes_fingerprints=config.backlog.looks_for_copies,
         rendition=config.rendition,
-        notice=config.noticed,
+        compared=config.compared,
+        needs_compared=config.bound is not None,
         deadline=deadline,
         tally=telemetry.tally,
     )
@@ -135,8 +136,8 @@ def build_pipeline(
         "thresholds": config.thresholds,
         "telemetry": telemetry,
     }
-    if config.notice is not None:
-        stages |= {"clean": config.clean(checkpoint)}
+    if config.compared is not None:
+        stages |= {"clean": config.clean(checkpoint), "bounds": config.bound is not None}
     if config.embeddings is not None:
         stages |= {"last": ScoreAndEmbed, "embeddings": config.embeddings, "fields": list(more_columns)}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other

@@ -20,7 +20,7 @@ from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.scoring import normalise
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["FrameScorer", "Pooling", "Transform"]
+__all__ = ["Bound", "FrameScorer", "Pooling", "Transform"]
 
 Pooling = Literal["mean", "median"]
 _MIDDLE = 128  # a level that no guardian map clamps
@@ -33,6 +33,14 @@ class Transform:
 
     apply: Callable[[Tensor, VideoDraw], Tensor]  # (t, h, w, 3) float 0..255 -> the same
     is_random: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What holds the score of a video: the score of its rendition."""
+
+    encode: Callable[[Tensor], Tensor]  # (t, h, w, 3) float 0..255 -> the same, as viewers get it
+    highest: Callable[[Tensor], Tensor]  # raw score of a rendition -> the highest raw score of a video
 
 
 class FrameScorer:
@@ -48,6 +56,7 @@ class FrameScorer:
         motion: (channels,) what the head gets in place of the inter branch's features; None: those.
         pooling: of a video's draws.
         cell_side: of the squares of pixels that share a guardian map's sign, in each channel; 1 in scoring.
+        bound: of the mean over draws and clips; all of these are lowered by as much. None: there is none.
         rounds: False leaves rounding and clamping out, to compare gradients with differences.
 
     Raises:
@@ -64,6 +73,7 @@ class FrameScorer:
         motion: Tensor | None = None,
         pooling: Pooling = "mean",
         cell_side: int = 1,
+        bound: Bound | None = None,
         rounds: bool = True,
     ) -> None:
         training = [name or "model" for name, part in model.named_modules() if part.training]
@@ -77,6 +87,7 @@ class FrameScorer:
         self._samples_alike = samples_alike
         self._motion = motion
         self._cell_side = cell_side
+        self._bound = bound
         self._rounds = rounds
 
     def __call__(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
@@ -95,20 +106,20 @@ class FrameScorer:
             )
         if not draws:
             raise ConfigurationError("draws must hold at least 1 draw, got 0")
-        return self._scores(self._before_draws(frames, draws), draws)
+        return self._scores(self._looks(frames, draws), draws)
 
     def gradient(self, frames: Tensor, draws: Sequence[VideoDraw]) -> tuple[float, Tensor]:
         """Return the mean raw score over draws and clips and its gradient, one draw in memory at a time."""
-        total, slope = 0.0, torch.zeros_like(frames)
-        start = frames.detach().requires_grad_()
-        changed = self._before_draws(start, draws)
+        start, total = frames.detach().requires_grad_(), 0.0
+        looks = self._looks(start, draws)
+        slopes = [torch.zeros_like(one) for one in looks]
         for draw in draws:
-            leaf = changed.detach().requires_grad_()
-            score = self._scores(leaf, (draw,)).mean()
-            slope += torch.autograd.grad(score, leaf)[0]
+            leaves = [one.detach().requires_grad_() for one in looks]
+            score = self._scores(leaves, (draw,)).mean()
+            for number, slope in enumerate(torch.autograd.grad(score, leaves, materialize_grads=True)):
+                slopes[number] += slope
             total += float(score.detach())
-        if self._alike:
-            (slope,) = torch.autograd.grad(changed, start, slope)
+        (slope,) = torch.autograd.grad(looks, start, slopes)
         return total / len(draws), slope / len(draws)
 
     def measure(self, frames: NDArray[np.uint8], draws: Sequence[VideoDraw]) -> NDArray[np.float64]:
@@ -164,13 +175,21 @@ class FrameScorer:
         side = self.sampling.segment_side
         return self._eight_bit(_resized(frames[self._index(used)], side, side))
 
-    def _before_draws(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
-        """Return what every draw starts from: frames after the transforms that are the same in all."""
+    def _looks(self, frames: Tensor, draws: Sequence[VideoDraw]) -> list[Tensor]:
+        """Return what every draw starts from: frames after what is the same in all; and their rendition."""
         for transform in self._alike:
             frames = transform.apply(frames, draws[0])
-        return frames
+        return [frames] if self._bound is None else [frames, self._bound.encode(frames)]
 
-    def _scores(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
+    def _scores(self, looks: Sequence[Tensor], draws: Sequence[VideoDraw]) -> Tensor:
+        """Return (draws, clips) raw scores of the first look, held to a bound by the second."""
+        upload = self._unheld(looks[0], draws)
+        if self._bound is None:
+            return upload
+        highest, free = self._bound.highest(self._unheld(looks[1], draws).mean()), upload.detach()
+        return upload if free.mean() <= highest else free - free.mean() + highest
+
+    def _unheld(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
         """Return (draws, clips) raw scores; whole frames are made small once where no draw changes them."""
         has_inter = self.sampling.num_segments > 0 and self._motion is None
         small = self._small(frames) if has_inter and not self._transforms else None
