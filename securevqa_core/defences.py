@@ -236,7 +236,9 @@ def _bound(setup: _Setup, value: str) -> _Setup:
     rendition, checkpoint = Rendition.parse(value, name="bound"), setup.checkpoint
     if checkpoint is None:
         raise ConfigurationError("bound needs a checkpoint that was fitted to clean videos, got none")
-    clean = clean_drops(checkpoint.card, rendition, num_draws=None, name=checkpoint.checkpoint_id)
+    clean = clean_drops(
+        checkpoint.card, rendition, num_draws=None, name=checkpoint.checkpoint_id, use="bound"
+    )
     scale = checkpoint.calibration
     margin = _FLAT * (scale.high - scale.low)
     raws = np.linspace(scale.to_raw(scale.low + margin), scale.to_raw(scale.high - margin), _KNOTS)

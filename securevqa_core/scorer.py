@@ -159,7 +159,11 @@ class Scorer:
             self._clean = None
             if self._compared is not None:
                 self._clean = clean_drops(
-                    found.card, self._compared, num_draws=self._num_draws, name=found.checkpoint_id
+                    found.card,
+                    self._compared,
+                    num_draws=self._num_draws,
+                    name=found.checkpoint_id,
+                    use="bound" if self._bounds else "notice",
                 )
         except BaseException:
             self._sandbox.close()

@@ -226,7 +226,7 @@ def card_note(card: Mapping[str, object], clean: CleanDrops) -> dict[str, object
 
 
 def clean_drops(
-    card: Mapping[str, object], rendition: Rendition, *, num_draws: int | None, name: str
+    card: Mapping[str, object], rendition: Rendition, *, num_draws: int | None, name: str, use: str = "notice"
 ) -> CleanDrops:
     """Return what a card knows of clean videos in a rendition.
 
@@ -235,6 +235,7 @@ def clean_drops(
         rendition: that uploads are compared with.
         num_draws: of the scores that will be judged; None: any.
         name: what messages call the checkpoint.
+        use: what messages say that it is for, `notice` or `bound`.
 
     Raises:
         CheckpointError: what it knows is not valid.
@@ -246,8 +247,8 @@ def clean_drops(
     if not isinstance(found, dict):
         others = f"only of {', '.join(known)}" if isinstance(known, dict) and known else "of none"
         raise ConfigurationError(
-            f"notice and bound need a checkpoint that was fitted to them: {name} does not know how far clean "
-            f"videos fall as {rendition}, {others}; `securevqa weights suspicion` fits it to some"
+            f"{use} needs a checkpoint that was fitted to it: {name} does not know how far clean videos "
+            f"fall as {rendition}, {others}; `securevqa weights suspicion` fits it to some"
         )
     try:
         clean = CleanDrops.from_dict(found)
@@ -255,8 +256,7 @@ def clean_drops(
         raise CheckpointError(f"{name} has a suspicion that is not valid: {error}") from error
     if num_draws is not None and num_draws < clean.num_draws:
         raise ConfigurationError(
-            f"notice and bound need at least {clean.num_draws} draws, as {name} was fitted with, got "
-            f"{num_draws}"
+            f"{use} needs at least {clean.num_draws} draws, as {name} was fitted with, got {num_draws}"
         )
     return clean
 

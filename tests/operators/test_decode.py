@@ -75,7 +75,7 @@ def test_a_rendition_that_is_noticed_follows_the_video(videos: dict[str, Path], 
     video, rendition = videos["bikes_h264.mp4"], Rendition.parse("x264:30")
     alone = _row(_stage(tmp_path), video)
     delivered = _row(_stage(tmp_path, rendition=rendition), video)
-    both = _row(_stage(tmp_path, notice=rendition), video)
+    both = _row(_stage(tmp_path, compared=rendition), video)
     assert (alone["num_looks"], both["num_looks"]) == (1, 2)
     for name in ("intra_seeds", "inter_seeds"):
         assert both[name] == alone[name] * 2
@@ -97,11 +97,14 @@ def test_a_video_whose_rendition_fails_is_sampled_and_says_so(
         return extract_sample(path, request, sink)
 
     monkeypatch.setattr(DecodeSandbox, "decode", failing)
-    row = _row(_stage(tmp_path, notice=Rendition.parse("x264:30")), videos["bikes_h264.mp4"])
+    row = _row(_stage(tmp_path, compared=Rendition.parse("x264:30")), videos["bikes_h264.mp4"])
     assert (row["status"], row["num_looks"], len(row["intra_seeds"])) == (None, 1, 2)
     assert row["suspicion_reasons"] == [
         "there is no rendition to compare with, decode_memory: more than 3 GiB"
     ]
+    needing = _stage(tmp_path, compared=Rendition.parse("x264:30"), needs_compared=True)
+    failed = _row(needing, videos["bikes_h264.mp4"])
+    assert (failed["status"], failed["error_code"]) == ("failed", "decode_memory")
 
 
 def test_the_name_of_a_file_does_not_change_where_the_model_looks(

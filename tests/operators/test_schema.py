@@ -140,7 +140,7 @@ def test_the_report_has_every_promised_column_in_order() -> None:
     assert " ".join(REPORT.names) == (
         "video_id uri content_sha256 size_bytes status stage error_code error_message attempts "
         "score score_sd score_lower raw_score clip_scores verdict "
-        "suspicion suspicion_reasons rendition_score "
+        "suspicion suspicion_reasons rendition_score upload_score "
         "width height fps num_frames duration_seconds codec decoder decode_warnings "
         "picture_fingerprint near_copy_of near_copies near_copy_best_score "
         "checkpoint_id checkpoint_status as_delivered config_id key_id randomness "

@@ -1,4 +1,7 @@
-"""Suspicion keeps its false-alarm rate on clean videos, rises with the fall, and says why in words."""
+"""Suspicion keeps its false-alarm rate on clean videos, rises with the fall, and says why in words.
+
+A bound lowers as many clean videos as is said, and no attack scores above it.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,11 @@ KEY = Key.public(7)
 
 
 def clean_videos(num: int, *, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores, and drops that grow with them and scatter more where they are high."""
+    """Scores, and drops to renditions that grow with these and scatter more where they are high."""
     rng = np.random.default_rng(seed)
-    scores = rng.uniform(5, 95, num)
-    return scores, 0.05 * scores + (0.5 + scores / 50) * rng.standard_t(5, num)
+    left = rng.uniform(5, 95, num)
+    drops = 0.05 * left + (0.5 + left / 50) * rng.standard_t(5, num)
+    return left + drops, drops
 
 
 def fitted(num: int = 600, *, seed: int = 0, **changes: Any) -> CleanDrops:
@@ -60,21 +64,21 @@ def test_of_clean_videos_as_few_are_suspected_as_is_said() -> None:
 def test_at_one_score_it_is_the_share_that_counting_finds() -> None:
     """Of the clean videos and the one that is judged, that fall further; less well between limits."""
     drops = np.random.default_rng(1).normal(2, 1, MIN_CLEAN)
-    clean = fit_clean_drops(np.full(MIN_CLEAN, 50.0), drops, rendition=X264, num_draws=2)
+    clean = fit_clean_drops(50 + drops, drops, rendition=X264, num_draws=2)
     order = np.sort(drops)[::-1]
     for place in (1, 2, 4, 10, 20, 50, 100):
-        found = clean.judged(50, 50 - order[place - 1]).suspicion
+        found = clean.judged(50 + order[place - 1], 50).suspicion
         assert found is not None
         share = place / (MIN_CLEAN + 1)
         assert 0.95 * share <= 1 - found < 1.4 * share + 0.01, place
-    highest = clean.judged(50, -50).suspicion
+    highest = clean.judged(150, 50).suspicion
     assert highest == pytest.approx(1 - 1 / (MIN_CLEAN + 1))
 
 
 def test_suspicion_rises_with_the_fall_and_stays_within_bounds() -> None:
     clean = fitted()
     for score in (0.0, 30.0, 77.0, 100.0):
-        found = [clean.judged(score, score - drop).suspicion for drop in np.linspace(-60, 60, 601)]
+        found = [clean.judged(score + drop, score).suspicion for drop in np.linspace(-60, 60, 601)]
         assert all(before <= after for before, after in itertools.pairwise(found))
         assert 0 < found[0] <= 0.02
         assert 0.99 <= found[-1] < 1
@@ -95,19 +99,44 @@ def test_the_limit_that_is_said_is_where_suspicion_reaches_it() -> None:
         limit = clean.limit(score)
         scatter = 0.5 + score / 50
         assert limit == pytest.approx(0.05 * score + scatter * stats.t(5).ppf(0.99), abs=scatter)
-        assert clean.judged(score, score - limit).suspicion == pytest.approx(0.99)
+        assert clean.judged(score + limit, score).suspicion == pytest.approx(0.99)
 
 
 def test_reasons_are_in_words_with_the_numbers_that_were_found() -> None:
     clean = fitted()
     noticed = clean.judged(80, 65.84)
     assert noticed.suspicion_reasons == (
-        "falls by 14.2 points when it is encoded as x264:23; of clean videos of such a score 1 in 100 falls "
-        f"by more than {clean.limit(80):.1f}",
+        "falls by 14.2 points when it is encoded as x264:23; of clean videos with such a rendition 1 in 100 "
+        f"falls by more than {clean.limit(65.84):.1f}",
     )
     assert noticed.rendition_score == 65.84
     (rises,) = clean.judged(50, 51.26).suspicion_reasons or ()
     assert rises.startswith("rises by 1.3 points ")
+
+
+def test_a_bound_lowers_as_few_clean_videos_as_is_said() -> None:
+    scores, drops = clean_videos(2000, seed=10_000)
+    for seed in range(5):
+        bounds = np.array([fitted(400, seed=seed).bound(one) for one in scores - drops])
+        assert (bounds < scores).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_bound_rises_with_the_rendition_and_stays_on_the_scale() -> None:
+    bounds = [fitted().bound(one) for one in np.linspace(0, 100, 201)]
+    assert all(before < after for before, after in itertools.pairwise(bounds[:-20]))
+    assert bounds[0] >= 0
+    assert bounds[-1] == 100
+
+
+def test_what_is_held_says_so() -> None:
+    clean = fitted()
+    free, held = clean.judged(60, 60, bounds=True), clean.judged(90, 60, bounds=True)
+    assert (len(free.suspicion_reasons or ()), free.upload_score) == (1, 60)
+    assert (held.suspicion_reasons or ())[1] == (
+        f"scores 90.0 and is held to {clean.bound(60):.1f}, which 1 in 10 clean videos with such a rendition "
+        "exceeds"
+    )
+    assert held.upload_score == 90
 
 
 def test_what_fixes_no_fit_is_refused() -> None:
@@ -142,9 +171,15 @@ def test_what_a_checkpoint_does_not_know_is_said() -> None:
     ("changes", "said"),
     [
         ({"spread": [0.0]}, "of one length"),
-        ({"scores": [50.0], "usual": [1.0], "spread": [0.0]}, "spread must be > 0"),
-        ({"scores": [50.0], "usual": [float("inf")], "spread": [1.0]}, "usual must be finite, got .*inf"),
-        ({"scores": [50.0, 40.0], "usual": [1.0, 1.0], "spread": [1.0, 1.0]}, "scores must be in order"),
+        ({"rendition_scores": [50.0], "usual": [1.0], "spread": [0.0]}, "spread must be > 0"),
+        (
+            {"rendition_scores": [50.0], "usual": [float("inf")], "spread": [1.0]},
+            "usual must be finite, got .*inf",
+        ),
+        (
+            {"rendition_scores": [50.0, 40.0], "usual": [1.0, 1.0], "spread": [1.0, 1.0]},
+            "rendition_scores must be in order",
+        ),
         ({"shares": [0.5, 0.6], "limits": [1.0, 2.0]}, "shares must be in order"),
         ({"shares": [1.5], "limits": [1.0]}, "shares in 0..1"),
         ({"limits": ["far"]}, "far"),
@@ -200,14 +235,16 @@ def test_frames_in_memory_are_noticed_too(scorers: tuple[Scorer, Scorer, Scorer]
     assert both.suspicion is not None
 
 
+def failing(frames: Any, fps: Any, request: DecodeRequest, sink: Any) -> Any:
+    """Sample frames, and make no rendition of them."""
+    if request.rendition is not None:
+        raise DecodeError("rendition_failed", "x264:23 cannot be made: no such preset")
+    return sample_frames(frames, fps, request, sink)
+
+
 def test_without_a_rendition_the_score_stays_and_suspicion_is_unknown(
     scorers: tuple[Scorer, Scorer, Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(frames: Any, fps: Any, request: DecodeRequest, sink: Any) -> Any:
-        if request.rendition is not None:
-            raise DecodeError("rendition_failed", "x264:23 cannot be made: no such preset")
-        return sample_frames(frames, fps, request, sink)
-
     monkeypatch.setattr("securevqa_core.scorer.sample_frames", failing)
     frames = np.zeros((4, 64, 64, 3), dtype=np.uint8)
     upload, _, both = scorers
@@ -219,6 +256,39 @@ def test_without_a_rendition_the_score_stays_and_suspicion_is_unknown(
     )
 
 
+@pytest.mark.parametrize("more", [-30.0, 30.0])
+def test_a_score_is_held_by_its_rendition(
+    more: float, noticing: weights.Checkpoint, videos: dict[str, Path], scorers: Any
+) -> None:
+    """Of clean videos that fall by so much more than others: it is lowered, or stays."""
+    known = fitted()
+    usual = tuple(one + more for one in known.usual)
+    card = noticing.card | card_note({}, replace(known, usual=usual))
+    path = videos["bikes_h264.mp4"]
+    upload, rendition, both = (one.score(path) for one in scorers)
+    with Scorer(replace(noticing, card=card), key=KEY, draws=2, bound="x264:23") as bounded:
+        found = bounded.score(path)
+    assert rendition.score is not None
+    bound = replace(known, usual=usual).bound(rendition.score)
+    assert upload.score is not None
+    assert (bound < upload.score) == (more < 0)
+    assert found.score == pytest.approx(min(upload.score, bound), abs=1e-9)
+    assert found.score - (found.score_lower or 0) == pytest.approx(upload.score - (upload.score_lower or 0))
+    assert (found.upload_score, found.rendition_score) == (upload.score, rendition.score)
+    for column in ("raw_score", "score_sd", "clips", "warnings", "video"):
+        assert getattr(found, column) == getattr(both, column), column
+    assert both.upload_score is None
+
+
+def test_without_the_rendition_that_holds_it_there_is_no_score(
+    noticing: weights.Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securevqa_core.scorer.sample_frames", failing)
+    with Scorer(noticing, key=KEY, draws=2, bound="x264:23") as bounded:
+        found = bounded.score(np.zeros((4, 64, 64, 3), dtype=np.uint8), fps=25)
+    assert (found.score, found.failure and found.failure.code) == (None, "rendition_failed")
+
+
 def test_a_call_that_can_notice_nothing_is_refused(noticing: weights.Checkpoint) -> None:
     plain = replace(noticing, card={})
     for changes, said in (
@@ -227,8 +297,11 @@ def test_a_call_that_can_notice_nothing_is_refused(noticing: weights.Checkpoint)
         ({"notice": "x264"}, "notice must be one of .*, got 'x264'"),
         (
             {"notice": "x264:23", "as_delivered": "x264:23"},
-            "exclude each other, .* got 'x264:23' and 'x264:23'",
+            "exclude each other, .* got notice 'x264:23' and as_delivered 'x264:23'",
         ),
+        ({"bound": "x264:23", "notice": "x264:23"}, "got notice 'x264:23' and bound 'x264:23'"),
+        ({"bound": "x264:24"}, "bound needs .* as x264:24, only of x264:23"),
+        ({"bound": "none"}, "bound must be one of .*, got 'none'"),
         ({"notice": "x264:23", "draws": 1}, "at least 2 draws"),
     ):
         arguments: dict[str, Any] = {"checkpoint": noticing, "key": KEY} | changes
