@@ -1,5 +1,7 @@
 """Says what `score --notice` notices: attacked videos, and clean ones that are suspected, by ROC curves.
 
+With `--label` it says, too, what `score --bound` costs: how many clean videos it holds, and in agreement.
+
 python examples/suspicion.py clean.parquet --attacked attacks/pgd --attacked attacks/flicker --figure roc.png
 
 What is usual is fitted to clean videos of all parts of the sources but one, and judges that part, and attacks
@@ -20,6 +22,8 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from securevqa_core.bootstrap import estimate, resample
+from securevqa_core.metrics import srcc
 from securevqa_core.randomness import Key
 from securevqa_core.rendition import Rendition
 from securevqa_core.scorer import Scorer
@@ -41,9 +45,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="file or model; default: what ships")
     parser.add_argument("--rendition", default="x264:23")
     parser.add_argument("--kept", type=Path, default=Path("suspicion.jsonl"), help="scores as they come")
+    parser.add_argument("--label", help="a column of numbers, higher is better")
     parser.add_argument("--figure", type=Path, help="picture to write")
     arguments = parser.parse_args()
-    listed = pq.read_table(arguments.manifest, columns=["uri", arguments.source]).to_pylist()
+    listed = pq.read_table(arguments.manifest).to_pylist()
     source_of = {row["uri"]: row[arguments.source] for row in listed}
     videos = [(CLEAN, uri, source) for uri, source in source_of.items()]
     for place in map(Path, arguments.attacked):
@@ -53,6 +58,8 @@ def main() -> None:
     rows = scored(videos, arguments)
     judge(rows, Rendition.parse(arguments.rendition), num_parts=arguments.parts)
     say(rows)
+    if arguments.label is not None:
+        say_cost(rows, {row["uri"]: row[arguments.label] for row in listed})
     if arguments.figure is not None:
         draw(rows, arguments.figure)
 
@@ -79,6 +86,7 @@ def scored(videos: list[tuple[str, str, Any]], arguments: argparse.Namespace) ->
                 print(f"not scored: {uri}")
                 continue
             found = {
+                "uri": uri,
                 "kind": kind,
                 "source": source,
                 "score": score,
@@ -104,6 +112,7 @@ def judge(rows: list[dict[str, Any]], rendition: Rendition, *, num_parts: int) -
         for row in rows:
             if part_of[str(row["source"])] == part:
                 row["suspicion"] = fitted.judged(row["score"], row["rendition"]).suspicion
+                row["held"] = min(row["score"], fitted.bound(row["rendition"]))
 
 
 def say(rows: list[dict[str, Any]]) -> None:
@@ -117,6 +126,20 @@ def say(rows: list[dict[str, Any]]) -> None:
         cells += ["", ""] if kind == CLEAN else [f"{roc_auc_score(*one):.3f}" for one in both]
         is_suspected = found >= SUSPECTED
         print(f"| {' | '.join(cells)} | {is_suspected.sum()}, {is_suspected.mean():.1%} |")
+
+
+def say_cost(rows: list[dict[str, Any]], label_of: dict[str, float | None]) -> None:
+    """Print how many clean videos a bound holds, and what that costs in agreement, over sources together."""
+    clean = [row for row in rows if row["kind"] == CLEAN and label_of[row["uri"]] is not None]
+    labels = np.array([label_of[row["uri"]] for row in clean], dtype=float)
+    score, held, rendition = (column(clean, CLEAN, name) for name in ("score", "held", "rendition"))
+    drawn = resample(len(clean), rng=np.random.default_rng(0), clusters=[str(row["source"]) for row in clean])
+    print(f"{(held < score).mean():.1%} of {len(clean)} clean videos held, SRCC {srcc(score, labels):.3f}")
+    for name, judged in (("held", held), ("rendition", rendition)):
+        cost = estimate(
+            lambda of, judged=judged: srcc(judged[of], labels[of]) - srcc(score[of], labels[of]), drawn
+        )
+        print(f"{name}: {cost.value:+.3f} ({cost.low:+.3f} to {cost.high:+.3f})")
 
 
 def column(rows: list[dict[str, Any]], kind: str, name: str) -> NDArray[np.float64]:
