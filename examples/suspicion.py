@@ -1,6 +1,6 @@
 """Says what `score --notice` notices: attacked videos, and clean ones that are suspected, by ROC curves.
 
-With `--label` it says, too, what `score --bound` costs: how many clean videos it holds, and in agreement.
+With `--label` it says, too, what `score --cap` costs: how many clean videos it holds, and in agreement.
 
 python examples/suspicion.py clean.parquet --attacked attacks/pgd --attacked attacks/flicker --figure roc.png
 
@@ -112,7 +112,7 @@ def judge(rows: list[dict[str, Any]], rendition: Rendition, *, num_parts: int) -
         for row in rows:
             if part_of[str(row["source"])] == part:
                 row["suspicion"] = fitted.judged(row["score"], row["rendition"]).suspicion
-                row["held"] = min(row["score"], fitted.bound(row["rendition"]))
+                row["held"] = min(row["score"], fitted.cap(row["rendition"]))
 
 
 def say(rows: list[dict[str, Any]]) -> None:
@@ -129,7 +129,7 @@ def say(rows: list[dict[str, Any]]) -> None:
 
 
 def say_cost(rows: list[dict[str, Any]], label_of: dict[str, float | None]) -> None:
-    """Print how many clean videos a bound holds, and what that costs in agreement, over sources together."""
+    """Print how many clean videos a cap holds, and what that costs in agreement, over sources together."""
     clean = [row for row in rows if row["kind"] == CLEAN and label_of[row["uri"]] is not None]
     labels = np.array([label_of[row["uri"]] for row in clean], dtype=float)
     score, held, rendition = (column(clean, CLEAN, name) for name in ("score", "held", "rendition"))

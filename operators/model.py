@@ -138,11 +138,11 @@ class FusedScore(_ModelStage):
         thresholds: Thresholds,
         telemetry: TelemetrySetup,
         clean: CleanDrops | None = None,
-        bounds: bool = False,
+        caps: bool = False,
     ) -> None:
         super().__init__(setup)
         self._clean = clean
-        self._bounds = bounds  # whether scores are held to what clean videos have
+        self._caps = caps  # whether scores are held to what clean videos have
         self._provenance = provenance
         self._thresholds = thresholds
         self._telemetry = Telemetry(telemetry)
@@ -181,8 +181,8 @@ class FusedScore(_ModelStage):
         if self._clean is None or len(looks) == 1:
             return asdict(upload)
         rendition_score = looks[1].score
-        held = upload.at_most(self._clean.bound(rendition_score)) if self._bounds else upload
-        return asdict(held) | asdict(self._clean.judged(upload.score, rendition_score, bounds=self._bounds))
+        held = upload.at_most(self._clean.cap(rendition_score)) if self._caps else upload
+        return asdict(held) | asdict(self._clean.judged(upload.score, rendition_score, caps=self._caps))
 
     def _inputs(self, row: Row) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Return fragments and features of every draw, None for a model without inter branch."""

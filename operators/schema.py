@@ -76,10 +76,10 @@ _SCORE = (
     Column("verdict", pa.string(), "pass, review or reject; review for what was not scored or is in doubt"),
 )
 _SUSPICION = (
-    Column("suspicion", pa.float64(), "of an attack; null without --notice, --bound or a rendition", "0..1"),
+    Column("suspicion", pa.float64(), "of an attack; null without --notice, --cap or a rendition", "0..1"),
     Column("suspicion_reasons", pa.list_(pa.string()), "what suspicion is taken from, in words"),
-    Column("rendition_score", pa.float64(), "score of the rendition of --notice or --bound", "0..100"),
-    Column("upload_score", pa.float64(), "score before --bound held it; null without --bound", "0..100"),
+    Column("rendition_score", pa.float64(), "score of the rendition of --notice or --cap", "0..100"),
+    Column("upload_score", pa.float64(), "score before --cap held it; null without --cap", "0..100"),
 )
 _VIDEO = (
     Column("width", pa.int32(), "frame width", "pixel"),

@@ -20,7 +20,7 @@ from scipy import special
 from torch import Tensor, nn
 
 from securevqa_core.attacks.codecs import Frames, through_h264, through_jpeg, through_rendition
-from securevqa_core.attacks.differentiable import Bound, FrameScorer, Pooling, Transform
+from securevqa_core.attacks.differentiable import Cap, FrameScorer, Pooling, Transform
 from securevqa_core.attacks.names import DEFENCES
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.models.motion_pathway import MotionPathway
@@ -34,7 +34,7 @@ __all__ = ["DEFENCES", "certified_range", "defended", "noise_sd"]
 
 _MAX_SPLICED = 32  # patches a side
 _MAX_CELL = 64  # pixels a side
-_KNOTS = 1024  # of a bound as a function of raw scores
+_KNOTS = 1024  # of a cap as a function of raw scores
 _FLAT = 0.001  # share of a scale's ends where it hardly rises, and that no knot is in
 _STEPS = 4096  # of the integral over the clean sample; each adds 1/4096 to a risk at most
 
@@ -48,7 +48,7 @@ class _Setup:
     motion: Tensor | None = None
     pooling: Pooling = "mean"
     cell_side: int = 1
-    bound: Bound | None = None
+    cap: Cap | None = None
     checkpoint: Checkpoint | None = None
 
     def after(self, apply: Callable[[Tensor, VideoDraw], Tensor], *, is_random: bool = False) -> _Setup:
@@ -69,7 +69,7 @@ def defended(
         model: of the zoo, in eval mode.
         sampling: how it samples without them.
         defences: `name=value` of `DEFENCES`, or `name` where there is no value.
-        checkpoint: the model's, whose scale and clean videos `bound` needs.
+        checkpoint: the model's, whose scale and clean videos `cap` needs.
 
     Raises:
         ConfigurationError: no such defence, a value out of range, or a model that it does not suit.
@@ -90,7 +90,7 @@ def defended(
         motion=setup.motion,
         pooling=setup.pooling,
         cell_side=setup.cell_side,
-        bound=setup.bound,
+        cap=setup.cap,
     )
 
 
@@ -231,19 +231,17 @@ def _delivered(setup: _Setup, value: str) -> _Setup:
     return setup.after(lambda frames, _draw: _straight(frames, lambda one: through_rendition(one, rendition)))
 
 
-def _bound(setup: _Setup, value: str) -> _Setup:
-    """What `score --bound` does, as a function of raw scores that gradients pass through."""
-    rendition, checkpoint = Rendition.parse(value, name="bound"), setup.checkpoint
+def _cap(setup: _Setup, value: str) -> _Setup:
+    """What `score --cap` does, as a function of raw scores that gradients pass through."""
+    rendition, checkpoint = Rendition.parse(value, name="cap"), setup.checkpoint
     if checkpoint is None:
-        raise ConfigurationError("bound needs a checkpoint that was fitted to clean videos, got none")
-    clean = clean_drops(
-        checkpoint.card, rendition, num_draws=None, name=checkpoint.checkpoint_id, use="bound"
-    )
+        raise ConfigurationError("cap needs a checkpoint that was fitted to clean videos, got none")
+    clean = clean_drops(checkpoint.card, rendition, num_draws=None, name=checkpoint.checkpoint_id, use="cap")
     scale = checkpoint.calibration
     margin = _FLAT * (scale.high - scale.low)
     raws = np.linspace(scale.to_raw(scale.low + margin), scale.to_raw(scale.high - margin), _KNOTS)
     scores = np.asarray(scale.to_score(raws))
-    table = torch.from_numpy(np.interp([clean.bound(one) for one in scores], scores, raws)).float()
+    table = torch.from_numpy(np.interp([clean.cap(one) for one in scores], scores, raws)).float()
 
     def highest(raw: Tensor) -> Tensor:
         place = ((raw - raws[0]) * ((_KNOTS - 1) / (raws[-1] - raws[0]))).clamp(0, _KNOTS - 1)
@@ -254,7 +252,7 @@ def _bound(setup: _Setup, value: str) -> _Setup:
     def encode(frames: Tensor) -> Tensor:
         return _straight(frames, lambda one: through_rendition(one, rendition))
 
-    return replace(setup, bound=Bound(encode=encode, highest=highest))
+    return replace(setup, cap=Cap(encode=encode, highest=highest))
 
 
 def _noise(setup: _Setup, value: str) -> _Setup:
@@ -299,7 +297,7 @@ _PLUG_INS: dict[str, Callable[[_Setup, str], _Setup]] = {
     "jpeg": _jpeg,
     "h264": _h264,
     "delivered": _delivered,
-    "bound": _bound,
+    "cap": _cap,
     "noise": _noise,
     "median": _median,
 }

@@ -98,7 +98,7 @@ class Scorer:
             judged in place of the video; None: the video itself is.
         notice: codec and quality of a rendition that is made and scored beside the video: what falls further
             than clean videos do is suspected of an attack. The checkpoint knows how far those fall.
-        bound: codec and quality of such a rendition, to which the score is held besides: it is no higher than
+        cap: codec and quality of such a rendition, to which the score is held besides: it is no higher than
             those of nine in ten clean videos whose renditions score so.
         limits: of what one file may cost.
         device: where the networks run, as torch calls it.
@@ -107,7 +107,7 @@ class Scorer:
 
     Raises:
         ConfigurationError: an argument is of another type or out of range, a device not here, or a key too
-            short; two of `as_delivered`, `notice` and `bound`; one of the latter with fewer draws than its
+            short; two of `as_delivered`, `notice` and `cap`; one of the latter with fewer draws than its
             clean videos had, or of a checkpoint that knows of none in that rendition.
         CheckpointError: the checkpoint is missing, damaged or does not fit its architecture.
     """
@@ -122,7 +122,7 @@ class Scorer:
         decoder: Decoder = "auto",
         as_delivered: str | None = None,
         notice: str | None = None,
-        bound: str | None = None,
+        cap: str | None = None,
         limits: DecodeLimits | None = None,
         device: str = "cpu",
         sandbox: DecodeSandbox | None = None,
@@ -141,8 +141,8 @@ class Scorer:
         self._key = _key(key)
         self._decoder: Decoder = decoder
         self._rendition = None if as_delivered is None else Rendition.parse(as_delivered)
-        self._compared = compared_rendition(notice=notice, bound=bound, as_delivered=as_delivered)
-        self._bounds = bound is not None
+        self._compared = compared_rendition(notice=notice, cap=cap, as_delivered=as_delivered)
+        self._caps = cap is not None
         self._limits = limits or DecodeLimits()
         self._takes_glances = takes_glances
         self._lock = threading.Lock()
@@ -163,7 +163,7 @@ class Scorer:
                     self._compared,
                     num_draws=self._num_draws,
                     name=found.checkpoint_id,
-                    use="bound" if self._bounds else "notice",
+                    use="cap" if self._caps else "notice",
                 )
         except BaseException:
             self._sandbox.close()
@@ -307,9 +307,9 @@ class Scorer:
                 scored = scores[0]
                 if self._clean is not None and len(scores) > 1:
                     rendition_score = scores[1].score
-                    noticed = self._clean.judged(scored.score, rendition_score, bounds=self._bounds)
-                    if self._bounds:
-                        scored = scored.at_most(self._clean.bound(rendition_score))
+                    noticed = self._clean.judged(scored.score, rendition_score, caps=self._caps)
+                    if self._caps:
+                        scored = scored.at_most(self._clean.cap(rendition_score))
             except ScoreError as not_finite:
                 sampled.error = not_finite.with_traceback(None)
             sampled.model_seconds = time.perf_counter() - started
@@ -377,7 +377,7 @@ class Scorer:
                 try:
                     sampled.looks.append(self._taken(sampled, take, self._compared))
                 except DecodeError as error:
-                    if self._bounds:  # nothing holds the score
+                    if self._caps:  # nothing holds the score
                         sampled.looks.clear()
                         raise
                     sampled.rendition_error = error.with_traceback(None)

@@ -299,9 +299,9 @@ class Score:
     raw_score: float  # mean over draws and clips, before calibration
     clip_scores: list[float]  # draw after draw, clip after clip
 
-    def at_most(self, bound: float) -> Score:
-        """Return it with a score of no more than `bound`, 0..100; what its lower bound is below it stays."""
-        excess = max(0.0, self.score - bound)
+    def at_most(self, cap: float) -> Score:
+        """Return it with a score of no more than `cap`, 0..100; the distance of its lower bound stays."""
+        excess = max(0.0, self.score - cap)
         lower = min(self.score_lower, max(0.0, self.score_lower - excess))
         return replace(self, score=self.score - excess, score_lower=lower)
 

@@ -1,7 +1,7 @@
 """Owns what a rendition tells of an upload's score: whether it looks attacked, and how high it may be.
 
     score of the upload - score of its rendition = drop --beside those of clean videos--> suspicion
-    score of its rendition + a drop that few clean videos exceed = bound of the upload's score
+    score of its rendition + a drop that few clean videos exceed = cap of the upload's score
 
 What an attack puts into pixels is mostly lost in an encoder, and with it what the score gained; a clean video
 loses little. How much is usual is fitted to clean videos, and belongs to the weights: their card keeps it. It
@@ -44,7 +44,7 @@ _LEAST_SPREAD = 0.25  # points
 # Of clean videos, that fall further than a limit; as far as there are videos to tell.
 _SHARES = (0.99, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _SHOWN_SHARE = 0.01
-_HELD_SHARE = 0.1  # of clean videos, whose scores a bound lowers
+_HELD_SHARE = 0.1  # of clean videos, whose scores a cap lowers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Noticed:
     suspicion: float | None  # 0..1; None: there is no rendition to tell it
     suspicion_reasons: tuple[str, ...] | None  # in words; None: nobody asked
     rendition_score: float | None  # 0..100
-    upload_score: float | None = None  # 0..100, before a bound; None: nobody asked for one
+    upload_score: float | None = None  # 0..100, before a cap; None: nobody asked for one
 
 
 NOT_ASKED = Noticed(suspicion=None, suspicion_reasons=None, rendition_score=None)
@@ -103,17 +103,17 @@ class CleanDrops:
         usual, spread = self._at(rendition_score)
         return usual + spread * float(np.interp(-share, [-one for one in self.shares], self.limits))
 
-    def bound(self, rendition_score: float) -> float:
+    def cap(self, rendition_score: float) -> float:
         """Return what nine in ten clean videos with a rendition of this score do not exceed, 0..100."""
         return min(max(rendition_score + self.limit(rendition_score, _HELD_SHARE), 0.0), 100.0)
 
-    def judged(self, score: float, rendition_score: float, *, bounds: bool = False) -> Noticed:
+    def judged(self, score: float, rendition_score: float, *, caps: bool = False) -> Noticed:
         """Return the suspicion that an upload of this score is attacked, and why.
 
         Args:
             score: of the upload, 0..100.
             rendition_score: of its rendition, with the same draws.
-            bounds: whether its score is held to `bound`.
+            caps: whether its score is held to `cap`.
 
         Returns:
             A suspicion of 1 less the share of clean videos that fall as far, which rises with the drop, and
@@ -127,16 +127,16 @@ class CleanDrops:
             f"{moved} points when it is encoded as {self.rendition}; of clean videos with such a rendition "
             f"1 in 100 falls by more than {self.limit(rendition_score):.1f}"
         ]
-        if bounds and score > (bound := self.bound(rendition_score)):
+        if caps and score > (cap := self.cap(rendition_score)):
             reasons.append(
-                f"scores {score:.1f} and is held to {bound:.1f}, which 1 in 10 clean videos with such a "
+                f"scores {score:.1f} and is held to {cap:.1f}, which 1 in 10 clean videos with such a "
                 "rendition exceeds"
             )
         return Noticed(
             suspicion=1 - share,
             suspicion_reasons=tuple(reasons),
             rendition_score=rendition_score,
-            upload_score=score if bounds else None,
+            upload_score=score if caps else None,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def clean_drops(
         rendition: that uploads are compared with.
         num_draws: of the scores that will be judged; None: any.
         name: what messages call the checkpoint.
-        use: what messages say that it is for, `notice` or `bound`.
+        use: what messages say that it is for, `notice` or `cap`.
 
     Raises:
         CheckpointError: what it knows is not valid.
@@ -267,19 +267,17 @@ def no_rendition(error: DecodeError) -> Noticed:
     return Noticed(suspicion=None, suspicion_reasons=(reason,), rendition_score=None)
 
 
-def compared_rendition(
-    *, notice: str | None, bound: str | None, as_delivered: str | None
-) -> Rendition | None:
+def compared_rendition(*, notice: str | None, cap: str | None, as_delivered: str | None) -> Rendition | None:
     """Return what an upload is compared with, or None; of three uses of a rendition at most one is asked for.
 
     Raises:
         ConfigurationError: two of them were, or what was is no rendition.
     """
-    given = {"notice": notice, "bound": bound, "as_delivered": as_delivered}
+    given = {"notice": notice, "cap": cap, "as_delivered": as_delivered}
     asked = {name: text for name, text in given.items() if text is not None}
     if len(asked) > 1:
         raise ConfigurationError(
-            "notice, bound and as_delivered exclude each other, as bound notices too and as_delivered judges "
+            "notice, cap and as_delivered exclude each other, as cap notices too and as_delivered judges "
             f"a rendition alone, got {' and '.join(f'{name} {text!r}' for name, text in asked.items())}"
         )
     asked.pop("as_delivered", None)

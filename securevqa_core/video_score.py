@@ -71,7 +71,7 @@ class VideoScore:
         suspicion: 0..1, of an attack; None: not asked for, or there is no rendition.
         suspicion_reasons: what speaks for an attack, in words; None: not asked for.
         rendition_score: 0..100, of the rendition that `suspicion` is taken from; None: there is none.
-        upload_score: 0..100, before `score` was held to a bound; None: it was to none. `raw_score` and
+        upload_score: 0..100, before `score` was held to a cap; None: it was to none. `raw_score` and
             `clips` are the upload's.
         clips: scores of draw after draw, clip after clip; empty where there is no score.
         warnings: what was damaged or odd, but not fatal.

@@ -57,7 +57,7 @@ def score_command(
             help="Notice attacks: score a rendition besides, x264:28 say; default: no suspicion.",
         ),
     ] = None,
-    bound: Annotated[
+    cap: Annotated[
         str | None,
         typer.Option(
             metavar="CODEC:QUALITY",
@@ -79,7 +79,7 @@ def score_command(
             model=options.model,
             checkpoint=options.checkpoint,
         )
-        return dataclasses.replace(of_all, notice=notice, bound=bound, more_videos=tuple(videos[1:]))
+        return dataclasses.replace(of_all, notice=notice, cap=cap, more_videos=tuple(videos[1:]))
 
     if output is None:
         options.require_no_run()

@@ -36,7 +36,7 @@ _DECISIVE = {
     "decoder": "decoder",
     "as_delivered": "as_delivered",
     "notice": "notice",
-    "bound": "bound",
+    "cap": "cap",
     "embeddings": "embeddings",
 }
 _GROUPS = {"thresholds": "", "decode_limits": "decode.", "fetch_limits": "fetch."}

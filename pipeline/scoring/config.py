@@ -36,7 +36,7 @@ MAX_DRAWS = 16  # every draw adds its fragments, up to 20 MB, to the row that cr
 # What can change a score besides the sampling and the key. Limits decide only which videos fail, and verdicts
 # follow their thresholds when a report is written.
 _DECISIVE = ("num_draws", "precision", "decoder", "randomness")
-_RENDITIONS = ("as_delivered", "notice", "bound")  # settings; at most one is not None
+_RENDITIONS = ("as_delivered", "notice", "cap")  # settings; at most one is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class ScoreConfig:
     decoder: Decoder = "auto"
     as_delivered: str | None = None  # rendition that is judged, as x264:23; None: the video itself
     notice: str | None = None  # rendition that is scored besides, to notice attacks by; None: none is
-    bound: str | None = None  # rendition that is scored besides and holds the score; None: none does
+    cap: str | None = None  # rendition that is scored besides and holds the score; None: none does
     scratch_dir: str | None = None
     address: str | None = None  # of a Ray cluster; None: RAY_ADDRESS, or start Ray here
     gpus_per_actor: float = GPUS_PER_ACTOR
@@ -76,7 +76,7 @@ class ScoreConfig:
         if self.model is not None:
             require_model(self.model)
         if self.num_draws is not None:
-            most = MAX_DRAWS if self.notice is None and self.bound is None else MAX_DRAWS // 2
+            most = MAX_DRAWS if self.notice is None and self.cap is None else MAX_DRAWS // 2
             require_range("draws", self.num_draws, low=1, high=most)
         require_range("gpus_per_actor", self.gpus_per_actor, low=0, high=64)
         if self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
@@ -88,7 +88,7 @@ class ScoreConfig:
         for name in _RENDITIONS:
             if getattr(self, name) is not None:  # one text for one rendition, as it is part of a digest
                 object.__setattr__(self, name, str(Rendition.parse(getattr(self, name), name=name)))
-        compared_rendition(notice=self.notice, bound=self.bound, as_delivered=self.as_delivered)
+        compared_rendition(notice=self.notice, cap=self.cap, as_delivered=self.as_delivered)
 
     @property
     def rendition(self) -> Rendition | None:
@@ -98,7 +98,7 @@ class ScoreConfig:
     @property
     def compared(self) -> Rendition | None:
         """What is scored besides; None: nothing is."""
-        return compared_rendition(notice=self.notice, bound=self.bound, as_delivered=None)
+        return compared_rendition(notice=self.notice, cap=self.cap, as_delivered=None)
 
     def config_id(self, sampling: SamplingConfig) -> str:
         """Return a digest of every setting that can change a score; all ephemeral keys count as one."""

@@ -102,7 +102,7 @@ def outcome_rows(
         decoder=config.decoder,
         as_delivered=config.as_delivered,
         notice=config.notice,
-        bound=config.bound,
+        cap=config.cap,
         limits=config.decode_limits,
         device=device,
         sandbox=sandbox,

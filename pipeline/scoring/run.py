@@ -114,7 +114,7 @@ def build_pipeline(
         takes_fingerprints=config.backlog.looks_for_copies,
         rendition=config.rendition,
         compared=config.compared,
-        needs_compared=config.bound is not None,
+        needs_compared=config.cap is not None,
         deadline=deadline,
         tally=telemetry.tally,
     )
@@ -137,7 +137,7 @@ def build_pipeline(
         "telemetry": telemetry,
     }
     if config.compared is not None:
-        stages |= {"clean": config.clean(checkpoint), "bounds": config.bound is not None}
+        stages |= {"clean": config.clean(checkpoint), "caps": config.cap is not None}
     if config.embeddings is not None:
         stages |= {"last": ScoreAndEmbed, "embeddings": config.embeddings, "fields": list(more_columns)}
     with warnings.catch_warnings():  # Ray deprecates this way of setting retries and names no other

@@ -20,7 +20,7 @@ from securevqa_core.sampling import continuous_sample, skip_sample
 from securevqa_core.scoring import normalise
 from securevqa_core.types import SamplingConfig
 
-__all__ = ["Bound", "FrameScorer", "Pooling", "Transform"]
+__all__ = ["Cap", "FrameScorer", "Pooling", "Transform"]
 
 Pooling = Literal["mean", "median"]
 _MIDDLE = 128  # a level that no guardian map clamps
@@ -36,7 +36,7 @@ class Transform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class Cap:
     """What holds the score of a video: the score of its rendition."""
 
     encode: Callable[[Tensor], Tensor]  # (t, h, w, 3) float 0..255 -> the same, as viewers get it
@@ -56,7 +56,7 @@ class FrameScorer:
         motion: (channels,) what the head gets in place of the inter branch's features; None: those.
         pooling: of a video's draws.
         cell_side: of the squares of pixels that share a guardian map's sign, in each channel; 1 in scoring.
-        bound: of the mean over draws and clips; all of these are lowered by as much. None: there is none.
+        cap: of the mean over draws and clips; all of these are lowered by as much. None: there is none.
         rounds: False leaves rounding and clamping out, to compare gradients with differences.
 
     Raises:
@@ -73,7 +73,7 @@ class FrameScorer:
         motion: Tensor | None = None,
         pooling: Pooling = "mean",
         cell_side: int = 1,
-        bound: Bound | None = None,
+        cap: Cap | None = None,
         rounds: bool = True,
     ) -> None:
         training = [name or "model" for name, part in model.named_modules() if part.training]
@@ -87,7 +87,7 @@ class FrameScorer:
         self._samples_alike = samples_alike
         self._motion = motion
         self._cell_side = cell_side
-        self._bound = bound
+        self._cap = cap
         self._rounds = rounds
 
     def __call__(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
@@ -179,14 +179,14 @@ class FrameScorer:
         """Return what every draw starts from: frames after what is the same in all; and their rendition."""
         for transform in self._alike:
             frames = transform.apply(frames, draws[0])
-        return [frames] if self._bound is None else [frames, self._bound.encode(frames)]
+        return [frames] if self._cap is None else [frames, self._cap.encode(frames)]
 
     def _scores(self, looks: Sequence[Tensor], draws: Sequence[VideoDraw]) -> Tensor:
-        """Return (draws, clips) raw scores of the first look, held to a bound by the second."""
+        """Return (draws, clips) raw scores of the first look, held to a cap by the second."""
         upload = self._unheld(looks[0], draws)
-        if self._bound is None:
+        if self._cap is None:
             return upload
-        highest, free = self._bound.highest(self._unheld(looks[1], draws).mean()), upload.detach()
+        highest, free = self._cap.highest(self._unheld(looks[1], draws).mean()), upload.detach()
         return upload if free.mean() <= highest else free - free.mean() + highest
 
     def _unheld(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:

@@ -44,7 +44,7 @@ DEFENCES = {
     "jpeg": "quality that frames are encoded with, 1..100",
     "h264": "constant rate factor that the video is encoded with, 0..51",
     "delivered": "CODEC:QUALITY of the rendition that is judged, as of score --as-delivered: x264:23, say",
-    "bound": "CODEC:QUALITY of the rendition that holds the score, as of score --bound: x264:28, say",
+    "cap": "CODEC:QUALITY of the rendition that holds the score, as of score --cap: x264:28, say",
     "noise": "standard deviation of Gaussian noise on every value, 0..255 levels",
     "median": "no value: draws are pooled by their median, not their mean",
 }

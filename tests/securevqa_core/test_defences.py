@@ -101,18 +101,18 @@ def test_the_amplitude_of_the_guardian_map_is_set_for_a_model_that_has_none(clip
 
 
 @pytest.mark.parametrize("above", [-2.0, 30.0])
-def test_a_bound_holds_a_score_as_its_rendition_lets_it(
+def test_a_cap_holds_a_score_as_its_rendition_lets_it(
     above: float, model: torch.nn.Module, clip: NDArray[np.uint8]
 ) -> None:
-    """Clean videos fall so far that the bound is so many points above the score."""
+    """Clean videos fall so far that the cap is so many points above the score."""
     known, free, delivered = weights.default(MODEL), _around(model), _around(model, "delivered=x264:28")
     scale = known.calibration
     raw, encoded = (one.measure(clip, DRAWS) for one in (free, delivered))
     score, rendition_score = (scale.to_score(float(one.mean())) for one in (raw, encoded))
     clean = clean_drops(known.card, Rendition.parse("x264:28"), num_draws=None, name=MODEL)
-    usual = tuple(one + above + score - clean.bound(rendition_score) for one in clean.usual)
+    usual = tuple(one + above + score - clean.cap(rendition_score) for one in clean.usual)
     card = known.card | card_note({}, replace(clean, usual=usual))
-    held = defended(model, _sampling(), ["bound=x264:28"], checkpoint=replace(known, card=card))
+    held = defended(model, _sampling(), ["cap=x264:28"], checkpoint=replace(known, card=card))
     found = held.measure(clip, DRAWS)
     assert scale.to_score(float(found.mean())) == pytest.approx(score + min(above, 0), abs=0.01)
     assert np.ptp(found - raw) < 1e-6
@@ -122,11 +122,11 @@ def test_a_bound_holds_a_score_as_its_rendition_lets_it(
     assert torch.cosine_similarity(slope, expected, dim=0) > 0.9999
 
 
-def test_a_bound_without_clean_videos_is_refused(model: torch.nn.Module) -> None:
-    with pytest.raises(ConfigurationError, match=r"bound needs a checkpoint .*, got none"):
-        _around(model, "bound=x264:28")
-    with pytest.raises(ConfigurationError, match=r"bound needs a checkpoint .* as av1:35, only of x264:23"):
-        defended(model, _sampling(), ["bound=av1:35"], checkpoint=weights.default(MODEL))
+def test_a_cap_without_clean_videos_is_refused(model: torch.nn.Module) -> None:
+    with pytest.raises(ConfigurationError, match=r"cap needs a checkpoint .*, got none"):
+        _around(model, "cap=x264:28")
+    with pytest.raises(ConfigurationError, match=r"cap needs a checkpoint .* as av1:35, only of x264:23"):
+        defended(model, _sampling(), ["cap=av1:35"], checkpoint=weights.default(MODEL))
 
 
 def test_cells_make_squares_of_the_guardian_map(model: torch.nn.Module) -> None:

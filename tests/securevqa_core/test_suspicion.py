@@ -1,6 +1,6 @@
 """Suspicion keeps its false-alarm rate on clean videos, rises with the fall, and says why in words.
 
-A bound lowers as many clean videos as is said, and no attack scores above it.
+A cap lowers as many clean videos as is said, and no attack scores above it.
 """
 
 from __future__ import annotations
@@ -114,26 +114,26 @@ def test_reasons_are_in_words_with_the_numbers_that_were_found() -> None:
     assert rises.startswith("rises by 1.3 points ")
 
 
-def test_a_bound_lowers_as_few_clean_videos_as_is_said() -> None:
+def test_a_cap_lowers_as_few_clean_videos_as_is_said() -> None:
     scores, drops = clean_videos(2000, seed=10_000)
     for seed in range(5):
-        bounds = np.array([fitted(400, seed=seed).bound(one) for one in scores - drops])
-        assert (bounds < scores).mean() == pytest.approx(0.1, abs=0.03)
+        caps = np.array([fitted(400, seed=seed).cap(one) for one in scores - drops])
+        assert (caps < scores).mean() == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_bound_rises_with_the_rendition_and_stays_on_the_scale() -> None:
-    bounds = [fitted().bound(one) for one in np.linspace(0, 100, 201)]
-    assert all(before < after for before, after in itertools.pairwise(bounds[:-20]))
-    assert bounds[0] >= 0
-    assert bounds[-1] == 100
+def test_a_cap_rises_with_the_rendition_and_stays_on_the_scale() -> None:
+    caps = [fitted().cap(one) for one in np.linspace(0, 100, 201)]
+    assert all(before < after for before, after in itertools.pairwise(caps[:-20]))
+    assert caps[0] >= 0
+    assert caps[-1] == 100
 
 
 def test_what_is_held_says_so() -> None:
     clean = fitted()
-    free, held = clean.judged(60, 60, bounds=True), clean.judged(90, 60, bounds=True)
+    free, held = clean.judged(60, 60, caps=True), clean.judged(90, 60, caps=True)
     assert (len(free.suspicion_reasons or ()), free.upload_score) == (1, 60)
     assert (held.suspicion_reasons or ())[1] == (
-        f"scores 90.0 and is held to {clean.bound(60):.1f}, which 1 in 10 clean videos with such a rendition "
+        f"scores 90.0 and is held to {clean.cap(60):.1f}, which 1 in 10 clean videos with such a rendition "
         "exceeds"
     )
     assert held.upload_score == 90
@@ -266,13 +266,13 @@ def test_a_score_is_held_by_its_rendition(
     card = noticing.card | card_note({}, replace(known, usual=usual))
     path = videos["bikes_h264.mp4"]
     upload, rendition, both = (one.score(path) for one in scorers)
-    with Scorer(replace(noticing, card=card), key=KEY, draws=2, bound="x264:23") as bounded:
-        found = bounded.score(path)
+    with Scorer(replace(noticing, card=card), key=KEY, draws=2, cap="x264:23") as capped:
+        found = capped.score(path)
     assert rendition.score is not None
-    bound = replace(known, usual=usual).bound(rendition.score)
+    cap = replace(known, usual=usual).cap(rendition.score)
     assert upload.score is not None
-    assert (bound < upload.score) == (more < 0)
-    assert found.score == pytest.approx(min(upload.score, bound), abs=1e-9)
+    assert (cap < upload.score) == (more < 0)
+    assert found.score == pytest.approx(min(upload.score, cap), abs=1e-9)
     assert found.score - (found.score_lower or 0) == pytest.approx(upload.score - (upload.score_lower or 0))
     assert (found.upload_score, found.rendition_score) == (upload.score, rendition.score)
     for column in ("raw_score", "score_sd", "clips", "warnings", "video"):
@@ -284,8 +284,8 @@ def test_without_the_rendition_that_holds_it_there_is_no_score(
     noticing: weights.Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("securevqa_core.scorer.sample_frames", failing)
-    with Scorer(noticing, key=KEY, draws=2, bound="x264:23") as bounded:
-        found = bounded.score(np.zeros((4, 64, 64, 3), dtype=np.uint8), fps=25)
+    with Scorer(noticing, key=KEY, draws=2, cap="x264:23") as capped:
+        found = capped.score(np.zeros((4, 64, 64, 3), dtype=np.uint8), fps=25)
     assert (found.score, found.failure and found.failure.code) == (None, "rendition_failed")
 
 
@@ -299,9 +299,9 @@ def test_a_call_that_can_notice_nothing_is_refused(noticing: weights.Checkpoint)
             {"notice": "x264:23", "as_delivered": "x264:23"},
             "exclude each other, .* got notice 'x264:23' and as_delivered 'x264:23'",
         ),
-        ({"bound": "x264:23", "notice": "x264:23"}, "got notice 'x264:23' and bound 'x264:23'"),
-        ({"bound": "x264:24"}, "bound needs .* as x264:24, only of x264:23"),
-        ({"bound": "none"}, "bound must be one of .*, got 'none'"),
+        ({"cap": "x264:23", "notice": "x264:23"}, "got notice 'x264:23' and cap 'x264:23'"),
+        ({"cap": "x264:24"}, "cap needs .* as x264:24, only of x264:23"),
+        ({"cap": "none"}, "cap must be one of .*, got 'none'"),
         ({"notice": "x264:23", "draws": 1}, "at least 2 draws"),
     ):
         arguments: dict[str, Any] = {"checkpoint": noticing, "key": KEY} | changes

@@ -105,7 +105,7 @@ def as_rows(table: pa.Table) -> list[dict[str, object]]:
         ("secure-vqa-compact", "--as-delivered"),
         ("secure-vqa-compact", "--notice"),
         ("nss-svr", None),
-        ("nss-svr", "--bound"),
+        ("nss-svr", "--cap"),
         ("videval", None),
         ("uvq-1.5", None),
     ],
@@ -125,7 +125,7 @@ def test_rows_are_those_of_ray_to_the_last_bit(
         output = str(tmp_path / where)
         call_ = ("score", str(manifest), "--seed", "5", "--draws", "2", "--model", model, "--output", output)
         more = () if rendition is None else (rendition, "x264:23")
-        if rendition in {"--notice", "--bound"}:
+        if rendition in {"--notice", "--cap"}:
             more += ("--checkpoint", str(write_noticing(tmp_path / "noticing.safetensors", model=model)))
         securevqa(*call_, *more, env=env)
         tables[where] = read_report(output)
@@ -133,10 +133,10 @@ def test_rows_are_those_of_ray_to_the_last_bit(
     assert as_rows(tables["here"]) == as_rows(tables["ray"])
     statuses = tables["here"]["status"].to_pylist()
     assert statuses == ["scored"] * 3 + ["failed"] * 4
-    is_delivered, is_compared = rendition == "--as-delivered", rendition in {"--notice", "--bound"}
+    is_delivered, is_compared = rendition == "--as-delivered", rendition in {"--notice", "--cap"}
     assert set(tables["here"]["as_delivered"].to_pylist()) == {"x264:23" if is_delivered else None}
     asked = dict.fromkeys(("suspicion", "suspicion_reasons", "rendition_score"), is_compared)
-    for name, is_known in (asked | {"upload_score": rendition == "--bound"}).items():
+    for name, is_known in (asked | {"upload_score": rendition == "--cap"}).items():
         assert [one is not None for one in tables["here"][name].to_pylist()] == [is_known] * 3 + [False] * 4
     for name in OF_THE_CLOCK:
         known = [[value is None for value in table[name].to_pylist()] for table in tables.values()]
