@@ -276,9 +276,10 @@ def compared_rendition(*, notice: str | None, cap: str | None, as_delivered: str
     given = {"notice": notice, "cap": cap, "as_delivered": as_delivered}
     asked = {name: text for name, text in given.items() if text is not None}
     if len(asked) > 1:
+        (first, one), (second, other), *_ = asked.items()
         raise ConfigurationError(
-            "notice, cap and as_delivered exclude each other, as cap notices too and as_delivered judges "
-            f"a rendition alone, got {' and '.join(f'{name} {text!r}' for name, text in asked.items())}"
+            f"{first} and {second} exclude each other, as one rendition is compared with the upload or judged "
+            f"in its place, and a cap notices too, got {one!r} and {other!r}"
         )
     asked.pop("as_delivered", None)
     return next((Rendition.parse(text, name=name) for name, text in asked.items()), None)

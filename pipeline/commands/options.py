@@ -52,7 +52,7 @@ def spread(kind: type[Any], **helps: str) -> Callable[[_Command], _Command]:
     """Make a command that takes `options: kind` from one option a field of the dataclass `kind`.
 
     `helps` say of a field what is so of this command alone. A part of a help text that speaks of another
-    option, `, with --notice 1..8`, goes where the command has none of that name.
+    option, `, with --notice or --cap 1..8`, goes where the command has none of that name.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -140,7 +140,7 @@ class ScoreOptions:
     draws: Annotated[
         int | None,
         typer.Option(
-            help="Times the random part is repeated, 1..16, with --notice 1..8; default: the model's own.",
+            help="Times the random part is repeated, 1..16, with --notice or --cap 1..8; default: the model's own.",
             rich_help_panel=_DRAWN,
         ),
     ] = None

@@ -54,14 +54,14 @@ def score_command(
         str | None,
         typer.Option(
             metavar="CODEC:QUALITY",
-            help="Notice attacks: score a rendition besides, x264:28 say; default: no suspicion.",
+            help="Notice attacks: score a rendition besides, x264:23 say; default: no suspicion.",
         ),
     ] = None,
     cap: Annotated[
         str | None,
         typer.Option(
             metavar="CODEC:QUALITY",
-            help="Notice them, and let no score be higher than clean videos' with such a rendition.",
+            help="Hold scores to those of clean videos with such a rendition, x264:28 say; notices too.",
         ),
     ] = None,
     *,

@@ -26,6 +26,8 @@ SAID = {
         *SCORE,
         *("--notice", "x264:23", "--as-delivered", "x264:23"),
     ),
+    "--notice and --cap exclude each other, as one": (*SCORE, "--cap", "x264:28", "--notice", "x264:23"),
+    "--cap must be one of x264:0..51": (*SCORE, "--cap", "28"),
     "--key-file 'nokey' cannot be read: No such file": (*SCORE, "--key-file", "nokey"),
     "--key-file '/dev/null' must hold at least": (*SCORE, "--output", "out", "--key-file", "/dev/null"),
     "--model must be one of": (*SCORE, "--model", "absent"),
