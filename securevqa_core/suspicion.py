@@ -278,8 +278,8 @@ def compared_rendition(*, notice: str | None, cap: str | None, as_delivered: str
     if len(asked) > 1:
         (first, one), (second, other), *_ = asked.items()
         raise ConfigurationError(
-            f"{first} and {second} exclude each other, as one rendition is compared with the upload or judged "
-            f"in its place, and a cap notices too, got {one!r} and {other!r}"
+            f"{first} and {second} exclude each other, as one rendition is compared with the upload or "
+            f"judged in its place, and a cap notices too, got {one!r} and {other!r}"
         )
     asked.pop("as_delivered", None)
     return next((Rendition.parse(text, name=name) for name, text in asked.items()), None)

@@ -140,7 +140,8 @@ class ScoreOptions:
     draws: Annotated[
         int | None,
         typer.Option(
-            help="Times the random part is repeated, 1..16, with --notice or --cap 1..8; default: the model's own.",
+            help="Times the random part is repeated, 1..16, with --notice or --cap 1..8; default: the "
+            "model's own.",
             rich_help_panel=_DRAWN,
         ),
     ] = None
