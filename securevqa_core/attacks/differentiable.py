@@ -17,7 +17,7 @@ from securevqa_core.fragments import grid_corners, sampled_size
 from securevqa_core.guardian import is_raised
 from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.sampling import continuous_sample, skip_sample
-from securevqa_core.scoring import normalise
+from securevqa_core.scoring import keep_freed_memory, normalise
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["FrameScorer", "Pooling", "Transform"]
@@ -68,6 +68,7 @@ class FrameScorer:
         training = [name or "model" for name, part in model.named_modules() if part.training]
         if training:
             raise ConfigurationError(f"model must be in eval mode, got {training[0]} in training mode")
+        keep_freed_memory()
         self._model: Any = model.requires_grad_(requires_grad=False)
         self.sampling = sampling
         self.pooling = pooling
