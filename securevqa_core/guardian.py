@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_guardian_map"]
+__all__ = ["add_guardian_map", "is_raised"]
 
 
 def add_guardian_map(
@@ -28,8 +30,7 @@ def add_guardian_map(
         raise ValueError(f"amplitude must be in 0..127, got {amplitude}")
     if amplitude == 0:
         return pixels
-    random_bytes = rng.integers(0, 256, size=-(-pixels.size // 8), dtype=np.uint8)
-    plus = np.unpackbits(random_bytes, count=pixels.size).reshape(pixels.shape)
+    plus = is_raised(pixels.shape, rng)
     step = np.uint8(amplitude)
     lowered = pixels - step
     lowered *= pixels >= step
@@ -39,3 +40,10 @@ def add_guardian_map(
     plus *= raised - lowered
     plus += lowered
     return plus
+
+
+def is_raised(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a guardian map of a shape: 1 where it raises a value, 0 where it lowers it."""
+    size = math.prod(shape)
+    random_bytes = rng.integers(0, 256, size=-(-size // 8), dtype=np.uint8)
+    return np.unpackbits(random_bytes, count=size).reshape(shape)

@@ -198,7 +198,7 @@ class Attack:
         """Return the nearest perturbation in the ball that keeps every value in 0..255."""
         allowed = perturbation if self.mask is None else perturbation * self.mask
         bounded = self.norm.project(allowed, self.config.epsilon)
-        return (self.clean + bounded).clamp(0, 255) - self.clean
+        return (self.clean + bounded).clamp_(0, 255).sub_(self.clean)
 
     def finished(self, perturbation: Tensor, trace: list[float]) -> Attacked:
         """Return the attack's result, rounded to 8 bits, still inside the ball."""
@@ -220,4 +220,4 @@ Loop = Callable[[Attack], tuple[Tensor, list[float]]]
 
 def eight_bit(frames: Tensor) -> NDArray[np.uint8]:
     """Return frames as a file holds them."""
-    return frames.detach().round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return frames.detach().round().clamp_(0, 255).to(torch.uint8).cpu().numpy()

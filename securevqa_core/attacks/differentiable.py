@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 from securevqa_core.errors import ConfigurationError
 from securevqa_core.fragments import grid_corners, sampled_size
-from securevqa_core.guardian import add_guardian_map
+from securevqa_core.guardian import is_raised
 from securevqa_core.randomness import VideoDraw, generator
 from securevqa_core.sampling import continuous_sample, skip_sample
-from securevqa_core.scoring import normalise
+from securevqa_core.scoring import keep_freed_memory, normalise
 from securevqa_core.types import SamplingConfig
 
 __all__ = ["Cap", "FrameScorer", "Pooling", "Transform"]
 
 Pooling = Literal["mean", "median"]
-_MIDDLE = 128  # a level that no guardian map clamps
 _ALIKE = bytes(32)  # the seed of sampling that is the same in every draw
 
 
@@ -79,6 +78,7 @@ class FrameScorer:
         training = [name or "model" for name, part in model.named_modules() if part.training]
         if training:
             raise ConfigurationError(f"model must be in eval mode, got {training[0]} in training mode")
+        keep_freed_memory()
         self._model: Any = model.requires_grad_(requires_grad=False)
         self.sampling = sampling
         self.pooling = pooling
@@ -110,16 +110,19 @@ class FrameScorer:
 
     def gradient(self, frames: Tensor, draws: Sequence[VideoDraw]) -> tuple[float, Tensor]:
         """Return the mean raw score over draws and clips and its gradient, one draw in memory at a time."""
-        start, total = frames.detach().requires_grad_(), 0.0
+        start = frames.detach().requires_grad_()
         looks = self._looks(start, draws)
-        slopes = [torch.zeros_like(one) for one in looks]
+        shared, size = [one for look in looks for one in look], len(looks[0])
+        slopes, total = [torch.zeros_like(one) for one in shared], 0.0
         for draw in draws:
-            leaves = [one.detach().requires_grad_() for one in looks]
-            score = self._scores(leaves, (draw,)).mean()
-            for number, slope in enumerate(torch.autograd.grad(score, leaves, materialize_grads=True)):
-                slopes[number] += slope
+            leaves = [one.detach().requires_grad_() for one in shared]
+            score = self._scores(
+                [leaves[at : at + size] for at in range(0, len(leaves), size)], (draw,)
+            ).mean()
+            of_draw = torch.autograd.grad(score, leaves, materialize_grads=True)
+            slopes = [slope.add_(more) for slope, more in zip(slopes, of_draw, strict=True)]
             total += float(score.detach())
-        (slope,) = torch.autograd.grad(looks, start, slopes)
+        (slope,) = torch.autograd.grad(shared, start, slopes)
         return total / len(draws), slope / len(draws)
 
     def measure(self, frames: NDArray[np.uint8], draws: Sequence[VideoDraw]) -> NDArray[np.float64]:
@@ -152,11 +155,10 @@ class FrameScorer:
         corners = grid_corners(height, width, sampling, generator(draw.grid_sampling))
         if frames.shape[1:3] != (height, width):
             used, places = np.unique(clips, return_inverse=True)
-            frames, clips = _resized(frames[self._index(used)], height, width), places.reshape(clips.shape)
-        rows, columns = (self._index(one) for one in _pixel_places(corners, sampling))
-        spliced = self._eight_bit(frames[self._index(clips)[..., None, None], rows, columns])
-        (guarded,) = self._guarded((spliced,), draw.guardian_intra)
-        return guarded
+            frames, clips = self._resized(frames, used, height, width), places.reshape(clips.shape)
+        starts = self._index(_row_starts(corners, clips, (height, width), sampling))
+        spliced = self._eight_bit(_Spliced.apply(frames.contiguous(), starts, sampling.patch_side))
+        return self._guarded(spliced[None], draw.guardian_intra)[0]
 
     def segments(self, frames: Tensor, draw: VideoDraw, *, small: Tensor | None = None) -> Tensor:
         """Return (segments, d, side, side, 3), the inter backbone's input, not yet normalised (Eqs. 7-9).
@@ -166,36 +168,37 @@ class FrameScorer:
         pixels = self._small(frames) if small is None else small
         chosen = continuous_sample(len(frames), self.sampling)
         places = np.unique(chosen, return_inverse=True)[1].reshape(chosen.shape)
-        segments = (pixels[self._index(one)] for one in places)
-        return torch.stack(list(self._guarded(segments, draw.guardian_inter)))
+        segments = pixels.index_select(0, self._index(places.ravel()))
+        return self._guarded(segments.view(*places.shape, *pixels.shape[1:]), draw.guardian_inter)
 
     def _small(self, frames: Tensor) -> Tensor:
         """Return (k, side, side, 3), each frame that is in a segment once (Eq. 8)."""
         used = np.unique(continuous_sample(len(frames), self.sampling))
         side = self.sampling.segment_side
-        return self._eight_bit(_resized(frames[self._index(used)], side, side))
+        return self._eight_bit(self._resized(frames, used, side, side))
 
-    def _looks(self, frames: Tensor, draws: Sequence[VideoDraw]) -> list[Tensor]:
-        """Return what every draw starts from: frames after what is the same in all; and their rendition."""
+    def _looks(self, frames: Tensor, draws: Sequence[VideoDraw]) -> list[Sequence[Tensor]]:
+        """Return what every draw starts from, of the video and of the rendition that caps it, if one does.
+
+        Frames after the transforms that are the same in all; where no draw changes them, made small too.
+        """
         for transform in self._alike:
             frames = transform.apply(frames, draws[0])
-        return [frames] if self._cap is None else [frames, self._cap.encode(frames)]
+        has_inter = self.sampling.num_segments > 0 and self._motion is None
+        is_shared = has_inter and not self._transforms
+        seen = [frames] if self._cap is None else [frames, self._cap.encode(frames)]
+        return [(one, self._small(one)) if is_shared else (one,) for one in seen]
 
-    def _scores(self, looks: Sequence[Tensor], draws: Sequence[VideoDraw]) -> Tensor:
-        """Return (draws, clips) raw scores of the first look, held to a cap by the second."""
-        upload = self._unheld(looks[0], draws)
+    def _scores(self, looks: Sequence[Sequence[Tensor]], draws: Sequence[VideoDraw]) -> Tensor:
+        """Return (draws, clips) raw scores of the first look, held by the second."""
+        upload, *renditions = (torch.stack([self._score(draw, *look) for draw in draws]) for look in looks)
         if self._cap is None:
             return upload
-        highest, free = self._cap.highest(self._unheld(looks[1], draws).mean()), upload.detach()
+        highest, free = self._cap.highest(renditions[0].mean()), upload.detach()
         return upload if free.mean() <= highest else free - free.mean() + highest
 
-    def _unheld(self, frames: Tensor, draws: Sequence[VideoDraw]) -> Tensor:
-        """Return (draws, clips) raw scores; whole frames are made small once where no draw changes them."""
-        has_inter = self.sampling.num_segments > 0 and self._motion is None
-        small = self._small(frames) if has_inter and not self._transforms else None
-        return torch.stack([self._score(frames, draw, small) for draw in draws])
-
-    def _score(self, frames: Tensor, draw: VideoDraw, small: Tensor | None) -> Tensor:
+    def _score(self, draw: VideoDraw, frames: Tensor, small: Tensor | None = None) -> Tensor:
+        """Return raw scores (clips,) of one draw."""
         for transform in self._transforms:
             frames = transform.apply(frames, draw)
         if self._samples_alike:
@@ -215,60 +218,92 @@ class FrameScorer:
         features: Tensor = self._model.inter(normalise(self.segments(frames, draw, small=small)))
         return features
 
-    def _guarded(self, clips: Iterator[Tensor] | tuple[Tensor, ...], seed: bytes) -> Iterator[Tensor]:
-        """Add guardian maps (Eqs. 5 and 9), the same ones as in scoring."""
+    def _guarded(self, clips: Tensor, seed: bytes) -> Tensor:
+        """Add guardian maps (Eqs. 5 and 9) to each of `clips`, (..., h, w, 3), the same as in scoring."""
         amplitude, rng = self.sampling.guardian_amplitude, generator(seed)
-        for pixels in clips:
-            if not amplitude:
-                yield pixels
-                continue
-            yield self._eight_bit(pixels + torch.from_numpy(self._signs(pixels, rng)).to(pixels.device))
+        if not amplitude:
+            return clips
+        maps = torch.empty_like(clips)
+        for one in maps:
+            one.copy_(torch.from_numpy(self._map(one.shape, rng)))
+        if not self._rounds:
+            return clips + maps
+        return _straight(clips, lambda whole: maps.add_(whole).clamp_(0, 255))
 
-    def _signs(self, pixels: Tensor, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _map(self, shape: torch.Size, rng: np.random.Generator) -> NDArray[np.int8]:
         """Return a guardian map for (..., h, w, 3): the amplitude, up or down."""
-        *before, height, width, channels = pixels.shape
-        side = self._cell_side
-        level = np.full((*before, -(-height // side), -(-width // side), channels), _MIDDLE, dtype=np.uint8)
-        signs = add_guardian_map(level, rng, amplitude=self.sampling.guardian_amplitude)
+        *before, height, width, channels = shape
+        side, amplitude = self._cell_side, self.sampling.guardian_amplitude
+        ups = is_raised((*before, -(-height // side), -(-width // side), channels), rng)
         if side > 1:
-            signs = signs.repeat(side, axis=-3).repeat(side, axis=-2)[..., :height, :width, :]
-        return signs.astype(np.float32) - _MIDDLE
+            ups = ups.repeat(side, axis=-3).repeat(side, axis=-2)[..., :height, :width, :]
+        signs: NDArray[np.int8] = (ups * np.uint8(2 * amplitude) - np.uint8(amplitude)).view(np.int8)
+        return signs  # as bytes, a quarter of what they are as numbers: what is below 0 wraps
 
     def _eight_bit(self, pixels: Tensor) -> Tensor:
         """Round and clamp to 0..255; the gradient is that of the identity."""
-        rounded: Tensor = _EightBit.apply(pixels) if self._rounds else pixels
-        return rounded
+        return _straight(pixels, lambda one: one.round().clamp_(0, 255)) if self._rounds else pixels
+
+    def _resized(self, frames: Tensor, used: NDArray[np.int64], height: int, width: int) -> Tensor:
+        """Resample `used` of (t, h, w, 3) to (k, height, width, 3), antialiased bilinear as in decoding."""
+        chosen = frames.index_select(0, self._index(used))
+        if frames.shape[1:3] == (height, width):
+            return chosen
+        shrinks = height < frames.shape[1] or width < frames.shape[2]  # else it is the same, and slower
+        planes = chosen.permute(0, 3, 1, 2)
+        planes = F.interpolate(planes, (height, width), mode="bilinear", antialias=shrinks)
+        return planes.permute(0, 2, 3, 1)
 
     def _index(self, numbers: NDArray[np.integer[Any]]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 
-class _EightBit(torch.autograd.Function):
-    """Whole levels in 0..255, with the gradient of the identity."""
+def _straight(pixels: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what `change` makes of pixels; the gradient is that of the identity."""
+    changed: Tensor = _Straight.apply(pixels, change)
+    return changed
+
+
+class _Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, pixels: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        return change(pixels)
 
     @staticmethod
-    def forward(_context: Any, pixels: Tensor) -> Tensor:
-        return pixels.round().clamp_(0, 255)
+    def backward(_context: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return slope, None
+
+
+class _Spliced(torch.autograd.Function):
+    """Rows of patches, side by side: (k, h, w, 3) and `_row_starts` -> (clips, d, G S, G S, 3) (Eq. 4)."""
 
     @staticmethod
-    def backward(_context: Any, slope: Tensor) -> Tensor:
-        return slope
+    def forward(context: Any, frames: Tensor, starts: Tensor, side: int) -> Tensor:
+        context.save_for_backward(starts)
+        context.shape, context.side = frames.shape, side
+        rows = _rows(frames, side).index_select(0, starts.flatten())
+        return rows.view(*starts.shape[:3], -1, 3)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (starts,) = context.saved_tensors
+        frames = slope.new_zeros(context.shape)
+        rows = _rows(frames, context.side)
+        rows.index_add_(0, starts.flatten(), slope.reshape(-1, rows.shape[1]))
+        return frames, None, None
 
 
-def _resized(frames: Tensor, height: int, width: int) -> Tensor:
-    """Resample (k, h, w, 3) to (k, height, width, 3), antialiased bilinear as in decoding."""
-    if frames.shape[1:3] == (height, width):
-        return frames
-    planes = frames.permute(0, 3, 1, 2)
-    return F.interpolate(planes, (height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+def _rows(frames: Tensor, side: int) -> Tensor:
+    """Return a view of frames (k, h, w, 3): every run of `side` pixels, (k h w - side + 1, 3 side)."""
+    return frames.as_strided((frames.numel() // 3 - side + 1, 3 * side), (3, 1))
 
 
-def _pixel_places(
-    corners: NDArray[np.int64], sampling: SamplingConfig
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and columns (clips, d, G S, G S) of a spliced frame's pixels (Eqs. 3, 4)."""
+def _row_starts(
+    corners: NDArray[np.int64], clips: NDArray[np.int64], size: tuple[int, int], sampling: SamplingConfig
+) -> NDArray[np.int64]:
+    """Return at which pixel of all frames' each row of a patch begins, (clips, d, G S, G) (Eq. 3)."""
     groups = np.arange(sampling.clip_frames) * sampling.num_offset_groups // sampling.clip_frames
-    side = sampling.patch_side
-    across = corners[:, groups].repeat(side, axis=2).repeat(side, axis=3)
-    inside = np.arange(sampling.fragment_side) % side
-    return across[..., 0] + inside[:, None], across[..., 1] + inside
+    across = corners[:, groups].repeat(sampling.patch_side, axis=2)
+    inside = np.arange(sampling.fragment_side)[:, None] % sampling.patch_side
+    starts: NDArray[np.int64] = (clips[..., None, None] * size[0] + across[..., 0] + inside) * size[1]
+    return starts + across[..., 1]

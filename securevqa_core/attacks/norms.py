@@ -66,7 +66,8 @@ def _rms(values: Tensor) -> float:
 
 
 def _largest(values: Tensor) -> float:
-    return float(values.abs().max())
+    low, high = torch.aminmax(values)
+    return max(-float(low), float(high))
 
 
 def _onto_sphere(values: Tensor, epsilon: float) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor
 
 from securevqa_core.errors import ConfigurationError
+from securevqa_core.models.reductions import mean, mean_log, power
 from securevqa_core.models.sensitivity import TO_ALL, Sensitivity
 from securevqa_core.scoring import PIXEL_MEAN, PIXEL_SD
 
@@ -135,9 +136,9 @@ def mixed(red: Tensor, green: Tensor, blue: Tensor) -> Tensor:
 
 def mscn(y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the MSCN coefficients and the local contrast of luma (k, 1, s, s), both of its shape."""
-    mean = _blur(y)
-    contrast = _blur(y * y).sub_(mean * mean).clamp_min_(0).add_(_TINY).sqrt()
-    return (y - mean) / (contrast + _FLAT), contrast
+    level = _blur(y)
+    contrast = _blur(y * y).sub_(level * level).clamp_min_(0).add_(_TINY).sqrt()
+    return (y - level) / (contrast + _FLAT), contrast
 
 
 def neighbour_products(m: Tensor) -> list[Tensor]:
@@ -153,18 +154,18 @@ def _texture(y: Tensor) -> list[Tensor]:
     """Return 34 statistics (k,) of luma (k, 1, s, s)."""
     m, contrast = mscn(y)
     square = m * m
-    statistics = [_mean(m), _log(m.abs()), _log(square), _mean(m * square), torch.log(_power(square) + _TINY)]
+    statistics = [mean(m), _log(m.abs()), _log(square), mean(m * square), torch.log(power(square) + _TINY)]
     for product in neighbour_products(m):
         statistics += _signed_moments(product)
     level = torch.log1p(contrast)
-    statistics += [_mean(level), _sd(level), _log(contrast), torch.log(_power(contrast) + _TINY)]
+    statistics += [mean(level), _sd(level), _log(contrast), torch.log(power(contrast) + _TINY)]
     across, down = _across(y), _down(y)
     for size in (across.abs(), down.abs()):
-        statistics += [_mean_log(size), torch.log(_sd(size) + 0.1), _mean(still(size))]
+        statistics += [mean_log(size), torch.log(_sd(size) + 0.1), mean(still(size))]
     statistics += [torch.log(_sd(m) + _TINY)]
     curve = across[..., 1:-1, :-1] - across[..., 1:-1, 1:]
     curve = curve.add_(down[..., :-1, 1:-1]).sub_(down[..., 1:, 1:-1])
-    return [*statistics, _mean_log(curve.abs()), torch.log(_power(curve) + _TINY)]
+    return [*statistics, mean_log(curve.abs()), torch.log(power(curve) + _TINY)]
 
 
 def _blocking(y: Tensor) -> list[Tensor]:
@@ -188,11 +189,11 @@ def _down(y: Tensor) -> Tensor:
 
 def _signed_moments(product: Tensor) -> list[Tensor]:
     """Return the mean, the log mean size, and the log second moment of each sign."""
-    positive = product.clamp_min(0)
-    mean, above, square, squares_above = _mean(product), _mean(positive), _power(product), _power(positive)
+    positive = F.relu(product)
+    level, above, square, squares_above = mean(product), mean(positive), power(product), power(positive)
     return [
-        mean,
-        torch.log(2 * above - mean + _TINY),
+        level,
+        torch.log(2 * above - level + _TINY),
         torch.log(squares_above + _TINY),
         torch.log((square - squares_above).clamp_min(0) + _TINY),
     ]
@@ -201,20 +202,20 @@ def _signed_moments(product: Tensor) -> list[Tensor]:
 def _colour(tints: list[Tensor], luma: Tensor) -> list[Tensor]:
     """Return 12 statistics (k,) of luma and of how far red and blue are from it, each (k, 1, s, s)."""
     statistics = [
-        _mean(luma) / 64,
+        mean(luma) / 64,
         _sd(luma) / 32,
-        _mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
-        _mean(torch.sigmoid((12 - luma) / 4)),  # share drowned
+        mean(torch.sigmoid((luma - 245) / 4)),  # share burnt out
+        mean(torch.sigmoid((12 - luma) / 4)),  # share drowned
     ]
     for channel in tints:
         half = halved(channel)
         side = half.shape[-1] // 2
         fine = half.view(-1, side, 2, side, 2) - halved(half).view(-1, side, 1, side, 1)
         statistics += [
-            _mean(channel) / 32,
-            torch.log(1 + _mean(channel.abs())),
+            mean(channel) / 32,
+            torch.log(1 + mean(channel.abs())),
             torch.log(_sd(channel) + 0.5),
-            torch.log(_mean(fine.abs()) + 0.1),
+            torch.log(mean(fine.abs()) + 0.1),
         ]
     return statistics
 
@@ -225,11 +226,11 @@ def _difference(change: Tensor, sensitivity: Sensitivity) -> list[Tensor]:
     coarse = halved(halved(change))
     size, floor = sensitivity.size(change), sensitivity.floor(0.3)
     return [
-        torch.log(_mean(size) + floor),
+        torch.log(mean(size) + floor),
         torch.log(_sd(change) + floor),
-        torch.log(_mean(sensitivity.size(coarse)) + floor),
+        torch.log(mean(sensitivity.size(coarse)) + floor),
         torch.log(_sd(coarse) + floor),
-        _mean(still(size)),  # share that stands still
+        mean(still(size)),  # share that stands still
     ]
 
 
@@ -267,29 +268,11 @@ def _band(side: int) -> list[list[float]]:
     return rows
 
 
-def _mean(x: Tensor) -> Tensor:
-    return x.flatten(1).mean(dim=1)
-
-
-def _power(x: Tensor) -> Tensor:
-    """Return the mean square (k,) of (k, ...)."""
-    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
-    return norm.square() / x[0].numel()
-
-
 def _sd(x: Tensor) -> Tensor:
     # The root of zero has no finite gradient.
-    mean = _mean(x)
-    return (_power(x) - mean * mean).clamp_min(0).add(1e-6).sqrt()
+    level = mean(x)
+    return (power(x) - level * level).clamp_min(0).add(1e-6).sqrt()
 
 
 def _log(x: Tensor) -> Tensor:
-    return torch.log(_mean(x) + _TINY)
-
-
-def _mean_log(size: Tensor) -> Tensor:
-    """Return the mean of log(1 + size), sizes of 0..1020: one logarithm of eight factors is fast."""
-    factors = (1 + size).flatten(1)
-    count = factors.shape[1]
-    factors = F.pad(factors, (0, -count % 8), value=1)
-    return factors.view(len(factors), 8, -1).prod(dim=1).log().sum(dim=1) / count
+    return torch.log(mean(x) + _TINY)
