@@ -151,7 +151,13 @@ class ScoreConfig:
         if compared is None:
             return None
         assert self.num_draws is not None, "the model's own number of draws is filled in before"
-        return clean_drops(checkpoint.card, compared, num_draws=self.num_draws, name=checkpoint.checkpoint_id)
+        return clean_drops(
+            checkpoint.card,
+            compared,
+            num_draws=self.num_draws,
+            name=checkpoint.checkpoint_id,
+            use="notice" if self.cap is None else "cap",
+        )
 
     def provenance(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the columns that say what a video was scored with."""

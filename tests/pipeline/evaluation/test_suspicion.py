@@ -86,10 +86,10 @@ def test_a_checkpoint_that_knows_of_none_is_refused_before_any_work(
     weights.rewrite(plain, weights.find(), additions={"suspicion": {}})
     output = tmp_path / "run"
     call_ = ("score", str(videos["bikes_h264.mp4"]), "--seed", "1", "--checkpoint", str(plain))
-    for more in ((), ("--output", str(output))):
-        assert call(*call_, "--notice", "x264:23", *more) == 2
+    for asked, more in (("--notice", ()), ("--notice", ("--output", str(output))), ("--cap", ())):
+        assert call(*call_, asked, "x264:23", *more) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "error: --notice needs a checkpoint that was fitted to it: " in said
+        assert f"error: {asked} needs a checkpoint that was fitted to it: " in said
         assert "does not know how far clean videos fall as x264:23, of none" in said
         assert "`securevqa weights suspicion`" in said
     assert not output.exists()
@@ -114,3 +114,10 @@ def test_what_ships_notices_without_more(videos: dict[str, Path], capsys: pytest
     assert call("score", str(videos["bikes_h264.mp4"]), "--seed", "1", "--notice", "x264:23", "--json") == 0
     row = json.loads(capsys.readouterr().out)
     assert row["suspicion"] == clean.judged(row["score"], row["rendition_score"]).suspicion
+
+
+def test_what_ships_caps_without_more(videos: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    clean = clean_drops(weights.find().card, Rendition.parse("x264:28"), num_draws=4, name="what ships")
+    assert call("score", str(videos["bikes_h264.mp4"]), "--seed", "1", "--cap", "x264:28", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["score"] == min(row["upload_score"], clean.cap(row["rendition_score"]))
