@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Enlarging by a whole number with PyTorch's "nearest" does not repeat each pixel that many times.
 #
-# Version: PyTorch 2.15.0, on a processor
+# Versions: torch 2.15.0 on a processor, NumPy 2.4.6
 # Seen: seven values enlarged 41 times, to 287, by `F.interpolate(mode="nearest")` with `size`, or with
 #   `scale_factor`: places 41, 82 and 164 have their left neighbour's value. So it is for 47, 55, 61, 82 and 83 of
-#   the factors to 85; 32 of them, say, are right. "nearest-exact" and `repeat_interleave` are right for all.
+#   the factors to 85. "nearest-exact" and `repeat_interleave` are right for all.
 # Expected: where the factor is whole there is nothing to round. "nearest" is known to differ from other libraries'
 #   where it shrinks, by half a pixel; here nothing shrinks, and places on the very edge fall to the wrong side.
 # Why it matters: a mean that is taken of each patch, and given back to the patch by an enlargement, is taken from
