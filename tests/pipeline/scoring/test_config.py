@@ -51,6 +51,7 @@ def test_limits_and_thresholds_make_no_row_a_new_one(changes: dict[str, Any]) ->
         {"key": Key.public(2)},
         {"as_delivered": "x264:23"},
         {"notice": "x264:23"},
+        {"cap": "x264:23"},
     ],
 )
 def test_what_decides_a_score_makes_it_one(changes: dict[str, Any]) -> None:
@@ -67,6 +68,8 @@ def test_what_decides_a_score_makes_it_one(changes: dict[str, Any]) -> None:
             "notice and as_delivered exclude each other, .* got 'x264:23' and 'av1:35'",
         ),
         ({"notice": "x264:23", "num_draws": 9}, "draws must be in 1..8, got 9"),
+        ({"cap": "x264:23", "num_draws": 9}, "draws must be in 1..8, got 9"),
+        ({"cap": "x264:23", "as_delivered": "av1:35"}, "cap and as_delivered exclude each other"),
     ],
 )
 def test_what_goes_with_nothing_is_refused(changes: dict[str, Any], said: str) -> None:
