@@ -61,7 +61,7 @@ def score_command(
         str | None,
         typer.Option(
             metavar="CODEC:QUALITY",
-            help="Hold scores to those of clean videos with such a rendition, x264:28 say; notices too.",
+            help="Hold scores to those of clean videos with such a rendition, x264:28 say; default: to none.",
         ),
     ] = None,
     *,

@@ -123,7 +123,7 @@ def test_a_flag_asks_for_no_value_and_an_argument_is_called_as_texts_call_it() -
     assert not {"run_dir", "<bool>"} & set(printed.split())
     assert "<bool>" not in loaded("-h")[0]
     assert "<bool>" not in loaded("weights", "-h")[0]
-    assert f"1..{MAX_DRAWS}, with --notice 1..{MAX_DRAWS // 2};" in " ".join(
+    assert f"1..{MAX_DRAWS}, with --notice or --cap 1..{MAX_DRAWS // 2};" in " ".join(
         loaded("score", "-h")[0].replace("│", " ").split()
     )
 
