@@ -253,7 +253,9 @@ def clean_drops(
     try:
         clean = CleanDrops.from_dict(found)
     except ConfigurationError as error:
-        raise CheckpointError(f"{name} has a suspicion that is not valid: {error}") from error
+        raise CheckpointError(
+            f"{name} has a suspicion that is not valid: {error}; `securevqa weights suspicion` fits it anew"
+        ) from error
     if num_draws is not None and num_draws < clean.num_draws:
         raise ConfigurationError(
             f"{use} needs at least {clean.num_draws} draws, as {name} was fitted with, got {num_draws}"
