@@ -177,12 +177,10 @@ class FusedScore(_ModelStage):
     def _scored(self, row: Row, raw: NDArray[np.float64]) -> Row:
         """Return the columns of a score, and of what a rendition told of it."""
         looks = [summarise(one, self._checkpoint.calibration) for one in np.split(raw, row["num_looks"])]
-        upload = looks[0]
         if self._clean is None or len(looks) == 1:
-            return asdict(upload)
-        rendition_score = looks[1].score
-        held = upload.at_most(self._clean.cap(rendition_score)) if self._caps else upload
-        return asdict(held) | asdict(self._clean.judged(upload.score, rendition_score, caps=self._caps))
+            return asdict(looks[0])
+        scored, noticed = looks[0].compared(looks[1], self._clean, caps=self._caps)
+        return asdict(scored) | asdict(noticed)
 
     def _inputs(self, row: Row) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Return fragments and features of every draw, None for a model without inter branch."""

@@ -306,10 +306,7 @@ class Scorer:
                     ]
                 scored = scores[0]
                 if self._clean is not None and len(scores) > 1:
-                    rendition_score = scores[1].score
-                    noticed = self._clean.judged(scored.score, rendition_score, caps=self._caps)
-                    if self._caps:
-                        scored = scored.at_most(self._clean.cap(rendition_score))
+                    scored, noticed = scored.compared(scores[1], self._clean, caps=self._caps)
             except ScoreError as not_finite:
                 sampled.error = not_finite.with_traceback(None)
             sampled.model_seconds = time.perf_counter() - started

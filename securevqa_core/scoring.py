@@ -18,6 +18,7 @@ from securevqa_core.doubts import doubts
 from securevqa_core.errors import ScoreError
 from securevqa_core.guardian import add_guardian_map
 from securevqa_core.randomness import generator
+from securevqa_core.suspicion import CleanDrops, Noticed
 from securevqa_core.types import Precision, SamplingConfig, Thresholds
 
 __all__ = [
@@ -304,6 +305,11 @@ class Score:
         excess = max(0.0, self.score - cap)
         lower = min(self.score_lower, max(0.0, self.score_lower - excess))
         return replace(self, score=self.score - excess, score_lower=lower)
+
+    def compared(self, rendition: Score, clean: CleanDrops, *, caps: bool) -> tuple[Score, Noticed]:
+        """Return it, held by its rendition where `caps`, and what the rendition tells of it."""
+        noticed = clean.judged(self.score, rendition.score, caps=caps)
+        return self.at_most(clean.cap(rendition.score)) if caps else self, noticed
 
 
 def summarise(raw: NDArray[np.float64], calibration: Calibration) -> Score:
